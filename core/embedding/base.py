@@ -1,0 +1,32 @@
+"""What turns texts into vectors: one small protocol."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors = NDArray[np.float32]
+
+
+class Embedder(Protocol):
+    """Maps texts to unit vectors.
+
+    `name` identifies model and precision and is stored with every vector;
+    vectors of different names are not comparable. `dimensions` is their length.
+    """
+
+    name: str
+    dimensions: int
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Vectors of shape (len(texts), dimensions), float32, L2 norm 1, in the order given.
+
+        Raises ProviderBusy (wait `retry_after` seconds), ProviderTimeout or
+        ProviderError. Never returns a short list, a zero or a NaN vector.
+        """
+        ...
+
+    def count_tokens(self, text: str) -> int:
+        """How much of the model's input window `text` takes, in tokens."""
+        ...

@@ -1,0 +1,36 @@
+"""A passage: a chunk as it was found for one question."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """What an answer can rest on. `[n]` in an answer refers to the passage with `index` n.
+
+    `index` counts from 1 in the order shown; pages count from 1; `score` grows
+    with relevance and is comparable within one search only; `quote` stands
+    word for word in the text of page `page_start`.
+    """
+
+    index: int
+    document_id: str
+    filename: str
+    page_start: int
+    page_end: int
+    chunk_id: str
+    text: str
+    quote: str
+    score: float
+
+    def numbered(self, index: int) -> "Passage":
+        return replace(self, index=index)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def passage_from_dict(data: Mapping[str, Any]) -> Passage:
+    """The inverse of `Passage.as_dict`, for passages this service stored itself."""
+    return Passage(**{name: data[name] for name in Passage.__slots__})

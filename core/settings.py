@@ -1,0 +1,209 @@
+"""Every setting, read once from the environment (and `.env` if there).
+
+A wrong value stops the start with one line that names the variable. Nothing
+else in the project reads `os.environ` (ruff's TID251 sees to it).
+"""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+KNOWN_DEFAULT_KEYS = frozenset(
+    {"change-me", "changeme", "secret", "test", "dev", "your-api-key", "your_api_key", "api-key"}
+)
+
+
+class SettingsError(SystemExit):
+    """A setting is wrong. Its text is one line per variable; exit status 1."""
+
+
+class Settings(BaseSettings):
+    """The service's configuration. Field names are the variables' names in lower case."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True)
+
+    app_env: Literal["development", "test", "production"] = Field(
+        "development", description="`production` refuses weak keys and hides nothing in its logs."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Lowest level that is logged."
+    )
+    api_key: SecretStr = Field(description="First API key: default tenant, all scopes. Required.")
+    database_url: str = Field(description="PostgreSQL with pgvector. Required.")
+    redis_url: str = Field(
+        description="Redis for the queue; limits are kept in the next database number. Required."
+    )
+    data_dir: Path = Field(Path("data"), description="Where uploads, models and caches live.")
+    storage_url: str = Field(
+        "", description="Where PDFs are kept: `file:///path` or `s3://bucket/prefix`; "
+        "default: `uploads` in `DATA_DIR`.",
+    )
+    s3_endpoint_url: str = Field("", description="S3-compatible endpoint, if not AWS.")
+
+    port: int = Field(8000, ge=1, le=65535, description="Port of the API.")
+    flower_port: int = Field(5555, ge=1, le=65535, description="Port of Flower.")
+    ui_port: int = Field(8501, ge=1, le=65535, description="Port of the chat page.")
+    flower_password: SecretStr = Field(
+        SecretStr(""), description="Password of Flower's user `admin`; default: `API_KEY`."
+    )
+    web_workers: int = Field(2, ge=1, le=64, description="gunicorn processes.")
+    web_threads: int = Field(16, ge=2, le=256, description="Threads of each gunicorn process.")
+    cors_origins: Annotated[list[str], NoDecode] = Field(
+        default_factory=list, description="Origins allowed to call from a browser, comma separated."
+    )
+    rate_limit_per_minute: int = Field(60, ge=1, description="Requests per minute and API key.")
+
+    max_upload_mb: int = Field(50, ge=1, le=5000, description="Largest PDF, in MiB.")
+    max_pages: int = Field(10_000, ge=1, description="Most pages of a PDF.")
+    pdf_engine: Literal["auto", "pypdf", "pdfium"] = Field(
+        "auto", description="Which parser reads the text; `auto` picks per page."
+    )
+    range_pages: int = Field(16, ge=1, le=500, description="Pages that a worker takes at a time.")
+    range_timeout_seconds: int = Field(
+        60, ge=1, description="Longest time to parse one page range before it is given up."
+    )
+    range_memory_mb: int = Field(
+        1024, ge=128, description="Memory limit of the process that parses a page range, in MiB."
+    )
+
+    embedding_provider: Literal["local", "openai"] = Field(
+        "local", description="`local` runs all-MiniLM-L6-v2 here; `openai` calls an endpoint."
+    )
+    embedding_base_url: str = Field(
+        "https://api.openai.com/v1", description="Base of an OpenAI-compatible embedding API."
+    )
+    embedding_model: str = Field("", description="Model name for the embedding endpoint.")
+    embedding_dimensions: int = Field(
+        384, ge=1, le=2000, description="Length of a vector; fixed once the database is migrated."
+    )
+    embedding_timeout_seconds: float = Field(
+        30, gt=0, description="Longest wait for one embedding call."
+    )
+    embedding_give_up_seconds: float = Field(
+        900, gt=0, description="How long a job waits for an embedding endpoint that says no."
+    )
+    chat_provider: Literal["extractive", "openai"] = Field(
+        "extractive", description="`extractive` quotes the passages; `openai` calls an LLM."
+    )
+    chat_base_url: str = Field(
+        "https://api.openai.com/v1", description="Base of an OpenAI-compatible chat API."
+    )
+    chat_model: str = Field("", description="Model name for the chat endpoint.")
+    chat_timeout_seconds: float = Field(
+        60, gt=0, description="Longest wait for the next token of the LLM."
+    )
+    chat_history_tokens: int = Field(
+        2000, ge=0, description="Token budget of the conversation given to the LLM."
+    )
+    openai_api_key: SecretStr = Field(
+        SecretStr(""), description="Bearer token for the embedding and chat endpoints."
+    )
+
+    worker_concurrency: int = Field(2, ge=1, le=64, description="Celery pool processes.")
+    lease_seconds: float = Field(
+        90, gt=0, description="How long a silent worker keeps what it claimed."
+    )
+    heartbeat_seconds: float = Field(30, gt=0, description="How often a worker renews its lease.")
+    sweep_seconds: float = Field(
+        15, gt=0, description="How often beat looks for work nobody was told of."
+    )
+    max_attempts: int = Field(3, ge=1, description="Tries of one page range before the job fails.")
+
+    @field_validator("database_url")
+    @classmethod
+    def _normalise_database_url(cls, value: str) -> str:
+        # SQLAlchemy 2.1 reads a bare postgresql:// as psycopg 3, which is not installed.
+        scheme, separator, rest = value.partition("://")
+        if not separator or scheme.split("+")[0] not in {"postgres", "postgresql"}:
+            raise ValueError("must be a postgresql:// URL")
+        return f"postgresql+psycopg2://{rest}"
+
+    @field_validator("redis_url")
+    @classmethod
+    def _check_redis_url(cls, value: str) -> str:
+        if urlsplit(value).scheme not in {"redis", "rediss", "unix", "redis+socket"}:
+            raise ValueError("must be a redis://, rediss:// or unix:// URL")
+        return value
+
+    @field_validator("storage_url")
+    @classmethod
+    def _check_storage_url(cls, value: str) -> str:
+        if value and urlsplit(value).scheme not in {"file", "s3"}:
+            raise ValueError("must start with file:// or s3://")
+        return value
+
+    @field_validator("embedding_base_url", "chat_base_url")
+    @classmethod
+    def _check_http_url(cls, value: str) -> str:
+        if urlsplit(value).scheme not in {"http", "https"}:
+            raise ValueError("must be an http:// or https:// URL")
+        return value.rstrip("/")
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split_origins(cls, value: object) -> object:
+        if isinstance(value, str):
+            return [part.strip() for part in value.split(",") if part.strip()]
+        return value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _check_together(self) -> "Settings":
+        key = self.api_key.get_secret_value()
+        if not key.strip():
+            raise ValueError("API_KEY: must not be empty")
+        if self.app_env == "production" and (key.lower() in KNOWN_DEFAULT_KEYS or len(key) < 16):
+            raise ValueError(
+                "API_KEY: production needs a key of at least 16 characters that is no known default"
+            )
+        if self.heartbeat_seconds * 2 > self.lease_seconds:
+            raise ValueError("HEARTBEAT_SECONDS: must be at most half of LEASE_SECONDS")
+        if self.embedding_provider == "openai" and not self.embedding_model:
+            raise ValueError("EMBEDDING_MODEL: is required with EMBEDDING_PROVIDER=openai")
+        if self.chat_provider == "openai" and not self.chat_model:
+            raise ValueError("CHAT_MODEL: is required with CHAT_PROVIDER=openai")
+        return self
+
+    @property
+    def max_upload_bytes(self) -> int:
+        return self.max_upload_mb * 1024 * 1024
+
+    @property
+    def effective_storage_url(self) -> str:
+        return self.storage_url or (self.data_dir.absolute() / "uploads").as_uri()
+
+
+def read_settings(**overrides: object) -> Settings:
+    """Settings from the environment, `overrides` winning.
+
+    Raises SettingsError (a SystemExit) with one line per wrong variable.
+    """
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explain(item) for item in error.errors())) from None
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The process's settings, read at the first call."""
+    return read_settings()
+
+
+def _explain(item: object) -> str:
+    assert isinstance(item, dict)
+    message = str(item["msg"]).removeprefix("Value error, ")
+    if not item["loc"]:
+        return message
+    name = str(item["loc"][0]).upper()
+    if item["type"] == "missing":
+        return f"{name}: is required"
+    return f"{name}: {message[0].lower()}{message[1:]}"
