@@ -1,0 +1,80 @@
+import time
+from itertools import pairwise
+
+import pytest
+
+from core.sentences import sentences_of, split_sentences
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("One. Two! Three? Four", ["One.", "Two!", "Three?", "Four"]),
+        ("Dr. Smith met Mr. J. R. R. Tolkien.", ["Dr. Smith met Mr. J. R. R. Tolkien."]),
+        ("It cost 3.5 million. Nobody paid.", ["It cost 3.5 million.", "Nobody paid."]),
+        ("See Fig. 3 and No. 5. Then stop.", ["See Fig. 3 and No. 5.", "Then stop."]),
+        ("He said no. Then he left.", ["He said no.", "Then he left."]),
+        (
+            "He moved to the U.S. The war ended.",
+            ["He moved to the U.S.", "The war ended."],
+        ),
+        ("The U.S. Senate voted.", ["The U.S. Senate voted."]),
+        ("Acme Inc. Chairman Lee resigned.", ["Acme Inc. Chairman Lee resigned."]),
+        ("Built in 1903.[12] It burned.[3][4] Gone.", None),
+        ("“Really?” he asked. “Yes.” She left.", ["“Really?” he asked.", "“Yes.”", "She left."]),
+        ("So on, etc. and more.", ["So on, etc. and more."]),
+        ("Wait… what? Ah.", ["Wait… what?", "Ah."]),
+        ("1. Introduction\nIt begins. Good.", ["1. Introduction\nIt begins.", "Good."]),
+        ("A heading\n\nA text. More.", ["A heading", "A text.", "More."]),
+        ("Items:\n• one\n• two", ["Items:", "• one", "• two"]),
+        ("wrapped\nline. Next\nline.", ["wrapped\nline.", "Next\nline."]),
+        ("page one\fpage two", ["page one", "page two"]),
+        ("東京は首都です。人口は多い！「本当？」はい。", None),
+        ("هل هذا صحيح؟ نعم. حسنا.", ["هل هذا صحيح؟", "نعم.", "حسنا."]),
+        ("یہ ایک جملہ ہے۔ دوسرا جملہ۔", ["یہ ایک جملہ ہے۔", "دوسرا جملہ۔"]),
+        ("यह एक वाक्य है। दूसरा।", ["यह एक वाक्य है।", "दूसरा।"]),
+        ("See www.example.com for v2.0.1 now.", ["See www.example.com for v2.0.1 now."]),
+        ("", []),
+        (" \n\n ", []),
+        ("...", ["..."]),
+    ],
+)
+def test_splits(text: str, expected: list[str] | None) -> None:
+    special = {
+        "Built": ["Built in 1903.[12]", "It burned.[3][4]", "Gone."],
+        "東京は首": ["東京は首都です。", "人口は多い！", "「本当？」", "はい。"],
+    }
+    if expected is None:
+        expected = next(value for key, value in special.items() if text.startswith(key))
+    assert sentences_of(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "One. Two\n\nThree! 東京。 هل؟ a.b. c",
+        "  lead. Trail.  \n",
+        "no end",
+        "!?.!?. ...  . .",
+    ],
+)
+def test_spans_leave_out_white_space_only(text: str) -> None:
+    spans = split_sentences(text)
+    kept = "".join(text[a:b] for a, b in spans)
+    assert "".join(kept.split()) == "".join(text.split())
+    assert all(a < b and text[a:b] == text[a:b].strip() for a, b in spans)
+    assert all(before[1] <= after[0] for before, after in pairwise(spans))
+
+
+@pytest.mark.parametrize(
+    "unit", [".", "a. ", "\n", " ", "[1]", ".[", "。」", "x", "A.", "1.", '."']
+)
+def test_takes_linear_time(unit: str) -> None:
+    def seconds(size: int) -> float:
+        text = unit * (size // len(unit))
+        started = time.perf_counter()
+        split_sentences(text)
+        return time.perf_counter() - started
+
+    small = min(seconds(20_000) for _ in range(3))
+    assert seconds(400_000) < 0.05 + 100 * small
