@@ -1,0 +1,142 @@
+"""PostgreSQL: the engine, transactions, and the schema's version.
+
+The entry point owns the transaction: `Database.transaction` is the only place
+in the project that commits. What takes a db session never does.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session, sessionmaker
+
+from core.errors import StorageFull, Unavailable
+from core.telemetry import get_logger, record_statement
+
+log = get_logger(__name__)
+
+ROOT = Path(__file__).resolve().parent.parent
+APP_ROLE = "rag_app"  # what every tenant's transaction runs as: row-level security binds it
+
+_DISK_FULL = {"53100"}
+# class 08 connection, 53 resources, 57 operator intervention, 40 rollback, 55P03 lock timeout
+_PASSING = ("08", "53", "57", "40", "55P03")
+
+
+def make_engine(url: str, *, pool_size: int = 10) -> Engine:
+    """An engine with timeouts on everything; connects at first use.
+
+    `pool_size` should be the number of threads that may hold a transaction.
+    """
+    engine = create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=2,
+        pool_pre_ping=True,  # else the first request after a PostgreSQL restart fails
+        pool_timeout=3,  # an exhausted pool answers 503 within 4 s
+        pool_recycle=300,
+        connect_args={
+            "connect_timeout": 3,
+            "tcp_user_timeout": 5000,  # ms; a black-holed server is noticed
+            "keepalives_idle": 30,
+            "application_name": "rag-chat-service",
+            "options": "-c statement_timeout=15s -c lock_timeout=3s"
+            " -c idle_in_transaction_session_timeout=15s -c timezone=UTC",
+        },
+    )
+    event.listen(engine, "before_cursor_execute", _note_start)
+    event.listen(engine, "after_cursor_execute", _note_end)
+    return engine
+
+
+def _note_start(conn: Any, *_: Any) -> None:
+    conn.info["statement_started"] = time.perf_counter()
+
+
+def _note_end(conn: Any, *_: Any) -> None:
+    record_statement(seconds=time.perf_counter() - conn.info["statement_started"])
+
+
+class Database:
+    """The process's way to PostgreSQL. Safe to share between threads, not across a fork."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._sessions = sessionmaker(engine, expire_on_commit=False)
+
+    @contextmanager
+    def transaction(self, *, tenant_id: str | None) -> Iterator[Session]:
+        """One transaction: committed at the end of the block, rolled back on any exception.
+
+        `tenant_id` binds it to one tenant's rows, by row-level security; None
+        is for the service's own work across tenants (claims, sweeps, keys).
+
+        Raises Unavailable while PostgreSQL cannot be reached or is out of
+        connections, StorageFull when its disk is full.
+        """
+        try:
+            with self._sessions.begin() as db:
+                if tenant_id is not None:
+                    # Local to the transaction: a plain SET would leak through the pool.
+                    db.execute(_BIND_TENANT, {"role": APP_ROLE, "tenant_id": tenant_id})
+                yield db
+        except (OperationalError, InterfaceError, PoolTimeout) as error:
+            raise _translate(error) from error
+        except DBAPIError as error:
+            # A connection cut in mid-statement surfaces as psycopg2.DatabaseError.
+            if error.connection_invalidated:
+                raise _translate(error) from error
+            raise
+
+    def ping(self) -> None:
+        """Raises Unavailable unless PostgreSQL answers."""
+        with self.transaction(tenant_id=None) as db:
+            db.execute(text("SELECT 1"))
+
+    def dispose(self) -> None:
+        """Drop every pooled connection, as after a fork."""
+        self.engine.dispose(close=False)
+
+
+_BIND_TENANT = text(
+    "SELECT set_config('role', :role, true), set_config('app.tenant_id', :tenant_id, true)"
+)
+
+
+def _translate(error: Exception) -> Exception:
+    cause = getattr(error, "orig", None)
+    pgcode = getattr(cause, "pgcode", None)
+    if pgcode in _DISK_FULL:
+        return StorageFull("The database has no room left.")
+    if isinstance(cause, psycopg2.Error) and pgcode and not pgcode.startswith(_PASSING):
+        return error
+    log.warning("database_unavailable", error=type(cause or error).__name__, pgcode=pgcode)
+    return Unavailable("The database cannot be reached right now; try again shortly.")
+
+
+def alembic_config(url: str) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(ROOT / "migrations"))
+    config.attributes["url"] = url  # an attribute, since an option would expand `%` in passwords
+    return config
+
+
+def migrate(url: str) -> None:
+    """Bring the schema of `url` to this code's version. Safe to run from several hosts at once."""
+    command.upgrade(alembic_config(url), "head")
+
+
+def schema_is_current(db: Session) -> bool:
+    """Whether the database has exactly the migrations that this code knows."""
+    heads = set(ScriptDirectory(str(ROOT / "migrations")).get_heads())
+    return set(MigrationContext.configure(db.connection()).get_current_heads()) == heads

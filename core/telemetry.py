@@ -1,0 +1,85 @@
+"""Structured logs: one JSON object per line on stdout, context carried by contextvars."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+import structlog
+
+
+@dataclass(slots=True)
+class DatabaseStats:
+    """What one request or task asked of PostgreSQL."""
+
+    statements: int = 0
+    seconds: float = 0.0
+
+
+_database_stats: ContextVar[DatabaseStats | None] = ContextVar("database_stats", default=None)
+
+
+def configure_logging(*, level: str = "INFO") -> None:
+    """Send everything, the standard library's loggers included, to stdout as JSON lines."""
+    shared = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+        structlog.processors.dict_tracebacks,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.PositionalArgumentsFormatter()],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level)
+    # httpx logs each URL at INFO, which may name a private endpoint at every call.
+    for noisy in ("httpx", "httpcore", "botocore", "urllib3", "kombu", "amqp"):
+        logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
+
+
+def get_logger(name: str) -> structlog.stdlib.BoundLogger:
+    logger: structlog.stdlib.BoundLogger = structlog.get_logger(name)
+    return logger
+
+
+@contextmanager
+def log_context(**values: object) -> Iterator[None]:
+    """Add `values` to every log line written inside."""
+    with structlog.contextvars.bound_contextvars(**values):
+        yield
+
+
+@contextmanager
+def measure_database() -> Iterator[DatabaseStats]:
+    """Count the statements that this thread sends to PostgreSQL inside the block."""
+    stats = DatabaseStats()
+    token = _database_stats.set(stats)
+    try:
+        yield stats
+    finally:
+        _database_stats.reset(token)
+
+
+def record_statement(*, seconds: float) -> None:
+    """Called by `core.db` for each statement."""
+    stats = _database_stats.get()
+    if stats is not None:
+        stats.statements += 1
+        stats.seconds += seconds
