@@ -1,0 +1,116 @@
+"""Child processes that never outlive this one, and how a root process gives up root.
+
+Linux does the first by `prctl(PR_SET_PDEATHSIG)`; elsewhere a child whose parent
+is killed with SIGKILL stays until the next start asks it to go.
+"""
+
+import ctypes
+import os
+import pwd
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+_PR_SET_KEEPCAPS = 8
+_PR_CAP_AMBIENT = 47
+_PR_CAP_AMBIENT_RAISE = 2
+_CAP_DAC_OVERRIDE = 1  # capabilities(7)
+_CAPABILITY_VERSION_3 = 0x20080522
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True)
+class User:
+    """Whom a child runs as. `reads_all`: it may open files as root may, whatever their mode.
+
+    That is for a checkout below a directory that is root's alone (`/root` is
+    0700): the child is not root, yet finds its program and its data.
+    """
+
+    uid: int
+    gid: int
+    reads_all: bool = False
+
+
+def unprivileged_user(owned: Path) -> User | None:
+    """The user for a program that refuses to run as root; None when we are not root.
+
+    Who owns `owned` goes on owning it; if that is root, `nobody`.
+    """
+    if os.geteuid() != 0:
+        return None
+    status = owned.stat()
+    if status.st_uid != 0:
+        return User(uid=status.st_uid, gid=status.st_gid)
+    nobody = pwd.getpwnam("nobody")
+    return User(uid=nobody.pw_uid, gid=nobody.pw_gid)
+
+
+def spawn(
+    command: Sequence[str],
+    *,
+    death_signal: signal.Signals,
+    cwd: Path,
+    output: IO[bytes] | int,
+    user: User | None = None,
+    env: Mapping[str, str] | None = None,
+    pass_fds: Sequence[int] = (),
+) -> "subprocess.Popen[bytes]":
+    """Start `command` in a session of its own, so that Ctrl-C reaches only us.
+
+    It gets `death_signal` when the thread that called this ends: call it from
+    a thread that lives as long as the process, the main one as a rule.
+    """
+    return subprocess.Popen(
+        command,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        env=env,
+        pass_fds=pass_fds,
+        start_new_session=True,
+        preexec_fn=_before_exec(death_signal=death_signal, user=user, parent=os.getpid()),
+    )
+
+
+def _before_exec(
+    *, death_signal: signal.Signals, user: User | None, parent: int
+) -> Callable[[], None]:
+    def prepare() -> None:
+        if user is not None:
+            _become(user)
+        if sys.platform == "linux":
+            # After the change of user: the kernel forgets the signal at each such change.
+            _libc.prctl(_PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
+            if os.getppid() != parent:
+                os._exit(1)
+
+    return prepare
+
+
+def _become(user: User) -> None:
+    if user.reads_all:
+        _libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
+    os.setgroups([])
+    os.setgid(user.gid)
+    os.setuid(user.uid)
+    if user.reads_all:
+        _keep_file_access()
+
+
+def _keep_file_access() -> None:
+    """Keep CAP_DAC_OVERRIDE, and nothing else, over the coming exec."""
+    mask = 1 << _CAP_DAC_OVERRIDE
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    sets = (ctypes.c_uint32 * 6)(mask, mask, mask, 0, 0, 0)
+    if _libc.capset(header, sets) != 0:
+        raise OSError(ctypes.get_errno(), "capset")
+    if _libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, _CAP_DAC_OVERRIDE, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_CAP_AMBIENT)")

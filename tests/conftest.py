@@ -1,0 +1,130 @@
+"""What every kind of test shares: real servers, fresh databases, settings."""
+
+import os
+import secrets
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg2
+import pytest
+import redis
+
+from core.db import migrate
+from core.embedded import PostgresServer, RedisServer, start_postgres, start_redis
+from core.settings import Settings, get_settings, read_settings
+
+API_KEY = "test-key-0123456789abcdef"
+NOWHERE_POSTGRES = "postgresql://nobody@127.0.0.1:1/none"
+NOWHERE_REDIS = "redis://127.0.0.1:1/0"
+
+
+@pytest.fixture(scope="session")
+def servers_dir() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="rag-", ignore_cleanup_errors=True) as path:
+        yield Path(path)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_from_outside(servers_dir: Path) -> None:
+    """Neither the caller's environment nor a `.env` decides what a test sees."""
+    for name in Settings.model_fields:
+        os.environ.pop(name.upper(), None)
+    Settings.model_config["env_file"] = None
+    os.environ.update(
+        APP_ENV="test",
+        API_KEY=API_KEY,
+        DATABASE_URL=NOWHERE_POSTGRES,
+        REDIS_URL=NOWHERE_REDIS,
+        DATA_DIR=str(servers_dir / "data"),
+    )
+    get_settings.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def postgres_server(servers_dir: Path) -> Iterator[PostgresServer]:
+    """PostgreSQL for the whole run. A test that stops or restarts it starts its own instead."""
+    server = start_postgres(servers_dir / "postgres", durable=False)
+    yield server
+    server.stop("immediate")
+
+
+@pytest.fixture(scope="session")
+def redis_server(servers_dir: Path) -> Iterator[RedisServer]:
+    """Redis for the whole run. A test that stops it starts its own instead."""
+    server = start_redis(servers_dir / "redis")
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def new_database(postgres_server: PostgresServer) -> Callable[[], str]:
+    """Make one more migrated, empty database; gives its URL (owner `rag`). About 30 ms each."""
+    template = f"template_{secrets.token_hex(4)}"
+    _create_database(postgres_server, name=template, template="template1")
+    migrate(_url_of(postgres_server, template))
+
+    def create() -> str:
+        name = f"test_{secrets.token_hex(4)}"
+        _create_database(postgres_server, name=name, template=template)
+        return _url_of(postgres_server, name)
+
+    return create
+
+
+@pytest.fixture(scope="session")
+def shared_database_url(new_database: Callable[[], str]) -> str:
+    """One migrated database for tests that leave nothing behind (a savepoint around each)."""
+    return new_database()
+
+
+@pytest.fixture
+def database_url(new_database: Callable[[], str]) -> str:
+    """A migrated, empty database of this test's own."""
+    return new_database()
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """Redis, emptied."""
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.flushall()
+    return redis_server.url
+
+
+@pytest.fixture
+def make_settings(tmp_path: Path) -> Callable[..., Settings]:
+    """Settings with test defaults; keyword arguments win. The servers need not exist."""
+
+    def make(**overrides: object) -> Settings:
+        defaults: dict[str, object] = {
+            "app_env": "test",
+            "api_key": API_KEY,
+            "database_url": NOWHERE_POSTGRES,
+            "redis_url": NOWHERE_REDIS,
+            "data_dir": tmp_path / "data",
+        }
+        return read_settings(**(defaults | overrides))
+
+    return make
+
+
+@pytest.fixture
+def settings(make_settings: Callable[..., Settings], database_url: str, redis_url: str) -> Settings:
+    """Settings that point at the real servers, with a database of this test's own."""
+    return make_settings(database_url=database_url, redis_url=redis_url)
+
+
+def _url_of(server: PostgresServer, database: str) -> str:
+    url = f"{server.url.rpartition('/')[0]}/{database}"
+    return url.replace("postgresql://", "postgresql+psycopg2://", 1)
+
+
+def _create_database(server: PostgresServer, *, name: str, template: str) -> None:
+    connection = psycopg2.connect(server.admin_url)
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(f"CREATE DATABASE {name} OWNER rag TEMPLATE {template}")
+    finally:
+        connection.close()
