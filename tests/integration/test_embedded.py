@@ -127,7 +127,7 @@ def test_a_port_asked_for_and_taken_is_an_error(tmp_path: Path) -> None:
 def test_two_servers_never_share_a_directory(
     own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.embedded._LOCK_SECONDS", 0.3)
+    monkeypatch.setattr("core.embedded.server._LOCK_SECONDS", 0.3)
     with pytest.raises(ServerError, match="already"):
         start_redis(own_redis.data_dir)
 
