@@ -39,11 +39,15 @@ class Settings(BaseSettings):
     )
     data_dir: Path = Field(Path("data"), description="Where uploads, models and caches live.")
     storage_url: str = Field(
-        "", description="Where PDFs are kept: `file:///path` or `s3://bucket/prefix`; "
+        "",
+        description="Where PDFs are kept: `file:///path` or `s3://bucket/prefix`; "
         "default: `uploads` in `DATA_DIR`.",
     )
     s3_endpoint_url: str = Field("", description="S3-compatible endpoint, if not AWS.")
 
+    bind_host: str = Field(
+        "127.0.0.1", description="Address that web, Flower and the chat page listen on."
+    )
     port: int = Field(8000, ge=1, le=65535, description="Port of the API.")
     flower_port: int = Field(5555, ge=1, le=65535, description="Port of Flower.")
     ui_port: int = Field(8501, ge=1, le=65535, description="Port of the chat page.")
