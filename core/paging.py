@@ -1,0 +1,135 @@
+"""Pages of rows: by `skip`, or by a cursor that survives rows being added meanwhile."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, func, literal, select, tuple_
+from sqlalchemy.orm import Session
+
+from core.errors import Invalid
+
+T = TypeVar("T")
+Key = datetime | UUID | int | float | str
+
+MAX_LIMIT = 100
+MAX_SKIP = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """What a caller asked for. `cursor`, the page before's `next_cursor`, beats `skip`."""
+
+    limit: int = 50
+    skip: int = 0
+    cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """`items` of `total`; `skip` rows came before; `next_cursor` is None on the last page."""
+
+    items: list[T]
+    total: int
+    skip: int
+    limit: int
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a walk stands: the sort keys of the last row it saw, and how many it has seen."""
+
+    keys: tuple[Any, ...]
+    seen: int
+
+
+def listing(kind: str, **filters: object) -> str:
+    """Names one listing with its filters and order, so that a cursor of another one is refused."""
+    text = json.dumps([kind, sorted(filters.items())], default=str)
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+def encode_cursor(*, listing: str, keys: Sequence[Key], seen: int) -> str:
+    """An opaque, URL-safe cursor. It holds no more than its reader has been shown."""
+    plain = [key if isinstance(key, (int, float)) else _to_text(key) for key in keys]
+    text = json.dumps([listing, seen, *plain], separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _to_text(key: Key) -> str:
+    return key.isoformat() if isinstance(key, datetime) else str(key)
+
+
+def decode_cursor(cursor: str, *, listing: str, types: Sequence[type]) -> Place:
+    """The inverse of `encode_cursor`. Raises Invalid for anything it did not make."""
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        found, seen, *plain = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+        keys = tuple(_parse(value, kind) for value, kind in zip(plain, types, strict=True))
+        if found != listing or type(seen) is not int or not 0 <= seen <= MAX_SKIP:
+            raise ValueError
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        detail = "The cursor is not one that this listing gave out."
+        raise Invalid(detail, code="invalid_cursor", errors={"cursor": [detail]}) from None
+    return Place(keys=keys, seen=seen)
+
+
+def _parse(value: object, kind: type) -> Any:
+    if kind in (int, float):
+        if type(value) is not kind or abs(value) > 2**31:
+            raise ValueError
+        return value
+    if not isinstance(value, str) or "\0" in value:
+        raise ValueError
+    if kind is datetime:
+        moment = datetime.fromisoformat(value)
+        if moment.tzinfo is None:
+            raise ValueError
+        return moment
+    return kind(value)
+
+
+def paginate(
+    db: Session,
+    *,
+    statement: Select[Any],
+    keys: Sequence[ColumnElement[Any]],
+    page: PageRequest,
+    listing: str,
+    descending: bool = True,
+) -> Page[Any]:
+    """One page of `statement`'s first entity, sorted by `keys`, the last of which must be unique.
+
+    `keys` are columns whose values the entity carries under the same names.
+    Two statements: the rows and their total.
+    """
+    total = db.execute(select(func.count()).select_from(statement.subquery())).scalar_one()
+    skip, rows = page.skip, statement
+    if page.cursor is not None:
+        types = [key.type.python_type for key in keys]
+        place = decode_cursor(page.cursor, listing=listing, types=types)
+        skip, rows = place.seen, statement.where(_beyond(keys, place.keys, descending))
+    else:
+        rows = rows.offset(skip)
+    order = [key.desc() if descending else key.asc() for key in keys]
+    found = list(db.scalars(rows.order_by(*order).limit(page.limit + 1)))
+    items = found[: page.limit]
+    following = None
+    if len(found) > page.limit:
+        last = [getattr(items[-1], str(key.key)) for key in keys]
+        following = encode_cursor(listing=listing, keys=last, seen=skip + len(items))
+    return Page(items=items, total=total, skip=skip, limit=page.limit, next_cursor=following)
+
+
+def _beyond(
+    keys: Sequence[ColumnElement[Any]], values: Sequence[Any], descending: bool
+) -> ColumnElement[bool]:
+    here = tuple_(*keys)
+    there = tuple_(*(literal(value, key.type) for key, value in zip(keys, values, strict=True)))
+    return here < there if descending else here > there
