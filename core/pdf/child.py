@@ -1,0 +1,109 @@
+"""The process that parses PDFs. Started by `core.pdf.parser`, never imported by it.
+
+It serves one request after the other from its standard input until that ends.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+from core.pdf import wire
+from core.pdf.documents import OpenDocument
+from core.pdf.errors import Unreadable, too_complex
+from core.pdf.limits import BudgetExceeded, allow_cpu, confine, resident_mb
+from core.pdf.values import PdfLimits
+
+Reply = tuple[dict[str, Any], bytes]
+
+
+class Server:
+    """Keeps the last document open: a long one is read in many calls."""
+
+    def __init__(self, limits: PdfLimits) -> None:
+        self._limits = limits
+        self._document: OpenDocument | None = None
+        self._operations: dict[str, Callable[[OpenDocument, dict[str, Any]], Reply]] = {
+            "inspect": lambda document, _: (document.inspect(), b""),
+            "read": _read,
+            "render": _render,
+        }
+
+    def handle(self, request: dict[str, Any]) -> Reply:
+        """The reply to one request; every failure that leaves us alive is one too."""
+        allow_cpu(self._limits.timeout_seconds)
+        try:
+            reply, blob = self._operations[request["op"]](self._open(request), request)
+        except Unreadable as error:
+            return _refusal(error), b""
+        except (MemoryError, BudgetExceeded):
+            return {**_refusal(too_complex()), "exit": True}, b""
+        reply["exit"] = resident_mb() > self._limits.recycle_mb
+        return reply, blob
+
+    def _open(self, request: dict[str, Any]) -> OpenDocument:
+        path, engine = request["path"], request["engine"]
+        status = os.stat(path)
+        key = (path, status.st_mtime_ns, status.st_size, engine)
+        if self._document is None or self._document.key != key:
+            if self._document is not None:
+                self._document.close()
+            self._document = OpenDocument(path=path, engine=engine, limits=self._limits, key=key)
+        return self._document
+
+
+def _read(document: OpenDocument, request: dict[str, Any]) -> Reply:
+    pages = document.read(first=request["first"], last=request["last"])
+    return {"pages": [(page.number, page.text, page.engine) for page in pages]}, b""
+
+
+def _render(document: OpenDocument, request: dict[str, Any]) -> Reply:
+    image = document.render(
+        number=request["number"], highlight=request["highlight"], scale=request["scale"]
+    )
+    return {}, image
+
+
+def _refusal(error: Unreadable) -> dict[str, Any]:
+    return {"error": {"code": error.code, "detail": error.detail}}
+
+
+def serve(requests: BinaryIO, replies: BinaryIO, limits: PdfLimits) -> None:
+    """Answer requests until the input ends."""
+    server = Server(limits)
+
+    def read_exactly(count: int) -> bytes:
+        data = requests.read(count)
+        if len(data) < count:
+            raise EOFError
+        return data
+
+    while True:
+        try:
+            request, _ = wire.decode(read_exactly)
+        except EOFError:
+            return
+        replies.write(_encode(*server.handle(request)))
+        replies.flush()
+
+
+def _encode(reply: dict[str, Any], blob: bytes) -> bytes:
+    try:
+        return wire.encode(reply, blob)
+    except (ValueError, MemoryError):
+        return wire.encode({**_refusal(too_complex()), "exit": True})
+
+
+def main() -> None:
+    limits = PdfLimits(**json.loads(sys.argv[1]))
+    requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    # What a library prints must not end up between two frames.
+    os.dup2(2, 1)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    confine(limits)
+    serve(requests, replies, limits)
+
+
+if __name__ == "__main__":
+    main()

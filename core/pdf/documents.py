@@ -1,0 +1,184 @@
+"""One open document in the child: both engines behind the operations of the parser."""
+
+from typing import Any
+
+from core.pdf import rendering, selection
+from core.pdf.cleaning import clean_line, clean_text
+from core.pdf.errors import Unreadable, malformed, too_complex, too_many_pages
+from core.pdf.furniture import WINDOW, strip_furniture
+from core.pdf.limits import BudgetExceeded, budget, fatal_budget
+from core.pdf.pdfium_engine import PdfiumDocument
+from core.pdf.pypdf_engine import PypdfDocument
+from core.pdf.values import Engine, PageText, PdfLimits
+
+Key = tuple[str, int, int, str]
+_KEPT_PAGES = 64
+_MAX_TITLE_CHARS = 500
+
+
+class OpenDocument:
+    """A file and what was parsed of it. `key` tells whether the file is still the same."""
+
+    def __init__(self, *, path: str, engine: Engine, limits: PdfLimits, key: Key) -> None:
+        self.key = key
+        self._path = path
+        self._engine = engine
+        self._limits = limits
+        self._pdfium: PdfiumDocument | None = None
+        self._pypdf: PypdfDocument | None = None
+        self._pages: dict[int, PageText] = {}
+
+    def inspect(self) -> dict[str, Any]:
+        """Page count, title and outline, as JSON."""
+        judge = self._find_judge()
+        if judge.page_count < 1:
+            raise malformed()
+        if judge.page_count > self._limits.max_pages:
+            raise too_many_pages(judge.page_count, self._limits.max_pages)
+        with budget(self._limits.page_seconds):
+            title, outline = _describe(judge)
+        if self._engine == "auto":
+            self._close_pypdf()  # it is not needed again but for a few pages
+        return {"page_count": judge.page_count, "title": title, "outline": outline}
+
+    def read(self, *, first: int, last: int) -> list[PageText]:
+        """The texts of a range, the furniture that its neighbours reveal taken out."""
+        count = self._page_count()
+        if not 1 <= first <= last <= count:
+            raise malformed()
+        wanted = range(max(1, first - WINDOW), min(count, last + WINDOW) + 1)
+        pages = {number: self._read_page(number) for number in wanted}
+        texts = {number: page.text for number, page in pages.items()}
+        self._keep(pages)
+        return [
+            PageText(number, strip_furniture(number, texts), pages[number].engine)
+            for number in range(first, last + 1)
+        ]
+
+    def render(self, *, number: int, highlight: str | None, scale: float) -> bytes:
+        """The page as PNG."""
+        document = self._open_pdfium()
+        if not 1 <= number <= document.page_count:
+            raise malformed()
+        with fatal_budget(self._limits.timeout_seconds), document.open_page(number) as page:
+            return rendering.render(page, highlight=highlight, scale=scale)
+
+    def close(self) -> None:
+        """Give back the files and the memory."""
+        self._close_pypdf()
+        if self._pdfium is not None:
+            self._pdfium.close()
+
+    def _find_judge(self) -> PypdfDocument | PdfiumDocument:
+        """pypdf where it opens the file, pdfium else; the engine asked for if one was."""
+        if self._engine == "pdfium":
+            return self._open_pdfium()
+        try:
+            judge = self._open_pypdf()
+            if judge.page_count or self._engine == "pypdf":
+                return judge
+            failure = malformed()
+        except Unreadable as error:
+            if self._engine == "pypdf":
+                raise
+            failure = error
+        try:
+            return self._open_pdfium()
+        except Unreadable as error:
+            raise _graver(failure, error) from None
+
+    def _page_count(self) -> int:
+        opened = self._pypdf if self._engine == "pypdf" else self._pdfium
+        if opened is not None:
+            return opened.page_count
+        try:
+            return (self._open_pypdf if self._engine == "pypdf" else self._open_pdfium)().page_count
+        except Unreadable:
+            return self._find_judge().page_count
+
+    def _read_page(self, number: int) -> PageText:
+        if number in self._pages:
+            return self._pages[number]
+        texts = {}
+        if self._engine != "pypdf":
+            texts["pdfium"] = self._read_with_pdfium(number)
+        if self._engine == "pypdf" or (
+            self._engine == "auto" and selection.wants_second_reading(texts["pdfium"])
+        ):
+            texts["pypdf"] = self._read_with_pypdf(number)
+        engine = selection.choose(texts)
+        return PageText(number, clean_text(texts[engine] or ""), engine)
+
+    def _read_with_pdfium(self, number: int) -> str | None:
+        """The page's raw text, None if pdfium cannot read it."""
+        try:
+            document = self._open_pdfium()
+        except Unreadable:
+            if self._engine == "pdfium":
+                raise
+            return None
+        if number > document.page_count:
+            return None
+        with fatal_budget(self._limits.page_seconds):
+            return document.read_page(number, max_chars=self._limits.max_page_chars)
+
+    def _read_with_pypdf(self, number: int) -> str | None:
+        """The page's raw text, None if pypdf cannot read it in its time."""
+        try:
+            document = self._open_pypdf()
+            if number > document.page_count:
+                return None
+            with budget(self._limits.page_seconds):
+                return document.read_page(number, max_chars=self._limits.max_page_chars)
+        except (Unreadable, BudgetExceeded, MemoryError):
+            if self._engine == "pypdf":
+                raise
+            return None
+
+    def _open_pdfium(self) -> PdfiumDocument:
+        if self._pdfium is None:
+            with fatal_budget(self._limits.page_seconds):
+                self._pdfium = PdfiumDocument(self._path)
+        return self._pdfium
+
+    def _open_pypdf(self) -> PypdfDocument:
+        if self._pypdf is None:
+            try:
+                with budget(self._limits.page_seconds):
+                    self._pypdf = PypdfDocument(self._path)
+            except (BudgetExceeded, MemoryError):
+                raise too_complex() from None
+        return self._pypdf
+
+    def _close_pypdf(self) -> None:
+        if self._pypdf is not None:
+            self._pypdf.close()
+            self._pypdf = None
+
+    def _keep(self, pages: dict[int, PageText]) -> None:
+        """Remember the newest pages: the next range begins with the last ones of this."""
+        self._pages |= pages
+        for number in list(self._pages)[: max(0, len(self._pages) - _KEPT_PAGES)]:
+            del self._pages[number]
+
+
+def _describe(judge: PypdfDocument | PdfiumDocument) -> tuple[str | None, list[Any]]:
+    """Metadata title and outline; a broken one is none, not a broken document."""
+    try:
+        title = clean_line(judge.title() or "")[:_MAX_TITLE_CHARS] or None
+    except Exception:
+        title = None
+    outline = []
+    try:
+        for entry in judge.outline():
+            if heading := clean_line(entry.title)[:_MAX_TITLE_CHARS]:
+                outline.append((entry.level, heading, entry.page))
+    except Exception:  # noqa: S110  what was read so far is still right
+        pass
+    return title, outline
+
+
+def _graver(one: Unreadable, other: Unreadable) -> Unreadable:
+    """Of two refusals the one that says more."""
+    order = ["pdf_encrypted", "pdf_too_complex", "pdf_malformed"]
+    return min(one, other, key=lambda error: order.index(error.code))

@@ -1,0 +1,177 @@
+"""The parent's side: one killable child process that does all PDF work.
+
+A hostile PDF can loop, exhaust memory or crash the library that reads it, and
+neither pypdf's limits (per stream) nor a Python timeout (a C call cannot be
+interrupted) hold against that. A process can be killed.
+"""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from core.errors import DocumentError
+from core.pdf import wire
+from core.pdf.values import DocumentInfo, Engine, OutlineEntry, PageText, PdfLimits
+
+_ROOT = Path(__file__).resolve().parents[2]
+# The child ends by its own limits first; the parent's clock is the one that cannot be fooled.
+_GRACE_SECONDS = 0.5
+_IDLE_EXIT_SECONDS = 1.0
+
+
+class PdfParser:
+    """Reads PDFs in one child process, kept warm between calls and replaced when it dies.
+
+    Safe to share between threads (calls queue up) and to carry over a fork
+    (the new process starts its own child). Every method raises DocumentError
+    with `pdf_malformed`, `pdf_encrypted`, `pdf_too_many_pages` or
+    `pdf_too_complex`; a file that cannot be opened raises OSError.
+    """
+
+    def __init__(self, *, limits: PdfLimits | None = None, engine: Engine = "auto") -> None:
+        self._limits = limits or PdfLimits()
+        self._engine = engine
+        self._child: subprocess.Popen[bytes] | None = None
+        self._owner = 0
+        self._lock = threading.Lock()
+
+    def inspect(self, path: Path) -> DocumentInfo:
+        """Page count, metadata title and outline; refuses what cannot be read.
+
+        A file that opens with the empty password is not encrypted here.
+        """
+        reply, _ = self._call({"op": "inspect"}, path)
+        outline = tuple(OutlineEntry(*entry) for entry in reply["outline"])
+        return DocumentInfo(page_count=reply["page_count"], title=reply["title"], outline=outline)
+
+    def read_pages(self, path: Path, *, first: int, last: int) -> list[PageText]:
+        """The cleaned texts of pages `first` to `last`, both included, from 1.
+
+        A page's text does not depend on the range it is read in.
+        """
+        reply, _ = self._call({"op": "read", "first": first, "last": last}, path)
+        return [PageText(*page) for page in reply["pages"]]
+
+    def render_page(
+        self, path: Path, *, number: int, highlight: str | None = None, scale: float = 1.5
+    ) -> bytes:
+        """Page `number` as PNG, `scale` pixels per point, `highlight` marked where it is found."""
+        request = {"op": "render", "number": number, "highlight": highlight, "scale": scale}
+        return self._call(request, path)[1]
+
+    def close(self) -> None:
+        """End the child. The parser can be used again and then starts a new one."""
+        with self._lock:
+            self._stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _call(self, request: dict[str, Any], path: Path) -> tuple[dict[str, Any], bytes]:
+        request |= {"path": str(path.resolve(strict=True)), "engine": self._engine}
+        with self._lock:
+            try:
+                reply, blob = self._exchange(request)
+            except BaseException:
+                # An answer that was not read would be taken for that of the next call.
+                self._stop()
+                raise
+            if reply.get("exit"):
+                self._stop()
+        if error := reply.get("error"):
+            raise DocumentError(error["detail"], code=error["code"])
+        return reply, blob
+
+    def _exchange(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        child = self._ensure_child()
+        deadline = time.monotonic() + self._limits.timeout_seconds + _GRACE_SECONDS
+        assert child.stdin is not None
+        assert child.stdout is not None
+        reader = _Reader(child.stdout.fileno(), deadline)
+        try:
+            child.stdin.write(wire.encode(request))
+            child.stdin.flush()
+            return wire.decode(reader.read_exactly)
+        except TimeoutError:
+            raise _too_complex("Reading the document took too long.") from None
+        except (EOFError, BrokenPipeError, ValueError):
+            raise _too_complex("Reading the document went past its limits.") from None
+
+    def _ensure_child(self) -> "subprocess.Popen[bytes]":
+        if self._child is not None and self._owner != os.getpid():
+            self._child = None  # the process before the fork owns and ends it
+        if self._child is not None and self._child.poll() is not None:
+            self._stop()
+        if self._child is None:
+            self._child = _spawn(self._limits)
+            self._owner = os.getpid()
+        return self._child
+
+    def _stop(self) -> None:
+        child, self._child = self._child, None
+        if child is None or self._owner != os.getpid():
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        for pipe in (child.stdin, child.stdout):
+            assert pipe is not None
+            with contextlib.suppress(OSError):
+                pipe.close()
+        child.wait()
+
+
+class _Reader:
+    """Reads from a pipe until a deadline of the monotonic clock."""
+
+    def __init__(self, descriptor: int, deadline: float) -> None:
+        self._descriptor = descriptor
+        self._deadline = deadline
+        self._poll = select.poll()
+        self._poll.register(descriptor, select.POLLIN)
+
+    def read_exactly(self, count: int) -> bytes:
+        parts = bytearray()
+        while len(parts) < count:
+            left = self._deadline - time.monotonic()
+            if left <= 0 or not self._poll.poll(left * 1000):
+                raise TimeoutError
+            part = os.read(self._descriptor, min(count - len(parts), 1 << 20))
+            if not part:
+                raise EOFError
+            parts += part
+        return bytes(parts)
+
+
+def _spawn(limits: PdfLimits) -> "subprocess.Popen[bytes]":
+    budget = {name: getattr(limits, name) for name in PdfLimits.__slots__}
+    return subprocess.Popen(
+        [sys.executable, "-P", "-s", "-X", "utf8", "-m", "core.pdf.child", json.dumps(budget)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+        # Nothing of the service's own environment: it holds keys and passwords.
+        env={"PATH": os.defpath, "LANG": "C.UTF-8", "PYTHONPATH": str(_ROOT)},
+        start_new_session=True,
+    )
+
+
+def _too_complex(detail: str) -> DocumentError:
+    return DocumentError(detail, code="pdf_too_complex")

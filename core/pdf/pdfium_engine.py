@@ -1,0 +1,86 @@
+"""pdfium through pypdfium2: fast, reads most, and draws the page images."""
+
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pypdfium2 as pdfium
+import pypdfium2.raw as pdfium_c
+
+from core.pdf.errors import Unreadable, encrypted, malformed, too_complex
+from core.pdf.values import OutlineEntry
+
+_OUTLINE_MAX_ENTRIES = 10_000
+_OUTLINE_MAX_DEPTH = 15
+
+
+class PdfiumDocument:
+    """One open file. Pages are loaded for one call and closed, so memory stays flat."""
+
+    name = "pdfium"
+
+    def __init__(self, path: str) -> None:
+        try:
+            self._pdf = pdfium.PdfDocument(path)
+        except pdfium.PdfiumError as error:
+            raise _opening_error(error) from None
+        self.page_count = len(self._pdf)
+
+    def read_page(self, number: int, *, max_chars: int) -> str:
+        """The page's raw text; "" when the page is damaged."""
+        try:
+            with self.open_page(number) as page, _text_page(page) as text_page:
+                return _all_text(text_page, max_chars)
+        except pdfium.PdfiumError:
+            return ""
+
+    @contextmanager
+    def open_page(self, number: int) -> Iterator[Any]:
+        page = self._pdf[number - 1]
+        try:
+            yield page
+        finally:
+            page.close()
+
+    def title(self) -> str | None:
+        return self._pdf.get_metadata_value("Title") or None
+
+    def outline(self) -> Iterator[OutlineEntry]:
+        """At most 10,000 bookmarks that point to a page."""
+        bookmarks = self._pdf.get_toc(max_depth=_OUTLINE_MAX_DEPTH)
+        for _, bookmark in zip(range(_OUTLINE_MAX_ENTRIES), bookmarks, strict=False):
+            target = bookmark.get_dest()
+            index = target.get_index() if target else None
+            if index is not None:
+                yield OutlineEntry(bookmark.level, bookmark.get_title(), index + 1)
+
+    def close(self) -> None:
+        self._pdf.close()
+
+
+@contextmanager
+def _text_page(page: Any) -> Iterator[Any]:
+    text_page = page.get_textpage()
+    try:
+        yield text_page
+    finally:
+        text_page.close()
+
+
+def _all_text(text_page: Any, max_chars: int) -> str:
+    count = text_page.count_chars()
+    if count > max_chars:
+        raise too_complex()
+    if count <= 0:
+        return ""
+    buffer = (ctypes.c_ushort * (count * 2 + 1))()
+    written = pdfium_c.FPDFText_GetText(text_page, 0, count, buffer)
+    return bytes(buffer)[: max(written - 1, 0) * 2].decode("utf-16-le", errors="ignore")
+
+
+def _opening_error(error: Exception) -> Unreadable:
+    code = getattr(error, "err_code", None)
+    if code in (pdfium_c.FPDF_ERR_PASSWORD, pdfium_c.FPDF_ERR_SECURITY):
+        return encrypted()
+    return malformed()
