@@ -1,0 +1,60 @@
+"""The composition root: everything a process needs, built from its settings."""
+
+from functools import cached_property
+
+from core.answering import create_answerer
+from core.answering.base import Answerer
+from core.db import Database, make_engine
+from core.embedding import create_embedder
+from core.embedding.base import Embedder
+from core.pdf import PdfLimits, PdfParser
+from core.queue import Doorbell
+from core.settings import Settings
+from core.storage import Storage, create_storage
+
+
+class Services:
+    """What core's workflows work with. Each part is built at its first use.
+
+    One per process, made after the fork. `close` ends the parsing child and
+    returns the connections.
+    """
+
+    def __init__(self, settings: Settings, *, pool_size: int = 10) -> None:
+        self.settings = settings
+        self.database = Database(make_engine(settings.database_url, pool_size=pool_size))
+
+    @cached_property
+    def storage(self) -> Storage:
+        return create_storage(self.settings)
+
+    @cached_property
+    def queue(self) -> Doorbell:
+        return Doorbell(self.settings)
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        return create_embedder(self.settings)
+
+    @cached_property
+    def answerer(self) -> Answerer:
+        return create_answerer(self.settings, embedder=self.embedder)
+
+    @cached_property
+    def pdf_parser(self) -> PdfParser:
+        limits = PdfLimits(
+            timeout_seconds=self.settings.range_timeout_seconds,
+            memory_mb=self.settings.range_memory_mb,
+            max_pages=self.settings.max_pages,
+        )
+        return PdfParser(limits=limits, engine=self.settings.pdf_engine)
+
+    def close(self) -> None:
+        if "pdf_parser" in self.__dict__:
+            self.pdf_parser.close()
+        self.database.engine.dispose()
+
+
+def bootstrap(settings: Settings, *, pool_size: int = 10) -> Services:
+    """Services for this process; nothing connects or loads before it is used."""
+    return Services(settings, pool_size=pool_size)

@@ -1,0 +1,337 @@
+"""What a worker does: claim one page range, read it, embed it, commit it.
+
+No transaction is open while a PDF is parsed or a text embedded. The range that
+finishes last makes the document ready and the job succeeded in its own commit.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from sqlalchemy.orm import Session
+
+from core import documents, jobs
+from core.bootstrap import Services
+from core.chunking import ChunkDraft, chunk_pages
+from core.embedding.base import Vectors
+from core.errors import DocumentError, ProviderBusy, ProviderError, StorageFull, Unavailable
+from core.jobs import Claim
+from core.models import Document, Job
+from core.pdf import OutlineEntry, PageText
+from core.telemetry import get_logger, log_context
+
+log = get_logger(__name__)
+
+EMBED_SLICE = 32  # texts embedded between two looks at the lease
+RETRY_SECONDS = 2.0  # before a range that failed is tried again
+MAX_WAIT_SECONDS = 60.0  # longest pause between two calls of an endpoint that says no
+SHORT_WAIT_SECONDS = 15.0  # a wait that is worth a delayed message; the sweep does the rest
+
+
+class LostClaimError(Exception):
+    """The range is no longer ours: cancelled, deleted, or taken over."""
+
+
+class Lease:
+    """Renews a claim from a thread of its own; `check` raises LostClaimError once it is gone."""
+
+    def __init__(self, services: Services, claim: Claim) -> None:
+        self._services = services
+        self._claim = claim
+        self._ended = threading.Event()
+        self._lost = False
+        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
+
+    def check(self) -> None:
+        if self._lost:
+            raise LostClaimError
+
+    def _renew(self) -> None:
+        settings = self._services.settings
+        while not self._ended.wait(settings.heartbeat_seconds):
+            try:
+                with self._services.database.transaction(tenant_id=None) as db:
+                    held = jobs.renew_lease(db, self._claim, lease_seconds=settings.lease_seconds)
+                self._lost = not held
+            except Unavailable:
+                continue  # PostgreSQL is away; the commit's fencing decides in the end
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+
+
+def work(services: Services) -> bool:
+    """Do one due unit of work, whosever it is. False if there was none.
+
+    Rings for another worker while more is due, so one message keeps one
+    worker busy until nothing is left.
+    """
+    with services.database.transaction(tenant_id=None) as db:
+        claim = jobs.claim_range(db, lease_seconds=services.settings.lease_seconds)
+    if claim is not None:
+        with log_context(
+            job_id=str(claim.job_id),
+            document_id=str(claim.document_id),
+            range=claim.number,
+            attempt=claim.attempt,
+        ):
+            _handle(services, claim)
+    with services.database.transaction(tenant_id=None) as db:
+        if jobs.count_due(db, limit=1):
+            services.queue.ring()
+    return claim is not None
+
+
+def _handle(services: Services, claim: Claim) -> None:
+    if claim.failures >= services.settings.max_attempts:
+        _fail(services, claim, "internal_error", "The workers that took this on died.")
+        return
+    started = time.perf_counter()
+    try:
+        with Lease(services, claim) as lease:
+            if claim.is_plan:
+                _plan(services, claim)
+            else:
+                _index(services, claim, lease)
+        log.info("range_done", ms=round(1000 * (time.perf_counter() - started)))
+    except LostClaimError:
+        log.info("range_lost")
+    except DocumentError as error:
+        _reject(services, claim, error)
+    except ProviderError as error:
+        _wait(services, claim, error)
+    except (Unavailable, StorageFull) as error:
+        log.warning("range_interrupted", code=error.code)
+        _release(services, claim, delay=RETRY_SECONDS, failed=False)
+    except Exception as error:
+        log.exception("range_failed")
+        _count_failure(services, claim, type(error).__name__)
+
+
+def _plan(services: Services, claim: Claim) -> None:
+    """Let the file be opened and judged, then cut it into ranges."""
+    settings = services.settings
+    path = services.storage.local_copy(claim.storage_key)
+    info = services.pdf_parser.inspect(path)
+    with services.database.transaction(tenant_id=None) as db:
+        job, document = _begin_commit(db, claim)
+        document.page_count = job.pages_total = info.page_count
+        document.title = info.title
+        document.outline = documents.outline_rows(info.outline)
+        document.status = "ready" if document.generation else "processing"
+        document.updated_at = job.updated_at = datetime.now(UTC)
+        job.stage = "indexing"
+        ranges = jobs.plan_ranges(
+            db, job=job, page_count=info.page_count, range_pages=settings.range_pages
+        )
+    if ranges > 1:
+        services.queue.ring(ranges - 1)  # this worker's own next message makes up the count
+
+
+def _index(services: Services, claim: Claim, lease: Lease) -> None:
+    pages, drafts = _read(services, claim)
+    lease.check()
+    vectors = _embed(services, claim, drafts, lease)
+    with services.database.transaction(tenant_id=None) as db:
+        job, document = _begin_commit(db, claim)
+        _record(db, claim, pages, drafts, vectors, model=services.embedder.name)
+        job.pages_done += claim.last_page - claim.first_page + 1
+        job.chunks_done += len(drafts)
+        job.updated_at = datetime.now(UTC)
+        db.flush()
+        if jobs.all_ranges_done(db, job_id=job.id):
+            _complete(db, job, document)
+
+
+def _read(services: Services, claim: Claim) -> tuple[list[PageText], list[ChunkDraft]]:
+    """The range's pages and the chunks they make.
+
+    The neighbouring pages are read too: a sentence that runs over the edge
+    belongs to the range it starts in.
+    """
+    path = services.storage.local_copy(claim.storage_key)
+    around = services.pdf_parser.read_pages(
+        path, first=max(1, claim.first_page - 1), last=claim.last_page + 1
+    )
+    drafts = chunk_pages(
+        around,
+        first=claim.first_page,
+        last=claim.last_page,
+        count_tokens=services.embedder.count_tokens,
+        outline=[OutlineEntry(**entry) for entry in claim.outline],
+    )
+    own = [page for page in around if claim.first_page <= page.number <= claim.last_page]
+    return own, drafts
+
+
+def _embed(services: Services, claim: Claim, drafts: Sequence[ChunkDraft], lease: Lease) -> Vectors:
+    texts = [embedding_text(draft, title=claim.title) for draft in drafts]
+    parts = []
+    for start in range(0, len(texts), EMBED_SLICE):
+        lease.check()
+        parts.append(services.embedder.embed(texts[start : start + EMBED_SLICE]))
+    if not parts:
+        return np.zeros((0, services.embedder.dimensions), dtype=np.float32)
+    return np.concatenate(parts)
+
+
+def embedding_text(draft: ChunkDraft, *, title: str | None) -> str:
+    """What is embedded for a chunk: where it stands, then what it says."""
+    return "\n".join(part for part in (title, draft.heading, draft.text) if part)
+
+
+def _begin_commit(db: Session, claim: Claim) -> tuple[Job, Document]:
+    """Check, under locks, that the claim still holds. Raises LostClaimError, which rolls back."""
+    if not jobs.finish_range(db, claim):
+        raise LostClaimError
+    job = jobs.lock_open_job(db, job_id=claim.job_id)
+    document = db.get(Document, claim.document_id)
+    if job is None or document is None:
+        raise LostClaimError
+    return job, document
+
+
+def _record(
+    db: Session,
+    claim: Claim,
+    pages: Sequence[PageText],
+    drafts: Sequence[ChunkDraft],
+    vectors: Vectors,
+    *,
+    model: str,
+) -> None:
+    documents.record_pages(
+        db,
+        tenant_id=claim.tenant_id,
+        document_id=claim.document_id,
+        generation=claim.generation,
+        pages=pages,
+    )
+    documents.record_chunks(
+        db,
+        tenant_id=claim.tenant_id,
+        document_id=claim.document_id,
+        generation=claim.generation,
+        first_page=claim.first_page,
+        drafts=drafts,
+        vectors=vectors,
+        model=model,
+    )
+
+
+def _complete(db: Session, job: Job, document: Document) -> None:
+    """Every range is done: switch the document to the new chunks, or say there are none."""
+    now = datetime.now(UTC)
+    scope = {"document_id": document.id, "generation": job.generation}
+    chunk_count = documents.count_chunks(db, **scope)
+    if not chunk_count:
+        _end_failed(db, job, "pdf_no_text", "No page has text; the PDF may be scanned.", now=now)
+        return
+    blank = documents.pages_without_text(db, **scope)
+    if document.generation:
+        documents.delete_generation(db, document_id=document.id, generation=document.generation)
+    document.generation = job.generation
+    document.chunk_count = chunk_count
+    document.pages_without_text = blank
+    document.status, document.updated_at = "ready", now
+    result = {
+        "page_count": document.page_count,
+        "chunk_count": chunk_count,
+        "pages_without_text": blank,
+    }
+    jobs.end_job(job, state="succeeded", now=now, result=result)
+
+
+def _end_failed(db: Session, job: Job, code: str, detail: str, *, now: datetime) -> None:
+    """End an open, locked job as failed and remove what it had written."""
+    jobs.end_job(job, state="failed", now=now, error=(code, detail))
+    assert job.document_id is not None
+    documents.delete_generation(db, document_id=job.document_id, generation=job.generation)
+    document = db.get(Document, job.document_id)
+    if document is not None and document.job_id == job.id and document.generation == 0:
+        document.status, document.updated_at = "failed", now
+    log.warning("job_failed", code=code)
+
+
+def _fail(services: Services, claim: Claim, code: str, detail: str) -> None:
+    def write(db: Session) -> None:
+        if not jobs.finish_range(db, claim):
+            return
+        job = jobs.lock_open_job(db, job_id=claim.job_id)
+        if job is not None:
+            _end_failed(db, job, code, detail, now=datetime.now(UTC))
+
+    _persist(services, write)
+
+
+def _reject(services: Services, claim: Claim, error: DocumentError) -> None:
+    """A limit may have struck because the machine was busy: try again. The rest is final."""
+    tries_left = claim.failures + 1 < services.settings.max_attempts
+    log.warning("document_rejected", code=error.code, detail=error.detail)
+    if error.code == "pdf_too_complex" and tries_left:
+        _release(services, claim, delay=RETRY_SECONDS, failed=True)
+    else:
+        _fail(services, claim, error.code, error.detail)
+
+
+def _wait(services: Services, claim: Claim, error: ProviderError) -> None:
+    """The embedding endpoint said no: wait longer each time, until the stated limit."""
+    waited = claim.waiting_seconds or 0.0
+    asked = error.retry_after if isinstance(error, ProviderBusy) else None
+    log.warning("embedding_refused", code=error.code, detail=error.detail, waited=round(waited, 1))
+    if waited >= services.settings.embedding_give_up_seconds:
+        _fail(services, claim, "embedding_unavailable", error.detail)
+        return
+    # As long again as it has waited: doubles the pause without counting the tries.
+    delay = min(MAX_WAIT_SECONDS, asked if asked is not None else max(1.0, waited))
+    _release(services, claim, delay=delay, failed=False, waiting=True)
+
+
+def _count_failure(services: Services, claim: Claim, name: str) -> None:
+    if claim.failures + 1 >= services.settings.max_attempts:
+        _fail(services, claim, "internal_error", f"The document could not be indexed ({name}).")
+    else:
+        _release(services, claim, delay=RETRY_SECONDS, failed=True)
+
+
+def _release(
+    services: Services, claim: Claim, *, delay: float, failed: bool, waiting: bool = False
+) -> None:
+    def write(db: Session) -> None:
+        jobs.release_range(db, claim, delay_seconds=delay, failed=failed, waiting=waiting)
+
+    _persist(services, write)
+    if delay <= SHORT_WAIT_SECONDS:
+        services.queue.ring(countdown=delay)
+
+
+def _persist(services: Services, write: Callable[[Session], None]) -> None:
+    """Write an outcome, waiting for PostgreSQL if it is away for less than a lease.
+
+    After that the lease runs out and somebody else takes the range.
+    """
+    deadline = time.monotonic() + services.settings.lease_seconds
+    while True:
+        try:
+            with services.database.transaction(tenant_id=None) as db:
+                write(db)
+            return
+        except Unavailable:
+            if time.monotonic() > deadline:
+                log.warning("outcome_not_written")
+                return
+            time.sleep(1)

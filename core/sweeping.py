@@ -1,0 +1,60 @@
+"""What runs on a clock: ring for work nobody heard of, and remove what nobody needs.
+
+Every hand-off has a sweeper. Two of them at once do no harm, and none for a
+while delays only what had already gone wrong.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+
+from core import documents, jobs
+from core.bootstrap import Services
+from core.queue import MAX_LANES
+from core.storage import StoredObject, remove_old_files, staging_directory
+from core.telemetry import get_logger
+
+log = get_logger(__name__)
+
+ORPHAN_AGE = timedelta(hours=1)  # longer than any upload takes from its file to its row
+BATCH = 500
+
+
+def ring_for_due_work(services: Services) -> int:
+    """Ring once for each range that is due and unheard of; how many were rung for.
+
+    Messages that still wait in the queue will find that work themselves, so a
+    long backlog does not pile up messages.
+    """
+    with services.database.transaction(tenant_id=None) as db:
+        jobs.delete_finished_ranges(db)
+        due = jobs.count_due(db, limit=MAX_LANES)
+    waiting = services.queue.waiting() if due else None
+    if waiting is None or waiting >= due:
+        return 0
+    services.queue.ring(due - waiting)
+    log.info("swept", due=due, waiting=waiting)
+    return due - waiting
+
+
+def remove_orphans(services: Services, *, now: datetime | None = None) -> int:
+    """Delete files that no document stands for, and uploads that never ended."""
+    before = (now or datetime.now(UTC)) - ORPHAN_AGE
+    removed = remove_old_files(
+        staging_directory(services.settings), seconds=ORPHAN_AGE.total_seconds()
+    )
+    objects = services.storage.list_objects()
+    while batch := list(islice(objects, BATCH)):
+        for key in _orphans(services, batch, before=before):
+            services.storage.delete(key)
+            removed += 1
+    if removed:
+        log.info("orphans_removed", count=removed)
+    return removed
+
+
+def _orphans(services: Services, batch: list[StoredObject], *, before: datetime) -> Iterator[str]:
+    keys = [item.key for item in batch if item.modified_at < before]
+    with services.database.transaction(tenant_id=None) as db:
+        known = documents.stored_keys(db, keys=keys)
+    return (key for key in keys if key not in known)

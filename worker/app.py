@@ -1,0 +1,94 @@
+"""The Celery application: routes, limits and schedule, each with its why."""
+
+import logging
+
+from celery import Celery, signals
+from celery.schedules import schedule
+
+from core.bootstrap import Services, bootstrap
+from core.queue import SWEEP_QUEUE, SWEEP_TASK, WORK_QUEUE, celery_config
+from core.settings import get_settings
+from core.telemetry import configure_logging
+
+ORPHANS_TASK = "ingest.remove_orphans"
+QUEUES = (WORK_QUEUE, SWEEP_QUEUE)
+
+SOFT_LIMIT = 600  # s; a range that hangs is given up and tried again
+HARD_LIMIT = 660
+VISIBILITY_TIMEOUT = 1800
+
+# A task longer than the visibility timeout would be delivered twice.
+assert SOFT_LIMIT < HARD_LIMIT < VISIBILITY_TIMEOUT
+
+app = Celery("rag-chat-service", include=["worker.tasks"])
+
+
+def _configure() -> None:
+    settings = get_settings()
+    app.conf.update(celery_config(settings, socket_timeout=30))
+    app.conf.update(
+        task_acks_late=True,  # a message outlives the worker that died with it
+        # The lease in the jobs table brings lost work back, and counts: with
+        # reject_on_worker_lost a document that kills its worker would loop for ever.
+        task_reject_on_worker_lost=False,
+        worker_prefetch_multiplier=1,  # else one worker hoards doorbells that others could hear
+        task_soft_time_limit=SOFT_LIMIT,
+        task_time_limit=HARD_LIMIT,
+        # A lost broker connection must not end the range that is being embedded.
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_max_tasks_per_child=1000,
+        worker_soft_shutdown_timeout=20,  # s; `docker stop` puts the message back at once
+        worker_enable_soft_shutdown_on_idle=True,
+        broker_connection_max_retries=None,  # Redis may be away for as long as it likes
+        broker_connection_retry_on_startup=True,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_send_task_events=True,  # what Flower shows
+        task_send_sent_event=True,
+        beat_schedule={
+            "sweep": {
+                "task": SWEEP_TASK,
+                "schedule": schedule(settings.sweep_seconds),
+                # A sweep that nobody took before the next one is superfluous.
+                "options": {"queue": SWEEP_QUEUE, "expires": settings.sweep_seconds},
+            },
+            "remove-orphans": {
+                "task": ORPHANS_TASK,
+                "schedule": schedule(3600),
+                "options": {"queue": SWEEP_QUEUE, "expires": 3600},
+            },
+        },
+    )
+
+
+_configure()
+
+_services: Services | None = None
+
+
+def services() -> Services:
+    """This pool process's services, built after the fork."""
+    global _services
+    if _services is None:
+        # One for the range, one for its lease.
+        _services = bootstrap(get_settings(), pool_size=3)
+    return _services
+
+
+@signals.setup_logging.connect
+def _log_as_json(**_: object) -> None:
+    configure_logging(level=get_settings().log_level)
+    # Celery's own «received» and «succeeded» repeat what the task's own line says.
+    logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)
+    logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
+
+
+@signals.worker_process_init.connect
+def _warm_up(**_: object) -> None:
+    _ = services().embedder  # the model loads before the first document waits for it
+
+
+@signals.worker_process_shutdown.connect
+def _close(**_: object) -> None:
+    if _services is not None:
+        _services.close()

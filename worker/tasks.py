@@ -1,0 +1,53 @@
+"""Every task: an id or nothing in, one core call, the outcome logged."""
+
+import time
+from typing import Any
+
+from celery import Task
+
+from core import indexing, sweeping
+from core.errors import Unavailable
+from core.queue import SWEEP_TASK, WORK_TASK
+from core.telemetry import get_logger, log_context, measure_database
+from worker.app import ORPHANS_TASK, app, services
+
+log = get_logger(__name__)
+
+
+class LoggedTask(Task):
+    """Gives each run its log context and one line with its outcome, time and statements."""
+
+    abstract = True
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        started, outcome = time.perf_counter(), "failed"
+        with log_context(task=self.name, task_id=self.request.id), measure_database() as database:
+            try:
+                result = self.run(*args, **kwargs)
+                outcome = "done"
+                return result
+            except Unavailable as error:
+                outcome = error.code  # the sweep rings again once PostgreSQL is back
+            finally:
+                log.info(
+                    "task",
+                    outcome=outcome,
+                    ms=round(1000 * (time.perf_counter() - started), 1),
+                    db_statements=database.statements,
+                    db_ms=round(1000 * database.seconds, 1),
+                )
+
+
+@app.task(base=LoggedTask, name=WORK_TASK)
+def work() -> None:
+    indexing.work(services())
+
+
+@app.task(base=LoggedTask, name=SWEEP_TASK)
+def sweep() -> None:
+    sweeping.ring_for_due_work(services())
+
+
+@app.task(base=LoggedTask, name=ORPHANS_TASK)
+def remove_orphans() -> None:
+    sweeping.remove_orphans(services())
