@@ -1,0 +1,75 @@
+"""Where a built model stands, and whether it is the one that was built."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+MODEL_NAME = "all-MiniLM-L6-v2-int8-ov"
+# model.safetensors of sentence-transformers/all-MiniLM-L6-v2 as published.
+SOURCE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+DIMENSIONS = 384
+# `max_seq_length` of the published sentence_bert_config.json, [CLS] and [SEP]
+# included. The position table reaches to 512, but the model was trained and
+# published for 256.
+WINDOW = 256
+
+GRAPH, WEIGHTS, TOKENIZER, MANIFEST = "model.xml", "model.bin", "tokenizer.json", "manifest.json"
+ARTEFACTS = (GRAPH, WEIGHTS, TOKENIZER)
+BUILD_COMMAND = "python -m core.embedding.build"
+
+
+class ModelNotBuilt(RuntimeError):
+    """The local model is absent, incomplete or altered; the text names the remedy."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What was built from what. Hashes are SHA-256 in hex, `artefacts` by file name."""
+
+    name: str
+    source: str
+    artefacts: dict[str, str]
+    versions: dict[str, str]
+    agreement: dict[str, float]
+
+    def write(self, directory: Path) -> None:
+        text = json.dumps(asdict(self), indent=2, sort_keys=True)
+        (directory / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
+def model_directory(models_dir: Path) -> Path:
+    """The folder of the model below `models_dir`, there or not."""
+    return models_dir / MODEL_NAME
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check(directory: Path) -> Manifest:
+    """The manifest of `directory`, once every artefact has the hash it names.
+
+    Raises ModelNotBuilt if a file is missing, altered, or made from weights
+    other than the published ones.
+    """
+    try:
+        fields = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+        manifest = Manifest(**fields)
+        found = {name: sha256(directory / name) for name in ARTEFACTS}
+    except (OSError, ValueError, TypeError) as error:
+        raise _not_built(directory, f"cannot be read ({type(error).__name__})") from error
+    if manifest.name != MODEL_NAME or manifest.source != SOURCE_SHA256:
+        raise _not_built(directory, "was made from other weights")
+    wrong = [name for name in ARTEFACTS if found[name] != manifest.artefacts.get(name)]
+    if wrong:
+        raise _not_built(directory, f"is damaged: {', '.join(wrong)}")
+    return manifest
+
+
+def _not_built(directory: Path, reason: str) -> ModelNotBuilt:
+    return ModelNotBuilt(
+        f"the embedding model in {directory} {reason}; "
+        f"build it with `{BUILD_COMMAND} --models-dir {directory.parent}`"
+    )

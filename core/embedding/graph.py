@@ -1,0 +1,161 @@
+"""The published MiniLM weights as an ONNX graph, written without torch.
+
+Architecture: BERT (Devlin et al. 2019) with post-layer-norm blocks and exact
+GELU; mean pooling over real tokens and L2 normalisation as sentence-transformers
+runs them (Reimers & Gurevych 2019, `1_Pooling` and `2_Normalize`). All of it is
+inside the graph, so that a caller gets unit vectors.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+LAYERS = 6
+HEADS = 12
+HIDDEN = 384
+HEAD_SIZE = HIDDEN // HEADS
+LAYER_NORM_EPSILON = 1e-12
+OPSET = 17  # first with LayerNormalization; Gelu is written out below
+# Added to the attention score of a padding token: its weight is exactly 0 after
+# softmax, and no number gets near the limits of bfloat16 or of a quantizer.
+MASKED = -10_000.0
+
+Array = NDArray[Any]
+
+
+class _Graph:
+    """Collects nodes and constants; every method returns its output's name."""
+
+    def __init__(self, weights: Mapping[str, Array]) -> None:
+        import onnx  # noqa: PLC0415 - the build's dependency, absent at run time
+
+        self._onnx = onnx
+        self._weights = weights
+        self._nodes: list[Any] = []
+        self._constants: dict[str, Any] = {}
+
+    def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        output = f"{kind}_{len(self._nodes)}"
+        node = self._onnx.helper.make_node(kind, list(inputs), [output], output, **attributes)
+        self._nodes.append(node)
+        return output
+
+    def constant(self, value: Array, *, name: str = "") -> str:
+        name = name or f"constant_{len(self._constants)}"
+        if name not in self._constants:
+            array = np.ascontiguousarray(value)
+            self._constants[name] = self._onnx.numpy_helper.from_array(array, name)
+        return name
+
+    def floats(self, value: float) -> str:
+        return self.constant(np.array(value, dtype=np.float32))
+
+    def integers(self, *values: int) -> str:
+        return self.constant(np.array(values, dtype=np.int64))
+
+    def weight(self, name: str) -> str:
+        return self.constant(self._weights[name], name=name)
+
+    def linear(self, x: str, name: str) -> str:
+        matrix = self.constant(self._weights[f"{name}.weight"].T, name=f"{name}.weight")
+        return self.op("Add", self.op("MatMul", x, matrix), self.weight(f"{name}.bias"))
+
+    def layer_norm(self, x: str, name: str) -> str:
+        scale, bias = self.weight(f"{name}.weight"), self.weight(f"{name}.bias")
+        return self.op("LayerNormalization", x, scale, bias, axis=-1, epsilon=LAYER_NORM_EPSILON)
+
+    def gelu(self, x: str) -> str:
+        erf = self.op("Erf", self.op("Div", x, self.floats(np.sqrt(2.0))))
+        product = self.op("Mul", x, self.op("Add", erf, self.floats(1.0)))
+        return self.op("Mul", product, self.floats(0.5))
+
+    def finish(self, output: str) -> Any:
+        helper, kind = self._onnx.helper, self._onnx.TensorProto
+        self.op("Identity", output)
+        self._nodes[-1].output[0] = "embeddings"
+        graph = helper.make_graph(
+            self._nodes,
+            "all-MiniLM-L6-v2",
+            [
+                helper.make_tensor_value_info(name, kind.INT64, ["batch", "length"])
+                for name in ("input_ids", "attention_mask")
+            ],
+            [helper.make_tensor_value_info("embeddings", kind.FLOAT, ["batch", HIDDEN])],
+            list(self._constants.values()),
+        )
+        opset = [helper.make_opsetid("", OPSET)]
+        model = helper.make_model(graph, opset_imports=opset, ir_version=8)
+        self._onnx.checker.check_model(model)
+        return model
+
+
+def build_onnx(weights: Mapping[str, Array]) -> Any:
+    """An `onnx.ModelProto`: int64 `input_ids` and `attention_mask` of shape
+    (batch, length ≤ 512) to float32 `embeddings` (batch, 384) of norm 1.
+
+    `weights` are the tensors of `model.safetensors` under their published names.
+    """
+    graph = _Graph(weights)
+    mask = graph.op("Cast", "attention_mask", to=1)  # TensorProto.FLOAT
+    hidden = _embed_tokens(graph, weights)
+    bias = _attention_bias(graph, mask)
+    for layer in range(LAYERS):
+        hidden = _encode(graph, hidden, bias, name=f"encoder.layer.{layer}")
+    return graph.finish(_normalise(graph, _mean_pool(graph, hidden, mask)))
+
+
+def _embed_tokens(graph: _Graph, weights: Mapping[str, Array]) -> str:
+    words = graph.op("Gather", graph.weight("embeddings.word_embeddings.weight"), "input_ids")
+    # Every token is of segment 0, so its row goes into the position table.
+    table = weights["embeddings.position_embeddings.weight"]
+    table = table + weights["embeddings.token_type_embeddings.weight"][0]
+    length = graph.op("Slice", graph.op("Shape", "input_ids"), graph.integers(1), graph.integers(2))
+    positions = graph.op(
+        "Slice",
+        graph.constant(table, name="positions"),
+        graph.integers(0),
+        length,
+        graph.integers(0),
+    )
+    return graph.layer_norm(graph.op("Add", words, positions), "embeddings.LayerNorm")
+
+
+def _attention_bias(graph: _Graph, mask: str) -> str:
+    missing = graph.op("Sub", graph.floats(1.0), graph.op("Unsqueeze", mask, graph.integers(1, 2)))
+    return graph.op("Mul", missing, graph.floats(MASKED))
+
+
+def _encode(graph: _Graph, x: str, bias: str, *, name: str) -> str:
+    attended = graph.linear(_attend(graph, x, bias, name=name), f"{name}.attention.output.dense")
+    x = graph.layer_norm(graph.op("Add", attended, x), f"{name}.attention.output.LayerNorm")
+    inner = graph.gelu(graph.linear(x, f"{name}.intermediate.dense"))
+    outer = graph.linear(inner, f"{name}.output.dense")
+    return graph.layer_norm(graph.op("Add", outer, x), f"{name}.output.LayerNorm")
+
+
+def _attend(graph: _Graph, x: str, bias: str, *, name: str) -> str:
+    split = graph.integers(0, 0, HEADS, HEAD_SIZE)
+    query, key, value = (
+        graph.op("Reshape", graph.linear(x, f"{name}.attention.self.{part}"), split)
+        for part in ("query", "key", "value")
+    )
+    query = graph.op("Transpose", query, perm=[0, 2, 1, 3])
+    key = graph.op("Transpose", key, perm=[0, 2, 3, 1])
+    value = graph.op("Transpose", value, perm=[0, 2, 1, 3])
+    scores = graph.op("Mul", graph.op("MatMul", query, key), graph.floats(HEAD_SIZE**-0.5))
+    weights = graph.op("Softmax", graph.op("Add", scores, bias), axis=-1)
+    heads = graph.op("Transpose", graph.op("MatMul", weights, value), perm=[0, 2, 1, 3])
+    return graph.op("Reshape", heads, graph.integers(0, 0, HIDDEN))
+
+
+def _mean_pool(graph: _Graph, x: str, mask: str) -> str:
+    axis = graph.integers(1)
+    real = graph.op("Unsqueeze", mask, graph.integers(2))
+    total = graph.op("ReduceSum", graph.op("Mul", x, real), axis, keepdims=0)
+    return graph.op("Div", total, graph.op("ReduceSum", real, axis, keepdims=0))
+
+
+def _normalise(graph: _Graph, x: str) -> str:
+    return graph.op("Div", x, graph.op("ReduceL2", x, axes=[-1], keepdims=1))

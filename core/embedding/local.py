@@ -1,0 +1,148 @@
+"""all-MiniLM-L6-v2 in int8 on the CPU, by OpenVINO. No torch, no network."""
+
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from core.embedding import artefacts
+from core.embedding.base import Vectors
+from core.errors import ProviderError
+
+Ids = list[int]
+
+# Measured in docs/adr/0001-embedding-runtime.md: larger batches are slower on one thread.
+BATCH_SIZE = 4
+# Lengths are padded up to a multiple of this, so that the runtime meets at most
+# WINDOW / LENGTH_STEP * BATCH_SIZE shapes and its per-shape kernels stay bounded.
+LENGTH_STEP = 16
+
+COMPILE_OPTIONS: dict[str, Any] = {
+    # Processes of one thread each beat one process with several, and pinned
+    # ones would all sit on the first core.
+    "INFERENCE_NUM_THREADS": 1,
+    "NUM_STREAMS": 1,
+    "ENABLE_CPU_PINNING": False,
+    # Default is bfloat16 where the CPU has it: vectors would depend on the machine.
+    "INFERENCE_PRECISION_HINT": "f32",
+}
+
+
+class LocalEmbedder:
+    """An Embedder over a built model. One instance serves all threads of a process.
+
+    Load it after the process has forked: the runtime's threads do not survive
+    a fork, and `embed` refuses to run in another process than the loading one.
+    """
+
+    name = artefacts.MODEL_NAME
+    dimensions = artefacts.DIMENSIONS
+    # Tokens of one text that count; the rest is cut off. [CLS] and [SEP] take two.
+    max_tokens = artefacts.WINDOW - 2
+
+    def __init__(self, *, model: ov.CompiledModel, tokenizer: Tokenizer) -> None:
+        self._request = model.create_infer_request()
+        self._tokenizer = tokenizer
+        self._cls = tokenizer.token_to_id("[CLS]")
+        self._sep = tokenizer.token_to_id("[SEP]")
+        self._lock = threading.Lock()
+        self._process = os.getpid()
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Vectors of shape (len(texts), 384), float32, L2 norm 1, in the order given.
+
+        What follows the first `max_tokens` tokens of a text is ignored. An empty
+        text has a vector too. Raises ProviderError if the model yields a number
+        that is not finite.
+        """
+        if os.getpid() != self._process:
+            raise RuntimeError("the embedding model was loaded before this process was forked")
+        inputs = [self._input_ids(text) for text in texts]
+        order = sorted(range(len(inputs)), key=lambda index: len(inputs[index]))
+        vectors = np.empty((len(inputs), self.dimensions), dtype=np.float32)
+        for start in range(0, len(order), BATCH_SIZE):
+            batch = order[start : start + BATCH_SIZE]
+            vectors[batch] = self._infer(*_pad([inputs[index] for index in batch]))
+        return _checked(vectors)
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of `text` without [CLS] and [SEP], uncut: at most `max_tokens` fit.
+
+        Counts of pieces add up if the text is cut at whitespace or punctuation.
+        """
+        return len(self._encode(text).ids)
+
+    def token_offsets(self, text: str) -> list[tuple[int, int]]:
+        """Start and end of each token in `text`, as indices of characters."""
+        offsets: list[tuple[int, int]] = self._encode(text).offsets
+        return offsets
+
+    def _encode(self, text: str) -> Any:
+        # One by one: encode_batch would start a thread pool of its own. A lone
+        # surrogate has no UTF-8 form; "?" keeps the offsets right.
+        text = text.encode("utf-8", "replace").decode("utf-8")
+        return self._tokenizer.encode(text, add_special_tokens=False)
+
+    def _input_ids(self, text: str) -> Ids:
+        return [self._cls, *self._encode(text).ids[: self.max_tokens], self._sep]
+
+    def _infer(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> Vectors:
+        with self._lock:
+            outputs = self._request.infer({"input_ids": ids, "attention_mask": mask})
+            return np.array(outputs[0], dtype=np.float32)
+
+
+def load(models_dir: Path) -> LocalEmbedder:
+    """The model built below `models_dir`, its files checked against their hashes.
+
+    Raises ModelNotBuilt, whose text names the command that builds it.
+    """
+    directory = artefacts.model_directory(models_dir)
+    artefacts.check(directory)
+    return open_model(directory)
+
+
+def open_model(directory: Path) -> LocalEmbedder:
+    """The model in `directory`, unchecked."""
+    model = ov.Core().read_model(directory / artefacts.GRAPH)
+    return compile_model(model, tokenizer=open_tokenizer(directory))
+
+
+def compile_model(
+    model: ov.Model, *, tokenizer: Tokenizer, options: dict[str, Any] | None = None
+) -> LocalEmbedder:
+    """An embedder over any model of the same inputs and output; `options` win over the usual."""
+    compiled = ov.Core().compile_model(model, "CPU", {**COMPILE_OPTIONS, **(options or {})})
+    return LocalEmbedder(model=compiled, tokenizer=tokenizer)
+
+
+def open_tokenizer(directory: Path) -> Tokenizer:
+    """The published tokenizer without its fixed truncation and padding to 128 tokens."""
+    tokenizer = Tokenizer.from_file(str(directory / artefacts.TOKENIZER))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def _pad(inputs: Sequence[Ids]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    longest = max(len(ids) for ids in inputs)
+    length = -(-longest // LENGTH_STEP) * LENGTH_STEP
+    padded = np.zeros((len(inputs), length), dtype=np.int64)  # [PAD] is token 0
+    mask = np.zeros_like(padded)
+    for row, ids in enumerate(inputs):
+        padded[row, : len(ids)] = ids
+        mask[row, : len(ids)] = 1
+    return padded, mask
+
+
+def _checked(vectors: Vectors) -> Vectors:
+    norms = np.linalg.norm(vectors, axis=1)
+    if not np.allclose(norms, 1.0, atol=1e-3):  # also false for NaN
+        raise ProviderError("The embedding model returned a vector that is not of length 1.")
+    return vectors
