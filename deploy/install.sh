@@ -35,7 +35,7 @@ make_venv() {
 }
 
 install() {
-    "$venv_python" -m pip install --quiet --disable-pip-version-check --no-input \
+    "$venv_python" -m pip install -qq --disable-pip-version-check --no-input \
         --require-hashes "$@" || fail "installing failed; see the lines above"
 }
 
