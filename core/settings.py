@@ -38,6 +38,10 @@ class Settings(BaseSettings):
         description="Redis for the queue; limits are kept in the next database number. Required."
     )
     data_dir: Path = Field(Path("data"), description="Where uploads, models and caches live.")
+    model_dir: Path = Field(
+        default_factory=lambda given: given.get("data_dir", Path("data")) / "models",
+        description="Where the local embedding model stands; default: `models` in `DATA_DIR`.",
+    )
     storage_url: str = Field(
         "",
         description="Where PDFs are kept: `file:///path` or `s3://bucket/prefix`; "
@@ -60,6 +64,17 @@ class Settings(BaseSettings):
         default_factory=list, description="Origins allowed to call from a browser, comma separated."
     )
     rate_limit_per_minute: int = Field(60, ge=1, description="Requests per minute and API key.")
+    upload_cost: int = Field(
+        1, ge=1, description="How many requests of the limit one upload or reingest counts for."
+    )
+    chat_cost: int = Field(
+        1, ge=1, description="How many requests of the limit one chat turn counts for."
+    )
+    key_pepper: SecretStr = Field(
+        SecretStr(""),
+        description="Secret that stored keys are hashed with; default: `API_KEY`. "
+        "Changing it makes every stored key invalid.",
+    )
 
     max_upload_mb: int = Field(50, ge=1, le=5000, description="Largest PDF, in MiB.")
     max_pages: int = Field(10_000, ge=1, description="Most pages of a PDF.")
@@ -175,6 +190,11 @@ class Settings(BaseSettings):
         if self.chat_provider == "openai" and not self.chat_model:
             raise ValueError("CHAT_MODEL: is required with CHAT_PROVIDER=openai")
         return self
+
+    @property
+    def effective_key_pepper(self) -> bytes:
+        chosen = self.key_pepper.get_secret_value() or self.api_key.get_secret_value()
+        return chosen.encode()
 
     @property
     def max_upload_bytes(self) -> int:

@@ -1,0 +1,43 @@
+"""Texts to vectors: the model in this process, or an endpoint."""
+
+from core.embedding.base import Embedder
+from core.errors import Invalid
+from core.settings import Settings
+
+# The providers are imported when one is chosen: OpenVINO takes a while, and who
+# only needs the types, or an endpoint, should not wait for it.
+
+
+def create_embedder(settings: Settings) -> Embedder:
+    """The embedder that `EMBEDDING_PROVIDER` names, ready to use.
+
+    `local` loads the model: call it after the process has forked. Raises
+    ModelNotBuilt if the model is absent or damaged, and Invalid if
+    `EMBEDDING_DIMENSIONS` is not what the model yields.
+    """
+    if settings.embedding_provider == "openai":
+        return _create_openai(settings)
+    return _load_local(settings)
+
+
+def _load_local(settings: Settings) -> Embedder:
+    from core.embedding import local  # noqa: PLC0415
+
+    embedder = local.load(settings.model_dir)
+    if embedder.dimensions != settings.embedding_dimensions:
+        raise Invalid(
+            f"EMBEDDING_DIMENSIONS: the local model's vectors have {embedder.dimensions} numbers"
+        )
+    return embedder
+
+
+def _create_openai(settings: Settings) -> Embedder:
+    from core.embedding.openai import OpenAIEmbedder  # noqa: PLC0415
+
+    return OpenAIEmbedder(
+        base_url=settings.embedding_base_url,
+        api_key=settings.openai_api_key.get_secret_value(),
+        model=settings.embedding_model,
+        dimensions=settings.embedding_dimensions,
+        timeout=settings.embedding_timeout_seconds,
+    )
