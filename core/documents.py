@@ -12,7 +12,7 @@ from core.chunking import ChunkDraft
 from core.embedding.base import Vectors
 from core.errors import NotFound
 from core.models import ChatSession, Chunk, ChunkVector, Document, DocumentPage, new_id
-from core.paging import Page, PageRequest, decode_cursor, encode_cursor, paginate
+from core.paging import Page, PageRequest, decode_cursor, encode_cursor, listing, paginate
 from core.pdf import PageText
 
 _ORDINALS_PER_PAGE = 100_000  # more chunks than one page can yield
@@ -81,16 +81,21 @@ def list_documents(
     page: PageRequest,
 ) -> Page[Document]:
     """The tenant's documents that match every filter given, newest first."""
-    query = select(Document).where(Document.tenant_id == tenant_id)
+    rows = select(Document).where(Document.tenant_id == tenant_id)
     for column, value in (
         (Document.user_id, user_id),
         (Document.session_id, session_id),
         (Document.status, status),
     ):
         if value is not None:
-            query = query.where(column == value)
-    keys = (Document.created_at, Document.id)
-    return paginate(db, query, page=page, keys=keys, descending=True)
+            rows = rows.where(column == value)
+    return paginate(
+        db,
+        statement=rows,
+        keys=[Document.created_at, Document.id],  # type: ignore[list-item]
+        page=page,
+        listing=listing("documents", user_id=user_id, session_id=session_id, status=status),
+    )
 
 
 def list_chunks(
@@ -98,28 +103,26 @@ def list_chunks(
 ) -> Page[ChunkView]:
     """The live chunks of a document in reading order. Raises NotFound."""
     document = get_document(db, tenant_id=tenant_id, document_id=document_id)
-    # The cursor carries the count of rows seen: a generation's chunks never change.
-    skip = page.skip if page.cursor is None else decode_cursor(page.cursor, types=[int])[0]
+    # A generation's chunks never change, so the count of those seen is a safe cursor.
+    name = listing("chunks", document_id=document.id, generation=document.generation)
+    skip = page.skip
+    if page.cursor is not None:
+        skip = decode_cursor(page.cursor, listing=name, types=[]).seen
     rows = db.execute(
         select(Chunk.id, Chunk.page_start, Chunk.page_end, Chunk.text)
         .where(Chunk.document_id == document.id, Chunk.generation == document.generation)
         .order_by(Chunk.ordinal)
-        .offset(max(skip, 0))
+        .offset(skip)
         .limit(page.limit)
     ).all()
     items = [
         ChunkView(row.id, position, row.page_start, row.page_end, row.text)
         for position, row in enumerate(rows, start=skip + 1)
     ]
-    seen = skip + len(items)
-    cursor = encode_cursor([seen]) if items and seen < document.chunk_count else None
-    return Page(
-        items=items,
-        total=document.chunk_count,
-        skip=0 if page.cursor is not None else skip,
-        limit=page.limit,
-        next_cursor=cursor,
-    )
+    seen, following = skip + len(items), None
+    if items and seen < document.chunk_count:
+        following = encode_cursor(listing=name, keys=[], seen=seen)
+    return Page(items, document.chunk_count, skip, page.limit, following)
 
 
 def in_reach(

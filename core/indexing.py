@@ -236,12 +236,11 @@ def _record(
 def _complete(db: Session, job: Job, document: Document) -> None:
     """Every range is done: switch the document to the new chunks, or say there are none."""
     now = datetime.now(UTC)
-    scope = {"document_id": document.id, "generation": job.generation}
-    chunk_count = documents.count_chunks(db, **scope)
+    chunk_count = documents.count_chunks(db, document_id=document.id, generation=job.generation)
     if not chunk_count:
         _end_failed(db, job, "pdf_no_text", "No page has text; the PDF may be scanned.", now=now)
         return
-    blank = documents.pages_without_text(db, **scope)
+    blank = documents.pages_without_text(db, document_id=document.id, generation=job.generation)
     if document.generation:
         documents.delete_generation(db, document_id=document.id, generation=document.generation)
     document.generation = job.generation

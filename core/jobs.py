@@ -12,11 +12,12 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CursorResult, Select, and_, delete, exists, func, or_, select, update
+from sqlalchemy import CursorResult, and_, delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from core.errors import NotFound
 from core.models import TERMINAL_STATES, Document, Job, PageRange
+from core.paging import Page, PageRequest, listing, paginate
 
 PLAN = 0  # number of the range that stands for planning the others
 
@@ -69,13 +70,27 @@ def get_job(db: Session, *, tenant_id: str, job_id: UUID) -> Job:
     return job
 
 
-def jobs_query(*, tenant_id: str, state: str | None, document_id: UUID | None) -> Select[Any]:
-    query = select(Job).where(Job.tenant_id == tenant_id)
+def list_jobs(
+    db: Session,
+    *,
+    tenant_id: str,
+    state: str | None = None,
+    document_id: UUID | None = None,
+    page: PageRequest,
+) -> Page[Job]:
+    """The tenant's jobs that match every filter given, newest first."""
+    rows = select(Job).where(Job.tenant_id == tenant_id)
     if state is not None:
-        query = query.where(Job.state == state)
+        rows = rows.where(Job.state == state)
     if document_id is not None:
-        query = query.where(Job.document_id == document_id)
-    return query
+        rows = rows.where(Job.document_id == document_id)
+    return paginate(
+        db,
+        statement=rows,
+        keys=[Job.created_at, Job.id],  # type: ignore[list-item]
+        page=page,
+        listing=listing("jobs", state=state, document_id=document_id),
+    )
 
 
 def start_job(db: Session, *, document: Document) -> Job:
@@ -160,7 +175,9 @@ def _describe(db: Session, taken: PageRange) -> Claim | None:
     ).one_or_none()
     if document is None:
         return None
-    waiting = taken.waiting_since and (datetime.now(UTC) - taken.waiting_since).total_seconds()
+    waiting = None
+    if taken.waiting_since is not None:
+        waiting = (datetime.now(UTC) - taken.waiting_since).total_seconds()
     return Claim(
         range_id=taken.id,
         attempt=taken.attempt,

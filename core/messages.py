@@ -307,3 +307,29 @@ def search_messages(
         last = hits[-1]
         following = encode_cursor(listing=name, keys=[last[1], last[3]], seen=seen + len(items))
     return Page(items, rows[0][0], seen, page.limit, following)
+
+
+_REWRITE = text(
+    """
+    UPDATE messages
+    SET content = :content, status = :status, model = :model, usage = :usage,
+        retrieved_context = :retrieved_context
+    WHERE tenant_id = :tenant_id AND id = :id
+    """
+)
+
+
+def rewrite_message(db: Session, *, tenant_id: str, record: MessageRecord) -> None:
+    """Store `record`'s text, status, model, usage and passages. A message that is gone stays so."""
+    db.execute(
+        _REWRITE,
+        {
+            "tenant_id": tenant_id,
+            "id": record.id,
+            "content": record.content,
+            "status": record.status,
+            "model": record.model,
+            "usage": None if record.usage is None else Json(record.usage),
+            "retrieved_context": Json(record.retrieved_context),
+        },
+    )

@@ -87,8 +87,8 @@ class Doorbell:
     def waiting(self) -> int | None:
         """Messages in the work queue that no worker has fetched; None if Redis is away."""
         try:
-            with self._app.pool.acquire(block=True, timeout=2) as connection:
-                channel = connection.default_channel
+            with self._app.connection_or_acquire() as connection:
+                channel: Any = connection.default_channel
                 return int(channel.queue_declare(WORK_QUEUE, passive=True).message_count)
         except Exception as error:
             if "NOT_FOUND" in str(error) or "no queue" in str(error):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
@@ -23,7 +24,7 @@ _database_stats: ContextVar[DatabaseStats | None] = ContextVar("database_stats",
 
 def configure_logging(*, level: str = "INFO") -> None:
     """Send everything, the standard library's loggers included, to stdout as JSON lines."""
-    shared = [
+    shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,

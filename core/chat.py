@@ -1,0 +1,254 @@
+"""A chat turn, as a generator of events that JSON and SSE drain alike.
+
+Both messages of the turn are written in one transaction before anything is
+generated, so that two turns on one session never interleave; the assistant's
+starts as `interrupted` and keeps what is written so far, about once a second:
+a process that dies in mid-answer leaves exactly that. No transaction and no
+connection is held while the answer is written.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from uuid import UUID
+
+from core import messages, retrieval
+from core.answering.base import AnswerStream, Question, Turn
+from core.bootstrap import Services
+from core.citations import CitationFilter, cited_indexes
+from core.errors import RagError
+from core.messages import MessageRecord
+from core.passages import Passage
+from core.prompting import standalone_query
+from core.telemetry import get_logger
+
+log = get_logger(__name__)
+
+Memory = Literal["none", "session", "user"]
+
+DEFAULT_TOP_K = 5
+HISTORY_MESSAGES = 40  # read from the session; the token budget cuts further
+SAVE_SECONDS = 1.0  # how much of an answer a killed process can lose
+
+
+@dataclass(frozen=True, slots=True)
+class ChatEvent:
+    """`name` is that of the server-sent event; `data` holds records, not JSON."""
+
+    name: str
+    data: dict[str, Any]
+
+
+@dataclass(slots=True)
+class _Answer:
+    """The assistant's message while it is being written."""
+
+    record: MessageRecord
+    passages: Sequence[Passage] = ()
+    parts: list[str] = field(default_factory=list)
+    status: str = "interrupted"
+    model: str | None = None
+    usage: dict[str, Any] | None = None
+    saved_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def content(self) -> str:
+        return "".join(self.parts)
+
+
+def run_turn(
+    services: Services,
+    *,
+    tenant_id: str,
+    session_id: UUID,
+    message: str,
+    use_rag: bool = True,
+    top_k: int | None = None,
+    document_ids: Sequence[UUID] | None = None,
+    memory: Memory = "session",
+) -> Iterator[ChatEvent]:
+    """Answer `message` in a session, event by event; see the HTTP contract for their order.
+
+    The first event is yielded once both messages are committed. Before that,
+    NotFound (session, or a document out of reach) or Unavailable is raised;
+    after it, whatever goes wrong is an `error` event, and closing the generator
+    leaves an `interrupted` answer with what had been produced.
+    """
+    asked, record = _open_turn(
+        services,
+        tenant_id=tenant_id,
+        session_id=session_id,
+        message=message,
+        document_ids=document_ids if use_rag else None,
+    )
+    answer = _Answer(record)
+    try:
+        yield ChatEvent("message_created", {"user_message": asked})
+        question = _ask(
+            services,
+            tenant_id=tenant_id,
+            asked=asked,
+            use_rag=use_rag,
+            top_k=top_k or DEFAULT_TOP_K,
+            document_ids=document_ids,
+            memory=memory,
+        )
+        answer.passages = question.passages
+        yield ChatEvent("retrieval", {"passages": list(question.passages)})
+        for delta in _write(services, tenant_id, answer, question):
+            yield ChatEvent("delta", {"content": delta})
+        answer.status = "complete"
+    except RagError as error:
+        answer.status = "failed"
+        yield _failed(services, tenant_id, answer, error)
+        return
+    except Exception:
+        log.exception("chat_failed", message_id=str(record.id))
+        answer.status = "failed"
+        unexpected = RagError("The answer could not be written.")
+        yield _failed(services, tenant_id, answer, unexpected)
+        return
+    finally:
+        # Runs at a close() too, when the client is gone: `interrupted` then.
+        if answer.status == "interrupted":
+            _save_quietly(services, tenant_id, answer)
+    yield ChatEvent("message_completed", {"assistant_message": _save(services, tenant_id, answer)})
+
+
+def _open_turn(
+    services: Services,
+    *,
+    tenant_id: str,
+    session_id: UUID,
+    message: str,
+    document_ids: Sequence[UUID] | None,
+) -> tuple[MessageRecord, MessageRecord]:
+    with services.database.transaction(tenant_id=tenant_id) as db:
+        asked = messages.append_message(
+            db, tenant_id=tenant_id, session_id=session_id, sender="user", content=message
+        )
+        answer = messages.append_message(
+            db,
+            tenant_id=tenant_id,
+            session_id=session_id,
+            sender="assistant",
+            content="",
+            status="interrupted",
+            reply_to=asked.id,
+        )
+        if document_ids is not None:
+            retrieval.resolve_reach(
+                db,
+                tenant_id=tenant_id,
+                user_id=None,
+                session_id=session_id,
+                document_ids=document_ids,
+            )
+    return asked, answer
+
+
+def _ask(
+    services: Services,
+    *,
+    tenant_id: str,
+    asked: MessageRecord,
+    use_rag: bool,
+    top_k: int,
+    document_ids: Sequence[UUID] | None,
+    memory: Memory,
+) -> Question:
+    """Everything the answerer is given: history, the query made from it, passages."""
+    history = _history(services, tenant_id=tenant_id, asked=asked) if memory != "none" else []
+    query = standalone_query(asked.content, history)
+    passages: Sequence[Passage] = ()
+    if use_rag:
+        passages = retrieval.search(
+            services,
+            tenant_id=tenant_id,
+            query=query,
+            session_id=asked.session_id,
+            document_ids=document_ids,
+            top_k=top_k,
+        )
+    return Question(
+        text=asked.content,
+        search_query=query,
+        passages=passages,
+        history=history,
+        grounded=use_rag,
+    )
+
+
+def _history(services: Services, *, tenant_id: str, asked: MessageRecord) -> list[Turn]:
+    with services.database.transaction(tenant_id=tenant_id) as db:
+        earlier = messages.recent_messages(
+            db,
+            tenant_id=tenant_id,
+            session_id=asked.session_id,
+            limit=HISTORY_MESSAGES,
+            before_position=asked.position,
+        )
+    return [
+        Turn(role=item.sender, content=item.content)  # type: ignore[arg-type]
+        for item in earlier
+        if item.content
+    ]
+
+
+def _write(
+    services: Services, tenant_id: str, answer: _Answer, question: Question
+) -> Iterator[str]:
+    """The answer's deltas, with no marker among them that refers to nothing."""
+    stream = services.answerer.answer(question)
+    citations = CitationFilter({passage.index for passage in question.passages})
+    answer.model = stream.model
+    for delta in stream:
+        if shown := citations.feed(delta):
+            answer.parts.append(shown)
+            yield shown
+        _save_now_and_then(services, tenant_id, answer)
+    if rest := citations.flush():
+        answer.parts.append(rest)
+        yield rest
+    _note_usage(answer, stream)
+
+
+def _note_usage(answer: _Answer, stream: AnswerStream) -> None:
+    answer.model, answer.usage = stream.model, stream.usage.as_dict()
+
+
+def _save_now_and_then(services: Services, tenant_id: str, answer: _Answer) -> None:
+    if time.monotonic() - answer.saved_at >= SAVE_SECONDS:
+        _save_quietly(services, tenant_id, answer)
+        answer.saved_at = time.monotonic()
+
+
+def _save(services: Services, tenant_id: str, answer: _Answer) -> MessageRecord:
+    """Write the answer as it stands, with the passages it cites."""
+    cited = set(cited_indexes(answer.content))
+    answer.record.content = answer.content
+    answer.record.status = answer.status
+    answer.record.model = answer.model
+    answer.record.usage = answer.usage
+    answer.record.retrieved_context = [
+        passage.as_dict() for passage in answer.passages if passage.index in cited
+    ]
+    with services.database.transaction(tenant_id=tenant_id) as db:
+        messages.rewrite_message(db, tenant_id=tenant_id, record=answer.record)
+    return answer.record
+
+
+def _save_quietly(services: Services, tenant_id: str, answer: _Answer) -> None:
+    try:
+        _save(services, tenant_id, answer)
+    except Exception as error:
+        log.warning(
+            "answer_not_saved", message_id=str(answer.record.id), error=type(error).__name__
+        )
+
+
+def _failed(services: Services, tenant_id: str, answer: _Answer, error: RagError) -> ChatEvent:
+    log.warning("answer_failed", message_id=str(answer.record.id), code=error.code)
+    _save_quietly(services, tenant_id, answer)
+    return ChatEvent("error", {"error": error, "assistant_message": answer.record})
