@@ -127,7 +127,7 @@ def _search_query(
     )
 
 
-def _by_meaning(live: Select[Any], vector: Vectors) -> Select[Any]:
+def _by_meaning(live: Select[UUID, int], vector: Vectors) -> Select[Any]:
     documents_live = live.subquery()
     distance = ChunkVector.embedding.cosine_distance(vector[0])
     nearest = (
@@ -147,7 +147,7 @@ def _by_meaning(live: Select[Any], vector: Vectors) -> Select[Any]:
     return select(nearest.c.chunk_id, rank.label("rank"))
 
 
-def _by_words(live: Select[Any], query: str) -> Select[Any]:
+def _by_words(live: Select[UUID, int], query: str) -> Select[Any]:
     documents_live = live.subquery()
     # Any of the words may match: a question holds more words than its answer's passage.
     plain = func.plainto_tsquery(_ENGLISH, query).cast(Text)

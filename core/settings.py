@@ -42,9 +42,6 @@ class Settings(BaseSettings):
         default_factory=lambda given: given.get("data_dir", Path("data")) / "models",
         description="Where the local embedding model stands; default: `models` in `DATA_DIR`.",
     )
-    model_dir: Path | None = Field(
-        None, description="Where the local embedding model is; default: `models` in `DATA_DIR`."
-    )
     storage_url: str = Field(
         "",
         description="Where PDFs are kept: `file:///path` or `s3://bucket/prefix`; "
@@ -198,10 +195,6 @@ class Settings(BaseSettings):
     def effective_key_pepper(self) -> bytes:
         chosen = self.key_pepper.get_secret_value() or self.api_key.get_secret_value()
         return chosen.encode()
-
-    @property
-    def effective_model_dir(self) -> Path:
-        return self.model_dir or self.data_dir / "models"
 
     @property
     def max_upload_bytes(self) -> int:
