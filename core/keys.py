@@ -1,0 +1,174 @@
+"""API keys: made, checked, rotated and revoked.
+
+A key is `rcs_<id>_<secret>`. The part before the second underscore is its
+prefix: harmless, stored, shown in lists and logs. Of the whole key only
+HMAC-SHA256 under the pepper is stored; 32 random bytes need no slow hash.
+Nothing about a key is cached: one that was revoked is refused from then on.
+"""
+
+import hmac
+import re
+import secrets
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Literal
+from uuid import UUID
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from core.errors import NotFound
+from core.models import ApiKey
+from core.paging import Page, PageRequest, listing, paginate
+
+Scope = Literal["read", "write", "chat", "documents", "admin"]
+SCOPES: tuple[Scope, ...] = ("read", "write", "chat", "documents", "admin")
+DEFAULT_TENANT = "default"
+
+_FORM = re.compile(r"(rcs_[0-9a-f]{12})_[A-Za-z0-9_-]{43}", re.ASCII)
+_USE_NOTED_EVERY = timedelta(minutes=1)
+_NO_HASH = bytes(32)
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who is calling. `name` is safe to log; `is_operator` holds for the key of the settings."""
+
+    tenant_id: str
+    name: str
+    scopes: frozenset[str] = field(default_factory=frozenset)
+    rate_limit_per_minute: int | None = None
+    is_operator: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key as it was made: `secret` is the key itself, and this is its only copy."""
+
+    key: ApiKey
+    secret: str
+
+
+def operator() -> Principal:
+    """Whoever holds the key of the settings: default tenant, all scopes."""
+    return Principal(
+        tenant_id=DEFAULT_TENANT, name="operator", scopes=frozenset(SCOPES), is_operator=True
+    )
+
+
+def hash_key(key: str, *, pepper: bytes) -> bytes:
+    return hmac.digest(pepper, key.encode(), "sha256")
+
+
+def create_key(
+    db: Session,
+    *,
+    tenant_id: str,
+    name: str,
+    scopes: Collection[str],
+    pepper: bytes,
+    expires_at: datetime | None = None,
+    rate_limit_per_minute: int | None = None,
+) -> NewKey:
+    prefix = f"rcs_{secrets.token_hex(6)}"
+    secret = f"{prefix}_{secrets.token_urlsafe(32)}"
+    key = ApiKey(
+        tenant_id=tenant_id,
+        name=name,
+        prefix=prefix,
+        key_hash=hash_key(secret, pepper=pepper),
+        scopes=[scope for scope in SCOPES if scope in scopes],
+        expires_at=expires_at,
+        rate_limit_per_minute=rate_limit_per_minute,
+    )
+    db.add(key)
+    db.flush()
+    return NewKey(key=key, secret=secret)
+
+
+def authenticate(db: Session, *, key: str, pepper: bytes, now: datetime) -> Principal | None:
+    """Who holds `key`; None if it is unknown, expired or revoked. Notes its use once a minute."""
+    form = _FORM.fullmatch(key)
+    if form is None:
+        return None
+    found = db.scalars(select(ApiKey).where(ApiKey.prefix == form[1])).one_or_none()
+    matches = hmac.compare_digest(
+        hash_key(key, pepper=pepper), found.key_hash if found else _NO_HASH
+    )
+    if found is None or not matches or not _is_live(found, now=now):
+        return None
+    if found.last_used_at is None or now - found.last_used_at > _USE_NOTED_EVERY:
+        db.execute(update(ApiKey).where(ApiKey.id == found.id).values(last_used_at=now))
+    return Principal(
+        tenant_id=found.tenant_id,
+        name=found.prefix,
+        scopes=frozenset(found.scopes),
+        rate_limit_per_minute=found.rate_limit_per_minute,
+    )
+
+
+def _is_live(key: ApiKey, *, now: datetime) -> bool:
+    return key.revoked_at is None and (key.expires_at is None or now < key.expires_at)
+
+
+def get_key(db: Session, *, tenant_id: str | None, key_id: UUID) -> ApiKey:
+    """A key that is not revoked; of any tenant if `tenant_id` is None. Raises NotFound."""
+    query = select(ApiKey).where(ApiKey.id == key_id, ApiKey.revoked_at.is_(None))
+    if tenant_id is not None:
+        query = query.where(ApiKey.tenant_id == tenant_id)
+    found = db.scalars(query.with_for_update()).one_or_none()
+    if found is None:
+        raise NotFound("There is no such key.", code="key_not_found")
+    return found
+
+
+def list_keys(db: Session, *, tenant_id: str | None, page: PageRequest) -> Page[ApiKey]:
+    """Keys that are not revoked, newest first; of all tenants if `tenant_id` is None."""
+    query = select(ApiKey).where(ApiKey.revoked_at.is_(None))
+    if tenant_id is not None:
+        query = query.where(ApiKey.tenant_id == tenant_id)
+    return paginate(
+        db,
+        statement=query,
+        keys=[ApiKey.created_at, ApiKey.id],  # type: ignore[list-item]
+        page=page,
+        listing=listing("keys", tenant_id=tenant_id),
+    )
+
+
+def rotate_key(
+    db: Session,
+    *,
+    tenant_id: str | None,
+    key_id: UUID,
+    grace_seconds: int,
+    pepper: bytes,
+    now: datetime,
+) -> NewKey:
+    """A new key with the old one's rights; the old one lives on for `grace_seconds`.
+
+    Raises NotFound for a key that is unknown, revoked or expired.
+    """
+    old = get_key(db, tenant_id=tenant_id, key_id=key_id)
+    if not _is_live(old, now=now):
+        raise NotFound("There is no such key.", code="key_not_found")
+    made = create_key(
+        db,
+        tenant_id=old.tenant_id,
+        name=old.name,
+        scopes=old.scopes,
+        pepper=pepper,
+        expires_at=old.expires_at,
+        rate_limit_per_minute=old.rate_limit_per_minute,
+    )
+    end = now + timedelta(seconds=grace_seconds)
+    old.expires_at = end if old.expires_at is None else min(end, old.expires_at)
+    db.flush()
+    return made
+
+
+def revoke_key(db: Session, *, tenant_id: str | None, key_id: UUID) -> None:
+    """Refuse the key from now on. Raises NotFound."""
+    get_key(db, tenant_id=tenant_id, key_id=key_id).revoked_at = func.now()
+    db.flush()
