@@ -156,4 +156,5 @@ def _parse(response: httpx.Response, *, count: int, dimensions: int) -> Vectors:
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     if not (np.isfinite(norms).all() and norms.min() > 0):
         raise ProviderError("The embedding endpoint sent a vector that is zero or not finite.")
-    return (vectors / norms).astype(np.float32)
+    unit: Vectors = (vectors / norms).astype(np.float32)
+    return unit
