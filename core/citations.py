@@ -9,7 +9,7 @@ marker, since markers follow words without a space, so it is treated as one.
 import re
 from collections.abc import Collection, Iterator
 
-from core.sentences import sentences_of
+from core.sentences import split_sentences
 from core.text import content_stems
 
 _OPEN, _CLOSE = r"\[【［", r"\]】］"
@@ -111,7 +111,9 @@ def best_quote(passage_text: str, support: str) -> str:
     sentence when none shares a word; empty only for an empty passage.
     """
     wanted = set(content_stems(strip_citations(support)))
-    sentences = sentences_of(passage_text)
+    segments = split_sentences(passage_text)
+    prose = [segment for segment in segments if not segment.heading] or segments
+    sentences = [passage_text[segment.start : segment.end] for segment in prose]
     if not sentences:
         return passage_text.strip()
     return max(sentences, key=lambda sentence: _overlap(wanted, set(content_stems(sentence))))

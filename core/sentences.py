@@ -11,8 +11,13 @@ from dataclasses import dataclass
 
 _CLOSERS = "\"'”’»)\\]」』）】》"
 # A full stop needs white space behind it; those of Chinese and Japanese do not.
-_TERMINATOR = re.compile(rf"(?:[.!?…؟۔।]+[{_CLOSERS}]*(?=\s)|[。！？｡]+[{_CLOSERS}]*)")
-_TERMINATED = re.compile(rf"[.!?…؟۔।。！？｡:][{_CLOSERS}]*$")
+# Footnote numbers may follow the stop: "… in 1903.[12] It …". The look-behind keeps a long
+# run of stops from being scanned from each of them.
+_NOTES = r"(?:\[\d{1,3}\])*+"
+_TERMINATOR = re.compile(
+    rf"(?<![.!?…؟۔।])[.!?…؟۔।]++[{_CLOSERS}]*+{_NOTES}(?=\s)|[。！？｡]++[{_CLOSERS}]*+"
+)
+_TERMINATED = re.compile(rf"[.!?…؟۔।。！？｡:][{_CLOSERS}]*{_NOTES}$")
 _LAST_WORD = re.compile(r"(?:^|[\s(\[\"“‘])([^\s(\[\"“‘]{1,12})\.$")
 _ABBREVIATIONS = re.compile(
     r"mr|mrs|ms|dr|prof|sr|jr|st|gen|col|lt|sgt|capt|rev|hon|gov|sen|rep|pres|messrs|mt|ft|vs|etc"
