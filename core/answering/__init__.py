@@ -1,0 +1,23 @@
+"""What writes answers: from passages alone, or with an LLM."""
+
+from core.answering.base import Answerer
+from core.answering.extractive import ExtractiveAnswerer
+from core.answering.openai import OpenAIAnswerer
+from core.embedding.base import Embedder
+from core.settings import Settings
+
+__all__ = ["create_answerer"]
+
+
+def create_answerer(settings: Settings, *, embedder: Embedder) -> Answerer:
+    """The answerer that `CHAT_PROVIDER` names. Connects to nothing yet."""
+    if settings.chat_provider == "extractive":
+        return ExtractiveAnswerer(embedder=embedder)
+    return OpenAIAnswerer(
+        base_url=settings.chat_base_url,
+        model=settings.chat_model,
+        api_key=settings.openai_api_key.get_secret_value(),
+        count_tokens=embedder.count_tokens,
+        history_tokens=settings.chat_history_tokens,
+        timeout=settings.chat_timeout_seconds,
+    )
