@@ -11,9 +11,11 @@ import unicodedata
 
 # pdfium puts U+FFFE (older: U+0002) where it joined a word broken at a line end.
 _BROKEN_WORD = re.compile(r"(\w+)(?:[\ufffe\x02]|\u00ad *\n|[-\u2010] *\n(?=[^\W\d_A-Z]))(\w+)")
+# Control characters stand for a space more often than for nothing: fonts without a
+# Unicode table give glyph numbers, and glyph 3 is the space.
+_CONTROLS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 _DROPPED = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad"  # controls, soft hyphen
-    "\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff"  # zero width, direction marks
+    "[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff"  # zero width, direction marks
     "\ud800-\udfff\ufdd0-\ufdef\ufff9-\ufffb\ufffe\uffff]"  # surrogates, non-characters
 )
 # Alphabetic and Arabic presentation forms, Kangxi and CJK radicals.
@@ -33,7 +35,7 @@ def clean_text(raw: str) -> str:
     text = _LINE_BREAKS.sub("\n", raw)
     text = _SPACES.sub(" ", text)
     text = join_broken_words(text)
-    text = _DROPPED.sub("", text).translate(_BULLETS)
+    text = _DROPPED.sub("", _CONTROLS.sub(" ", text)).translate(_BULLETS)
     text = _COMPATIBILITY.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
     text = unicodedata.normalize("NFC", text)
     lines = (_SPACES.sub(" ", line).strip() for line in text.split("\n"))

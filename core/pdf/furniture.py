@@ -6,14 +6,31 @@ and by nothing else, so a page reads the same in whichever range it is parsed.
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 # Two pages to either side see headers that alternate between left and right pages.
 WINDOW = 2
 _MAX_LINES = 3
 _MAX_LINE_CHARS = 160
-_MIN_NEIGHBOURS = 2
-_DIGITS = re.compile(r"\d+")
-_LETTER = re.compile(r"[^\W\d_]")
+_MIN_MATCHES = 2
+_NUMBER = re.compile(r"\d{1,9}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A line that may be furniture: its text without digits, and its numbers."""
+
+    page: int
+    position: int
+    skeleton: str
+    numbers: tuple[int, ...]
+
+    def matches(self, other: "_Line") -> bool:
+        """Whether the two read alike but for numbers that count with the pages."""
+        return self.skeleton == other.skeleton and all(
+            one == two or one - self.page == two - other.page
+            for one, two in zip(self.numbers, other.numbers, strict=True)
+        )
 
 
 def strip_furniture(number: int, texts: Mapping[int, str]) -> str:
@@ -21,51 +38,43 @@ def strip_furniture(number: int, texts: Mapping[int, str]) -> str:
 
     `texts` holds the cleaned texts of the page and of those within `WINDOW` of
     it. Up to three lines at either end go when two of these pages have them
-    there too, digits aside; a bare number goes when it counts with the pages.
+    there too, page numbers aside, and one of them comes before: where a header
+    begins to run it stays, so that no word is lost from the document. A page
+    that goes on like its neighbours after these lines keeps them.
     """
     lines = texts[number].split("\n")
-    neighbours = [
-        (other, texts[other].split("\n"))
-        for other in range(number - WINDOW, number + WINDOW + 1)
-        if other != number and other in texts
-    ]
-    top = _count_furniture(number, lines, neighbours)
-    reversed_neighbours = [(other, page[::-1]) for other, page in neighbours]
-    bottom = _count_furniture(number, lines[::-1], reversed_neighbours)
+    pages = {
+        page: texts[page].split("\n")
+        for page in range(number - WINDOW, number + WINDOW + 1)
+        if page in texts
+    }
+    top = _count_furniture(number, pages)
+    bottom = _count_furniture(number, {page: lines[::-1] for page, lines in pages.items()})
     return "\n".join(lines[top : len(lines) - bottom]).strip()
 
 
-def _count_furniture(
-    number: int, lines: Sequence[str], neighbours: Sequence[tuple[int, Sequence[str]]]
-) -> int:
-    """How many leading lines are furniture."""
-    known = [_edge_keys(other, page) for other, page in neighbours]
+def _count_furniture(number: int, pages: Mapping[int, Sequence[str]]) -> int:
+    """How many leading lines of page `number` are furniture."""
+    edges = {page: _edge(page, lines) for page, lines in pages.items()}
+    own = edges.pop(number)
     count = 0
-    for position, key in _edge(number, lines):
-        if sum(key in keys for keys in known) < _MIN_NEIGHBOURS:
-            break
-        count = position + 1
-    return count
+    for line in own:
+        found = [page for page, edge in edges.items() if any(map(line.matches, edge))]
+        if len(found) < _MIN_MATCHES or min(found) > number:
+            return count
+        count = line.position + 1
+    return 0  # it goes on alike: forms or slides, whose pages repeat their content
 
 
-def _edge_keys(number: int, lines: Sequence[str]) -> set[tuple[str, int]]:
-    return {key for _, key in _edge(number, lines)}
-
-
-def _edge(number: int, lines: Sequence[str]) -> list[tuple[int, tuple[str, int]]]:
-    """Position and key of the lines that may be furniture: few, and fewer on a short page."""
+def _edge(page: int, lines: Sequence[str]) -> list[_Line]:
+    """The first lines of a page that may be furniture, few on a short page, and one more."""
     filled = [(position, line) for position, line in enumerate(lines) if line]
     allowed = min(_MAX_LINES, len(filled) // 4)
-    return [(position, _key(number, line)) for position, line in filled[:allowed]]
+    return [
+        _Line(page, position, _NUMBER.sub("#", line[:_MAX_LINE_CHARS].casefold()), _numbers(line))
+        for position, line in filled[: allowed + 1]
+    ]
 
 
-def _key(number: int, line: str) -> tuple[str, int]:
-    """Equal for lines that differ only by their page numbers."""
-    if len(line) > _MAX_LINE_CHARS:
-        return (line, number)  # prose: equal to no neighbour's
-    if _LETTER.search(line):
-        return (_DIGITS.sub("#", line.casefold()), 0)
-    # Without a letter it may be a row of a table: page numbers keep their distance to the page.
-    numbers = _DIGITS.findall(line)
-    offset = int(numbers[0][:9]) - number if len(numbers) == 1 else number
-    return (_DIGITS.sub("#", line), offset)
+def _numbers(line: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in _NUMBER.findall(line[:_MAX_LINE_CHARS]))
