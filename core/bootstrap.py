@@ -2,7 +2,7 @@
 
 from functools import cached_property
 
-from core.answering import create_answerer
+from core import answering
 from core.answering.base import Answerer
 from core.db import Database, make_engine
 from core.embedding import create_embedder
@@ -38,7 +38,7 @@ class Services:
 
     @cached_property
     def answerer(self) -> Answerer:
-        return create_answerer(self.settings, embedder=self.embedder)
+        return answering.create_answerer(self.settings, embedder=self.embedder)
 
     @cached_property
     def pdf_parser(self) -> PdfParser:

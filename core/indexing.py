@@ -164,8 +164,11 @@ def _read(services: Services, claim: Claim) -> tuple[list[PageText], list[ChunkD
     belongs to the range it starts in.
     """
     path = services.storage.local_copy(claim.storage_key)
+    assert claim.pages_total is not None
     around = services.pdf_parser.read_pages(
-        path, first=max(1, claim.first_page - 1), last=claim.last_page + 1
+        path,
+        first=max(1, claim.first_page - 1),
+        last=min(claim.pages_total, claim.last_page + 1),
     )
     drafts = chunk_pages(
         around,

@@ -42,6 +42,7 @@ class Claim:
     number: int
     first_page: int
     last_page: int
+    pages_total: int | None
     waiting_seconds: float | None
     job_id: UUID
     generation: int
@@ -163,7 +164,7 @@ def _describe(db: Session, taken: PageRange) -> Claim | None:
             updated_at=func.now(),
             attempts=func.greatest(Job.attempts, taken.failures + 1),
         )
-        .returning(Job.document_id, Job.generation)
+        .returning(Job.document_id, Job.generation, Job.pages_total)
         .execution_options(synchronize_session=False)
     ).one_or_none()
     if served is None:
@@ -185,6 +186,7 @@ def _describe(db: Session, taken: PageRange) -> Claim | None:
         number=taken.number,
         first_page=taken.first_page,
         last_page=taken.last_page,
+        pages_total=served.pages_total,
         waiting_seconds=waiting,
         job_id=taken.job_id,
         generation=served.generation,

@@ -93,9 +93,7 @@ def _search_query(
     reach: ColumnElement[bool], *, query: str, vector: Vectors | None, top_k: int, mode: Mode
 ) -> Select[Any]:
     """One statement: candidates of each side, fused, joined to text and file name."""
-    live: Select[Any] = select(Document.id, Document.generation).where(
-        reach, Document.generation > 0
-    )
+    live = select(Document.id, Document.generation).where(reach, Document.generation > 0)
     sides = []
     if mode != "text":
         assert vector is not None

@@ -11,10 +11,13 @@ import pytest
 import redis
 
 from core.db import migrate
+from core.embedding.build import build
 from core.embedded import PostgresServer, RedisServer, start_postgres, start_redis
 from core.settings import Settings, get_settings, read_settings
 
 API_KEY = "test-key-0123456789abcdef"
+# Built once for all runs; it takes a while.
+MODEL_DIR = Path(__file__).resolve().parent.parent / "data" / "models"
 NOWHERE_POSTGRES = "postgresql://nobody@127.0.0.1:1/none"
 NOWHERE_REDIS = "redis://127.0.0.1:1/0"
 
@@ -37,8 +40,16 @@ def _no_settings_from_outside(servers_dir: Path) -> None:
         DATABASE_URL=NOWHERE_POSTGRES,
         REDIS_URL=NOWHERE_REDIS,
         DATA_DIR=str(servers_dir / "data"),
+        MODEL_DIR=str(MODEL_DIR),
     )
     get_settings.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def model_dir() -> Path:
+    """The local embedding model, built if this checkout has none yet."""
+    build(MODEL_DIR)
+    return MODEL_DIR
 
 
 @pytest.fixture(scope="session")
@@ -103,6 +114,7 @@ def make_settings(tmp_path: Path) -> Callable[..., Settings]:
             "database_url": NOWHERE_POSTGRES,
             "redis_url": NOWHERE_REDIS,
             "data_dir": tmp_path / "data",
+            "model_dir": MODEL_DIR,
         }
         return read_settings(**(defaults | overrides))
 

@@ -1,0 +1,53 @@
+"""In-process services over real PostgreSQL, storage, parser and model."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from core.bootstrap import Services, bootstrap
+from core.embedding import create_embedder
+from core.embedding.base import Embedder
+from core.pdf import PdfParser
+from core.settings import Settings
+
+
+@pytest.fixture(scope="session")
+def embedder(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Embedder:
+    """The real local model, loaded once for all tests of a run."""
+    settings = Settings(model_dir=model_dir)  # type: ignore[call-arg]  # the rest is in the environment
+    return create_embedder(settings)
+
+
+@pytest.fixture(scope="session")
+def pdf_parser() -> Iterator[PdfParser]:
+    """One parsing child for all tests that do not change its limits."""
+    with PdfParser() as parser:
+        yield parser
+
+
+@pytest.fixture
+def make_services(
+    settings: Settings, embedder: Embedder, pdf_parser: PdfParser
+) -> Iterator[Callable[..., Services]]:
+    """Services on this test's database; keyword arguments change settings."""
+    made: list[Services] = []
+
+    def make(**overrides: object) -> Services:
+        services = bootstrap(settings.model_copy(update=overrides))
+        services.__dict__["embedder"] = embedder
+        if not overrides.keys() & {"max_pages", "pdf_engine", "range_timeout_seconds"}:
+            services.__dict__["pdf_parser"] = pdf_parser
+        made.append(services)
+        return services
+
+    yield make
+    for services in made:
+        if services.__dict__.get("pdf_parser") is pdf_parser:
+            del services.__dict__["pdf_parser"]  # it serves the next test too
+        services.close()
+
+
+@pytest.fixture
+def services(make_services: Callable[..., Services]) -> Services:
+    return make_services()
