@@ -1,0 +1,121 @@
+import re
+import time
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.citations import CitationFilter, best_quote, cited_indexes, keep_citations
+
+MARKUP = st.text(alphabet="[]【】［] 0123456789,;-–†\u200bab\n…", max_size=120)
+
+
+def through(deltas: list[str], valid: set[int]) -> str:
+    citations = CitationFilter(valid)
+    return "".join([*(citations.feed(delta) for delta in deltas), citations.flush()])
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Blue [1].", "Blue [1]."),
+        ("Blue [9].", "Blue."),
+        ("Blue [1, 9] and [9,2;3].", "Blue [1] and [2][3]."),
+        ("Blue [1][9][3]", "Blue [1][3]"),
+        ("Blue [1-3], [2–9]", "Blue [1][2][3], [2][3]"),
+        ("Blue 【1】 and 【9】 and ［2］", "Blue [1] and and [2]"),
+        ("Blue 【2†source】 【9†a】.", "Blue [2]."),
+        ("Blue [\u200b9\u200b] [\u200b1]", "Blue [1]"),
+        ("Blue [ 01 ]", "Blue [1]"),
+        ("array[0] and a[1]", "array and a[1]"),
+        ("[a] [ ] [] [p. 3] [^1] [x] (9) [1", "[a] [ ] [] [p. 3] [^1] [x] (9) [1"),
+        ("In [2023] it was", "In it was"),
+        ("[[9]8] and [1[9]]", "[…8] and [1…]"),
+        ("[9](https://evil.example)", "(https://evil.example)"),
+        ("[999999999999999999999999999999999999]!", "!"),
+    ],
+)
+def test_only_markers_that_refer_to_a_passage_stay(text: str, shown: str) -> None:
+    assert keep_citations(text, {1, 2, 3}) == shown
+
+
+@pytest.mark.parametrize(
+    "deltas",
+    [
+        ["Blue [1", ", 9", "]."],
+        ["Blue", " ", "[", "1", "]", "."],
+        ["Blue [", "1,9].", ""],
+        list("Blue [1, 9]."),
+    ],
+)
+def test_markers_split_over_deltas(deltas: list[str]) -> None:
+    assert through(deltas, {1}) == "Blue [1]."
+
+
+def test_text_is_not_held_back_longer_than_needed() -> None:
+    citations = CitationFilter({1})
+    assert citations.feed("Blue sky") == "Blue sky"
+    assert citations.feed(" [") == ""
+    assert citations.feed("a") == " [a"
+    assert citations.feed("] [1") == "]"
+    assert citations.feed("]") == " [1]"
+    assert citations.feed(" ") == ""
+    assert citations.flush() == " "
+
+
+@given(text=MARKUP, cuts=st.lists(st.integers(0, 120), max_size=12))
+@settings(max_examples=400, deadline=None)
+def test_output_does_not_depend_on_the_cuts_and_holds_no_dead_marker(
+    text: str, cuts: list[int]
+) -> None:
+    edges = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
+    deltas = [text[a:b] for a, b in pairwise(edges)]
+    shown = through(deltas, {1, 2})
+    assert shown == keep_citations(text, {1, 2})
+    assert set(cited_indexes(shown)) <= {1, 2}
+    assert {int(number) for number in re.findall(r"\[\s*(\d+)\s*\]", shown)} <= {1, 2}
+
+
+def test_an_endless_marker_loses_its_bracket() -> None:
+    shown = through(["[" + "1, " * 500, "9]"], {1})
+    assert "[" not in shown
+
+
+@pytest.mark.parametrize("unit", ["[", "[1", " ", "[1,", "[ ", "†", "【1†", "[9]"])
+def test_takes_linear_time(unit: str) -> None:
+    started = time.perf_counter()
+    keep_citations(unit * (200_000 // len(unit)), {1})
+    assert time.perf_counter() - started < 3.0
+
+
+def test_cited_indexes_in_order_each_once() -> None:
+    assert cited_indexes("a [3][1] b [1, 2] c 【4】 d [x] [5") == [3, 1, 2, 4]
+
+
+PASSAGE = (
+    "The Normans\nThe Normans came from Normandy. Their leader Rollo was a\nNorse chief of the "
+    "10th century.[2] He agreed to swear fealty to King Charles III."
+)
+
+
+def test_best_quote_is_the_supporting_sentence_word_for_word() -> None:
+    quote = best_quote(PASSAGE, "Rollo, a Norse chief, led them [1].")
+    assert quote.startswith("Their leader Rollo was a\nNorse chief")
+    assert quote in PASSAGE
+
+
+@pytest.mark.parametrize(
+    ("passage", "support"),
+    [
+        (PASSAGE, ""),
+        (PASSAGE, "zzz"),
+        ("no full stop", "x"),
+        ("", "x"),
+        ("東京です。晴れ。", "晴れ"),
+    ],
+)
+def test_best_quote_always_stands_in_the_passage(passage: str, support: str) -> None:
+    quote = best_quote(passage, support)
+    assert quote in passage
+    assert quote or not passage
