@@ -3,6 +3,7 @@
 import io
 import zlib
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from fpdf import FPDF
 from fpdf.encryption import AccessPermission, EncryptionMethod
@@ -174,6 +175,7 @@ def build_pdf(objects: dict[int, bytes]) -> bytes:
 def _document() -> FPDF:
     pdf = FPDF(format="A4")
     pdf.set_auto_page_break(auto=False)
+    pdf.creation_date = datetime(2026, 1, 1, tzinfo=UTC)  # the same pages are the same bytes
     pdf.set_font("Helvetica", size=11)
     return pdf
 
