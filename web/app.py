@@ -1,0 +1,99 @@
+"""The application factory: `gunicorn "web.app:create_app()"`, `flask --app web.app`."""
+
+import logging
+
+from flask import Flask, Response
+from flask_cors import CORS
+from flask_smorest import Api
+
+from core.bootstrap import Services, bootstrap
+from core.settings import Settings, get_settings
+from core.telemetry import configure_logging
+from web import auth, docs, errors, guard, health, keys, limits, messages, sessions
+from web.requestlog import RequestLog
+
+BODY_BYTES = 1024 * 1024
+FORM_FIELD_BYTES = 64 * 1024
+FORM_PARTS = 10
+SPARE_CONNECTIONS = 2  # for timers that renew leases beside the request threads
+
+_EXPOSED = (
+    "X-Request-ID",
+    "Location",
+    "Retry-After",
+    "Idempotent-Replayed",
+    "Content-Disposition",
+    *limits.EXPOSED_HEADERS,
+)
+_SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-site",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+
+
+def create_app(settings: Settings | None = None, services: Services | None = None) -> Flask:
+    """The WSGI application. Nothing connects before the first request."""
+    settings = settings or (services.settings if services else get_settings())
+    configure_logging(level=settings.log_level)
+    # Asked for the schema's version, it tells of its context at each readiness check.
+    logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
+    app = Flask("web", static_folder=None)
+    app.extensions["services"] = services or bootstrap(
+        settings, pool_size=settings.web_threads + SPARE_CONNECTIONS
+    )
+    app.extensions["redis"] = health.create_redis(settings.redis_url)
+    _configure(app)
+    _guard_the_door(app, settings)
+    _register(app)
+    errors.init_app(app)
+    app.wsgi_app = RequestLog(app.wsgi_app)  # type: ignore[method-assign]
+    return app
+
+
+def _configure(app: Flask) -> None:
+    app.config.update(
+        MAX_CONTENT_LENGTH=BODY_BYTES,
+        MAX_FORM_MEMORY_SIZE=FORM_FIELD_BYTES,
+        MAX_FORM_PARTS=FORM_PARTS,
+        **docs.CONFIG,
+    )
+    # A redirect to a nicer spelling would lose a POST's body, and be no problem+json.
+    app.url_map.merge_slashes = False
+    app.url_map.strict_slashes = False
+
+
+def _guard_the_door(app: Flask, settings: Settings) -> None:
+    """The checks in their order: who is it, how often, may they, is the address sound."""
+    limiter = limits.create_limiter(settings)
+    app.extensions["rate_limiter"] = limiter
+    if settings.cors_origins:
+        CORS(
+            app,
+            origins=settings.cors_origins,
+            expose_headers=list(_EXPOSED),
+            max_age=600,
+            vary_header=True,
+        )
+    app.before_request(auth.note_route)
+    app.before_request(auth.identify)
+    limits.init_app(app, limiter)
+    app.before_request(auth.authorize)
+    app.before_request(guard.check_address)
+    app.after_request(_secure)
+
+
+def _secure(response: Response) -> Response:
+    for name, value in _SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response
+
+
+def _register(app: Flask) -> None:
+    api = Api(app)
+    for module in (health, sessions, messages, keys):
+        api.register_blueprint(module.blp)
+    docs.init_app(app, api)
+    app.cli.add_command(keys.cli)

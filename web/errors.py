@@ -1,0 +1,144 @@
+"""Every error as a problem (RFC 9457): the categories of core, Werkzeug's, and crashes."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, cast
+
+from flask import Flask, Response, g, request
+from werkzeug.exceptions import HTTPException
+
+from core import errors
+from core.telemetry import get_logger
+
+log = get_logger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_SECONDS = 2
+
+STATUS: dict[type[errors.RagError], int] = {
+    errors.Invalid: 400,
+    errors.Forbidden: 403,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.TooLarge: 413,
+    errors.Unsupported: 415,
+    errors.Unprocessable: 422,
+    errors.ProviderError: 502,
+    errors.ProviderTimeout: 504,
+    errors.Unavailable: 503,
+    errors.StorageFull: 507,
+    errors.DocumentError: 409,  # what is asked for cannot be had of this document
+}
+
+_HTTP_CODES = {
+    400: "invalid_request",
+    401: "unauthorized",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "payload_too_large",
+    415: "unsupported_media_type",
+    416: "range_not_satisfiable",
+    429: "rate_limited",
+    500: "internal_error",
+}
+# Werkzeug's own descriptions may quote what was sent; these do not.
+_HTTP_DETAILS = {
+    400: "The request is malformed.",
+    401: "A valid API key is required: X-API-Key, or Authorization: Bearer.",
+    404: "There is nothing at this address.",
+    405: "This address does not support the method.",
+    413: "The request is too large.",
+    415: "The body's media type is not supported here.",
+    416: "The range lies outside the content.",
+    429: "Too many requests for this key; see Retry-After.",
+    500: "Something went wrong here; the log has it under the request id.",
+}
+_KEPT_HEADERS = frozenset({"allow", "content-range", "retry-after", "www-authenticate"})
+
+Errors = Mapping[str, Sequence[str]]
+
+
+def status_of(error: errors.RagError) -> int:
+    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+
+
+def problem_body(
+    *, status: int, code: str, detail: str, fields: Errors | None = None
+) -> dict[str, Any]:
+    """The members of a problem. `about:blank` means: the status says what kind it is."""
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "request_id": request.environ.get("rag.request_id"),
+    }
+    if fields:
+        body["errors"] = {path: list(messages) for path, messages in fields.items()}
+    return body
+
+
+def problem(
+    *,
+    status: int,
+    code: str,
+    detail: str,
+    fields: Errors | None = None,
+    headers: Mapping[str, str] | Sequence[tuple[str, str]] | None = None,
+) -> Response:
+    body = problem_body(status=status, code=code, detail=detail, fields=fields)
+    g.problem_code = code
+    return Response(json.dumps(body), status=status, mimetype=MEDIA_TYPE, headers=headers)
+
+
+def describe(error: errors.RagError) -> dict[str, Any]:
+    """A core error as a problem's members, for a stream that has begun."""
+    return problem_body(status=status_of(error), code=error.code, detail=error.detail)
+
+
+def respond(error: Exception) -> Response:
+    """The response to any exception; what nobody foresaw is logged with its trace."""
+    if isinstance(error, errors.RagError):
+        return _from_core(error)
+    if isinstance(error, HTTPException):
+        return _from_http(error)
+    log.error("request_failed", exc_info=error)
+    return problem(status=500, code="internal_error", detail=_HTTP_DETAILS[500])
+
+
+def _from_core(error: errors.RagError) -> Response:
+    status = status_of(error)
+    headers = {}
+    wait = getattr(error, "retry_after", None)
+    if status == 503 or wait:
+        headers["Retry-After"] = str(max(1, round(wait or RETRY_SECONDS)))
+    return problem(
+        status=status,
+        code=error.code,
+        detail=error.detail,
+        fields=getattr(error, "errors", None),
+        headers=headers,
+    )
+
+
+def _from_http(error: HTTPException) -> Response:
+    if error.response is not None:
+        return cast(Response, error.response)
+    status = error.code or 500
+    phrase = HTTPStatus(status).phrase
+    code = _HTTP_CODES.get(status) or re.sub(r"\W+", "_", phrase.lower())
+    headers = {name: value for name, value in error.get_headers() if name.lower() in _KEPT_HEADERS}
+    if isinstance(error, RequestedRangeNotSatisfiable) and error.length is not None:
+        headers["Content-Range"] = f"{error.units} */{error.length}"
+    return problem(
+        status=status, code=code, detail=_HTTP_DETAILS.get(status, phrase), headers=headers
+    )
+
+
+def init_app(app: Flask) -> None:
+    """After flask-smorest, which brings a handler of its own for HTTPException."""
+    app.register_error_handler(HTTPException, respond)
+    app.register_error_handler(Exception, respond)

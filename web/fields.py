@@ -1,0 +1,74 @@
+"""Schema fields that take one spelling of a value, so that the OpenAPI document is exact."""
+
+import re
+from typing import Any
+
+from marshmallow import ValidationError, fields, validate
+
+MAX_NAME = 255
+MAX_TITLE = 1000
+MAX_QUERY = 1000
+
+_WHOLE = re.compile(r"-?[0-9]{1,18}", re.ASCII)
+
+
+class Whole(fields.Integer):
+    """A whole number: 5, not 5.0, "5" or true."""
+
+    def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> int:
+        if type(value) is not int:
+            raise self.make_error("invalid")
+        return value
+
+
+class Flag(fields.Boolean):
+    """true or false, and none of the other words for it."""
+
+    def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> bool:
+        if not isinstance(value, bool):
+            raise self.make_error("invalid", input=value)
+        return value
+
+
+class QueryWhole(fields.Integer):
+    """A whole number in a query string: digits alone."""
+
+    def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> int:
+        if not isinstance(value, str) or not _WHOLE.fullmatch(value):
+            raise self.make_error("invalid")
+        return int(value)
+
+
+class QueryFlag(fields.Boolean):
+    """`true` or `false` in a query string."""
+
+    def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> bool:
+        if value not in ("true", "false"):
+            raise self.make_error("invalid", input=value)
+        return bool(value == "true")
+
+
+class Text(fields.String):
+    """A string, at least `least` and at most `most` characters, taken as it is."""
+
+    def __init__(self, *, least: int = 1, most: int | None = None, **kwargs: Any) -> None:
+        given = kwargs.pop("validate", None)
+        rules = [validate.Length(min=least, max=most)] + ([given] if given else [])
+        super().__init__(validate=rules, **kwargs)
+
+    def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> str:
+        if not isinstance(value, str):
+            raise self.make_error("invalid")
+        return value
+
+
+class JsonObject(fields.Dict):
+    """Any JSON object, kept as it is."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(keys=fields.String(), **kwargs)
+
+    def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise ValidationError("Must be an object.")
+        return value
