@@ -130,9 +130,7 @@ def _from_http(error: HTTPException) -> Response:
     status = error.code or 500
     phrase = HTTPStatus(status).phrase
     code = _HTTP_CODES.get(status) or re.sub(r"\W+", "_", phrase.lower())
-    headers = {name: value for name, value in error.get_headers() if name.lower() in _KEPT_HEADERS}
-    if isinstance(error, RequestedRangeNotSatisfiable) and error.length is not None:
-        headers["Content-Range"] = f"{error.units} */{error.length}"
+    headers = [item for item in error.get_headers() if item[0].lower() in _KEPT_HEADERS]
     return problem(
         status=status, code=code, detail=_HTTP_DETAILS.get(status, phrase), headers=headers
     )
