@@ -8,7 +8,7 @@ _settings = get_settings()
 
 bind = f"{_settings.bind_host}:{_settings.port}"
 workers = _settings.web_workers
-worker_class = "gthread"
+worker_class = "web.gunicorn_worker.GatheringWorker"  # gthread, hardened against slow clients
 threads = _settings.web_threads
 worker_connections = 1000
 backlog = 1024

@@ -1,0 +1,150 @@
+"""The web server under clients that are slow on purpose, over real sockets."""
+
+import http.client
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from core.embedded import free_port
+from web.gunicorn_worker import LARGEST_HEAD, SMALL_BODY, is_complete
+
+ROOT = Path(__file__).resolve().parents[2]
+ECHO = """
+def app(environ, start_response):
+    body = environ["wsgi.input"].read()
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+"""
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """One worker process with four threads: few enough to fill."""
+    directory = tmp_path_factory.mktemp("echo")
+    (directory / "echo.py").write_text(ECHO)
+    port = free_port()
+    command = [sys.executable, "-m", "gunicorn", "--pythonpath", f"{ROOT},{directory}"]
+    command += ["--worker-class", "web.gunicorn_worker.GatheringWorker", "--threads", "4"]
+    command += ["--bind", f"127.0.0.1:{port}", "--no-control-socket", "echo:app"]
+    with subprocess.Popen(command, cwd=directory, stderr=subprocess.DEVNULL) as process:
+        _wait_listening(port)
+        yield port
+        process.send_signal(signal.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    "opening",
+    [
+        b"",
+        b"GET / HTTP/1.1\r\nHost: slow\r\nX-Slow: ",
+        b"POST / HTTP/1.1\r\nHost: slow\r\nContent-Length: 1000\r\n\r\n{",
+    ],
+    ids=["silent", "slow head", "slow body"],
+)
+def test_two_hundred_slow_connections_hold_nobody_up(port: int, opening: bytes) -> None:
+    with ExitStack() as stack:
+        slow = [stack.enter_context(socket.create_connection(("127.0.0.1", port)))]
+        slow += [
+            stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(199)
+        ]
+        for _ in range(3):
+            for connection in slow:
+                connection.sendall(opening)
+            opening = b"a" if opening else b""
+            started = time.monotonic()
+            assert _post(port, b"quick") == b"quick"
+            assert time.monotonic() - started < 2
+
+
+def test_a_request_in_single_bytes_is_served(port: int) -> None:
+    request = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc"
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        for byte in request:
+            connection.sendall(bytes([byte]))
+        assert _read_all(connection).endswith(b"\r\n\r\nabc")
+
+
+def test_pipelined_requests_are_all_answered(port: int) -> None:
+    one = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"
+    last = one.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(one + one + last)
+        assert _read_all(connection).count(b"HTTP/1.1 200 OK") == 3
+
+
+@pytest.mark.parametrize("size", [0, 1, SMALL_BODY, SMALL_BODY + 1, 5_000_000])
+def test_bodies_of_every_size_arrive_whole_on_one_connection(port: int, size: int) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    body = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
+    for _ in range(2):
+        connection.request("POST", "/", body=body)
+        assert connection.getresponse().read() == body
+    connection.close()
+
+
+def test_a_chunked_body_arrives_whole(port: int) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("POST", "/", body=iter([b"abc", b"def"]), encode_chunked=True)
+    assert connection.getresponse().read() == b"abcdef"
+    connection.close()
+
+
+def test_expect_continue_is_answered_before_the_body(port: int) -> None:
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nExpect: 100-continue\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(head + b"Connection: close\r\n\r\n")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 100 ")
+        connection.sendall(b"abc")
+        assert _read_all(connection).endswith(b"abc")
+
+
+@pytest.mark.parametrize(
+    ("received", "complete"),
+    [
+        (b"", False),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n", False),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", True),
+        (b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\na", False),
+        (b"POST / HTTP/1.1\r\ncontent-length:2\r\n\r\nab", True),
+        (b"POST / HTTP/1.1\r\nContent-Length: 70000\r\n\r\n", True),
+        (b"POST / HTTP/1.1\r\nContent-Length: 2\r\nContent-Length: 9\r\n\r\n", True),
+        (b"POST / HTTP/1.1\r\nContent-Length: -2\r\n\r\n", True),
+        (b"x" * LARGEST_HEAD, True),
+    ],
+)
+def test_when_a_thread_can_begin(received: bytes, complete: bool) -> None:
+    assert is_complete(received) is complete
+
+
+def _post(port: int, body: bytes) -> bytes:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("POST", "/", body=body)
+        return connection.getresponse().read()
+    finally:
+        connection.close()
+
+
+def _read_all(connection: socket.socket) -> bytes:
+    parts = []
+    while part := connection.recv(65536):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _wait_listening(port: int) -> None:
+    deadline = time.monotonic() + 15
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            return
+        except ConnectionRefusedError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
