@@ -1,0 +1,101 @@
+"""Codes, states and errors in plain words. Pure."""
+
+from ui.api_client import ApiError, Json
+
+_ERRORS = {
+    "unreachable": "The service does not answer. It may still be starting, or be down.",
+    "no_answer": "The service took too long to answer. Please try again.",
+    "broken_off": "The connection broke off in mid-answer. What had arrived is kept.",
+    "unexpected": "The service answered in a way this page does not understand.",
+    "provider_unavailable": "The language model cannot be reached right now. Please try again.",
+    "provider_timeout": "The language model took too long. Please try again.",
+    "file_empty": "This file is empty.",
+    "file_missing": "No file arrived. Please choose it again.",
+    "file_too_large": "This file is larger than the service accepts.",
+    "unsupported_media_type": "This is not a PDF, whatever its name says.",
+    "storage_full": "The service has no room left for files.",
+    "idempotency_in_progress": "This is already under way. Give it a moment.",
+}
+_STATUSES = {
+    401: "The service does not accept this page's API key. Check API_KEY.",
+    403: "This page's API key is not allowed to do that.",
+    404: "This does not exist any more.",
+    503: "The service cannot reach its database right now. Please try again shortly.",
+}
+_JOB_ERRORS = {
+    "pdf_malformed": "The file is damaged and cannot be read.",
+    "pdf_encrypted": "The file is locked with a password.",
+    "pdf_no_text": "The pages are pictures without text (a scan?).",
+    "pdf_too_many_pages": "The file has more pages than the service accepts.",
+    "pdf_too_complex": "A page took too much time or memory to read.",
+    "embedding_unavailable": "The embedding service could not be reached. Upload it again later.",
+    "internal_error": "Something went wrong inside the service.",
+}
+_STAGES = {
+    "queued": "Waiting for a worker",
+    "planning": "Opening the file",
+    "indexing": "Reading and indexing",
+}
+
+
+def error_text(error: ApiError) -> str:
+    """One or two sentences for somebody who knows nothing of HTTP."""
+    if error.status == 429:
+        wait = f" Try again in {error.retry_after:.0f} s." if error.retry_after else ""
+        return f"Too many requests in a short time.{wait}"
+    known = _ERRORS.get(error.code) or _STATUSES.get(error.status or 0)
+    if known:
+        return known
+    fields = "; ".join(f"{name}: {' '.join(map(str, text))}" for name, text in error.errors.items())
+    return " ".join(filter(None, [error.detail or "Something went wrong.", fields]))
+
+
+def job_error_text(job: Json) -> str:
+    """Why a job failed."""
+    error = job.get("error") or {}
+    return _JOB_ERRORS.get(error.get("code", ""), error.get("detail") or "It failed.")
+
+
+def progress_of(job: Json) -> tuple[float, str]:
+    """How full the bar is, from 0 to 1, and the words on it."""
+    progress = job.get("progress") or {}
+    percent = min(max(float(progress.get("percent") or 0), 0), 100)
+    if job.get("state") == "queued":
+        return percent / 100, _STAGES["queued"]
+    words = [_STAGES.get(str(progress.get("stage")), "Working")]
+    if total := progress.get("pages_total"):
+        words.append(f"{progress.get('pages_done') or 0} of {_count(total, 'page')}")
+    words.append(f"{percent:.0f} %")
+    if eta := progress.get("eta_seconds"):
+        words.append(f"{_duration(float(eta))} left")
+    return percent / 100, " · ".join(words)
+
+
+def document_text(document: Json) -> str:
+    """A document's state in a few words."""
+    status = document.get("status")
+    if status == "ready":
+        pages, chunks = document.get("page_count"), document.get("chunk_count")
+        counts = [_count(pages, "page")] if pages else []
+        counts += [_count(chunks, "passage")] if chunks else []
+        return " · ".join(["Ready", *counts])
+    names = {"queued": "Waiting", "processing": "Working", "failed": "Failed"}
+    return names.get(str(status), "Cancelled" if status == "cancelled" else str(status))
+
+
+def pages_text(passage: Json) -> str:
+    """`page 3`, `pages 3–4`, or nothing."""
+    start, end = passage.get("page_start"), passage.get("page_end")
+    if not start:
+        return ""
+    return f"page {start}" if end in (None, start) else f"pages {start}–{end}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min"
