@@ -213,7 +213,9 @@ def read_settings(**overrides: object) -> Settings:
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
-        raise SettingsError("\n".join(_explain(item) for item in error.errors())) from None
+        # A default that hangs on a wrong value is no mistake of its own.
+        wrong = [item for item in error.errors() if item["type"] != "default_factory_not_called"]
+        raise SettingsError("\n".join(_explain(item) for item in wrong)) from None
 
 
 @lru_cache(maxsize=1)

@@ -1,13 +1,14 @@
 """The Celery application: routes, limits and schedule, each with its why."""
 
 import logging
+from typing import Any
 
 from celery import Celery, signals
 from celery.schedules import schedule
 
 from core.bootstrap import Services, bootstrap
 from core.queue import SWEEP_QUEUE, SWEEP_TASK, WORK_QUEUE, celery_config
-from core.settings import get_settings
+from core.settings import Settings, get_settings
 from core.telemetry import configure_logging
 
 ORPHANS_TASK = "ingest.remove_orphans"
@@ -15,6 +16,7 @@ QUEUES = (WORK_QUEUE, SWEEP_QUEUE)
 
 SOFT_LIMIT = 600  # s; a range that hangs is given up and tried again
 HARD_LIMIT = 660
+ORPHANS_SECONDS = 3600
 VISIBILITY_TIMEOUT = 1800
 
 # A task longer than the visibility timeout would be delivered twice.
@@ -23,45 +25,48 @@ assert SOFT_LIMIT < HARD_LIMIT < VISIBILITY_TIMEOUT
 app = Celery("rag-chat-service", include=["worker.tasks"])
 
 
-def _configure() -> None:
+def _configuration() -> dict[str, Any]:
     settings = get_settings()
-    app.conf.update(celery_config(settings, socket_timeout=30))
-    app.conf.update(
-        task_acks_late=True,  # a message outlives the worker that died with it
+    return celery_config(settings, socket_timeout=30) | {
+        "task_acks_late": True,  # a message outlives the worker that died with it
         # The lease in the jobs table brings lost work back, and counts: with
         # reject_on_worker_lost a document that kills its worker would loop for ever.
-        task_reject_on_worker_lost=False,
-        worker_prefetch_multiplier=1,  # else one worker hoards doorbells that others could hear
-        task_soft_time_limit=SOFT_LIMIT,
-        task_time_limit=HARD_LIMIT,
+        "task_reject_on_worker_lost": False,
+        "worker_prefetch_multiplier": 1,  # else one worker hoards doorbells others could hear
+        "task_soft_time_limit": SOFT_LIMIT,
+        "task_time_limit": HARD_LIMIT,
         # A lost broker connection must not end the range that is being embedded.
-        worker_cancel_long_running_tasks_on_connection_loss=False,
-        worker_max_tasks_per_child=1000,
-        worker_soft_shutdown_timeout=20,  # s; `docker stop` puts the message back at once
-        worker_enable_soft_shutdown_on_idle=True,
-        broker_connection_max_retries=None,  # Redis may be away for as long as it likes
-        broker_connection_retry_on_startup=True,
-        worker_hijack_root_logger=False,
-        worker_redirect_stdouts=False,
-        worker_send_task_events=True,  # what Flower shows
-        task_send_sent_event=True,
-        beat_schedule={
-            "sweep": {
-                "task": SWEEP_TASK,
-                "schedule": schedule(settings.sweep_seconds),
-                # A sweep that nobody took before the next one is superfluous.
-                "options": {"queue": SWEEP_QUEUE, "expires": settings.sweep_seconds},
-            },
-            "remove-orphans": {
-                "task": ORPHANS_TASK,
-                "schedule": schedule(3600),
-                "options": {"queue": SWEEP_QUEUE, "expires": 3600},
-            },
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "worker_max_tasks_per_child": 1000,
+        "worker_soft_shutdown_timeout": 20,  # s; `docker stop` puts the message back at once
+        "worker_enable_soft_shutdown_on_idle": True,
+        "broker_connection_max_retries": None,  # Redis may be away for as long as it likes
+        "broker_connection_retry_on_startup": True,
+        "worker_hijack_root_logger": False,
+        "worker_redirect_stdouts": False,
+        "worker_send_task_events": True,  # what Flower shows
+        "task_send_sent_event": True,
+        "beat_schedule": _schedule(settings),
+    }
+
+
+def _schedule(settings: Settings) -> dict[str, Any]:
+    return {
+        "sweep": {
+            "task": SWEEP_TASK,
+            "schedule": schedule(settings.sweep_seconds),
+            # A sweep that nobody took before the next one is superfluous.
+            "options": {"queue": SWEEP_QUEUE, "expires": settings.sweep_seconds},
         },
-    )
+        "remove-orphans": {
+            "task": ORPHANS_TASK,
+            "schedule": schedule(ORPHANS_SECONDS),
+            "options": {"queue": SWEEP_QUEUE, "expires": ORPHANS_SECONDS},
+        },
+    }
 
 
-_configure()
+app.add_defaults(_configuration)  # read at first use: importing this needs no settings
 
 _services: Services | None = None
 
