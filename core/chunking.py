@@ -6,14 +6,17 @@ other, so what happens at a page's edge is decided by the two pages at it
 begins, and the range of the following page skips exactly what completes it.
 """
 
-from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from core.pdf import OutlineEntry, PageText
 from core.sentences import Segment, continues, split_sentences
 
 CountTokens = Callable[[str], int]
+Texts = Mapping[int, str]
+Segments = Mapping[int, Sequence[Segment]]
 
 # A new section starts a chunk of its own once the one before is this full.
 _SECTION_FILL = 0.35
@@ -21,6 +24,8 @@ _SECTION_FILL = 0.35
 _MAX_CHARS_PER_TOKEN = 10
 _MAX_OVERLAP_SHARE = 0.25
 _MAX_HEADING_CHARS = 200
+_MAX_ENTRIES_PER_PAGE = 50
+_TITLE_WORDS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +74,9 @@ def chunk_pages(
     `overlap` 0), however it is cut into ranges.
     """
     texts = {page.number: page.text for page in pages}
-    cutter = _Cutter(texts=texts, count_tokens=count_tokens, size=size)
-    headings = _Headings(texts, outline)
+    segments = {number: split_sentences(text) for number, text in texts.items()}
+    cutter = _Cutter(texts=texts, segments=segments, count_tokens=count_tokens, size=size)
+    headings = _Headings(texts, segments, outline)
     drafts = []
     for number in range(first, last + 1):
         if number in texts:
@@ -81,33 +87,32 @@ def chunk_pages(
 
 
 class _Cutter:
-    """Cuts pages into units; remembers the segments of the pages it has seen."""
+    """Cuts pages into units."""
 
-    def __init__(self, *, texts: dict[int, str], count_tokens: CountTokens, size: int) -> None:
+    def __init__(
+        self, *, texts: Texts, segments: Segments, count_tokens: CountTokens, size: int
+    ) -> None:
         self._texts = texts
+        self._segments = segments
         self._count_tokens = count_tokens
         self._size = size
-        self._segments: dict[int, list[Segment]] = {}
 
     def units(self, number: int) -> list[_Unit]:
         """The units that page `number` is to be chunked from, the end of its last sentence too."""
-        segments = self._split(number)
+        segments = self._segments[number]
         if self._runs_into(number):
             segments = segments[1:]
         units = [unit for segment in segments for unit in self._divide(number, segment)]
         if segments and self._runs_into(number + 1):
-            units += self._divide(number + 1, self._split(number + 1)[0])
+            units += self._divide(number + 1, self._segments[number + 1][0])
         return units
-
-    def _split(self, number: int) -> list[Segment]:
-        if number not in self._segments:
-            self._segments[number] = split_sentences(self._texts[number])
-        return self._segments[number]
 
     def _runs_into(self, number: int) -> bool:
         """Whether page `number` begins with the end of a sentence of the page before."""
-        before, after = self._texts.get(number - 1), self._texts.get(number)
-        return before is not None and after is not None and continues(before, after)
+        if number - 1 not in self._texts or number not in self._texts:
+            return False
+        before = self._texts[number - 1], self._segments[number - 1]
+        return continues(*before, self._texts[number], self._segments[number])
 
     def _divide(self, page: int, segment: Segment) -> Iterator[_Unit]:
         """The segment as units of at most `size` tokens: whole, by lines, by words."""
@@ -115,14 +120,14 @@ class _Cutter:
         spans = [(segment.start, segment.end)]
         while spans:
             start, end = spans.pop()
-            tokens = self._count_tokens(text[start:end])
-            if self._fits(tokens, end - start):
+            tokens = self._measure(text[start:end])
+            if tokens <= self._size or end - start == 1:
                 yield _Unit(page, start, end, tokens, segment.heading)
             else:
                 spans.extend(reversed(_halve(text, start, end)))
 
-    def _fits(self, tokens: int, chars: int) -> bool:
-        return chars <= 1 or (tokens <= self._size and chars <= self._size * _MAX_CHARS_PER_TOKEN)
+    def _measure(self, text: str) -> int:
+        return max(self._count_tokens(text), -(-len(text) // _MAX_CHARS_PER_TOKEN))
 
 
 def _halve(text: str, start: int, end: int) -> list[tuple[int, int]]:
@@ -151,20 +156,19 @@ def _pack(units: Sequence[_Unit], *, size: int, overlap: int) -> Iterator[tuple[
 
     Chunks of a page are made about equally full: 120 + 120 rather than 200 + 40.
     """
-    groups = _glue_headings(units, size)
-    left = sum(unit.tokens for unit in units)
+    left = _tokens(units)
     chunk: list[_Unit] = []
     carried: list[_Unit] = []
-    used, target = 0, _target(left, size)
-    for group in groups:
-        tokens = sum(unit.tokens for unit in group)
-        if chunk and _is_full(used, tokens, target, size, group[0].heading):
+    target = _target(left, size)
+    for group in _glue_headings(units, size):
+        if chunk and _is_full(chunk, group, target=target, room=size - _tokens(carried)):
             yield chunk[0].start, carried + chunk
-            left -= used
+            left -= _tokens(chunk)
+            target = _target(left, size)
             carried = _carry(chunk, overlap, size)
-            chunk, used, target = [], 0, _target(left, size)
-        chunk += group
-        used += tokens
+            carried = carried if _tokens(carried) + _tokens(group) <= size else []
+            chunk = []
+        chunk = chunk + group
     if chunk:
         yield chunk[0].start, carried + chunk
 
@@ -174,7 +178,7 @@ def _glue_headings(units: Sequence[_Unit], size: int) -> list[list[_Unit]]:
     groups: list[list[_Unit]] = []
     for unit in units:
         joined = groups and (groups[-1][-1].heading or groups[-1][-1].page != unit.page)
-        if joined and sum(part.tokens for part in groups[-1]) + unit.tokens <= size:
+        if joined and _tokens(groups[-1]) + unit.tokens <= size:
             groups[-1].append(unit)
         else:
             groups.append([unit])
@@ -186,23 +190,28 @@ def _target(tokens: int, size: int) -> float:
     return tokens / chunks
 
 
-def _is_full(used: int, tokens: int, target: float, size: int, heading: bool) -> bool:
-    if used + tokens > size or (heading and used >= _SECTION_FILL * size):
+def _is_full(chunk: Sequence[_Unit], group: Sequence[_Unit], *, target: float, room: int) -> bool:
+    used, tokens = _tokens(chunk), _tokens(group)
+    if used + tokens > room or (group[0].heading and used >= _SECTION_FILL * room):
         return True
     return used + tokens / 2 > target
+
+
+def _tokens(units: Sequence[_Unit]) -> int:
+    return sum(unit.tokens for unit in units)
 
 
 def _carry(chunk: Sequence[_Unit], overlap: int, size: int) -> list[_Unit]:
     """The last sentences of a chunk, if they are short, to begin the next one with."""
     carried: list[_Unit] = []
     for unit in reversed(chunk[-overlap:] if overlap else []):
-        if sum(part.tokens for part in carried) + unit.tokens > _MAX_OVERLAP_SHARE * size:
+        if _tokens(carried) + unit.tokens > _MAX_OVERLAP_SHARE * size:
             break
         carried.insert(0, unit)
     return carried
 
 
-def _draft(units: Sequence[_Unit], texts: dict[int, str], heading: str | None) -> ChunkDraft:
+def _draft(units: Sequence[_Unit], texts: Texts, heading: str | None) -> ChunkDraft:
     """One slice per page: units of a page follow each other, so what is between is kept."""
     first, last = units[0].page, units[-1].page
     parts = []
@@ -220,8 +229,9 @@ class _Headings:
     looks no further back, because another range would not see that far.
     """
 
-    def __init__(self, texts: dict[int, str], outline: Sequence[OutlineEntry]) -> None:
+    def __init__(self, texts: Texts, segments: Segments, outline: Sequence[OutlineEntry]) -> None:
         self._texts = texts
+        self._segments = segments
         self._outline = sorted(outline, key=lambda entry: entry.page)
         self._found: dict[int, list[tuple[int, str]]] = {}
 
@@ -231,22 +241,29 @@ class _Headings:
         index = bisect_right(found, position, key=lambda item: item[0])
         if index:
             return found[index - 1][1]
-        if entry := self._outlined(page - 1):
-            return entry
+        index = bisect_right(self._outline, page - 1, key=lambda entry: entry.page)
+        if index:
+            return self._outline[index - 1].title[:_MAX_HEADING_CHARS]
         before = self._on_page(page - 1)
         return before[-1][1] if before else None
 
-    def _outlined(self, page: int) -> str | None:
-        index = bisect_right(self._outline, page, key=lambda entry: entry.page)
-        return self._outline[index - 1].title[:_MAX_HEADING_CHARS] if index else None
-
     def _on_page(self, page: int) -> list[tuple[int, str]]:
         if page not in self._found:
-            self._found[page] = list(self._find(page))
+            self._found[page] = sorted([*self._outlined(page), *self._printed(page)])
         return self._found[page]
 
-    def _find(self, page: int) -> Iterator[tuple[int, str]]:
+    def _outlined(self, page: int) -> Iterator[tuple[int, str]]:
+        """The outline's entries for this page, where their words stand, else at its top."""
+        start = bisect_left(self._outline, page, key=lambda entry: entry.page)
+        end = bisect_right(self._outline, page, key=lambda entry: entry.page)
         text = self._texts.get(page, "")
-        for segment in split_sentences(text):
+        for entry in self._outline[start : min(end, start + _MAX_ENTRIES_PER_PAGE)]:
+            words = r"\s+".join(map(re.escape, entry.title.split()[:_TITLE_WORDS]))
+            match = re.search(words, text, re.IGNORECASE)
+            yield match.start() if match else 0, entry.title[:_MAX_HEADING_CHARS]
+
+    def _printed(self, page: int) -> Iterator[tuple[int, str]]:
+        text = self._texts.get(page, "")
+        for segment in self._segments.get(page, ()):
             if segment.heading:
                 yield segment.start, " ".join(text[segment.start : segment.end].split())

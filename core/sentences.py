@@ -65,20 +65,24 @@ def split_sentences(text: str) -> list[Segment]:
     return list(_segments(text))
 
 
-def continues(text: str, following: str) -> bool:
+def continues(
+    text: str, segments: Sequence[Segment], following: str, following_segments: Sequence[Segment]
+) -> bool:
     """Whether the last sentence of a page goes on in the first segment of the following one.
 
-    Decided by the two texts alone, so that whoever has both comes to the same
-    end. A first segment that does not end on its page completes nothing.
+    Decided by the two texts alone (the segments are theirs), so that whoever
+    has both comes to the same end. A first segment that does not end on its
+    page completes nothing.
     """
-    before, after = split_sentences(text), split_sentences(following)
-    if not before or not after or before[-1].heading or after[0].heading:
+    if not segments or not following_segments:
         return False
-    last = text[before[-1].start : before[-1].end]
-    head = following[after[0].start : after[0].end]
+    if segments[-1].heading or following_segments[0].heading:
+        return False
+    last = text[segments[-1].start : segments[-1].end]
+    head = following[following_segments[0].start : following_segments[0].end]
     if _TERMINATED.search(last) or _LIST_MARKER.match(head) or len(head) > _MAX_HEAD_CHARS:
         return False
-    if len(after) == 1 and not _TERMINATED.search(head):
+    if len(following_segments) == 1 and not _TERMINATED.search(head):
         return False
     return _runs_on(text, last, head)
 

@@ -1,0 +1,220 @@
+"""Chunks hold every sentence once, however the pages are cut into ranges."""
+
+import time
+from itertools import pairwise
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from core.chunking import ChunkDraft, chunk_pages
+from core.pdf import OutlineEntry, PageText
+
+WORDS = [
+    "alpha",
+    "Beta",
+    "gamma",
+    "Delta",
+    "of",
+    "the",
+    "Inc.",
+    "3.14",
+    "e.g.",
+    "and",
+    "is,",
+    "No. 5",
+]
+LONG_WORD = "x" * 900
+
+LINES = [
+    *(
+        " ".join(WORDS[start : start + count]) + end
+        for start in range(8)
+        for count in (1, 4)
+        for end in ".? "
+    ),
+    *(
+        "• a point",
+        "1.2 Scope of Work",
+        "TOTALS",
+        "12 345 678",
+        LONG_WORD,
+        "図書館は開いている。",
+        "؟ نعم",
+        "",
+    ),
+]
+page_text = st.lists(
+    st.sampled_from([line + gap for line in LINES for gap in (" ", "\n", "\n\n")]), max_size=12
+).map(lambda lines: "".join(lines).strip())
+
+
+def count_words(text: str) -> int:
+    return len(text.split())
+
+
+def as_pages(texts: list[str]) -> list[PageText]:
+    return [PageText(number, text, "pdfium") for number, text in enumerate(texts, start=1)]
+
+
+def chunk_range(
+    pages: list[PageText], first: int, last: int, **options: object
+) -> list[ChunkDraft]:
+    """What a worker sees: its own pages and one neighbour to either side."""
+    seen = [page for page in pages if first - 1 <= page.number <= last + 1]
+    return chunk_pages(
+        seen, first=first, last=last, count_tokens=count_words, **({"size": 20} | options)
+    )
+
+
+def squeeze(text: str) -> str:
+    return "".join(text.split())
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> tuple[list[PageText], list[int]]:
+    texts = draw(st.lists(page_text, min_size=1, max_size=6))
+    cuts = draw(st.sets(st.integers(1, max(1, len(texts) - 1))))
+    return as_pages(texts), sorted({0, len(texts)} | {cut for cut in cuts if cut < len(texts)})
+
+
+@given(documents())
+@settings(max_examples=150, deadline=None)
+def test_no_sentence_is_lost_or_doubled_at_any_cut(
+    document: tuple[list[PageText], list[int]],
+) -> None:
+    pages, cuts = document
+    in_ranges = [
+        chunk for low, high in pairwise(cuts) for chunk in chunk_range(pages, low + 1, high)
+    ]
+    whole = squeeze("".join(page.text for page in pages))
+    assert squeeze("".join(chunk.text for chunk in in_ranges)) == whole
+    assert in_ranges == chunk_range(pages, 1, len(pages))
+
+
+@given(documents(), st.integers(0, 2))
+@settings(max_examples=150, deadline=None)
+def test_chunk_text_stands_on_its_pages(
+    document: tuple[list[PageText], list[int]], overlap: int
+) -> None:
+    pages, _ = document
+    texts = {page.number: page.text for page in pages}
+    for chunk in chunk_range(pages, 1, len(pages), overlap=overlap):
+        assert chunk.text.strip() == chunk.text != ""
+        assert count_words(chunk.text) <= 20
+        if chunk.page_start == chunk.page_end:
+            assert chunk.text in texts[chunk.page_start]
+        else:
+            assert chunk.page_end == chunk.page_start + 1
+            assert stands_on_both(chunk, texts)
+
+
+def stands_on_both(chunk: ChunkDraft, texts: dict[int, str]) -> bool:
+    return any(
+        texts[chunk.page_start].endswith(chunk.text[:cut])
+        and texts[chunk.page_end].startswith(chunk.text[cut + 1 :])
+        for cut in range(1, len(chunk.text) - 1)
+        if chunk.text[cut] == " "
+    )
+
+
+def test_a_sentence_that_runs_on_belongs_to_the_page_where_it_begins() -> None:
+    pages = as_pages(
+        [
+            "The first is whole. The second one begins here and",
+            "ends on this page. The third is here.",
+        ]
+    )
+    [one] = chunk_range(pages, 1, 1)
+    [two] = chunk_range(pages, 2, 2)
+    assert one.text == "The first is whole. The second one begins here and ends on this page."
+    assert (one.page_start, one.page_end) == (1, 2)
+    assert two.text == "The third is here."
+    assert (two.page_start, two.page_end) == (2, 2)
+
+
+def test_a_sentence_that_has_ended_is_not_continued() -> None:
+    pages = as_pages(["This one ends.", "another begins in lower case. So it is."])
+    assert [chunk.text for chunk in chunk_range(pages, 1, 1)] == ["This one ends."]
+
+
+def test_pages_are_not_mixed() -> None:
+    pages = as_pages([f"Page number {number} has one short sentence." for number in range(1, 6)])
+    chunks = chunk_range(pages, 1, 5)
+    assert [(chunk.page_start, chunk.page_end) for chunk in chunks] == [(n, n) for n in range(1, 6)]
+
+
+def test_chunks_of_a_page_are_about_equally_full() -> None:
+    text = " ".join(f"Sentence number {index} has got seven words." for index in range(30))
+    sizes = [count_words(chunk.text) for chunk in chunk_range(as_pages([text]), 1, 1, size=100)]
+    assert sum(sizes) == 210
+    assert max(sizes) - min(sizes) <= 14
+
+
+def test_sentences_are_not_cut() -> None:
+    text = " ".join(f"Sentence number {index} has got seven words." for index in range(30))
+    assert all(chunk.text.endswith(".") for chunk in chunk_range(as_pages([text]), 1, 1))
+
+
+def test_overlap_repeats_the_last_sentence_on_the_same_page_only() -> None:
+    pages = as_pages(
+        [" ".join(f"Sentence {page}{index} is here." for index in range(8)) for page in range(1, 3)]
+    )
+    chunks = chunk_range(pages, 1, 2, size=17, overlap=1)
+    assert chunks[1].text.startswith(chunks[0].text.split(". ")[-1])
+    first_of_second = next(chunk for chunk in chunks if chunk.page_start == 2)
+    assert first_of_second.text.startswith("Sentence 20 is here.")
+
+
+def test_a_section_starts_a_chunk_and_keeps_its_heading() -> None:
+    prose = "This sentence is long enough to fill a line of the page from its left to its right."
+    text = f"{prose}\n{prose}\n2.1 Scope of Delivery\n{prose}\n{prose}"
+    chunks = chunk_range(as_pages([text]), 1, 1, size=60)
+    assert [chunk.heading for chunk in chunks] == [None, "2.1 Scope of Delivery"]
+    assert chunks[1].text.startswith("2.1 Scope of Delivery\nThis")
+
+
+def test_the_outline_names_the_section_where_the_page_does_not() -> None:
+    pages = as_pages(["One is here.", "Two is here.", "Three is here."])
+    outline = [OutlineEntry(0, "Beginning", 1), OutlineEntry(0, "End", 3)]
+    chunks = chunk_range(pages, 1, 3, outline=outline)
+    assert [chunk.heading for chunk in chunks] == ["Beginning", "Beginning", "End"]
+
+
+@pytest.mark.parametrize(
+    "text", [LONG_WORD * 20, "row 1 2 3 4\n" * 500, "字" * 5000, "a\n" * 3000, "word " * 4000]
+)
+def test_what_is_no_sentence_is_cut_to_size(text: str) -> None:
+    pages = as_pages([text.strip()])
+    chunks = chunk_range(pages, 1, 1, size=50)
+    assert squeeze("".join(chunk.text for chunk in chunks)) == squeeze(text)
+    assert all(len(chunk.text) <= 500 and count_words(chunk.text) <= 50 for chunk in chunks)
+
+
+@pytest.mark.parametrize("text", ["", " \n\n ", "\n"])
+def test_nothing_gives_no_chunk(text: str) -> None:
+    assert chunk_range(as_pages([text]), 1, 1) == []
+
+
+def test_time_grows_with_the_text_and_no_faster() -> None:
+    calls = 0
+
+    def count(text: str) -> int:
+        nonlocal calls
+        calls += 1
+        return count_words(text)
+
+    text = "This is one of very many sentences of the same length.\n" * 20_000
+    pages = as_pages([text.strip()])
+    start = time.process_time()
+    chunks = chunk_pages(pages, first=1, last=1, count_tokens=count, size=200)
+    assert time.process_time() - start < 0.002 * len(chunks) + 0.5
+    assert calls < 25_000
+
+
+@example("a. B", "c")
+@given(page_text, page_text)
+@settings(max_examples=100, deadline=None)
+def test_the_last_page_of_a_range_needs_one_neighbour_only(one: str, two: str) -> None:
+    pages = as_pages([one, two, "A third page that nobody asked for."])
+    assert chunk_range(pages[:2], 1, 1) == chunk_range(pages, 1, 1)
