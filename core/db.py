@@ -45,6 +45,7 @@ def make_engine(url: str, *, pool_size: int = 10) -> Engine:
         pool_pre_ping=True,  # else the first request after a PostgreSQL restart fails
         pool_timeout=3,  # an exhausted pool answers 503 within 4 s
         pool_recycle=300,
+        hide_parameters=True,  # an error's text, and so the log, would quote what users wrote
         connect_args={
             "connect_timeout": 3,
             "tcp_user_timeout": 5000,  # ms; a black-holed server is noticed

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
+from structlog.typing import EventDict
 
 
 @dataclass(slots=True)
@@ -17,6 +18,19 @@ class DatabaseStats:
 
     statements: int = 0
     seconds: float = 0.0
+
+
+# Local variables hold keys and what users wrote: traces name lines, not values.
+_render_exception = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+
+
+def _shorten_exceptions(_: object, __: str, event: EventDict) -> EventDict:
+    """Keep an exception's first line: PostgreSQL's DETAIL, below it, quotes the row."""
+    for part in event.get("exception") or ():
+        part["exc_value"] = str(part["exc_value"]).split("\n", 1)[0][:500]
+    return event
 
 
 _database_stats: ContextVar[DatabaseStats | None] = ContextVar("database_stats", default=None)
@@ -29,7 +43,8 @@ def configure_logging(*, level: str = "INFO") -> None:
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-        structlog.processors.dict_tracebacks,
+        _render_exception,
+        _shorten_exceptions,
     ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
