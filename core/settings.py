@@ -27,7 +27,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True)
 
     app_env: Literal["development", "test", "production"] = Field(
-        "development", description="`production` refuses weak keys and hides nothing in its logs."
+        "development", description="`production` refuses weak API keys."
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Lowest level that is logged."
@@ -65,7 +65,7 @@ class Settings(BaseSettings):
     )
     rate_limit_per_minute: int = Field(60, ge=1, description="Requests per minute and API key.")
     upload_cost: int = Field(
-        1, ge=1, description="How many requests of the limit one upload or reingest counts for."
+        1, ge=1, description="How many requests of the limit one upload counts for."
     )
     chat_cost: int = Field(
         1, ge=1, description="How many requests of the limit one chat turn counts for."

@@ -9,8 +9,24 @@ from flask_smorest import Api
 from core.bootstrap import Services, bootstrap
 from core.settings import Settings, get_settings
 from core.telemetry import configure_logging
-from web import auth, docs, errors, guard, health, keys, limits, messages, sessions
+from web import (
+    auth,
+    chat,
+    docs,
+    documents,
+    errors,
+    guard,
+    health,
+    jobs,
+    keys,
+    limits,
+    messages,
+    search,
+    sessions,
+)
 from web.requestlog import RequestLog
+from web.streaming import Slots
+from web.uploads import UploadRequest
 
 BODY_BYTES = 1024 * 1024
 FORM_FIELD_BYTES = 64 * 1024
@@ -41,9 +57,11 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     # Asked for the schema's version, it tells of its context at each readiness check.
     logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
     app = Flask("web", static_folder=None)
+    app.request_class = UploadRequest
     app.extensions["services"] = services or bootstrap(
         settings, pool_size=settings.web_threads + SPARE_CONNECTIONS
     )
+    app.extensions["slots"] = Slots(settings.web_threads)
     app.extensions["redis"] = health.create_redis(settings.redis_url)
     _configure(app)
     _guard_the_door(app, settings)
@@ -93,7 +111,7 @@ def _secure(response: Response) -> Response:
 
 def _register(app: Flask) -> None:
     api = Api(app)
-    for module in (health, sessions, messages, keys):
+    for module in (health, sessions, messages, chat, documents, jobs, search, keys):
         api.register_blueprint(module.blp)
     docs.init_app(app, api)
     app.cli.add_command(keys.cli)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, cast
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from core import errors
@@ -60,12 +60,18 @@ _KEPT_HEADERS = frozenset({"allow", "content-range", "retry-after", "www-authent
 Errors = Mapping[str, Sequence[str]]
 
 
+class TooManyStreams(errors.Unavailable):
+    """All threads that long answers may take are taken."""
+
+    default_code = "too_many_streams"
+
+
 def status_of(error: errors.RagError) -> int:
     return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
 
 
 def problem_body(
-    *, status: int, code: str, detail: str, fields: Errors | None = None
+    *, status: int, code: str, detail: str, request_id: str | None, fields: Errors | None = None
 ) -> dict[str, Any]:
     """The members of a problem. `about:blank` means: the status says what kind it is."""
     body: dict[str, Any] = {
@@ -74,7 +80,7 @@ def problem_body(
         "status": status,
         "detail": detail,
         "code": code,
-        "request_id": request.environ.get("rag.request_id"),
+        "request_id": request_id,
     }
     if fields:
         body["errors"] = {path: list(messages) for path, messages in fields.items()}
@@ -89,14 +95,19 @@ def problem(
     fields: Errors | None = None,
     headers: Mapping[str, str] | Sequence[tuple[str, str]] | None = None,
 ) -> Response:
-    body = problem_body(status=status, code=code, detail=detail, fields=fields)
-    g.problem_code = code
+    request_id = request.environ.get("rag.request_id")
+    body = problem_body(
+        status=status, code=code, detail=detail, request_id=request_id, fields=fields
+    )
+    request.environ["rag.log"]["code"] = code
     return Response(json.dumps(body), status=status, mimetype=MEDIA_TYPE, headers=headers)
 
 
-def describe(error: errors.RagError) -> dict[str, Any]:
+def describe(error: errors.RagError, *, request_id: str) -> dict[str, Any]:
     """A core error as a problem's members, for a stream that has begun."""
-    return problem_body(status=status_of(error), code=error.code, detail=error.detail)
+    return problem_body(
+        status=status_of(error), code=error.code, detail=error.detail, request_id=request_id
+    )
 
 
 def respond(error: Exception) -> Response:

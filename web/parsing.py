@@ -45,10 +45,7 @@ class GuardedParser(FlaskParser):
     def handle_error(
         self, error: Any, req: Any, schema: Any, *, error_status_code: Any, error_headers: Any
     ) -> NoReturn:
-        fields: dict[str, list[str]] = {}
-        for messages in error.messages.values():  # by location, which a path has no need of
-            _flatten("", messages, fields)
-        raise Invalid("The request is not valid; see errors.", errors=fields)
+        raise _invalid(error.messages)
 
 
 def _flatten(path: str, messages: Any, found: dict[str, list[str]]) -> None:
@@ -79,6 +76,22 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
 
     def alt_response(self, status_code: int, **options: Any) -> Callable[[View], View]:
         return cast("Callable[[View], View]", super().alt_response(status_code, **options))
+
+
+def load(schema: marshmallow.Schema, data: dict[str, Any]) -> dict[str, Any]:
+    """`data` by `schema`. Raises Invalid."""
+    try:
+        loaded: dict[str, Any] = schema.load(data, unknown=marshmallow.RAISE)
+    except marshmallow.ValidationError as error:
+        raise _invalid({"form": error.messages}) from None
+    return loaded
+
+
+def _invalid(messages_by_location: Mapping[str, Any]) -> Invalid:
+    fields: dict[str, list[str]] = {}
+    for messages in messages_by_location.values():  # a path has no need of the location
+        _flatten("", messages, fields)
+    return Invalid("The request is not valid; see errors.", errors=fields)
 
 
 def refuse_query() -> None:

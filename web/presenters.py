@@ -2,14 +2,18 @@
 
 import json
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypeVar
+from uuid import UUID
 
 from flask import Response
 
+from core.documents import ChunkView
+from core.ingestion import Accepted
+from core.jobs import progress_of
 from core.keys import NewKey
 from core.messages import MessageHit, MessageRecord
-from core.models import ApiKey, ChatSession
+from core.models import ApiKey, ChatSession, Document, Job
 from core.paging import Page
 
 T = TypeVar("T")
@@ -97,3 +101,58 @@ def key_body(key: ApiKey) -> dict[str, Any]:
 
 def new_key_body(made: NewKey) -> dict[str, Any]:
     return key_body(made.key) | {"key": made.secret}
+
+
+def document_body(document: Document) -> dict[str, Any]:
+    return {
+        "id": str(document.id),
+        "user_id": document.user_id,
+        "session_id": _text(document.session_id),
+        "filename": document.filename,
+        "sha256": document.sha256,
+        "size_bytes": document.size_bytes,
+        "page_count": document.page_count,
+        "chunk_count": document.chunk_count,
+        "status": document.status,
+        "metadata": document.meta,
+        "pages_without_text": document.pages_without_text,
+        "created_at": moment(document.created_at),
+        "updated_at": moment(document.updated_at),
+        "job_id": _text(document.job_id),
+    }
+
+
+def _text(value: UUID | None) -> str | None:
+    return None if value is None else str(value)
+
+
+def job_body(job: Job) -> dict[str, Any]:
+    error = {"code": job.error_code, "detail": job.error_detail or ""}
+    return {
+        "id": str(job.id),
+        "type": job.type,
+        "document_id": _text(job.document_id),
+        "state": job.state,
+        "progress": progress_of(job, now=datetime.now(UTC)),
+        "attempts": job.attempts,
+        "error": error if job.error_code else None,
+        "result": job.result,
+        "created_at": moment(job.created_at),
+        "started_at": moment(job.started_at),
+        "finished_at": moment(job.finished_at),
+        "updated_at": moment(job.updated_at),
+    }
+
+
+def accepted_body(accepted: Accepted) -> dict[str, Any]:
+    return {"document": document_body(accepted.document), "job": job_body(accepted.job)}
+
+
+def chunk_body(chunk: ChunkView) -> dict[str, Any]:
+    return {
+        "id": str(chunk.id),
+        "position": chunk.position,
+        "page_start": chunk.page_start,
+        "page_end": chunk.page_end,
+        "text": chunk.text,
+    }

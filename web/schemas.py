@@ -23,6 +23,7 @@ from web.fields import (
 )
 
 MOMENT = {"example": "2026-03-01T12:00:00.123456Z"}
+BINARY = {"type": "string", "format": "binary"}
 ID = {"example": "0197a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"}
 
 
@@ -291,6 +292,14 @@ class DocumentQuery(Paging):
     user_id = Text(most=MAX_NAME)
     session_id = fields.UUID()
     status = fields.String(validate=one_of(DOCUMENT_STATUSES))
+
+
+class UploadFields(Schema):
+    """The form's fields beside `file`."""
+
+    user_id = Text(most=MAX_NAME, metadata={"example": "alice"})
+    session_id = fields.UUID()
+    metadata = JsonObject()
 
 
 class AcceptedUpload(Schema):

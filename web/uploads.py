@@ -1,0 +1,162 @@
+"""Multipart uploads: spooled to disk, measured while they arrive, strict about their text.
+
+The spool has no name in any directory (O_TMPFILE), so that a client that goes
+away in mid-upload, or a process that dies, leaves nothing behind.
+"""
+
+import tempfile
+from collections.abc import Callable
+from functools import wraps
+from typing import IO, Any, TypeVar, cast
+
+from flask import Request, current_app, request
+from werkzeug.datastructures import FileStorage, Headers, MultiDict
+from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.formparser import FormDataParser, MultiPartParser
+
+from core.bootstrap import Services
+from core.errors import Invalid, TooLarge, Unsupported
+from core.storage import disk_errors, staging_directory
+from web.guard import check_text, invalid
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+# What may surround the file: boundaries, part headers, the other fields.
+_FORM_BYTES = 1024 * 1024
+
+
+class _MeasuredFile:
+    """A nameless file on disk that refuses to grow beyond the upload limit."""
+
+    def __init__(self, services: Services) -> None:
+        settings = services.settings
+        self._limit, self._size = settings.max_upload_bytes, 0
+        with disk_errors():
+            directory = staging_directory(settings)
+            directory.mkdir(parents=True, exist_ok=True)
+            self._file: IO[bytes] = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115
+
+    def write(self, data: bytes) -> int:
+        self._size += len(data)
+        if self._size > self._limit:
+            raise file_too_large(self._limit)
+        with disk_errors():
+            return self._file.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def file_too_large(limit: int) -> TooLarge:
+    return TooLarge(f"The file is larger than {limit // 1024**2} MiB.", code="file_too_large")
+
+
+class _StrictMultiPart(MultiPartParser):
+    def get_part_charset(self, headers: Headers) -> str:
+        # Lossless, where UTF-8 would be decoded with replacement characters: see `_field`.
+        return "latin-1"
+
+
+class _StrictForm(FormDataParser):
+    """Fails on a malformed body, instead of taking it for an empty one."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**(options | {"silent": False}))
+
+    def _parse_multipart(
+        self,
+        stream: IO[bytes],
+        mimetype: str,
+        content_length: int | None,
+        options: dict[str, str],
+    ) -> tuple[IO[bytes], MultiDict[str, str], MultiDict[str, FileStorage]]:
+        parser = _StrictMultiPart(
+            stream_factory=self.stream_factory,
+            max_form_memory_size=self.max_form_memory_size,
+            max_form_parts=self.max_form_parts,
+            cls=self.cls,
+        )
+        boundary = options.get("boundary", "").encode("ascii")
+        if not boundary:
+            raise ValueError("Missing boundary")
+        form, files = parser.parse(stream, boundary, content_length)
+        return stream, form, files
+
+    parse_functions = {  # noqa: RUF012  # as the base class has it
+        "multipart/form-data": _parse_multipart,
+        "application/x-www-form-urlencoded": FormDataParser._parse_urlencoded,
+    }
+
+
+class UploadRequest(Request):
+    """A request whose files are spooled below DATA_DIR."""
+
+    form_data_parser_class = _StrictForm
+
+    def _get_file_stream(self, *_: Any, **__: Any) -> IO[bytes]:
+        services = cast(Services, current_app.extensions["services"])
+        return cast("IO[bytes]", _MeasuredFile(services))
+
+
+def accepts_upload(view: View) -> View:
+    """Let the view take a body as large as the upload limit. Stands above `idempotent`."""
+
+    @wraps(view)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        limit = current_app.extensions["services"].settings.max_upload_bytes
+        request.max_content_length = limit + _FORM_BYTES
+        _read_form(limit)
+        return view(*args, **kwargs)
+
+    wrapper._costs_upload = True  # type: ignore[attr-defined]
+    return wrapper  # type: ignore[return-value]
+
+
+def _read_form(limit: int) -> None:
+    if request.mimetype != "multipart/form-data":
+        if request.mimetype and request.content_length:
+            raise Unsupported("An upload must be multipart/form-data.")
+        raise _file_missing()
+    if (request.content_length or 0) > limit + _FORM_BYTES:
+        raise file_too_large(limit)
+    try:
+        _ = request.form
+    except RequestEntityTooLarge:
+        raise TooLarge("The form has too many or too large fields.") from None
+    except ValueError:
+        raise invalid("body", "Must be valid multipart/form-data.") from None
+
+
+def _file_missing() -> Invalid:
+    return Invalid(
+        "The form has no file.", code="file_missing", errors={"file": ["A file is required."]}
+    )
+
+
+def take_file() -> FileStorage:
+    """The one file of the form, its name checked. Raises Invalid (`file_missing`)."""
+    for name in request.files:
+        if name != "file":
+            raise invalid(name, "Unknown field.")
+    given = request.files.getlist("file")
+    if not given:
+        raise _file_missing()
+    if len(given) > 1:
+        raise invalid("file", "Must not be given twice.")
+    check_text(given[0].filename or "", field="file")
+    return given[0]
+
+
+def take_fields() -> dict[str, str]:
+    """The form's other fields as they were sent. Raises Invalid for what is no UTF-8."""
+    return {name: _field(name, values) for name, values in request.form.lists()}
+
+
+def _field(name: str, values: list[str]) -> str:
+    if len(values) > 1:
+        raise invalid(name, "Must not be given twice.")
+    try:
+        text = values[0].encode("latin-1").decode()
+    except UnicodeDecodeError:
+        raise invalid(name, "Must be UTF-8.") from None
+    return check_text(text, field=name)
