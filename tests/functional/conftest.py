@@ -1,0 +1,67 @@
+"""The whole service for a test, and its logs when the test fails."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from core.embedded import start_redis
+from tests.functional.stack import Stack
+
+MakeStack = Callable[..., Stack]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.functional)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> object:
+    report = yield
+    if report.failed:
+        for value in getattr(item, "funcargs", {}).values():
+            if isinstance(value, Stack):
+                report.sections += [(f"end of {name}'s log", text) for name, text in value.tails()]
+    return report
+
+
+@pytest.fixture(scope="module")
+def make_stack(
+    tmp_path_factory: pytest.TempPathFactory,
+    new_database: Callable[[], str],
+    model_dir: Path,
+) -> Iterator[MakeStack]:
+    """Make a Stack with a database and a Redis of its own; nothing is started yet.
+
+    `make_stack(env={...}, database_url=...)`; all processes end with the module's tests.
+    """
+    with ExitStack() as cleanup:
+
+        def make(*, env: Mapping[str, str] | None = None, database_url: str | None = None) -> Stack:
+            directory = tmp_path_factory.mktemp("stack")
+            redis = start_redis(directory / "redis")
+            cleanup.callback(redis.stop)
+            stack = Stack(
+                directory,
+                database_url=database_url or new_database(),
+                redis=redis,
+                env={"MODEL_DIR": str(model_dir)} | dict(env or {}),
+            )
+            cleanup.callback(stack.close)
+            return stack
+
+        yield make
+
+
+@pytest.fixture(scope="module")
+def stack(make_stack: MakeStack) -> Stack:
+    """Web and one worker, ready; shared by the tests of a module."""
+    stack = make_stack()
+    stack.start("web")
+    stack.start("worker")
+    stack.wait_ready()
+    return stack
