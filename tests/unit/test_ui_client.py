@@ -1,0 +1,268 @@
+"""The page's API client against a real HTTP server that answers as it is told."""
+
+import io
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import httpx
+import pytest
+
+from core.embedded import free_port
+from ui.api_client import ApiClient, ApiError
+from ui.config import Config
+from ui.turn import Turn
+
+SESSION = "01890a5d-ac96-774b-bcce-b302099a8057"
+
+
+@dataclass
+class Seen:
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass
+class Server:
+    """`answers` are taken one per request: (status, headers, the body's parts)."""
+
+    url: str = ""
+    answers: list[tuple[int, dict[str, str], list[bytes]]] = field(default_factory=list)
+    pause: float = 0
+    seen: list[Seen] = field(default_factory=list)
+
+    def will_send(self, body: object, *, status: int = 200, **headers: str) -> None:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.answers.append((status, named, [json.dumps(body).encode()]))
+
+    def will_stream(self, *parts: bytes) -> None:
+        self.answers.append((200, {"Content-Type": "text/event-stream"}, list(parts)))
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    told = Server()
+
+    class Handler(BaseHTTPRequestHandler):
+        def _answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            told.seen.append(Seen(self.command, self.path, dict(self.headers), body))
+            status, headers, parts = told.answers.pop(0)
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            for part in parts:
+                self.wfile.write(part)
+                self.wfile.flush()
+                time.sleep(told.pause)
+
+        do_GET = do_POST = do_DELETE = do_PUT = do_PATCH = _answer
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        told.url = f"http://127.0.0.1:{http.server_address[1]}"
+        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield told
+        http.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[ApiClient]:
+    client = ApiClient(Config(server.url, "the-key", 50))
+    yield client
+    client.close()
+
+
+def _event(name: str, data: object, *, identifier: int = 1) -> bytes:
+    return f"id: {identifier}\nevent: {name}\ndata: {json.dumps(data)}\n\n".encode()
+
+
+def _turn(*deltas: str) -> list[bytes]:
+    return [
+        _event("message_created", {"user_message": {"position": 5}}),
+        _event("retrieval", {"passages": []}),
+        *(_event("delta", {"content": delta}) for delta in deltas),
+        _event("message_completed", {"assistant_message": {}}),
+    ]
+
+
+def test_each_call_carries_the_key_and_each_post_its_idempotency_key(server, client):
+    server.will_send({"id": "s"}, status=201)
+    client.create_session(user_id="ann", title=None, key="once")
+    seen = server.seen[0]
+    assert (seen.method, seen.path) == ("POST", "/api/v1/sessions")
+    assert seen.headers["X-API-Key"] == "the-key"
+    assert seen.headers["Idempotency-Key"] == "once"
+    assert json.loads(seen.body) == {"user_id": "ann"}
+
+
+def test_a_stream_is_read_with_ids_comments_cut_characters_and_crlf(server, client):
+    stream = b": hello\r\n\r\n" + b"".join(_turn("Grö", "ße ✓")) + b": never read\n\n"
+    stream = stream.replace(b"\n\n", b"\n\n: ping\n\n")
+    server.will_stream(*(stream[at : at + 3] for at in range(0, len(stream), 3)))
+    events = list(client.chat(SESSION, message="?", key="k"))
+    names = [event.name for event in events]
+    assert names == ["message_created", "retrieval", "delta", "delta", "message_completed"]
+    assert "".join(event.data.get("content", "") for event in events) == "Größe ✓"
+    assert server.seen[0].headers["Accept"] == "text/event-stream"
+    assert json.loads(server.seen[0].body) == {"message": "?", "stream": True}
+
+
+def test_deltas_are_seen_while_the_answer_is_still_being_written(server, client):
+    server.pause = 0.1
+    server.will_stream(*_turn("a", "b", "c"))
+    started = time.monotonic()
+    events = client.chat(SESSION, message="?", key="k")
+    first = next(event for event in events if event.name == "delta")
+    early = time.monotonic() - started
+    assert first.data == {"content": "a"}
+    list(events)
+    assert time.monotonic() - started > early + 0.15
+
+
+def test_an_error_event_is_raised_with_its_request_id(server, client):
+    problem = {"code": "provider_timeout", "detail": "x", "status": 504, "request_id": "r1"}
+    server.will_stream(*_turn("half")[:3], _event("error", problem))
+    events = client.chat(SESSION, message="?", key="k")
+    with pytest.raises(ApiError) as raised:
+        list(events)
+    error = raised.value
+    assert (error.code, error.status, error.request_id) == ("provider_timeout", 504, "r1")
+
+
+@pytest.mark.parametrize(
+    ("parts", "code"),
+    [
+        (_turn("half")[:3], "broken_off"),
+        ([b"data: {not json\n\n"], "unexpected"),
+    ],
+)
+def test_a_stream_that_ends_early_or_is_no_json_is_an_error(server, client, parts, code):
+    server.will_stream(*parts)
+    with pytest.raises(ApiError) as raised:
+        list(client.chat(SESSION, message="?", key="k"))
+    assert raised.value.code == code
+
+
+def test_a_refused_question_is_an_error_before_any_event(server, client):
+    server.will_send({"code": "rate_limited", "detail": "x"}, status=429, Retry_After="3")
+    with pytest.raises(ApiError) as raised:
+        list(client.chat(SESSION, message="?", key="k"))
+    assert (raised.value.status, raised.value.retry_after) == (429, 3.0)
+
+
+@pytest.mark.parametrize("body", [[1], "text", None])
+def test_an_answer_that_is_not_the_api_s_is_an_error_not_a_crash(server, client, body):
+    server.will_send(body)
+    server.will_send(body, status=502, X_Request_ID="r9")
+    for request_id in (None, "r9"):
+        with pytest.raises(ApiError) as raised:
+            client.get_session(SESSION)
+        assert (raised.value.code, raised.value.request_id) == ("unexpected", request_id)
+
+
+def test_nobody_there_is_an_error():
+    client = ApiClient(Config(f"http://127.0.0.1:{free_port()}", "k", 50))
+    with pytest.raises(ApiError) as raised:
+        client.get_session(SESSION)
+    client.close()
+    assert raised.value.code == "unreachable"
+
+
+def test_a_service_that_does_not_answer_in_time_is_an_error(server):
+    server.pause = 0.5
+    client = ApiClient(Config(server.url, "k", 50), timeout=httpx.Timeout(0.1))
+    server.answers.append((200, {"Content-Length": "9"}, [b"{", b"}"]))
+    with pytest.raises(ApiError) as raised:
+        client.get_session(SESSION)
+    client.close()
+    assert raised.value.code == "no_answer"
+
+
+def test_sending_a_file_again_sends_the_same_bytes(server, client):
+    answer = {"document": {"id": "d"}, "job": {"id": "j"}}
+    server.will_send(answer, status=202, Retry_After="1", Location="/api/v1/jobs/j")
+    server.will_send({**answer, "duplicate": True})
+    file = io.BytesIO(b"%PDF-1.7 ...")
+    uploads = [
+        client.upload_document(file, filename='a"b\r\nc.pdf', user_id="ann", key="abc")
+        for _ in range(2)
+    ]
+    assert server.seen[0].body == server.seen[1].body
+    assert b"%PDF-1.7 ..." in server.seen[0].body
+    assert b"\r\nc.pdf" not in server.seen[0].body
+    assert [upload.poll_after for upload in uploads] == [1.0, None]
+    assert [upload.duplicate for upload in uploads] == [False, True]
+
+
+def _document(name: str, **fields: object) -> dict[str, object]:
+    owners: dict[str, object] = {"user_id": None, "session_id": None}
+    return {"id": name, "created_at": name, "status": "ready"} | owners | fields
+
+
+def test_documents_in_reach_are_the_user_s_the_session_s_and_the_shared_ones(server, client):
+    items = [
+        _document("1", user_id="ann"),
+        _document("2", user_id="bob"),
+        _document("3"),
+        _document("4", session_id=SESSION),
+        _document("5", session_id="other"),
+    ]
+    server.will_send({"items": items, "total": 5})
+    found = client.documents_in_reach(user_id="ann", session_id=SESSION)
+    assert [item["id"] for item in found] == ["4", "3", "1"]
+
+
+def test_with_many_documents_the_user_s_and_the_session_s_are_asked_for(server, client):
+    server.will_send({"items": [_document("1")], "total": 900})
+    server.will_send({"items": [_document("0", user_id="ann")], "total": 1})
+    server.will_send({"items": [_document("2", session_id=SESSION)], "total": 1})
+    found = client.documents_in_reach(user_id="ann", session_id=SESSION)
+    assert [item["id"] for item in found] == ["2", "1", "0"]
+
+
+def test_messages_come_oldest_first(server, client):
+    server.will_send({"items": [{"position": 2}, {"position": 1}], "total": 2})
+    assert [m["position"] for m in client.recent_messages(SESSION).items] == [1, 2]
+    assert "order=desc" in server.seen[0].path
+
+
+def _finished(turn: Turn) -> Callable[[], bool]:
+    turn.start()
+    return lambda: turn.wait(5)
+
+
+def test_a_first_question_starts_its_session(server, client):
+    server.will_send({"id": SESSION}, status=201)
+    server.will_stream(*_turn("yes"))
+    turn = Turn(client, user_id="ann", session_id=None, question="Is it?")
+    assert _finished(turn)()
+    assert (turn.answer, turn.session_id, turn.error) == ("yes", SESSION, None)
+    assert json.loads(server.seen[0].body) == {"user_id": "ann", "title": "Is it?"}
+    assert turn.covers({"position": 5})
+    assert not turn.covers({"position": 4})
+
+
+def test_a_question_that_failed_is_asked_again_with_the_same_keys(server, client):
+    server.will_send({"id": SESSION}, status=201)
+    server.will_send({"code": "unavailable", "detail": "x"}, status=503)
+    server.will_stream(*_turn("yes"))
+    turn = Turn(client, user_id="ann", session_id=None, question="Is it?")
+    assert _finished(turn)()
+    assert turn.error is not None
+    assert not turn.accepted
+    assert _finished(turn)()
+    assert (turn.error, turn.answer) == (None, "yes")
+    keys = [seen.headers["Idempotency-Key"] for seen in server.seen]
+    assert keys[1] == keys[2] != keys[0]
+    assert len(keys) == 3
