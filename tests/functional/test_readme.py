@@ -1,0 +1,60 @@
+"""The README's tour, run as it stands; and its table of settings, which the code writes."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from pydantic_core import PydanticUndefined
+
+from core.settings import Settings
+from tests.functional.stack import Stack
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def tour() -> str:
+    section = README.split("<!-- tour")[1].split("<!-- end of tour -->")[0]
+    return "\n".join(re.findall(r"^```sh\n(.*?)^```", section, re.M | re.S))
+
+
+def settings_table() -> str:
+    """The README's table, as the settings' own descriptions have it."""
+    rows = ["| variable | default | meaning |", "| --- | --- | --- |"]
+    for name, field in Settings.model_fields.items():
+        default = "" if field.is_required() else _shown(field.default)
+        rows.append(f"| `{name.upper()}` | {default} | {field.description} |")
+    return "\n".join(rows)
+
+
+def _shown(value: object) -> str:
+    text = value.get_secret_value() if hasattr(value, "get_secret_value") else value
+    return f"`{text}`" if text not in (None, "", PydanticUndefined) else ""
+
+
+def test_the_table_of_settings_is_the_code_s() -> None:
+    table = README.split("<!-- settings -->")[1].split("<!-- end of settings -->")[0].strip()
+    assert table == settings_table()
+
+
+@pytest.mark.functional
+def test_the_tour_works_as_it_stands(stack: Stack, tmp_path: Path) -> None:
+    commands = tour().replace("http://127.0.0.1:8000", stack.base_url)
+    assert stack.base_url in commands
+    (tmp_path / ".env").write_text(f"API_KEY={stack.api_key}\n")
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", commands],
+        cwd=tmp_path, capture_output=True, text=True, timeout=90, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert '"state": "succeeded"' in done.stdout or '"state":"succeeded"' in done.stdout
+    assert "210 kilograms of mercury" in done.stdout
+    assert re.search(r"Elsa Holm.*\[\d+\]", done.stdout)
+    events = re.findall(r"^event: (\w+)$", done.stdout, re.M)
+    assert events[:2] == ["message_created", "retrieval"]
+    assert events[-1] == "message_completed"
+    assert "delta" in events
+    assert "1847" in done.stdout
+    assert '"retrieved_context"' in done.stdout
