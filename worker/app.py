@@ -39,7 +39,8 @@ def _configuration() -> dict[str, Any]:
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_max_tasks_per_child": 1000,
         "worker_soft_shutdown_timeout": 20,  # s; `docker stop` puts the message back at once
-        "worker_enable_soft_shutdown_on_idle": True,
+        # It is a plain sleep of the whole timeout: an idle worker has nothing to wait for.
+        "worker_enable_soft_shutdown_on_idle": False,
         "broker_connection_max_retries": None,  # Redis may be away for as long as it likes
         "broker_connection_retry_on_startup": True,
         "worker_hijack_root_logger": False,
