@@ -23,6 +23,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 # What may surround the file: boundaries, part headers, the other fields.
 _FORM_BYTES = 1024 * 1024
+_READ_BYTES = 64 * 1024
 
 
 class _MeasuredFile:
@@ -75,6 +76,8 @@ class _StrictForm(FormDataParser):
             max_form_memory_size=self.max_form_memory_size,
             max_form_parts=self.max_form_parts,
             cls=self.cls,
+            # What is read at once counts as form memory until it is told from a file's bytes.
+            buffer_size=(self.max_form_memory_size or _READ_BYTES) // 2,
         )
         boundary = options.get("boundary", "").encode("ascii")
         if not boundary:
