@@ -21,8 +21,8 @@ MAX_ANSWER_BYTES = 64 * 1024 * 1024
 class OpenAIEmbedder:
     """An Embedder over an endpoint. One instance serves all threads of a process.
 
-    `base_url` ends in the API's version (`…/v1`). `timeout` is the most that one
-    request may take, in seconds, from connecting to the last byte. A request
+    `base_url` ends in the API's version (`…/v1`). `timeout` is the most, in
+    seconds, that connecting, each wait and the reading of an answer may take. A request
     that fails is sent again up to `retries` times, unless the endpoint refuses
     it (4xx) or names a wait (429): ingestion leaves `retries` at 0 and waits in
     its job.

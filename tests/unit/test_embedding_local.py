@@ -1,0 +1,244 @@
+"""The local model against the published one's vectors, made with torch in full precision."""
+
+import json
+import shutil
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from core.embedding import artefacts, build, local
+from core.embedding.local import LocalEmbedder
+
+REFERENCE = json.loads((Path(__file__).parent / "data" / "minilm_reference.json").read_text())
+TEXTS: list[dict[str, Any]] = REFERENCE["texts"]
+
+
+@pytest.fixture(scope="module")
+def directory(model_dir: Path) -> Path:
+    return artefacts.model_directory(model_dir)
+
+
+@pytest.fixture(scope="module")
+def embedder(directory: Path) -> LocalEmbedder:
+    return local.load(directory.parent)
+
+
+def mixed_texts(count: int) -> list[str]:
+    texts = build.calibration_texts()
+    return [texts[(index * 37) % len(texts)] for index in range(count)]
+
+
+def assert_alike(found: Any, expected: Any, *, least: float = 0.9999) -> None:
+    assert (found * expected).sum(axis=-1).min() >= least
+
+
+@pytest.mark.parametrize("case", TEXTS, ids=[case["label"] for case in TEXTS])
+def test_agrees_with_the_published_model(embedder: LocalEmbedder, case: dict[str, Any]) -> None:
+    vector = embedder.embed([case["text"]])[0]
+    assert_alike(vector, np.array(case["vector"]), least=0.99)
+
+
+@pytest.mark.parametrize("case", TEXTS, ids=[case["label"] for case in TEXTS])
+def test_full_precision_graph_is_the_published_model(
+    exact: LocalEmbedder, case: dict[str, Any]
+) -> None:
+    assert_alike(exact.embed([case["text"]])[0], np.array(case["vector"]), least=0.99999)
+
+
+@pytest.fixture(scope="module")
+def exact(directory: Path) -> LocalEmbedder:
+    model = build.read_fp32(build.find_weights())
+    return local.compile_model(model, tokenizer=local.open_tokenizer(directory))
+
+
+def test_shape_type_and_norm(embedder: LocalEmbedder) -> None:
+    vectors = embedder.embed(mixed_texts(11))
+    assert vectors.shape == (11, embedder.dimensions) == (11, 384)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-5)
+
+
+def test_no_texts_give_no_vectors(embedder: LocalEmbedder) -> None:
+    assert embedder.embed([]).shape == (0, 384)
+
+
+def test_a_vector_depends_on_its_text_alone(embedder: LocalEmbedder) -> None:
+    texts = mixed_texts(30)
+    together = embedder.embed(texts)
+    alone = np.concatenate([embedder.embed([text]) for text in texts])
+    assert_alike(together, alone)
+    assert_alike(embedder.embed(texts[::-1])[::-1], alone)
+
+
+def test_texts_that_differ_get_vectors_that_differ(embedder: LocalEmbedder) -> None:
+    vectors = embedder.embed([case["text"] for case in TEXTS])
+    likeness = vectors @ vectors.T - np.eye(len(TEXTS))
+    assert likeness.max() < 0.9
+
+
+def test_what_exceeds_the_window_is_ignored(embedder: LocalEmbedder) -> None:
+    fits = " ".join(["harbour"] * embedder.max_tokens)
+    assert embedder.count_tokens(fits) == embedder.max_tokens == 254
+    vectors = embedder.embed([fits, f"{fits} volcano volcano volcano", f"volcano {fits}"])
+    np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-6)
+    assert float(vectors[0] @ vectors[2]) < 0.9999
+
+
+def test_threads_share_one_embedder(embedder: LocalEmbedder) -> None:
+    texts = mixed_texts(24)
+    expected = embedder.embed(texts)
+    found: dict[int, Any] = {}
+
+    def work(number: int) -> None:
+        found[number] = embedder.embed(texts[number:] + texts[:number])
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(found) == list(range(6))
+    for number, vectors in found.items():
+        assert_alike(vectors, np.roll(expected, -number, axis=0))
+
+
+@pytest.mark.parametrize("case", TEXTS, ids=[case["label"] for case in TEXTS])
+def test_counts_tokens_as_the_published_tokenizer(
+    embedder: LocalEmbedder, case: dict[str, Any]
+) -> None:
+    assert embedder.count_tokens(case["text"]) == case["tokens"]
+
+
+def test_offsets_are_indexes_of_characters(embedder: LocalEmbedder) -> None:
+    text = "Café 東京,\n\nharbour lights \ud800 end"
+    offsets = embedder.token_offsets(text)
+    assert len(offsets) == embedder.count_tokens(text)
+    pieces = [text[start:end] for start, end in offsets]
+    assert pieces == ["Café", "東", "京", ",", "harbour", "lights", "\ud800", "end"]
+
+
+@pytest.mark.parametrize("text", ["\x00", "a\x00b", "\ud800", "\u202eabc", "x" * 5000, " \n\t "])
+def test_strange_texts_have_vectors(embedder: LocalEmbedder, text: str) -> None:
+    assert embedder.embed([text]).shape == (1, 384)
+
+
+def test_meets_few_shapes(embedder: LocalEmbedder, monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes = set()
+    infer = embedder._infer
+
+    def watch(ids: Any, mask: Any) -> Any:
+        shapes.add(ids.shape)
+        return infer(ids, mask)
+
+    monkeypatch.setattr(embedder, "_infer", watch)
+    for length in range(1, 300, 3):
+        embedder.embed(["word " * length] * (1 + length % 4))
+    assert all(rows <= 4 and length % 16 == 0 and length <= 256 for rows, length in shapes)
+
+
+@pytest.mark.parametrize("name", artefacts.ARTEFACTS)
+def test_refuses_a_damaged_file(directory: Path, tmp_path: Path, name: str) -> None:
+    copy = artefacts.model_directory(tmp_path)
+    shutil.copytree(directory, copy)
+    content = bytearray((copy / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / name).write_bytes(content)
+    with pytest.raises(artefacts.ModelNotBuilt, match=rf"damaged: {name}.*core\.embedding\.build"):
+        local.load(tmp_path)
+
+
+def edit_manifest(path: Path, **fields: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+
+
+def test_refuses_other_weights(directory: Path, tmp_path: Path) -> None:
+    copy = artefacts.model_directory(tmp_path)
+    shutil.copytree(directory, copy)
+    edit_manifest(copy / artefacts.MANIFEST, source="0" * 64)
+    with pytest.raises(artefacts.ModelNotBuilt, match="other weights"):
+        local.load(tmp_path)
+
+
+@pytest.mark.parametrize("missing", [*artefacts.ARTEFACTS, artefacts.MANIFEST])
+def test_refuses_an_incomplete_model(directory: Path, tmp_path: Path, missing: str) -> None:
+    copy = artefacts.model_directory(tmp_path)
+    shutil.copytree(directory, copy)
+    (copy / missing).unlink()
+    with pytest.raises(artefacts.ModelNotBuilt, match=r"core\.embedding\.build --models-dir"):
+        local.load(tmp_path)
+
+
+def test_an_absent_model_names_the_command(tmp_path: Path) -> None:
+    with pytest.raises(artefacts.ModelNotBuilt, match=r"python -m core\.embedding\.build"):
+        local.load(tmp_path)
+
+
+def test_refuses_to_run_after_a_fork(
+    embedder: LocalEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedder, "_process", -1)
+    with pytest.raises(RuntimeError, match="forked"):
+        embedder.embed(["text"])
+
+
+def test_refuses_weights_that_are_not_the_published_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(artefacts, "SOURCE_SHA256", "0" * 64)
+    with pytest.raises(build.BuildError, match="published weights"):
+        build.build(tmp_path)
+    assert _entries(tmp_path) == [".build.lock"]
+
+
+def test_a_build_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "quantize", lambda model, tokenizer: model)
+    monkeypatch.setattr(build, "calibration_texts", lambda: ["one text"])
+    monkeypatch.setattr(build, "LEAST_AGREEMENT", 1.1)
+    with pytest.raises(build.BuildError, match="differ too much"):
+        build.build(tmp_path)
+    assert _entries(tmp_path) == [".build.lock"]
+
+
+def test_builds_once_when_many_ask_at_once(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builds = []
+
+    def copy(source: Path, staging: Path) -> None:
+        builds.append(source)
+        time.sleep(0.2)
+        shutil.copytree(directory, staging, dirs_exist_ok=True)
+
+    monkeypatch.setattr(build, "_write_artefacts", copy)
+    threads = [threading.Thread(target=build.build, args=(tmp_path,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(builds) == 1
+    assert _entries(tmp_path) == [".build.lock", artefacts.MODEL_NAME]
+    assert local.load(tmp_path).embed(["text"]).shape == (1, 384)
+
+
+def test_rebuilds_a_damaged_model(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = artefacts.model_directory(tmp_path)
+    shutil.copytree(directory, copy)
+    (copy / artefacts.WEIGHTS).write_bytes(b"")
+    monkeypatch.setattr(
+        build,
+        "_write_artefacts",
+        lambda source, staging: shutil.copytree(directory, staging, dirs_exist_ok=True),
+    )
+    build.build(tmp_path)
+    assert local.load(tmp_path).embed(["text"]).shape == (1, 384)
+
+
+def _entries(directory: Path) -> Sequence[str]:
+    return sorted(path.name for path in directory.iterdir())
