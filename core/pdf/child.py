@@ -5,6 +5,7 @@ It serves one request after the other from its standard input until that ends.
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any, BinaryIO
@@ -15,6 +16,8 @@ from core.pdf.errors import Unreadable, too_complex
 from core.pdf.limits import BudgetExceeded, allow_cpu, confine, resident_mb
 from core.pdf.values import PdfLimits
 
+# Ten times what the slower engine takes for a full page.
+_USUAL_PAGE_SECONDS = 0.8
 Reply = tuple[dict[str, Any], bytes]
 
 
@@ -32,7 +35,7 @@ class Server:
 
     def handle(self, request: dict[str, Any]) -> Reply:
         """The reply to one request; every failure that leaves us alive is one too."""
-        allow_cpu(self._limits.timeout_seconds)
+        allow_cpu(self._allowance(request))
         try:
             reply, blob = self._operations[request["op"]](self._open(request), request)
         except Unreadable as error:
@@ -41,6 +44,12 @@ class Server:
             return {**_refusal(too_complex()), "exit": True}, b""
         reply["exit"] = resident_mb() > self._limits.recycle_mb
         return reply, blob
+
+    def _allowance(self, request: dict[str, Any]) -> float:
+        """Seconds: one page may be dear, all of them together not."""
+        pages = int(request.get("last", 1)) - int(request.get("first", 1)) + 1
+        usual = self._limits.page_seconds + pages * _USUAL_PAGE_SECONDS
+        return min(self._limits.timeout_seconds, usual)
 
     def _open(self, request: dict[str, Any]) -> OpenDocument:
         path, engine = request["path"], request["engine"]
@@ -102,6 +111,12 @@ def main() -> None:
     os.dup2(2, 1)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     confine(limits)
+    # Whoever stops the service stops our parent, and its end is ours; dying of the signal
+    # in mid-page would be taken for the document's fault.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    replies.write(wire.encode({"ready": True}))
+    replies.flush()
     serve(requests, replies, limits)
 
 

@@ -35,8 +35,7 @@ class OpenDocument:
             raise malformed()
         if judge.page_count > self._limits.max_pages:
             raise too_many_pages(judge.page_count, self._limits.max_pages)
-        with budget(self._limits.page_seconds):
-            title, outline = _describe(judge)
+        title, outline = _describe(judge, seconds=self._limits.page_seconds)
         if self._engine == "auto":
             self._close_pypdf()  # it is not needed again but for a few pages
         return {"page_count": judge.page_count, "title": title, "outline": outline}
@@ -162,19 +161,19 @@ class OpenDocument:
             del self._pages[number]
 
 
-def _describe(judge: PypdfDocument | PdfiumDocument) -> tuple[str | None, list[Any]]:
-    """Metadata title and outline; a broken one is none, not a broken document."""
+def _describe(
+    judge: PypdfDocument | PdfiumDocument, *, seconds: float
+) -> tuple[str | None, list[tuple[int, str, int]]]:
+    """Metadata title and outline; a broken or endless one is none, not a broken document."""
+    title, outline = None, []
     try:
-        title = clean_line(judge.title() or "")[:_MAX_TITLE_CHARS] or None
-    except Exception:
-        title = None
-    outline = []
-    try:
-        for entry in judge.outline():
-            if heading := clean_line(entry.title)[:_MAX_TITLE_CHARS]:
-                outline.append((entry.level, heading, entry.page))
-    except Exception:  # noqa: S110  what was read so far is still right
-        pass
+        with budget(seconds):
+            title = clean_line(judge.title() or "")[:_MAX_TITLE_CHARS] or None
+            for entry in judge.outline():
+                if heading := clean_line(entry.title)[:_MAX_TITLE_CHARS]:
+                    outline.append((entry.level, heading, entry.page))
+    except (Exception, BudgetExceeded):
+        return title, outline  # what was read so far is right
     return title, outline
 
 

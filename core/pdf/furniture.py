@@ -5,7 +5,7 @@ and by nothing else, so a page reads the same in whichever range it is parsed.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 # Two pages to either side see headers that alternate between left and right pages.
@@ -32,6 +32,10 @@ class _Line:
             for one, two in zip(self.numbers, other.numbers, strict=True)
         )
 
+    def repeats(self, other: "_Line") -> bool:
+        """Whether the two read alike, numbers too."""
+        return self.skeleton == other.skeleton and self.numbers == other.numbers
+
 
 def strip_furniture(number: int, texts: Mapping[int, str]) -> str:
     """The text of page `number` without its running headers and footers.
@@ -57,13 +61,30 @@ def _count_furniture(number: int, pages: Mapping[int, Sequence[str]]) -> int:
     """How many leading lines of page `number` are furniture."""
     edges = {page: _edge(page, lines) for page, lines in pages.items()}
     own = edges.pop(number)
+    # Where all lines count with the pages (numbered forms), those are furniture that do not.
+    for alike in (_Line.matches, _Line.repeats):
+        count = _count_alike(own, edges, alike)
+        if count is not None:
+            return count
+    return 0
+
+
+def _count_alike(
+    own: Sequence[_Line],
+    edges: Mapping[int, Sequence[_Line]],
+    alike: Callable[[_Line, _Line], bool],
+) -> int | None:
+    """Leading lines that the neighbours have too; None if that goes on past the edge.
+
+    Then the pages repeat their content, as forms and slides do.
+    """
     count = 0
     for line in own:
-        found = [page for page, edge in edges.items() if any(map(line.matches, edge))]
-        if len(found) < _MIN_MATCHES or min(found) > number:
+        found = [page for page, edge in edges.items() if any(alike(line, one) for one in edge)]
+        if len(found) < _MIN_MATCHES or min(found) > line.page:
             return count
         count = line.position + 1
-    return 0  # it goes on alike: forms or slides, whose pages repeat their content
+    return None
 
 
 def _edge(page: int, lines: Sequence[str]) -> list[_Line]:

@@ -25,7 +25,7 @@ from core.pdf.values import DocumentInfo, Engine, OutlineEntry, PageText, PdfLim
 _ROOT = Path(__file__).resolve().parents[2]
 # The child ends by its own limits first; the parent's clock is the one that cannot be fooled.
 _GRACE_SECONDS = 0.5
-_IDLE_EXIT_SECONDS = 1.0
+_START_SECONDS = 60.0
 
 
 class PdfParser:
@@ -34,7 +34,8 @@ class PdfParser:
     Safe to share between threads (calls queue up) and to carry over a fork
     (the new process starts its own child). Every method raises DocumentError
     with `pdf_malformed`, `pdf_encrypted`, `pdf_too_many_pages` or
-    `pdf_too_complex`; a file that cannot be opened raises OSError.
+    `pdf_too_complex`; a file that cannot be opened, and a child that does not
+    start, raise OSError.
     """
 
     def __init__(self, *, limits: PdfLimits | None = None, engine: Engine = "auto") -> None:
@@ -101,9 +102,9 @@ class PdfParser:
 
     def _exchange(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         child = self._ensure_child()
-        deadline = time.monotonic() + self._limits.timeout_seconds + _GRACE_SECONDS
         assert child.stdin is not None
         assert child.stdout is not None
+        deadline = time.monotonic() + self._limits.timeout_seconds + _GRACE_SECONDS
         reader = _Reader(child.stdout.fileno(), deadline)
         try:
             child.stdin.write(wire.encode(request))
@@ -122,6 +123,7 @@ class PdfParser:
         if self._child is None:
             self._child = _spawn(self._limits)
             self._owner = os.getpid()
+            _await_start(self._child)
         return self._child
 
     def _stop(self) -> None:
@@ -171,6 +173,16 @@ def _spawn(limits: PdfLimits) -> "subprocess.Popen[bytes]":
         env={"PATH": os.defpath, "LANG": "C.UTF-8", "PYTHONPATH": str(_ROOT)},
         start_new_session=True,
     )
+
+
+def _await_start(child: "subprocess.Popen[bytes]") -> None:
+    """Starting is not on the document's account, nor is a failure to start."""
+    assert child.stdout is not None
+    reader = _Reader(child.stdout.fileno(), time.monotonic() + _START_SECONDS)
+    try:
+        wire.decode(reader.read_exactly)
+    except (TimeoutError, EOFError, ValueError):
+        raise OSError("the process that parses PDFs did not start") from None
 
 
 def _too_complex(detail: str) -> DocumentError:

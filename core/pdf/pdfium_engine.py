@@ -21,6 +21,8 @@ class PdfiumDocument:
     name = "pdfium"
 
     def __init__(self, path: str) -> None:
+        # Loading nothing resets pdfium's last error: a file without pages sets none.
+        pdfium_c.FPDF_LoadMemDocument(b"", 0, None)
         try:
             self._pdf = pdfium.PdfDocument(path)
         except pdfium.PdfiumError as error:

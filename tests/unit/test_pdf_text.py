@@ -1,0 +1,160 @@
+"""Cleaning, running headers and the choice of engine: pure functions over texts."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.pdf.cleaning import clean_line, clean_text
+from core.pdf.furniture import WINDOW, strip_furniture
+from core.pdf.highlighting import locate
+from core.pdf.selection import choose, count_faults, wants_second_reading
+
+RAW = st.text(
+    alphabet=st.one_of(
+        st.characters(), st.sampled_from("ab-\u00ad\ufffe\x00\x02\r\n \u00a0ﬁ\ud800é\u0301\u200f")
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("raw", "clean"),
+    [
+        ("one\r\ntwo\rthree\u2028four", "one\ntwo\nthree\nfour"),
+        ("NUL\x00here", "NUL here"),
+        ("lone \ud800surrogate\udfff", "lone surrogate"),
+        ("ﬁne ﬂow eﬃcient", "fine flow efficient"),
+        ("e\u0301tude", "étude"),
+        ("5 m² and ½", "5 m² and ½"),
+        ("soft\u00adhyphen and soft\u00ad\nbreak", "softhyphen and softbreak"),
+        ("infor-\nmation", "information"),
+        ("infor\ufffemation", "information"),
+        ("a wide-body, and wide\ufffebody too", "a wide-body, and wide-body too"),
+        ("the years 2021-\n2022 and A-\nBC", "the years 2021-\n2022 and A-\nBC"),
+        ("a  lot\u00a0of\t white \n\n\n\n space ", "a lot of white\n\nspace"),
+        ("\u202bשלום\u202c \u200fעולם", "שלום עולם"),
+        ("ﻼﺳ", "لاس"),
+        ("⼀⼆", "一二"),
+        ("می\u200cخواهم", "می\u200cخواهم"),
+        ("", ""),
+    ],
+)
+def test_clean_text(raw: str, clean: str) -> None:
+    assert clean_text(raw) == clean
+
+
+@given(RAW)
+def test_clean_text_can_be_stored_and_is_stable(raw: str) -> None:
+    text = clean_text(raw)
+    assert "\x00" not in text
+    assert text.encode("utf-8").decode("utf-8") == text
+    assert clean_text(text) == text
+
+
+def test_clean_line_is_one_line() -> None:
+    assert clean_line(" Annual\r\n\x00Report ") == "Annual Report"
+
+
+def page(number: int, *, header: str = "", footer: str = "") -> str:
+    body = "\n".join(f"Line {chr(97 + line)} of body {number * 31 + line}" for line in range(12))
+    return "\n".join(part for part in (header, body, footer) if part)
+
+
+def strip_all(texts: list[str]) -> list[str]:
+    numbered = dict(enumerate(texts, start=1))
+    return [strip_furniture(number, numbered) for number in numbered]
+
+
+def test_running_headers_and_footers_go_but_for_the_first() -> None:
+    texts = [page(n, header="Annual Report", footer=f"Acme | {n} of 9") for n in range(1, 10)]
+    stripped = strip_all(texts)
+    assert stripped[0] == texts[0]
+    assert stripped[1:] == [page(n) for n in range(2, 10)]
+
+
+def test_headers_of_left_and_right_pages_go() -> None:
+    texts = [page(n, header="Left" if n % 2 else "Right") for n in range(1, 10)]
+    assert strip_all(texts)[4:7] == [page(n) for n in (5, 6, 7)]
+
+
+def test_page_numbers_go_and_other_numbers_stay() -> None:
+    numbered = [page(n, footer=str(n + 4)) for n in range(1, 8)]
+    assert strip_all(numbered)[2:] == [page(n) for n in range(3, 8)]
+    totals = [page(n, footer=f"{n * n * 17}") for n in range(1, 8)]
+    assert strip_all(totals) == totals
+
+
+def test_pages_that_are_alike_throughout_are_kept() -> None:
+    forms = ["\n".join(f"Field {chr(97 + line)}:" for line in range(12)) for _ in range(6)]
+    assert strip_all(forms) == forms
+
+
+def test_a_header_over_lines_that_count_with_the_pages_goes() -> None:
+    texts = [
+        "\n".join(["Header", *(f"Page {n}, line {line}" for line in range(12))])
+        for n in range(1, 7)
+    ]
+    assert strip_all(texts)[1:] == [text.removeprefix("Header\n") for text in texts[1:]]
+
+
+def test_short_pages_are_kept() -> None:
+    slides = ["Title\nOne point\nAnother" for _ in range(6)]
+    assert strip_all(slides) == slides
+
+
+@given(
+    st.lists(st.lists(st.sampled_from("abcd12"), max_size=10), min_size=1, max_size=12),
+    st.integers(1, 12),
+)
+def test_a_page_is_decided_by_its_window_alone(pages: list[list[str]], number: int) -> None:
+    texts = {n: "\n".join(lines) for n, lines in enumerate(pages, start=1)}
+    number = min(number, len(texts))
+    window = {n: text for n, text in texts.items() if abs(n - number) <= WINDOW}
+    assert strip_furniture(number, texts) == strip_furniture(number, window)
+
+
+@pytest.mark.parametrize(
+    ("text", "sound"),
+    [
+        ("An ordinary page about an iPhone.", True),
+        ("The Department ofState and CivilSociety met.", False),
+        ("من الأدوات القوية", True),
+        ("من األدوات القوية اإلنتاجية", False),
+        ("תוצר מקומי גולמי", True),
+        ("ימלוג םימוקמ", False),
+        ("the quyпn of readers", False),
+        ("\ufffd" * 20 + "text", False),
+        ("", True),
+    ],
+)
+def test_faults(text: str, sound: bool) -> None:
+    assert (count_faults(text) == 0) is sound
+    assert wants_second_reading(text) is not sound
+
+
+@pytest.mark.parametrize(
+    ("pdfium", "pypdf", "chosen"),
+    [
+        ("Department ofState, CivilSociety", "Department of State, Civil Society", "pypdf"),
+        ("Department ofState, CivilSociety", "Department", "pdfium"),
+        ("Department ofState, CivilSociety", "DepartmentofState,CivilSociety", "pdfium"),
+        ("PayPal and YouTube", "PayPal and YouTube", "pdfium"),
+        ("some text", None, "pdfium"),
+        (None, "some text", "pypdf"),
+        (None, None, "pdfium"),
+        ("", "", "pdfium"),
+    ],
+)
+def test_choice(pdfium: str | None, pypdf: str | None, chosen: str) -> None:
+    assert choose({"pdfium": pdfium, "pypdf": pypdf}) == chosen
+
+
+def test_an_engine_asked_alone_is_chosen() -> None:
+    assert choose({"pypdf": None}) == "pypdf"
+    assert choose({"pdfium": None}) == "pdfium"
+
+
+def test_locate_finds_the_longest_start() -> None:
+    assert locate("thequickbrownfox", "quickbrown") == (3, 10)
+    assert locate("thequickbrownfoxjumps", "quickbrownfoxsleeps") == (3, 13)
+    assert locate("thequickbrownfox", "lazydog") == (0, 0)
+    assert locate("anything", "") == (0, 0)
