@@ -38,7 +38,7 @@ def _configuration() -> dict[str, Any]:
         # A lost broker connection must not end the range that is being embedded.
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_max_tasks_per_child": 1000,
-        "worker_soft_shutdown_timeout": 20,  # s; `docker stop` puts the message back at once
+        "worker_soft_shutdown_timeout": 10,  # s; `docker stop` puts the message back at once
         # It is a plain sleep of the whole timeout: an idle worker has nothing to wait for.
         "worker_enable_soft_shutdown_on_idle": False,
         "broker_connection_max_retries": None,  # Redis may be away for as long as it likes
