@@ -73,7 +73,9 @@ class Supervisor:
         """Start `command`; its variables are expanded by the shell, which it then replaces."""
         process = spawn(
             ["/bin/sh", "-c", _without_shell(command)],
-            death_signal=signal.SIGTERM,
+            # Not SIGTERM: with us goes the reader of their output, and a handler that
+            # writes a last word into the broken pipe never gets to its end.
+            death_signal=signal.SIGKILL,
             cwd=self._cwd,
             output=subprocess.PIPE,
             env=self._env,
