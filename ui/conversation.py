@@ -155,23 +155,22 @@ def _welcome() -> None:
 
 
 def _toolbar(session: Json) -> None:
-    heading, star, rename, delete = st.columns(
-        [0.79, 0.07, 0.07, 0.07], vertical_alignment="center", wrap=False, gap="xsmall"
+    line = st.container(
+        key="toolbar", horizontal=True, vertical_alignment="center", wrap=False, gap="small"
     )
-    heading.subheader(label(title_of(session)), anchor=False)
+    line.subheader(label(title_of(session)), anchor=False)
     favorite = bool(session.get("is_favorite"))
-    star.button(
-        " ",
-        icon=":material/star:" if favorite else ":material/star_border:",
-        key="favorite",
+    line.button(
+        "Remove from favourites" if favorite else "Add to favourites",
+        icon=":material/star:",
+        key=f"favorite-{'on' if favorite else 'off'}",
         type="tertiary",
-        help="Remove from favourites" if favorite else "Add to favourites",
         on_click=attempt,
         args=(partial(_set_favorite, session["id"], is_favorite=not favorite),),
     )
-    if rename.button(" ", icon=":material/edit:", key="rename", type="tertiary", help="Rename"):
+    if line.button("Rename", icon=":material/edit:", key="rename", type="tertiary"):
         _rename(session)
-    if delete.button(" ", icon=":material/delete:", key="delete", type="tertiary", help="Delete"):
+    if line.button("Delete", icon=":material/delete:", key="delete", type="tertiary"):
         _confirm_delete(session)
 
 
@@ -230,9 +229,13 @@ def _show_message(message: Json) -> None:
 
 
 def _show_passages(message: Json) -> None:
-    for number, passage in enumerate(message.get("retrieved_context") or [], start=1):
-        index = passage.get("index") or number
-        source = one_line(passage.get("filename") or "Passage", limit=80)
-        where = " · ".join(filter(None, [f"[{index}] {source}", pages_text(passage)]))
-        with st.expander(label(where), icon=":material/format_quote:"):
-            st.text(passage.get("quote") or passage.get("text") or "")
+    passages = message.get("retrieved_context") or []
+    if not passages:
+        return
+    with st.container(gap="xsmall"):
+        for number, passage in enumerate(passages, start=1):
+            index = passage.get("index") or number
+            source = one_line(passage.get("filename") or "Passage", limit=80)
+            where = " · ".join(filter(None, [f"[{index}] {source}", pages_text(passage)]))
+            with st.expander(label(where), icon=":material/format_quote:"):
+                st.text(passage.get("quote") or passage.get("text") or "")

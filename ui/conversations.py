@@ -71,12 +71,14 @@ def _rows(found: Listing) -> None:
 
 def _row(session: Json) -> None:
     chosen = session["id"] == state.session_id()
+    favorite = bool(session.get("is_favorite"))
     st.button(
-        label(title_of(session), limit=40),
-        key=f"open-{session['id']}",
+        label(title_of(session)),
+        key=f"open-{'star-' if favorite else ''}{session['id']}",
         type="secondary" if chosen else "tertiary",
-        icon=":material/star:" if session.get("is_favorite") else ":material/chat_bubble:",
+        icon=":material/star:" if favorite else ":material/chat_bubble:",
         width="stretch",
+        wrap=False,
         on_click=state.open_session,
         args=(session["id"],),
     )

@@ -130,14 +130,13 @@ def _explain_failures(found: list[Json]) -> None:
 
 def _row(document: Json) -> None:
     with st.container(border=True, gap="xxsmall"):
-        name, remove = st.columns([0.84, 0.16], vertical_alignment="center", wrap=False)
-        name.text(one_line(document["filename"], limit=70))
-        if remove.button(
-            " ",
+        line = st.container(horizontal=True, vertical_alignment="center", wrap=False, gap="xsmall")
+        line.text(one_line(document["filename"], limit=70), width="stretch")
+        if line.button(
+            "Delete this document",
             key=f"delete-{document['id']}",
             type="tertiary",
             icon=":material/delete:",
-            help="Delete this document",
         ):
             _confirm_delete(document)
         _row_state(document)

@@ -34,7 +34,7 @@ _JOB_ERRORS = {
 _STAGES = {
     "queued": "Waiting for a worker",
     "planning": "Opening the file",
-    "indexing": "Reading and indexing",
+    "indexing": "Reading",
 }
 
 

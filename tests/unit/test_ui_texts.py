@@ -60,7 +60,7 @@ def test_progress_names_stage_pages_and_time_left():
     }
     assert progress_of(running) == (
         0.25,
-        "Reading and indexing · 10 of 40 pages · 25 % · 2 min left",
+        "Reading · 10 of 40 pages · 25 % · 2 min left",
     )
     assert progress_of({"state": "queued", "progress": {}}) == (0.0, "Waiting for a worker")
     assert progress_of({}) == (0.0, "Working · 0 %")
