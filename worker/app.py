@@ -28,6 +28,7 @@ app = Celery("rag-chat-service", include=["worker.tasks"])
 def _configuration() -> dict[str, Any]:
     settings = get_settings()
     return celery_config(settings, socket_timeout=30) | {
+        "broker_transport": "worker.transport:Transport",
         "task_acks_late": True,  # a message outlives the worker that died with it
         # The lease in the jobs table brings lost work back, and counts: with
         # reject_on_worker_lost a document that kills its worker would loop for ever.
@@ -91,7 +92,7 @@ def _log_as_json(**_: object) -> None:
 
 @signals.worker_process_init.connect
 def _warm_up(**_: object) -> None:
-    _ = services().embedder  # the model loads before the first document waits for it
+    services().embedder  # noqa: B018  # the model loads before the first document waits for it
 
 
 @signals.worker_process_shutdown.connect

@@ -14,7 +14,7 @@ from worker.app import ORPHANS_TASK, app, services
 log = get_logger(__name__)
 
 
-class LoggedTask(Task):
+class LoggedTask(Task):  # type: ignore[type-arg]  # not generic at run time
     """Gives each run its log context and one line with its outcome, time and statements."""
 
     abstract = True

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -30,6 +31,8 @@ class NotReady(AssertionError):
 class _Process:
     popen: "subprocess.Popen[bytes]"
     log: Path
+    kind: str
+    env: Mapping[str, str]
 
 
 class Stack:
@@ -79,19 +82,23 @@ class Stack:
         """Start a process of the Procfile; `env` is for it alone. Its pid, also its group's."""
         assert name not in self._processes or not self.is_running(name), f"{name} runs already"
         log = self.directory / f"{name}.log"
+        kind, own_env = kind or name, self.env | dict(env or {})
         with log.open("ab") as output:
             popen = subprocess.Popen(
                 # `env` also takes the assignments that some of the commands begin with.
-                ["/bin/sh", "-c", f"exec env {self._commands[kind or name]}"],
+                ["/bin/sh", "-c", f"exec env {self._commands[kind]}"],
                 cwd=self.directory,
-                env=_environment() | self.env | dict(env or {}),
+                env=_environment() | own_env,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._processes[name] = _Process(popen, log)
+        self._processes[name] = _Process(popen, log, kind, own_env)
         return popen.pid
+
+    def pid(self, name: str) -> int:
+        return self._processes[name].popen.pid
 
     def is_running(self, name: str) -> bool:
         return self._processes[name].popen.poll() is None
@@ -123,17 +130,24 @@ class Stack:
         popen.wait()
 
     def wait_ready(self, *, seconds: float = READY_SECONDS) -> None:
-        """Return once every process that was started answers."""
-        checks: dict[str, Callable[[], bool]] = {
-            "web": lambda: self._answers(f"{self.base_url}/health/ready"),
-            "ui": lambda: self._answers(f"{self.ui_url}/_stcore/health"),
-        }
-        for name in self._processes:
-            if name.startswith("worker"):
-                checks[name] = lambda name=name: "ready." in self.log(name)  # type: ignore[misc]
-        for name in self._processes:
-            if name in checks and self.is_running(name):
-                self.wait_until(checks[name], what=f"{name} answers", seconds=seconds)
+        """Return once every process that was started answers; raises NotReady."""
+        for name, process in self._processes.items():
+            ready = partial(self._is_ready, name, process)
+            if process.popen.poll() is None:
+                self.wait_until(ready, what=f"{name} answers", seconds=seconds)
+
+    def _is_ready(self, name: str, process: _Process) -> bool:
+        if process.popen.poll() is not None:
+            raise NotReady(f"{name} ended with exit status {process.popen.returncode}")
+        match process.kind:
+            case "web":
+                return self._answers(f"http://127.0.0.1:{process.env['PORT']}/health/ready")
+            case "ui":
+                return self._answers(f"http://127.0.0.1:{process.env['UI_PORT']}/_stcore/health")
+            case "worker":
+                return "ready." in self.log(name)
+            case _:
+                return True
 
     def wait_until(
         self, condition: Callable[[], object], *, what: str, seconds: float = 30

@@ -1,0 +1,251 @@
+"""What may break around an accepted upload. Nothing here helps a job on: it must do so itself."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import redis
+
+from core.db import migrate
+from core.embedded import PostgresServer, start_postgres
+from core.queue import Doorbell
+from core.settings import Settings
+from tests.functional.faults.conftest import Client, assert_whole, long_pdf
+from tests.pdfs import make_pdf
+
+PAGES = 24
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture(scope="module")
+def document() -> bytes:
+    return long_pdf(PAGES)
+
+
+def pool_children(client: Client) -> list[psutil.Process]:
+    return [
+        child
+        for child in psutil.Process(client.stack.pid("worker")).children()
+        if "celery" in " ".join(child.cmdline())
+    ]
+
+
+def same_as_clean(client: Client, document_id: str, data: bytes) -> None:
+    """The faulty run's chunks are those of a run of the same bytes that nothing disturbed."""
+    clean = client.upload(data, user_id="undisturbed")
+    client.wait_finished(clean["job"]["id"])
+    assert client.texts(document_id) == client.texts(clean["document"]["id"])
+
+
+def test_a_killed_worker_in_mid_range(faulty: Callable[..., Client], document: bytes) -> None:
+    client = faulty()
+    accepted = client.upload(document, user_id="alice")
+    client.wait_for_pages(accepted["job"]["id"], pages=4)
+    client.stack.kill("worker")
+    done = client.job(accepted["job"]["id"])["progress"]["pages_done"]
+    assert done < PAGES
+    client.stack.start("worker")
+    (job,) = client.wait_finished(accepted["job"]["id"])
+    assert job["state"] == "succeeded"
+    assert job["progress"]["pages_done"] == PAGES
+    same_as_clean(client, accepted["document"]["id"], document)
+    assert_whole(client, documents=2)
+
+
+def test_a_killed_pool_child(faulty: Callable[..., Client], document: bytes) -> None:
+    client = faulty()
+    accepted = client.upload(document, user_id="alice")
+    client.wait_for_pages(accepted["job"]["id"], pages=2)
+    for child in pool_children(client):
+        child.kill()
+    (job,) = client.wait_finished(accepted["job"]["id"])
+    assert job["state"] == "succeeded"
+    same_as_clean(client, accepted["document"]["id"], document)
+    assert_whole(client, documents=2)
+
+
+def test_a_worker_told_to_stop_hands_its_work_back(
+    faulty: Callable[..., Client], document: bytes
+) -> None:
+    client = faulty(LEASE_SECONDS="600", HEARTBEAT_SECONDS="30")
+    accepted = client.upload(document, user_id="alice")
+    client.wait_for_pages(accepted["job"]["id"], pages=2)
+    client.stack.stop("worker")
+    client.stack.start("worker")
+    # The lease is long: only a range that was finished or handed back is free this soon.
+    (job,) = client.wait_finished(accepted["job"]["id"])
+    assert (job["state"], job["attempts"]) == ("succeeded", 1)
+    assert_whole(client, documents=1)
+
+
+def test_a_frozen_worker_that_wakes_up_changes_nothing(
+    faulty: Callable[..., Client], document: bytes
+) -> None:
+    client = faulty()
+    accepted = client.upload(document, user_id="alice")
+    client.wait_for_pages(accepted["job"]["id"], pages=2)
+    client.stack.signal("worker", signal.SIGSTOP, group=True)
+    client.stack.start("worker-2", kind="worker")
+    (job,) = client.wait_finished(accepted["job"]["id"])
+    assert job["state"] == "succeeded"
+    client.stack.signal("worker", signal.SIGCONT, group=True)
+    client.stack.wait_until(
+        lambda: "range_lost" in client.stack.log("worker"), what="it notices that it lost its claim"
+    )
+    assert client.job(accepted["job"]["id"]) == job
+    same_as_clean(client, accepted["document"]["id"], document)
+    assert_whole(client, documents=2)
+
+
+def test_redis_away_at_upload(faulty: Callable[..., Client]) -> None:
+    client = faulty()
+    client.stack.redis.stop()
+    started = time.monotonic()
+    accepted = client.upload(make_pdf(["A page that is uploaded without Redis."]), user_id="alice")
+    assert time.monotonic() - started < 3
+    assert client.job(accepted["job"]["id"])["state"] == "queued"
+    assert client.http.get("/health").json()["status"] == "degraded"
+    client.stack.redis.start()
+    (job,) = client.wait_finished(accepted["job"]["id"])
+    assert job["state"] == "succeeded"
+    assert_whole(client, documents=1)
+
+
+def test_redis_killed_under_a_running_range(faulty: Callable[..., Client], document: bytes) -> None:
+    client = faulty()
+    accepted = client.upload(document, user_id="alice")
+    for pages in (2, 6, 10):
+        client.wait_for_pages(accepted["job"]["id"], pages=pages)
+        client.stack.redis.kill()
+        time.sleep(0.5)
+        client.stack.redis.start()
+    (job,) = client.wait_finished(accepted["job"]["id"], seconds=90)
+    assert job["state"] == "succeeded"
+    assert client.stack.is_running("worker")
+    assert client.stack.is_running("beat")
+    assert_whole(client, documents=1)
+
+
+def test_an_emptied_redis_with_twenty_jobs_queued(faulty: Callable[..., Client]) -> None:
+    client = faulty(worker=False)
+    accepted = [client.upload(long_pdf(3, label=f"Copy {n}."), user_id="alice") for n in range(20)]
+    client.stack.start("worker")
+    client.stack.wait_until(
+        lambda: any(client.job(item["job"]["id"])["state"] == "running" for item in accepted),
+        what="one job runs",
+    )
+    flush(client)
+    jobs = client.wait_finished(*[item["job"]["id"] for item in accepted], seconds=120)
+    assert {job["state"] for job in jobs} == {"succeeded"}
+    assert_whole(client, documents=20)
+
+
+def test_postgresql_restarted_in_mid_job(
+    faulty: Callable[..., Client], own_postgres: PostgresServer, document: bytes
+) -> None:
+    client = faulty(database_url=sqlalchemy_url(own_postgres))
+    accepted = client.upload(document, user_id="alice")
+    client.wait_for_pages(accepted["job"]["id"], pages=4)
+    own_postgres.stop("immediate")
+    answer = client.http.get(f"/api/v1/jobs/{accepted['job']['id']}")
+    assert answer.status_code == 503
+    assert "Retry-After" in answer.headers
+    assert client.http.get("/health").json()["database"] == "disconnected"
+    own_postgres.start()
+    assert client.http.get("/health").status_code == 200, "the first request after it is fine"
+    (job,) = client.wait_finished(accepted["job"]["id"])
+    assert job["state"] == "succeeded"
+    same_as_clean(client, accepted["document"]["id"], document)
+    assert_whole(client, documents=2)
+
+
+def test_the_same_message_five_times_and_two_of_everything(
+    faulty: Callable[..., Client], document: bytes
+) -> None:
+    client = faulty()
+    client.stack.start("worker-2", kind="worker")
+    client.stack.start("beat-2", kind="beat", env={"DATA_DIR": str(client.stack.directory)})
+    client.stack.wait_ready()
+    accepted = client.upload(document, user_id="alice")
+    ring = Doorbell(
+        Settings(  # type: ignore[call-arg]  # the rest stands in the environment
+            redis_url=client.stack.env["REDIS_URL"]
+        )
+    ).ring(5)
+    assert ring is not None
+    ring.result(10)
+    (job,) = client.wait_finished(accepted["job"]["id"])
+    assert (job["state"], job["attempts"]) == ("succeeded", 1)
+    assert job["progress"]["pages_done"] == PAGES
+    same_as_clean(client, accepted["document"]["id"], document)
+    assert_whole(client, documents=2)
+
+
+def test_a_foreign_message_in_the_queue_harms_nobody(faulty: Callable[..., Client]) -> None:
+    client = faulty()
+    with redis.Redis.from_url(client.stack.env["REDIS_URL"]) as broker:
+        for junk in (b"\x80\x04\x95junk", b"{}", b'{"body": "gASV", "content-type": "pickle"}'):
+            broker.lpush("ingest", junk)
+    accepted = client.upload(make_pdf(["A page behind rubbish."]), user_id="alice")
+    client.stack.wait_until(
+        lambda: client.stack.is_running("worker"), what="the worker lives", seconds=5
+    )
+    (job,) = client.wait_finished(accepted["job"]["id"])
+    assert job["state"] == "succeeded"
+
+
+def test_a_full_disk_refuses_the_upload_and_loses_nothing(
+    faulty: Callable[..., Client], small_disk: Path
+) -> None:
+    client = faulty(STORAGE_URL=f"file://{small_disk}")
+    kept = client.upload(make_pdf(["A page that still fits."]), user_id="alice")
+    client.wait_finished(kept["job"]["id"])
+    big = make_pdf(["Too big."]) + os.urandom(3 * 1024 * 1024)
+    answer = client.http.post(
+        "/api/v1/documents", files={"file": ("big.pdf", big, "application/pdf")}
+    )
+    assert answer.status_code == 507
+    assert answer.json()["code"] == "storage_full"
+    assert len([path for path in small_disk.rglob("*") if path.is_file()]) == 1
+    again = client.stack.client()  # the refusal may have ended the connection
+    content = again.get(f"/api/v1/documents/{kept['document']['id']}/content")
+    assert content.content.startswith(b"%PDF-")
+    assert_whole(client, documents=1)
+
+
+def sqlalchemy_url(server: PostgresServer) -> str:
+    return server.url.replace("postgresql://", "postgresql+psycopg2://")
+
+
+@pytest.fixture
+def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """A server of this test's own, which it may stop."""
+    server = start_postgres(tmp_path_factory.mktemp("postgres") / "data")
+    migrate(sqlalchemy_url(server))
+    yield server
+    server.stop("immediate")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MiB."""
+    path = tmp_path / "small"
+    path.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(path)], capture_output=True
+    )
+    if mounted.returncode != 0:
+        pytest.skip("mounting a small file system needs root")
+    yield path
+    subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+def flush(client: Client) -> None:
+    with redis.Redis.from_url(client.stack.env["REDIS_URL"]) as broker:
+        broker.flushall()
