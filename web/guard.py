@@ -87,7 +87,7 @@ def _check(value: Any, root: str) -> None:
             check_text(item, field=path)
         elif isinstance(item, (dict, list)):
             if depth >= MAX_DEPTH:
-                raise invalid(path, _TOO_DEEP)
+                raise invalid(".".join(path.split(".")[:2]), _TOO_DEEP)
             waiting.extend((*part, depth + 1) for part in _parts(path, item))
 
 

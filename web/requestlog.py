@@ -80,7 +80,7 @@ class _Exchange:
         write(
             "request",
             method=environ["REQUEST_METHOD"],
-            path=environ["PATH_INFO"],
+            path=environ["PATH_INFO"].encode("latin-1").decode(errors="replace"),
             status=self.status,
             ms=round(seconds * 1000, 2),
             db_statements=self._database.statements,

@@ -1,0 +1,147 @@
+"""Errors are problems, and hostile input is an error, never a crash."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from tests.conftest import API_KEY, NOWHERE_POSTGRES
+from tests.integration.web.conftest import Caller
+
+JSON = "application/json"
+
+
+def check_problem(response: Any, *, status: int, code: str) -> dict[str, Any]:
+    assert response.status_code == status, response.text
+    assert response.headers["Content-Type"] == "application/problem+json"
+    problem: dict[str, Any] = response.get_json()
+    assert problem["status"] == status
+    assert problem["code"] == code
+    assert problem["request_id"] == response.headers["X-Request-ID"]
+    assert {"type", "title", "detail"} <= set(problem)
+    assert "Traceback" not in response.text
+    return problem
+
+
+@pytest.mark.parametrize(
+    ("body", "where"),
+    [
+        (b"[" * 50_000, None),
+        (b'{"user_id":"a","metadata":{"x":' + b"[" * 990 + b"]" * 990 + b"}}", None),
+        (b'{"user_id":"a","metadata":{"x":' + b"[" * 70 + b"]" * 70 + b"}}", "metadata.x"),
+        (b'{"user_id":"a","metadata":{"n":' + b"9" * 5000 + b"}}", "metadata.n"),
+        (b'{"user_id":"a","metadata":{"n":-' + b"9" * 5000 + b".5}}", "metadata.n"),
+        (b'{"user_id":"a","metadata":{"n":1e999}}', "metadata.n"),
+        (b'{"user_id":"a","metadata":{"n":NaN}}', "metadata.n"),
+        (b'{"user_id":"a","metadata":{"n":-Infinity}}', "metadata.n"),
+        (b'{"user_id":"a","metadata":{"t":"x\\u0000"}}', "metadata.t"),
+        (b'{"user_id":"a","metadata":{"l":["\\ud800"]}}', "metadata.l.0"),
+        (b'{"user_id":"a","metadata":{"\\udfff":1}}', "metadata"),
+        (b'{"user_id":"a","metadata":{"k\\u0000":1}}', "metadata"),
+        (b'{"user_id":"a\\u0000b"}', "user_id"),
+        (b'{"user_id":"\\ud83d"}', "user_id"),
+        (b'{"user_id":"\xed\xa0\x80"}', "body"),
+        (b'{"user_id":"\xff"}', "body"),
+        (b'{"user_id":"a","user_id":"b"}', "body"),
+        (b'{"user_id":"a","metadata":{"x":1,"x":2}}', "metadata"),
+        (b'{"user_id":"a"', "body"),
+        (b"{'user_id':'a'}", "body"),
+        (b'{"user_id":"a"}{}', "body"),
+        (b"null", "body"),
+        (b"\x00", "body"),
+        (b"", "user_id"),
+    ],
+)
+def test_hostile_json_is_400(alice: Caller, body: bytes, where: str | None) -> None:
+    response = alice.call("POST", "/sessions", data=body, content_type=JSON)
+    problem = check_problem(response, status=400, code="invalid_request")
+    assert problem["errors"]
+    if where is not None:
+        assert list(problem["errors"]) == [where]
+
+
+def test_what_only_looks_hostile_is_taken(alice: Caller) -> None:
+    body = (
+        b'{"user_id":"\\ud83e\\udd8a","metadata":{"n":'
+        + b"9" * 60
+        + b',"deep":'
+        + b"[" * 60
+        + b"]" * 60
+        + b"}}"
+    )
+    response = alice.call("POST", "/sessions", data=body, content_type=JSON)
+    assert response.status_code == 201
+    assert response.get_json()["user_id"] == "🦊"
+    assert response.get_json()["metadata"]["n"] == int("9" * 60)
+
+
+def test_a_body_of_3_mb_is_413(alice: Caller) -> None:
+    body = b'{"user_id":"' + b"a" * 3_000_000 + b'"}'
+    response = alice.call("POST", "/sessions", data=body, content_type=JSON)
+    check_problem(response, status=413, code="payload_too_large")
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "text/html"])
+def test_a_body_that_is_no_json_is_415(alice: Caller, kind: str) -> None:
+    response = alice.call("POST", "/sessions", data=b'{"user_id":"a"}', content_type=kind)
+    check_problem(response, status=415, code="unsupported_media_type")
+
+
+def test_unknown_addresses_and_methods(alice: Caller, app: Flask) -> None:
+    check_problem(alice.get("/nothing"), status=404, code="not_found")
+    check_problem(alice.get("/sessions/not-a-uuid"), status=404, code="not_found")
+    check_problem(alice.get("/sessions/1' OR '1'='1"), status=404, code="not_found")
+    check_problem(alice.get("/sessions/%00"), status=400, code="invalid_request")
+    response = alice.call("PUT", "/sessions", json={})
+    check_problem(response, status=405, code="method_not_allowed")
+    assert {"GET", "POST"} <= set(response.headers["Allow"].replace(" ", "").split(","))
+    check_problem(app.test_client().get("/elsewhere"), status=404, code="not_found")
+    assert app.test_client().get("//api/v1/sessions").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [("a.B-9_", True), ("x" * 128, True), ("x" * 129, False), ("a b", False), ("é", False)],
+)
+def test_the_request_id_is_kept_if_it_is_sound(alice: Caller, given: str, kept: bool) -> None:
+    response = alice.get("/nothing", headers={"X-Request-ID": given})
+    assert (response.headers["X-Request-ID"] == given) is kept
+    assert response.get_json()["request_id"] == response.headers["X-Request-ID"]
+
+
+def test_a_crash_is_a_problem_and_its_trace_is_in_the_log_only(
+    app: Flask,
+    alice: Caller,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def crash(**_: Any) -> None:
+        secret = "the canary in a local variable"
+        raise RuntimeError(f"internal detail\n{secret}")
+
+    session = alice.new_session()
+    view = app.view_functions["sessions.get_session"]
+    crash.__dict__.update(view.__dict__)
+    monkeypatch.setitem(app.view_functions, "sessions.get_session", crash)
+    response = alice.get(f"/sessions/{session['id']}")
+    check_problem(response, status=500, code="internal_error")
+    assert "internal detail" not in response.text
+    log = str([record.msg for record in caplog.records])
+    assert "internal detail" in log
+    assert "'frames'" in log
+    assert "canary" not in log
+    assert response.headers["X-Request-ID"] in log
+
+
+def test_the_database_going_away_is_503(make_app: Callable[..., Flask]) -> None:
+    app = make_app(database_url=NOWHERE_POSTGRES.replace("postgresql:", "postgresql+psycopg2:"))
+    response = Caller(app, API_KEY, "operator").get("/sessions")
+    check_problem(response, status=503, code="database_unavailable")
+    assert int(response.headers["Retry-After"]) >= 1
+    health = app.test_client().get("/health")
+    assert health.status_code == 503
+    assert health.get_json()["status"] == "unhealthy"
+    assert health.get_json()["database"] == "disconnected"
+    assert app.test_client().get("/health/live").status_code == 200
+    assert app.test_client().get("/health/ready").status_code == 503
