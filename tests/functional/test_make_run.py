@@ -44,11 +44,12 @@ class Service:
     ports: dict[str, int] = field(
         default_factory=lambda: {n: free_port() for n in ("PORT", "FLOWER_PORT", "UI_PORT")}
     )
+    log_name: str = "make.log"
     process: "subprocess.Popen[bytes] | None" = None
 
     @property
     def output(self) -> str:
-        return (self.checkout / "make.log").read_text(errors="replace")
+        return (self.checkout / self.log_name).read_text(errors="replace")
 
     @property
     def api(self) -> str:
@@ -59,7 +60,7 @@ class Service:
         return dotenv_values(self.checkout / ".env")["API_KEY"] or ""
 
     def start(self, **environment: str) -> None:
-        with (self.checkout / "make.log").open("wb") as log:
+        with (self.checkout / self.log_name).open("wb") as log:
             self.process = spawn(
                 ["make", "run"],
                 death_signal=signal.SIGTERM,
@@ -130,15 +131,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         process.kill()
 
 
-@pytest.fixture
-def running(service: Service) -> Iterator[Service]:
-    service.start()
-    service.wait_ready()
-    yield service
-    if service.process is not None and service.process.poll() is None:
-        service.end()
-
-
 def _assert_nothing_left(service: Service) -> None:
     assert service.wait_gone() == []
     files = [path for path in service.checkout.rglob("*") if ".venv" not in path.parts]
@@ -182,68 +174,78 @@ def test_an_unreachable_redis_is_one_line(service: Service) -> None:
     _assert_nothing_left(service)
 
 
-def test_everything_answers_and_ends_with_sigterm(running: Service) -> None:
-    assert stat.S_IMODE((running.checkout / ".env").stat().st_mode) == 0o600
-    banner = running.output.rpartition("Ready.")[2]
-    for address in (running.api, *(f":{port}" for port in running.ports.values()), running.key):
+def test_it_runs_and_data_outlives_every_way_to_end(service: Service) -> None:
+    """One service through its life, since each start costs seconds."""
+    service.start()
+    service.wait_ready()
+    _assert_everything_answers(service)
+    _assert_the_key_is_kept_secret(service)
+    _assert_a_second_one_is_refused(service)
+    session = _make_session(service)
+
+    # Ctrl-C, as a terminal does it: to the whole group, make included.
+    assert service.process is not None
+    os.killpg(service.process.pid, signal.SIGINT)
+    service.process.wait(60)
+    _assert_nothing_left(service)
+
+    started = time.monotonic()
+    service.start()
+    service.wait_ready()
+    assert time.monotonic() - started < 60
+    assert _title(service, session) == "Kept"
+    (supervisor,) = (p for p in service.processes() if p.cmdline()[-2:] == ["-m", "core.run"])
+    supervisor.kill()
+    assert service.process.wait(10) != 0
+    assert service.wait_gone() == [], "what it started ends with it"
+
+    service.start()
+    service.wait_ready()
+    assert _title(service, session) == "Kept"
+    (beat,) = (p for p in service.processes() if "beat" in p.cmdline())
+    beat.kill()
+    assert service.process.wait(60) != 0
+    assert "make run: beat ended by SIGKILL" in service.output
+    _assert_nothing_left(service)
+
+
+def _assert_everything_answers(service: Service) -> None:
+    banner = service.output.rpartition("Ready.")[2]
+    for address in (service.api, *(f":{port}" for port in service.ports.values()), service.key):
         assert address in banner
-
-    assert httpx.get(f"{running.api}/health/ready").status_code == 200
-    assert httpx.get(f"{running.api}/docs", follow_redirects=True).status_code == 200
-    assert httpx.get(f"http://127.0.0.1:{running.ports['UI_PORT']}").status_code == 200
-    flower = f"http://127.0.0.1:{running.ports['FLOWER_PORT']}/workers"
+    assert httpx.get(f"{service.api}/health/ready").status_code == 200
+    assert httpx.get(f"{service.api}/docs", follow_redirects=True).status_code == 200
+    assert httpx.get(f"http://127.0.0.1:{service.ports['UI_PORT']}").status_code == 200
+    flower = f"http://127.0.0.1:{service.ports['FLOWER_PORT']}/workers"
     assert httpx.get(flower).status_code == 401
-    assert httpx.get(flower, auth=("admin", running.key)).status_code == 200
+    assert httpx.get(flower, auth=("admin", service.key)).status_code == 200
 
-    secret = running.key
-    assert not any(secret in part for process in running.processes() for part in process.cmdline())
 
-    second = Service(checkout=running.checkout)
-    shutil.copy(running.checkout / "make.log", running.checkout / "first.log")
+def _assert_the_key_is_kept_secret(service: Service) -> None:
+    assert stat.S_IMODE((service.checkout / ".env").stat().st_mode) == 0o600
+    arguments = [part for process in service.processes() for part in process.cmdline()]
+    assert len(arguments) > 10
+    assert not any(service.key in part for part in arguments)
+
+
+def _assert_a_second_one_is_refused(service: Service) -> None:
+    second = Service(checkout=service.checkout, log_name="second.log")
     (line,) = second.fails()
     assert "another `make run` is using" in line
 
-    running.end(signal.SIGTERM)
-    _assert_nothing_left(running)
+
+def _make_session(service: Service) -> str:
+    answer = httpx.post(
+        f"{service.api}/api/v1/sessions",
+        headers={"X-API-Key": service.key},
+        json={"user_id": "alice", "title": "Kept"},
+    )
+    assert answer.status_code == 201
+    return f"{service.api}/api/v1/sessions/{answer.json()['id']}"
 
 
-def test_data_outlives_ctrl_c_and_sigkill(running: Service) -> None:
-    with httpx.Client(base_url=running.api, headers={"X-API-Key": running.key}) as client:
-        answer = client.post("/api/v1/sessions", json={"user_id": "alice", "title": "Kept"})
-        assert answer.status_code == 201
-        path = f"/api/v1/sessions/{answer.json()['id']}"
-
-    # As a terminal does it: to the whole group, make included.
-    assert running.process is not None
-    os.killpg(running.process.pid, signal.SIGINT)
-    running.process.wait(60)
-    _assert_nothing_left(running)
-
-    started = time.monotonic()
-    running.start()
-    running.wait_ready()
-    assert time.monotonic() - started < 60
-    headers = {"X-API-Key": running.key}
-    assert httpx.get(f"{running.api}{path}", headers=headers).json()["title"] == "Kept"
-
-    (supervisor,) = (p for p in running.processes() if p.cmdline()[-2:] == ["-m", "core.run"])
-    supervisor.kill()
-    assert running.wait_gone() == [], "what it started ends with it"
-
-    running.start()
-    running.wait_ready()
-    assert httpx.get(f"{running.api}{path}", headers=headers).json()["title"] == "Kept"
-    running.end()
-    _assert_nothing_left(running)
-
-
-def test_a_process_that_dies_ends_the_rest_and_is_named(running: Service) -> None:
-    (beat,) = (p for p in running.processes() if "beat" in p.cmdline())
-    beat.kill()
-    assert running.process is not None
-    assert running.process.wait(60) != 0
-    assert "make run: beat ended by SIGKILL" in running.output
-    _assert_nothing_left(running)
+def _title(service: Service, session: str) -> str:
+    return str(httpx.get(session, headers={"X-API-Key": service.key}).json()["title"])
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
