@@ -219,9 +219,10 @@ def _refuse(ticket: Ticket, error: Exception, *, held: bool) -> Response:
     keep = remembered(response) if response.status_code < 500 else None
     if not held and keep is not None:
         try:
-            ticket.hold()
-        except (Replay, RagError):
-            return response  # an equal request was quicker, or the database is away
+            ticket.hold()  # or Replay: it was refused before
+        except RagError as refused:
+            about_key = refused.code.startswith("idempotency_")
+            return errors.respond(refused) if about_key else response
     ticket.settle(keep)
     return response
 
