@@ -37,8 +37,13 @@ def build(llm: LLMServer, *, timeout: float = 5.0, key: str = KEY) -> OpenAIAnsw
         api_key=key,
         count_tokens=lambda text: len(text.split()),
         timeout=timeout,
-        retry=RetryPolicy(attempts=3, first_wait=0.02, longest_wait=1.0),
+        retry=RetryPolicy(attempts=3, first_wait=0.02, longest_wait=30.0),
     )
+
+
+def drain(answerer: OpenAIAnswerer, seen: list[str]) -> None:
+    for delta in answerer.answer(ASKED):
+        seen.append(delta)
 
 
 def event(content: str | None = None, *, finish: str | None = None) -> bytes:
@@ -127,18 +132,12 @@ def test_a_failure_in_mid_answer_is_raised_at_once(
     llm: LLMServer, answerer: OpenAIAnswerer, reply: Reply
 ) -> None:
     llm.script(reply)
-    seen = []
+    seen: list[str] = []
     with pytest.raises(ProviderError) as caught:
-        seen.extend(iter_into(seen, answerer))
+        drain(answerer, seen)
     assert seen == ["Half"]
     assert caught.value.code == "provider_unavailable"
     assert len(llm.requests) == 1
-
-
-def iter_into(seen: list[str], answerer: OpenAIAnswerer) -> Iterator[str]:
-    for delta in answerer.answer(ASKED):
-        seen.append(delta)
-    yield from ()
 
 
 def test_a_line_of_10_mb_is_given_up_early(llm: LLMServer, answerer: OpenAIAnswerer) -> None:
@@ -169,7 +168,7 @@ def test_waits_as_long_as_retry_after_says(llm: LLMServer, answerer: OpenAIAnswe
     llm.script(Reply(status=429, headers={"Retry-After": "0.3"}), Reply(deltas=["Well."]))
     assert list(answerer.answer(ASKED)) == ["Well."]
     first, second = llm.requests
-    assert 0.3 <= second.at - first.at < 2.0
+    assert 0.3 <= second.at - first.at < 10
 
 
 def test_a_long_retry_after_is_handed_on(llm: LLMServer, answerer: OpenAIAnswerer) -> None:
@@ -228,7 +227,7 @@ def test_a_stall_is_a_timeout(llm: LLMServer, reply: Reply) -> None:
     with pytest.raises(ProviderTimeout) as caught:
         list(answerer.answer(ASKED))
     answerer.close()
-    assert time.monotonic() - started < 3.0
+    assert time.monotonic() - started < 8
     assert caught.value.code == "provider_timeout"
     assert len(llm.requests) == 1
 
@@ -254,12 +253,12 @@ def test_stopping_closes_the_connection(llm: LLMServer, answerer: OpenAIAnswerer
 def test_stopping_ends_a_wait_for_the_next_attempt(
     llm: LLMServer, answerer: OpenAIAnswerer
 ) -> None:
-    llm.script(Reply(status=429, headers={"Retry-After": "1"}))
+    llm.script(Reply(status=429, headers={"Retry-After": "20"}))
     stream = answerer.answer(ASKED, should_stop=lambda: bool(llm.requests))
     started = time.monotonic()
     assert list(stream) == []
     assert stream.finish_reason == "cancelled"
-    assert time.monotonic() - started < 0.8
+    assert time.monotonic() - started < 10
 
 
 def test_leaving_the_iteration_closes_the_connection(

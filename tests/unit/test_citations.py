@@ -84,9 +84,9 @@ def test_an_endless_marker_loses_its_bracket() -> None:
 
 @pytest.mark.parametrize("unit", ["[", "[1", " ", "[1,", "[ ", "†", "【1†", "[9]"])
 def test_takes_linear_time(unit: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     keep_citations(unit * (200_000 // len(unit)), {1})
-    assert time.perf_counter() - started < 3.0
+    assert time.process_time() - started < 3.0
 
 
 def test_cited_indexes_in_order_each_once() -> None:

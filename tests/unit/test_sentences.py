@@ -70,9 +70,9 @@ def test_spans_leave_out_white_space_only(text: str) -> None:
 def test_takes_linear_time(unit: str) -> None:
     def seconds(size: int) -> float:
         text = unit * (size // len(unit))
-        started = time.perf_counter()
+        started = time.process_time()
         split_sentences(text)
-        return time.perf_counter() - started
+        return time.process_time() - started
 
     small = min(seconds(10_000) for _ in range(3))
     assert seconds(200_000) < 0.05 + 50 * small
