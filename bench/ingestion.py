@@ -1,0 +1,196 @@
+"""Ingestion end to end against the raw embedder: pages/s, chunks/s, memory, latencies.
+
+    python -m bench.ingestion [--pages 10,100,1000,5000] [--workers 2]
+
+For each size a fresh service ingests one generated PDF. Before and after, as
+many processes as there are workers embed texts of that very document with
+nothing else running; the ratio is end to end over their mean. Meanwhile a
+client asks for a session now and then, and uploads small PDFs.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from bench.pdfs import write_report
+from bench.service import ROOT, Service, running_service
+
+SAMPLE_SECONDS = 0.25
+PROBE_SECONDS = 0.2
+RAW_CHUNKS = 400
+
+RAW = """
+import json, sys, time
+from pathlib import Path
+from core.embedding import local
+texts = json.load(open(sys.argv[1]))
+model = local.load(Path(sys.argv[2]))
+model.embed(texts[:8])
+print("ready", flush=True)
+sys.stdin.readline()
+started = time.perf_counter()
+for start in range(0, len(texts), 32):
+    model.embed(texts[start:start + 32])
+print(len(texts) / (time.perf_counter() - started), flush=True)
+"""
+
+
+@dataclass
+class Watch:
+    """What was seen while a document was ingested; times in seconds, memory in MiB."""
+
+    peak_memory: float = 0.0
+    requests: list[float] = field(default_factory=list)
+    uploads: list[float] = field(default_factory=list)
+
+
+def raw_rate(texts_file: Path, *, processes: int) -> float:
+    """Chunks/s of that many one-thread processes together, each embedding the same texts."""
+    command = [sys.executable, "-c", RAW, str(texts_file), str(ROOT / "data" / "models")]
+    started = [
+        subprocess.Popen(
+            command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        for _ in range(processes)
+    ]
+    for process in started:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in started:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    return sum(float(process.communicate()[0]) for process in started)
+
+
+def worker_memory(service: Service) -> float:
+    """Proportional memory of the Celery worker, its pool and its parsing children, in MiB."""
+    total = 0
+    for process in psutil.Process(service.pid).children(recursive=True):
+        try:
+            line = " ".join(process.cmdline())
+            if "worker.app worker" in line or "core.pdf.child" in line:
+                total += process.memory_full_info().pss
+        except psutil.Error:
+            continue
+    return total / 2**20
+
+
+@contextmanager
+def watching(service: Service) -> Iterator[Watch]:
+    watch, ended = Watch(), threading.Event()
+
+    def sample() -> None:
+        while not ended.wait(SAMPLE_SECONDS):
+            watch.peak_memory = max(watch.peak_memory, worker_memory(service))
+
+    def probe() -> None:
+        with service.client() as client:
+            body = client.post("/sessions", json={"user_id": "probe"}).json()
+            number = 0
+            while not ended.wait(PROBE_SECONDS):
+                watch.requests.append(timed(client, "GET", f"/sessions/{body['id']}"))
+                number += 1
+                if number % 10 == 0:
+                    small = service.data_dir / f"small-{number}.pdf"
+                    write_report(small, pages=1, seed=number)
+                    file = {"file": (small.name, small.read_bytes(), "application/pdf")}
+                    watch.uploads.append(timed(client, "POST", "/documents", files=file))
+
+    threads = [threading.Thread(target=task) for task in (sample, probe)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield watch
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+
+
+def timed(client: httpx.Client, method: str, path: str, **options: Any) -> float:
+    started = time.perf_counter()
+    client.request(method, path, **options).raise_for_status()
+    return time.perf_counter() - started
+
+
+def ingest_and_watch(pdf: Path, *, workers: int) -> tuple[float, int, Watch, list[str]]:
+    """(seconds, chunks, what was seen, some chunk texts) of one document in a fresh service."""
+    with running_service(worker_concurrency=workers) as service, service.client() as client:
+        with watching(service) as watch:
+            started = time.perf_counter()
+            answer = client.post(
+                "/documents", files={"file": (pdf.name, pdf.read_bytes(), "application/pdf")}
+            ).json()
+            watch.uploads.append(time.perf_counter() - started)
+            while True:
+                job = client.get(f"/jobs/{answer['job']['id']}").json()
+                if job["finished_at"]:
+                    break
+                time.sleep(0.1)
+            seconds = time.perf_counter() - started
+        assert job["state"] == "succeeded", job["error"]
+        return seconds, job["progress"]["chunks_done"], watch, texts_of(client, answer)
+
+
+def texts_of(client: httpx.Client, answer: dict[str, Any]) -> list[str]:
+    texts: list[str] = []
+    params: dict[str, Any] = {"limit": 100}
+    while len(texts) < RAW_CHUNKS:
+        path = f"/documents/{answer['document']['id']}/chunks"
+        page = client.get(path, params=params).json()
+        texts += [chunk["text"] for chunk in page["items"]]
+        if not page["next_cursor"]:
+            break
+        params["cursor"] = page["next_cursor"]
+    return texts
+
+
+def p99(values: list[float]) -> str:
+    if len(values) < 2:
+        return "-"
+    return f"{1000 * statistics.quantiles(values, n=100, method='inclusive')[98]:.0f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pages", default="10,100,1000,5000")
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args()
+    heads = ("pages", "s", "pages/s", "chunks/s", "raw", "ratio", "MiB", "req p99", "up p99")
+    print("".join(f"{head:>10}" for head in heads), flush=True)
+    with tempfile.TemporaryDirectory() as name:
+        texts_file = Path(name) / "texts.json"
+        for pages in map(int, options.pages.split(",")):
+            pdf = Path(name) / f"{pages}.pdf"
+            write_report(pdf, pages=pages, seed=pages)
+            raws = []
+            if texts_file.exists():
+                raws.append(raw_rate(texts_file, processes=options.workers))
+            seconds, chunks, watch, texts = ingest_and_watch(pdf, workers=options.workers)
+            texts_file.write_text(json.dumps((texts * RAW_CHUNKS)[:RAW_CHUNKS]))
+            raws.append(raw_rate(texts_file, processes=options.workers))
+            raw = statistics.mean(raws)
+            cells = (
+                f"{pages}", f"{seconds:.1f}", f"{pages / seconds:.1f}", f"{chunks / seconds:.1f}",
+                f"{raw:.1f}", f"{chunks / seconds / raw:.2f}", f"{watch.peak_memory:.0f}",
+                p99(watch.requests), p99(watch.uploads),
+            )  # fmt: skip
+            print("".join(f"{cell:>10}" for cell in cells), flush=True)
+
+
+if __name__ == "__main__":
+    main()
