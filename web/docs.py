@@ -1,12 +1,15 @@
 """/openapi.json and /docs: the OpenAPI document, and Swagger UI from files served here."""
 
+import json
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 import flask_swagger_ui
 from flask import Blueprint, Flask, Response, send_from_directory
 from flask_smorest import Api
 from werkzeug.exceptions import NotFound
+
+from web import openapi, schemas
 
 TITLE = "Chat Storage API"
 CONFIG = {
@@ -67,10 +70,12 @@ def file(name: str) -> Response:
 
 def init_app(app: Flask, api: Api) -> None:
     app.register_blueprint(blp)
-    document: dict[str, Any] = {}
+    api.spec.components.schema("Problem", schema=schemas.Problem)
+
+    @cache
+    def document() -> bytes:
+        return json.dumps(openapi.build(app, api), ensure_ascii=False).encode()
 
     @app.get("/openapi.json")
-    def openapi() -> dict[str, Any]:
-        if not document:
-            document.update(api.spec.to_dict())
-        return document
+    def serve_openapi() -> Response:
+        return Response(document(), mimetype="application/json")

@@ -9,6 +9,7 @@ MAX_NAME = 255
 MAX_TITLE = 1000
 MAX_QUERY = 1000
 
+_NO_NUL = r"^[^\u0000]*$"
 _WHOLE = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 
 
@@ -54,6 +55,8 @@ class Text(fields.String):
     def __init__(self, *, least: int = 1, most: int | None = None, **kwargs: Any) -> None:
         given = kwargs.pop("validate", None)
         rules = [validate.Length(min=least, max=most)] + ([given] if given else [])
+        # For the document alone: the guard has seen to it before.
+        kwargs["metadata"] = {"pattern": _NO_NUL} | kwargs.get("metadata", {})
         super().__init__(validate=rules, **kwargs)
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> str:

@@ -23,6 +23,7 @@ blp = Blueprint("system", __name__, description="For orchestrators and monitorin
 
 @blp.route("/health", methods=["GET"])
 @blp.response(200, schemas.Health)
+@blp.response(503, schemas.Health)
 def health() -> Response:
     """Whether the service works. Redis down is `degraded`: nothing is lost, limits are local."""
     database = _database_answers()
@@ -86,6 +87,7 @@ def live() -> Response:
 
 @blp.route("/health/ready", methods=["GET"])
 @blp.response(200, schemas.Ready)
+@blp.response(503, schemas.Ready)
 def ready() -> Response:
     """Whether requests should come here: the database answers, its schema is this code's."""
     try:

@@ -12,7 +12,7 @@ from flask.cli import AppGroup
 
 from core import keys
 from core.bootstrap import Services
-from core.errors import Forbidden, Invalid, NotFound
+from core.errors import Forbidden, NotFound
 from core.keys import SCOPES
 from core.paging import MAX_LIMIT, PageRequest
 from web import schemas
@@ -46,11 +46,6 @@ def create_key(body: dict[str, Any]) -> Response:
     tenant = body.pop("tenant", None) or principal().tenant_id
     if tenant != principal().tenant_id and not principal().is_operator:
         raise Forbidden("Only the first key makes keys for other tenants.", code="other_tenant")
-    expires_at = body.get("expires_at")
-    if expires_at is not None and expires_at <= datetime.now(UTC):
-        raise Invalid(
-            "The key would be expired already.", errors={"expires_at": ["Must be in the future."]}
-        )
     with transaction(across_tenants=principal().is_operator) as db:
         made = keys.create_key(
             db, tenant_id=tenant, pepper=services().settings.effective_key_pepper, **body

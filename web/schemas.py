@@ -221,7 +221,10 @@ class KeyCreate(Schema):
     tenant = Text(
         most=100,
         validate=validate.Regexp(r"^[A-Za-z0-9._-]+\Z"),
-        metadata={"description": "Default: the caller's. Another one: with the first key only."},
+        metadata={
+            "pattern": "^[A-Za-z0-9._-]+$",
+            "description": "Default: the caller's. Another one: with the first key only.",
+        },
     )
     expires_at = fields.AwareDateTime(allow_none=True, metadata={"example": "2027-01-01T00:00:00Z"})
     rate_limit_per_minute = Whole(allow_none=True, validate=validate.Range(min=1, max=1_000_000))

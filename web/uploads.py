@@ -24,6 +24,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 # What may surround the file: boundaries, part headers, the other fields.
 _FORM_BYTES = 1024 * 1024
 _READ_BYTES = 64 * 1024
+FIELDS = ("user_id", "session_id", "metadata")
 
 
 class _MeasuredFile:
@@ -54,7 +55,7 @@ def file_too_large(limit: int) -> TooLarge:
 
 class _StrictMultiPart(MultiPartParser):
     def get_part_charset(self, headers: Headers) -> str:
-        # Lossless, where UTF-8 would be decoded with replacement characters: see `_field`.
+        # Lossless, where UTF-8 would be decoded with replacement characters: see `take_fields`.
         return "latin-1"
 
 
@@ -139,7 +140,7 @@ def _file_missing() -> Invalid:
 def take_file() -> FileStorage:
     """The one file of the form, its name checked. Raises Invalid (`file_missing`)."""
     for name in request.files:
-        if name != "file":
+        if name != "file" and name not in FIELDS:
             raise invalid(name, "Unknown field.")
     given = request.files.getlist("file")
     if not given:
@@ -152,14 +153,23 @@ def take_file() -> FileStorage:
 
 def take_fields() -> dict[str, str]:
     """The form's other fields as they were sent. Raises Invalid for what is no UTF-8."""
-    return {name: _field(name, values) for name, values in request.form.lists()}
+    sent = [(name, value.encode("latin-1")) for name, value in request.form.items(multi=True)]
+    # A browser sends a part that has a media type of its own, such as JSON, as a file.
+    sent += [
+        (name, file.stream.read(_READ_BYTES))
+        for name, file in request.files.items(multi=True)
+        if name != "file"
+    ]
+    fields: dict[str, str] = {}
+    for name, value in sent:
+        if name in fields:
+            raise invalid(name, "Must not be given twice.")
+        fields[name] = _decode(name, value)
+    return fields
 
 
-def _field(name: str, values: list[str]) -> str:
-    if len(values) > 1:
-        raise invalid(name, "Must not be given twice.")
+def _decode(name: str, value: bytes) -> str:
     try:
-        text = values[0].encode("latin-1").decode()
+        return check_text(value.decode(), field=name)
     except UnicodeDecodeError:
         raise invalid(name, "Must be UTF-8.") from None
-    return check_text(text, field=name)

@@ -88,7 +88,6 @@ def test_a_key_is_shown_once_and_stored_as_a_hash(app: Flask, operator: Caller) 
         ({"scopes": "read"}, "scopes"),
         ({"name": ""}, "name"),
         ({"tenant": "a b"}, "tenant"),
-        ({"expires_at": "2020-01-01T00:00:00Z"}, "expires_at"),
         ({"expires_at": "2099-01-01T00:00:00"}, "expires_at"),
         ({"rate_limit_per_minute": 0}, "rate_limit_per_minute"),
         ({"role": "x"}, "role"),

@@ -1,0 +1,121 @@
+"""Each route has its guard: key, scope, limits, idempotency, and its place in the document."""
+
+import inspect
+import re
+from typing import Any
+
+import pytest
+from flask import Flask
+from werkzeug.routing import Rule
+
+from core.bootstrap import bootstrap
+from core.keys import SCOPES
+from core.settings import get_settings
+from web.app import create_app
+from web.auth import is_guarded, scopes_of
+
+OPEN = {
+    "/health",
+    "/health/live",
+    "/health/ready",
+    "/metrics",
+    "/docs",
+    "/docs/start.js",
+    "/docs/<name>",
+    "/openapi.json",
+}
+LIST = re.compile(r"/(sessions|messages|documents|jobs|keys|chunks|messages/search)$")
+
+
+@pytest.fixture(scope="module")
+def app() -> Any:
+    services = bootstrap(get_settings())  # its servers need not exist: nothing connects
+    yield create_app(services=services)
+    services.close()
+
+
+@pytest.fixture(scope="module")
+def rules(app: Flask) -> list[Rule]:
+    return list(app.url_map.iter_rules())
+
+
+@pytest.fixture(scope="module")
+def document(app: Flask) -> dict[str, Any]:
+    return app.test_client().get("/openapi.json").get_json()
+
+
+def test_what_is_open_is_listed_here(rules: list[Rule]) -> None:
+    assert {rule.rule for rule in rules if not is_guarded(rule.rule)} == OPEN
+
+
+def test_each_guarded_route_names_its_scopes(app: Flask, rules: list[Rule]) -> None:
+    for rule in rules:
+        if is_guarded(rule.rule):
+            scopes = scopes_of(app.view_functions[rule.endpoint])
+            assert scopes, rule.rule
+            assert set(scopes) <= set(SCOPES)
+
+
+def test_each_guarded_route_is_limited(app: Flask, rules: list[Rule]) -> None:
+    limiter = app.extensions["rate_limiter"]
+    for rule in rules:
+        blueprint = rule.endpoint.rpartition(".")[0] or None
+        scope = limiter.limit_manager.exemption_scope(app, rule.endpoint, blueprint)
+        assert not scope, rule.rule
+
+
+def test_each_post_honours_the_idempotency_key(app: Flask, rules: list[Rule]) -> None:
+    posts = [rule for rule in rules if "POST" in (rule.methods or ())]
+    assert len(posts) >= 9
+    for rule in posts:
+        assert getattr(app.view_functions[rule.endpoint], "_idempotent", False), rule.rule
+
+
+def test_each_list_is_a_page(app: Flask, rules: list[Rule], document: dict[str, Any]) -> None:
+    for rule in rules:
+        if is_guarded(rule.rule) and "GET" in (rule.methods or ()) and LIST.search(rule.rule):
+            operation = document["paths"][template(rule)]["get"]
+            names = {parameter["name"] for parameter in operation["parameters"]}
+            assert {"skip", "limit", "cursor"} <= names, rule.rule
+
+
+def template(rule: Rule) -> str:
+    return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
+
+
+def test_each_route_is_in_the_document(rules: list[Rule], document: dict[str, Any]) -> None:
+    for rule in rules:
+        if rule.rule.startswith("/docs") or rule.rule == "/openapi.json":
+            continue
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
+            operation = document["paths"][template(rule)][method.lower()]
+            assert operation["summary"], rule.rule
+            assert operation["operationId"]
+            if is_guarded(rule.rule):
+                assert {"400", "401", "403", "429", "500", "503"} <= set(operation["responses"])
+                assert operation["security"]
+                assert operation["x-required-scopes"]
+            if "<" in rule.rule and is_guarded(rule.rule):
+                assert "404" in operation["responses"]
+
+
+def test_operations_have_names_of_their_own(document: dict[str, Any]) -> None:
+    names = [
+        operation["operationId"]
+        for path in document["paths"].values()
+        for operation in path.values()
+        if isinstance(operation, dict) and "operationId" in operation
+    ]
+    assert len(set(names)) == len(names)
+
+
+def test_errors_have_the_problem_media_type(document: dict[str, Any]) -> None:
+    for response in document["components"]["responses"].values():
+        assert list(response["content"]) == ["application/problem+json"]
+    assert "Error" not in document["components"]["schemas"]
+
+
+def test_views_are_thin(app: Flask) -> None:
+    for view in app.view_functions.values():
+        lines = inspect.getsource(inspect.unwrap(view)).splitlines()
+        assert len(lines) <= 40, view.__name__
