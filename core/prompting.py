@@ -171,12 +171,18 @@ def _leans_on_history(text: str) -> bool:
         return True
     pronoun = _PRONOUN.search(_EXPLETIVE.sub("", text))
     if pronoun:
-        # "What did Rollo promise his men?" brings its own antecedent.
-        return not _NAME.search(text[: pronoun.start()])
-    telling = [word for word in words(text) if word not in STOP_WORDS]
+        # "What did Rollo promise his men?" and "Which states let voters of one party change their
+        # registration?" bring their own antecedent.
+        before = text[: pronoun.start()]
+        return not _NAME.search(before) and len(_telling(before)) < 3
+    telling = _telling(text)
     if len(telling) >= 3 or _NAME.search(text):
         return False
     return not telling or not _FULL_QUESTION.match(text)
+
+
+def _telling(text: str) -> list[str]:
+    return [word for word in words(text) if word not in STOP_WORDS]
 
 
 def _chain(asked: Sequence[str]) -> list[str]:

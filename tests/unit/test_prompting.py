@@ -162,6 +162,7 @@ def test_a_question_that_leans_on_the_history_gets_its_terms(
         "Who was the mother of William the Conqueror?",
         "What is photosynthesis?",
         "What did Rollo promise his men?",
+        "Which emperors lost large provinces during their rule?",
         "Is it true that the Normans invaded Sicily?",
         "Which provinces did Poland lose in 1772?",
         "Is there a limit on annual carbon emissions?",
