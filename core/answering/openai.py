@@ -19,6 +19,7 @@ _CONNECT_TIMEOUT = 5.0
 _RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504, 529})
 _OVERLOADED = frozenset({429, 503, 529})
 _STOP_POLL_SECONDS = 0.1
+_MAX_COMPLAINT = 16 * 1024
 
 
 class _Retry(Exception):
@@ -80,6 +81,7 @@ class OpenAIAnswerer:
         self._count_tokens = count_tokens
         self._history_tokens = history_tokens
         self._retry = retry or RetryPolicy()
+        self._asks_for_usage = True
         self._client = httpx.Client(
             timeout=httpx.Timeout(timeout, connect=min(_CONNECT_TIMEOUT, timeout)),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=16),
@@ -107,12 +109,9 @@ class OpenAIAnswerer:
     def _write(
         self, stream: AnswerStream, messages: list[dict[str, str]], should_stop: Callable[[], bool]
     ) -> Iterator[str]:
-        body = {
-            "model": self.model,
-            "messages": messages,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-        }
+        body: dict[str, Any] = {"model": self.model, "messages": messages, "stream": True}
+        if self._asks_for_usage:
+            body["stream_options"] = {"include_usage": True}
         try:
             for attempt in range(1, self._retry.attempts + 1):
                 try:
@@ -144,6 +143,7 @@ class OpenAIAnswerer:
             with self._client.stream(
                 "POST", self._url, json=body, headers=self._headers
             ) as response:
+                self._check_options(response, body)
                 _check_status(response)
                 for delta in self._read(stream, response):
                     _check(should_stop)
@@ -154,6 +154,19 @@ class OpenAIAnswerer:
         except httpx.HTTPError as error:
             failure = _unreachable(error)
             raise (failure if started else _Retry(failure)) from None
+
+    def _check_options(self, response: httpx.Response, body: dict[str, Any]) -> None:
+        """Do without usage counts where a server knows no `stream_options`."""
+        if response.status_code not in (400, 422) or "stream_options" not in body:
+            return
+        complaint = b""
+        for chunk in response.iter_bytes(_MAX_COMPLAINT):
+            complaint = chunk
+            break
+        if b"stream_options" in complaint:
+            self._asks_for_usage = False
+            del body["stream_options"]
+            raise _Retry(ProviderError("The chat provider does not know stream_options."))
 
     def _read(self, stream: AnswerStream, response: httpx.Response) -> Iterator[str]:
         chunks = self._in_time(response)

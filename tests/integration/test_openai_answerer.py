@@ -193,6 +193,16 @@ def test_a_refusal_is_not_tried_again(
     assert KEY not in repr(caught.value)
 
 
+def test_a_server_without_stream_options_is_asked_without(
+    llm: LLMServer, answerer: OpenAIAnswerer
+) -> None:
+    refusal = {"error": {"message": "Unrecognized request argument supplied: stream_options"}}
+    llm.script(Reply(status=400, body=refusal))
+    for _ in range(2):
+        assert "".join(answerer.answer(ASKED)) == "Hello from the model."
+    assert ["stream_options" in request.body for request in llm.requests] == [True, False, False]
+
+
 def test_gives_up_after_the_last_attempt(llm: LLMServer, answerer: OpenAIAnswerer) -> None:
     llm.default = Reply(status=500)
     with pytest.raises(ProviderError, match="500"):
