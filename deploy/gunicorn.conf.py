@@ -31,3 +31,8 @@ accesslog = None  # the app logs each request itself, with its id and timings
 errorlog = "-"
 loglevel = "warning"
 control_socket_disable = True  # else a socket file is left in the working directory
+
+
+def post_worker_init(worker):  # type: ignore[no-untyped-def]
+    """Load the embedding model before the first question waits for it."""
+    _ = worker.wsgi.extensions["services"].embedder
