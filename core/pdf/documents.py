@@ -124,15 +124,27 @@ class OpenDocument:
     def _read_with_pypdf(self, number: int) -> str | None:
         """The page's raw text, None if pypdf cannot read it in its time."""
         try:
+            if self._engine == "auto" and self._pdfium is not None:
+                return self._read_single_page(self._pdfium, number)
             document = self._open_pypdf()
-            if number > document.page_count:
-                return None
             with budget(self._limits.page_seconds):
                 return document.read_page(number, max_chars=self._limits.max_page_chars)
         except (Unreadable, BudgetExceeded, MemoryError):
             if self._engine == "pypdf":
                 raise
             return None
+
+    def _read_single_page(self, source: PdfiumDocument, number: int) -> str | None:
+        """pypdf's text of a page that pdfium cuts out for it.
+
+        pypdf would have to go through the whole file for the first page and
+        keep what it parsed; of a page on its own it gives the same text.
+        """
+        with fatal_budget(self._limits.page_seconds):
+            file = source.cut_page(number)
+        with budget(self._limits.page_seconds):
+            page = PypdfDocument(file)
+            return page.read_page(1, max_chars=self._limits.max_page_chars)
 
     def _open_pdfium(self) -> PdfiumDocument:
         if self._pdfium is None:

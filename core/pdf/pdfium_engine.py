@@ -1,6 +1,7 @@
 """pdfium through pypdfium2: fast, reads most, and draws the page images."""
 
 import ctypes
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -29,13 +30,27 @@ class PdfiumDocument:
             raise _opening_error(error) from None
         self.page_count = len(self._pdf)
 
-    def read_page(self, number: int, *, max_chars: int) -> str:
-        """The page's raw text; "" when the page is damaged."""
+    def read_page(self, number: int, *, max_chars: int) -> str | None:
+        """The page's raw text; None when the page is damaged."""
         try:
             with self.open_page(number) as page, _text_page(page) as text_page:
                 return _all_text(text_page, max_chars)
         except pdfium.PdfiumError:
-            return ""
+            return None
+
+    def cut_page(self, number: int) -> io.BytesIO:
+        """A file of this page alone, without encryption. Empty if that cannot be made."""
+        file = io.BytesIO()
+        single = pdfium.PdfDocument.new()
+        try:
+            single.import_pages(self._pdf, [number - 1])
+            single.save(file)
+        except pdfium.PdfiumError:
+            return io.BytesIO()
+        finally:
+            single.close()
+        file.seek(0)
+        return file
 
     @contextmanager
     def open_page(self, number: int) -> Iterator[Any]:

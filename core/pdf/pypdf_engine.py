@@ -1,6 +1,7 @@
 """pypdf: judges the file, and reads the text of the pages it is better at."""
 
 from collections.abc import Iterator
+from io import BytesIO
 from typing import Any
 
 import pypdf
@@ -29,7 +30,7 @@ class PypdfDocument:
 
     name = "pypdf"
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str | BytesIO) -> None:
         pypdf.overwrite_configuration(_CONFIGURATION)
         try:
             self._reader = pypdf.PdfReader(path)
@@ -41,8 +42,8 @@ class PypdfDocument:
         except Exception as error:
             raise _opening_error(error) from None
 
-    def read_page(self, number: int, *, max_chars: int) -> str:
-        """The page's raw text; "" when pypdf cannot read the page."""
+    def read_page(self, number: int, *, max_chars: int) -> str | None:
+        """The page's raw text; None when pypdf cannot read the page."""
         try:
             text = self._reader.pages[number - 1].extract_text()
         except MemoryError:
@@ -50,7 +51,7 @@ class PypdfDocument:
         except Exception:
             # DeprecationError, DependencyError, NotImplementedError, AttributeError,
             # RecursionError: what escapes pypdf's own tree is open-ended.
-            return ""
+            return None
         if len(text) > max_chars:
             raise too_complex()
         return text

@@ -1,0 +1,149 @@
+"""How much of a PDF's text is read, and how fast, by each engine.
+
+    .venv/bin/python -m bench.extraction [--pages 60] [folder]
+
+`folder` (default: ../shared/data) holds `pdfs/`, `reference_text/` with
+`reference.csv` (columns file, reference), and optionally
+`retrieval/financebench/pdfs/`. Word recall: NFKC, case folded, soft hyphens and
+Arabic marks dropped; words are runs of word characters, CJK characters one by
+one; multiset overlap over the reference's words. Time is that of the child's
+processor, and of the wall, so that other work on the machine can be told.
+"""
+
+import argparse
+import csv
+import re
+import statistics
+import time
+import unicodedata
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import pypdfium2
+
+from core.errors import DocumentError
+from core.pdf import PdfLimits, PdfParser
+
+ENGINES = ("auto", "pdfium", "pypdf")
+RANGE_PAGES = 16
+CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
+WORD = re.compile(f"[{CJK}]|[^\\W{CJK}]+")
+IGNORED = re.compile("[\u00ad\u064b-\u065f\u0670\u0640]")
+
+
+def count_words(text: str) -> Counter[str]:
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return Counter(WORD.findall(IGNORED.sub("", folded)))
+
+
+def word_recall(reference: str, text: str) -> float:
+    wanted = count_words(reference)
+    return (wanted & count_words(text)).total() / max(1, wanted.total())
+
+
+def read_text(parser: PdfParser, path: Path) -> str:
+    try:
+        count = parser.inspect(path).page_count
+        ranges = range(1, count + 1, RANGE_PAGES)
+        pages = [
+            page.text
+            for first in ranges
+            for page in parser.read_pages(
+                path, first=first, last=min(count, first + RANGE_PAGES - 1)
+            )
+        ]
+    except DocumentError:
+        return ""
+    return "\f".join(pages)
+
+
+def measure_recall(folder: Path, engine: str) -> dict[str, list[float]]:
+    """Recall of each file with a reference text, by the kind in its name."""
+    recalls = defaultdict(list)
+    with (
+        PdfParser(limits=PdfLimits(), engine=engine) as parser,
+        open(folder / "reference_text" / "reference.csv", newline="") as table,
+    ):
+        for row in csv.DictReader(table):
+            reference = (folder / "reference_text" / row["reference"]).read_text()
+            recall = word_recall(reference, read_text(parser, folder / "pdfs" / row["file"]))
+            recalls[row["file"].split("__")[0]].append(recall)
+    return recalls
+
+
+def print_recall(folder: Path) -> None:
+    results = {engine: measure_recall(folder, engine) for engine in ENGINES}
+    print("| kind | files | " + " | ".join(ENGINES) + " |")
+    print("| --- | --- |" + " --- |" * len(ENGINES))
+    for kind in [*results["auto"], "all"]:
+        cells = [pick(results[engine], kind) for engine in ENGINES]
+        means = " | ".join(f"{statistics.mean(cell):.4f}" for cell in cells)
+        print(f"| {kind} | {len(cells[0])} | {means} |")
+
+
+def pick(recalls: dict[str, list[float]], kind: str) -> list[float]:
+    return recalls[kind] if kind != "all" else [x for values in recalls.values() for x in values]
+
+
+def processor_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / 100
+
+
+def measure_speed(path: Path, engine: str, pages: int) -> tuple[float, float]:
+    """Processor and wall milliseconds per page of the ranges up to `pages`, after a first page."""
+    with PdfParser(limits=PdfLimits(recycle_mb=4096), engine=engine) as parser:
+        pages = min(pages, parser.inspect(path).page_count)
+        parser.read_pages(path, first=1, last=1)
+        assert parser._child is not None
+        used, start = processor_seconds(parser._child.pid), time.perf_counter()
+        for first in range(1, pages + 1, RANGE_PAGES):
+            parser.read_pages(path, first=first, last=min(pages, first + RANGE_PAGES - 1))
+        wall = time.perf_counter() - start
+        used = processor_seconds(parser._child.pid) - used
+    return used / pages * 1000, wall / pages * 1000
+
+
+def measure_bare_pdfium(path: Path, pages: int) -> float:
+    """Processor milliseconds per page of pdfium alone, in this process."""
+    document = pypdfium2.PdfDocument(path)
+    pages = min(pages, len(document))
+    start = time.process_time()
+    for index in range(pages):
+        page = document[index]
+        text_page = page.get_textpage()
+        text_page.get_text_range()
+        text_page.close()
+        page.close()
+    return (time.process_time() - start) / pages * 1000
+
+
+def print_speed(folder: Path, pages: int) -> None:
+    columns = "auto cpu | auto wall | bare pdfium cpu | pypdf cpu"
+    print(f"\nMilliseconds per page, first {pages} pages of each\n\n| file | {columns} |")
+    print("| --- |" + " --- |" * 4)
+    rows = []
+    for path in sorted(folder.glob("retrieval/financebench/pdfs/*.pdf")):
+        auto = measure_speed(path, "auto", pages)
+        bare = measure_bare_pdfium(path, pages)
+        rows.append((*auto, bare, measure_speed(path, "pypdf", min(pages, 32))[0]))
+        print(f"| {path.stem} | " + " | ".join(f"{cell:.1f}" for cell in rows[-1]) + " |")
+    if rows:
+        means = [statistics.mean(column) for column in zip(*rows, strict=True)]
+        print("| mean | " + " | ".join(f"{cell:.1f}" for cell in means) + " |")
+
+
+def main() -> None:
+    default = Path(__file__).resolve().parents[2] / "shared" / "data"
+    arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    arguments.add_argument("folder", type=Path, nargs="?", default=default)
+    arguments.add_argument("--pages", type=int, default=60)
+    options = arguments.parse_args()
+    if not (options.folder / "reference_text").is_dir():
+        raise SystemExit(f"{options.folder} holds no reference texts: nothing to measure")
+    print_recall(options.folder)
+    print_speed(options.folder, options.pages)
+
+
+if __name__ == "__main__":
+    main()
