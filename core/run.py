@@ -35,6 +35,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 _READY_SECONDS = 180.0
 _STOP_SECONDS = 30.0  # web and worker finish what they are at; both give up earlier
+_ROOT_WARNING = "ignore:You're running the worker with superuser"  # known here, and intended
 _HURRY_SECONDS = 1.0  # one Ctrl-C may arrive twice: from the terminal and by way of make
 
 
@@ -223,9 +224,12 @@ def _migrate(settings: Settings, *, say: Callable[[str], None]) -> None:
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    """What the Procfile's commands see: settings they mention, and this Python first."""
-    return os.environ | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+    """What the Procfile's commands see: `.env`, settings they mention, and this Python first."""
+    from_file = {name: value for name, value in dotenv_values(ROOT / ".env").items() if value}
+    quiet = {"PYTHONWARNINGS": _ROOT_WARNING} if os.geteuid() == 0 else {}
+    path = os.environ.get("PATH", os.defpath)
+    chosen = {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{path}",
         "PYTHONUNBUFFERED": "1",
         "BIND_HOST": settings.bind_host,
         "UI_PORT": str(settings.ui_port),
@@ -234,6 +238,7 @@ def _environment(settings: Settings) -> dict[str, str]:
         "API_URL": _url(settings, settings.port),
         "API_KEY": settings.api_key.get_secret_value(),
     }
+    return from_file | quiet | os.environ | chosen
 
 
 def _url(settings: Settings, port: int) -> str:

@@ -9,3 +9,4 @@ address = _settings.bind_host
 port = _settings.flower_port
 basic_auth = [f"admin:{_password}"]
 persistent = False
+logging = "error"  # at each start it warns that no worker answers yet
