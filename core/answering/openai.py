@@ -169,7 +169,7 @@ class OpenAIAnswerer:
             raise _Retry(ProviderError("The chat provider does not know stream_options."))
 
     def _read(self, stream: AnswerStream, response: httpx.Response) -> Iterator[str]:
-        chunks = self._in_time(response)
+        chunks = _Chunks(response, timeout=self._timeout)
         if response.headers.get("content-type", "").startswith("application/json"):
             # A server that does not stream answers whole.
             events: Iterable[str] = [_whole_body(chunks)]
@@ -178,6 +178,7 @@ class OpenAIAnswerer:
         finished = False
         try:
             for data in events:
+                chunks.heard_token()
                 if data.strip() == "[DONE]":
                     return
                 event = _Event.parse(data)
@@ -191,15 +192,32 @@ class OpenAIAnswerer:
         if not finished:
             raise httpx.RemoteProtocolError("the stream ended in mid-answer")
 
-    def _in_time(self, response: httpx.Response) -> Iterator[bytes]:
-        """The body's chunks. A server that keeps the line busy with comments times out too."""
-        last_token = time.monotonic()
-        for chunk in response.iter_bytes():
-            if b"data:" in chunk:
-                last_token = time.monotonic()
-            elif time.monotonic() - last_token > self._timeout:
-                raise httpx.ReadTimeout("no token in time")
-            yield chunk
+
+class _Chunks:
+    """The body's chunks, as long as tokens come among them.
+
+    Comments keep a connection busy and httpx from timing out, so the time spent
+    waiting is added up until `heard_token` is called. Time that the consumer takes is not.
+    """
+
+    def __init__(self, response: httpx.Response, *, timeout: float) -> None:
+        self._chunks = response.iter_bytes()
+        self._timeout = timeout
+        self._waited = 0.0
+
+    def heard_token(self) -> None:
+        self._waited = 0.0
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        if self._waited > self._timeout:
+            raise httpx.ReadTimeout("no token in time")
+        started = time.monotonic()
+        chunk = next(self._chunks)
+        self._waited += time.monotonic() - started
+        return chunk
 
 
 @dataclass(frozen=True, slots=True)

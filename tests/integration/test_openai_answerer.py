@@ -242,6 +242,18 @@ def test_a_stall_is_a_timeout(llm: LLMServer, reply: Reply) -> None:
     assert len(llm.requests) == 1
 
 
+def test_a_slow_reader_is_no_stall(llm: LLMServer) -> None:
+    answerer = build(llm, timeout=0.4)
+    comments = [b": still here\n\n"] * 3
+    llm.script(Reply(chunks=[event("All"), *comments, event(" of it"), END], delay_between=0.02))
+    seen = []
+    for delta in answerer.answer(ASKED):
+        seen.append(delta)
+        time.sleep(0.6)
+    answerer.close()
+    assert seen == ["All", " of it"]
+
+
 def test_a_stall_after_the_last_token_is_none(llm: LLMServer) -> None:
     answerer = build(llm, timeout=0.4)
     llm.script(Reply(chunks=[event("All") + event(finish="stop"), b":\n\n"], stall_after=1))
