@@ -74,7 +74,7 @@ def main() -> int:
     os.chdir(ROOT)
     signals = _Signals()
     processes = parse_procfile((ROOT / "Procfile").read_text()).processes
-    output = Output(sys.stdout, width=max(len(name) for name in processes))
+    output = Output(sys.stdout.buffer, width=max(map(len, [*processes, "system"])))
     try:
         with ExitStack() as stack:
             try:
@@ -82,7 +82,7 @@ def main() -> int:
             finally:
                 signals.stopping = True
     except _Stopped:
-        output.line("stopped", name="system")
+        output.say("stopped")
     except (StartError, ServerError, ProcessEnded, SettingsError) as error:
         print(f"make run: {error}", file=sys.stderr, flush=True)
         return 1
@@ -95,7 +95,7 @@ def _run(
     settings = _prepare_settings()
     _check_ports(settings)
     stack.enter_context(_only_one(settings.data_dir))
-    say = partial(output.line, name="system")
+    say = output.say
     settings = _start_servers(settings, say=say, stack=stack)
     _build_model(settings, say=say)
     _migrate(settings, say=say)

@@ -1,7 +1,7 @@
 """The processes of a Procfile: started, their output interleaved, stopped together."""
 
-import datetime
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import IO
 
 from honcho.colour import get_colours
-from honcho.printer import Message, Printer
 
 from core.children import spawn
 
@@ -34,26 +33,35 @@ class _Running:
 class Output:
     """Lines of several processes on one stream, each behind its process's name.
 
-    A reader that has gone away (`make run | head`) is no reason to stop.
+    A line is passed on byte for byte: a log line in JSON may hold characters
+    that Python takes for line ends. A reader that has gone away (`make run |
+    head`) is no reason to stop.
     """
 
-    def __init__(self, stream: IO[str], *, width: int) -> None:
-        self._printer = Printer(stream, width=width)
+    def __init__(self, stream: IO[bytes], *, width: int) -> None:
         self._stream = stream
+        self._width = width
+        self._coloured = stream.isatty()
         self._lock = threading.Lock()
 
-    def line(self, text: str | bytes, *, name: str, colour: str | None = None) -> None:
-        now = datetime.datetime.now().astimezone()
-        message = Message(type="line", data=text, time=now, name=name, colour=colour)
-        self._quietly(lambda: self._printer.write(message))
+    def line(self, text: bytes, *, name: str, colour: str | None = None) -> None:
+        prefix = f"{time.strftime('%H:%M:%S')} {name:<{self._width}} | "
+        if colour and self._coloured:
+            prefix = f"\033[{colour}m{prefix}\033[0m"
+        self._write(prefix.encode() + text.rstrip(b"\r\n"))
+
+    def say(self, text: str) -> None:
+        """A line of our own."""
+        self.line(text.encode(), name="system")
 
     def block(self, text: str) -> None:
         """Several lines together, without prefix."""
-        self._quietly(lambda: print(text, file=self._stream, flush=True))
+        self._write(text.encode())
 
-    def _quietly(self, write: Callable[[], None]) -> None:
+    def _write(self, text: bytes) -> None:
         with self._lock, suppress(OSError, ValueError):
-            write()
+            self._stream.write(text + b"\n")
+            self._stream.flush()
 
 
 class Supervisor:
@@ -63,7 +71,7 @@ class Supervisor:
     """
 
     def __init__(self, *, cwd: Path, env: Mapping[str, str], output: Output) -> None:
-        self._cwd = cwd
+        self.cwd = cwd
         self._env = env
         self._output = output
         self._colours: Iterator[str] = get_colours()
@@ -76,7 +84,7 @@ class Supervisor:
             # Not SIGTERM: with us goes the reader of their output, and a handler that
             # writes a last word into the broken pipe never gets to its end.
             death_signal=signal.SIGKILL,
-            cwd=self._cwd,
+            cwd=self.cwd,
             output=subprocess.PIPE,
             env=self._env,
         )
@@ -103,7 +111,7 @@ class Supervisor:
         while self._alive() and time.monotonic() < deadline and not hurry():
             time.sleep(_POLL_SECONDS)
         for running in self._alive():
-            self._output.line(f"{running.name} did not stop in time: killed", name="system")
+            self._output.say(f"{running.name} did not stop in time: killed")
         for running in self._running:
             _kill_session(running.process)
             running.reader.join(timeout=1)
@@ -119,18 +127,12 @@ class Supervisor:
 
 
 def _without_shell(command: str) -> str:
-    """`command` with `exec` in front of its program, behind its assignments.
+    """`command` such that its program takes the shell's place.
 
-    Else a shell may stay between us and the process, and take the signals meant for it.
+    Else the shell may stay between us and the process, and take the signals meant for it.
     """
-    words = command.split(" ")
-    first = next((i for i, word in enumerate(words) if not _is_assignment(word)), 0)
-    return " ".join([*(f"export {word};" for word in words[:first]), "exec", *words[first:]])
-
-
-def _is_assignment(word: str) -> bool:
-    name, equals, _ = word.partition("=")
-    return bool(equals) and name.isidentifier()
+    assigns = re.match(r"[A-Za-z_][A-Za-z0-9_]*=", command)
+    return f"exec env {command}" if assigns else f"exec {command}"
 
 
 def _kill_session(process: "subprocess.Popen[bytes]") -> None:
