@@ -4,7 +4,6 @@ from collections.abc import Callable
 from functools import partial
 
 import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
 
 from ui import library, state
 from ui.alerts import attempt, show_error, show_flash
@@ -14,7 +13,7 @@ from ui.inert import label, one_line
 from ui.turn import Turn
 from ui.wording import pages_text
 
-REDRAW_SECONDS = 0.05
+REDRAW_SECONDS = 0.15
 AVATARS = {"user": ":material/person:", "assistant": ":material/auto_stories:"}
 
 
@@ -25,6 +24,7 @@ def show() -> None:
     turn = state.turns().get(session_id)
     if turn is not None and turn.finished and turn.error is None:
         _settle(turn)
+        turn = None
     question = st.chat_input(
         "Ask about your documents",
         key=f"ask-{session_id}",
@@ -78,33 +78,46 @@ def _start(question: str, *, session_id: str | None) -> None:
 
 def _settle(turn: Turn) -> None:
     """The turn is over: what is stored takes its place."""
-    _adopt(turn)
     state.turns().pop(turn.session_id, None)
     state.forget("sessions", f"session-{turn.session_id}", f"messages-{turn.session_id}")
-    st.rerun()
 
 
-def _adopt(turn: Turn) -> None:
-    """Open the conversation that a first question has started."""
-    if turn.session_id is not None and state.turns().get(None) is turn:
-        state.turns()[turn.session_id] = state.turns().pop(None)
-        if state.session_id() is None:
-            state.open_session(turn.session_id)
-        state.forget("sessions")
+def _adopt(turn: Turn) -> bool:
+    """Open the conversation that a first question has started; whether it did."""
+    if turn.session_id is None or state.turns().get(None) is not turn:
+        return False
+    state.turns()[turn.session_id] = state.turns().pop(None)
+    state.forget("sessions")
+    if state.session_id() is not None:
+        return False
+    state.open_session(turn.session_id)
+    return True
 
 
 def _show_turn(turn: Turn) -> None:
-    """The question and its answer as it arrives; then the stored ones take their place."""
+    """The question and its answer as it arrives, drawn apart from the rest of the page."""
     with st.chat_message("user", avatar=AVATARS["user"]):
         st.text(turn.question)
     with st.chat_message("assistant", avatar=AVATARS["assistant"]):
-        _follow(turn, st.empty())
-        if turn.error:
+        if turn.error is None:
+            st.fragment(_draw_turn, run_every=REDRAW_SECONDS)(turn)
+        else:
+            st.text(turn.answer)
             show_error(turn.error)
-    _adopt(turn)
-    if turn.error is None:
-        _settle(turn)
-    st.button("Try again", icon=":material/refresh:", key="retry", on_click=_retry, args=(turn,))
+    if turn.error is not None:
+        st.button(
+            "Try again", icon=":material/refresh:", key="retry", on_click=_retry, args=(turn,)
+        )
+
+
+def _draw_turn(turn: Turn) -> None:
+    finished = turn.finished
+    if turn.answer:
+        st.text(turn.answer)
+    else:
+        st.caption(_waiting_words(turn))
+    if _adopt(turn) or finished:
+        st.rerun()
 
 
 def _retry(turn: Turn) -> None:
@@ -114,26 +127,6 @@ def _retry(turn: Turn) -> None:
         state.forget(f"messages-{turn.session_id}")
     else:
         turn.start()
-
-
-def _follow(turn: Turn, place: DeltaGenerator) -> None:
-    """Draw the answer whenever it has grown, until it is finished."""
-    drawn = None
-    while True:
-        finished = turn.wait(REDRAW_SECONDS)
-        words = turn.answer or ("" if finished else _waiting_words(turn))
-        if words != drawn:
-            drawn = words
-            _draw(place, words, is_answer=bool(turn.answer))
-        if finished:
-            return
-
-
-def _draw(place: DeltaGenerator, words: str, *, is_answer: bool) -> None:
-    if is_answer:
-        place.text(words)
-    else:
-        place.caption(words)
 
 
 def _waiting_words(turn: Turn) -> str:

@@ -24,21 +24,17 @@ class Turn:
         self.answer = ""
         self.searched = False
         self.position: int | None = None  # of the question, once it is stored
-        self.error: ApiError | None = None
+        self.error: ApiError | None = None  # set before `finished`
         self._client = client
         self._user_id = user_id
         self._key = new_key()
-        self._finished = threading.Event()
+        self.finished = False
 
     def start(self) -> None:
         """Ask, or ask again what failed: the keys stay, so nothing is done twice."""
         self.error, self.answer = None, ""
-        self._finished.clear()
+        self.finished = False
         threading.Thread(target=self._run, name="turn", daemon=True).start()
-
-    @property
-    def finished(self) -> bool:
-        return self._finished.is_set()
 
     @property
     def accepted(self) -> bool:
@@ -49,10 +45,6 @@ class Turn:
         """Whether a stored message is the question or (a part of) the answer."""
         return self.position is not None and message["position"] >= self.position
 
-    def wait(self, seconds: float) -> bool:
-        """Whether it is finished, after at most `seconds`."""
-        return self._finished.wait(seconds)
-
     def _run(self) -> None:
         try:
             self._ask()
@@ -61,7 +53,7 @@ class Turn:
         except Exception as error:  # the page must hear of it, whatever it is
             self.error = ApiError("unexpected", type(error).__name__)
         finally:
-            self._finished.set()
+            self.finished = True
 
     def _ask(self) -> None:
         if self.session_id is None:

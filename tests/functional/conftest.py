@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.embedded import start_redis
+from tests.functional.browser import Page
 from tests.functional.stack import Stack
 
 MakeStack = Callable[..., Stack]
@@ -21,11 +22,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> object:
+    """What failed shows what its processes logged and what its page shows."""
     report = yield
     if report.failed:
         for value in getattr(item, "funcargs", {}).values():
-            if isinstance(value, Stack):
-                report.sections += [(f"end of {name}'s log", text) for name, text in value.tails()]
+            if isinstance(value, Stack | Page):
+                report.sections += value.describe()
     return report
 
 

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -173,10 +173,9 @@ class Stack:
     def log(self, name: str) -> str:
         return self._processes[name].log.read_text("utf-8", "replace")
 
-    def tails(self) -> Iterator[tuple[str, str]]:
+    def describe(self) -> list[tuple[str, str]]:
         """The end of each process's log, for a report of what failed."""
-        for name in self._processes:
-            yield name, self.log(name)[-TAIL_BYTES:]
+        return [(f"end of {name}'s log", self.log(name)[-TAIL_BYTES:]) for name in self._processes]
 
     def close(self) -> None:
         """Kill what runs: a test that wants a clean end asks for it by `stop`."""

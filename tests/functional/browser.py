@@ -1,0 +1,163 @@
+"""Headless Chromium, and what it asked of the network."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from selenium.common.exceptions import WebDriverException
+from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import WebDriverWait
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+CHROMEDRIVER = shutil.which("chromedriver")
+# Chromium's own calls home, which are none of the page's.
+_QUIET = (
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-quic",
+    "--no-first-run",
+)
+
+
+class Page:
+    """A browser on the chat page; texts are waited for, not slept for."""
+
+    def __init__(self, driver: Chrome, url: str) -> None:
+        self.driver = driver
+        self.url = url
+
+    def open(self, query: str = "") -> None:
+        self.driver.get(f"{self.url}/{query}")
+        self.wait(lambda: self.find("[data-testid=stSidebar]"), "the page")
+
+    def wait(self, condition: Callable[[], object], what: str, *, seconds: float = 30) -> None:
+        """Raises TimeoutException; elements that are redrawn meanwhile are found again."""
+        waiting = WebDriverWait(self.driver, seconds, poll_frequency=0.1)
+        waiting.until(lambda _: _tolerant(condition), f"not within {seconds} s: {what}")
+
+    def wait_for_text(self, text: str, *, seconds: float = 30) -> None:
+        self.wait(lambda: text in self.text(), f"{text!r} on the page", seconds=seconds)
+
+    def text(self) -> str:
+        return str(self.driver.execute_script("return document.body.innerText"))
+
+    def find(self, css: str) -> WebElement | None:
+        found = self.find_all(css)
+        return found[0] if found else None
+
+    def find_all(self, css: str) -> list[WebElement]:
+        return self.driver.find_elements(By.CSS_SELECTOR, css)
+
+    def click(self, css: str) -> None:
+        """Click once the element is there and not being redrawn."""
+
+        def click() -> bool:
+            element = self.find(css)
+            if element is None or not element.is_enabled():
+                return False
+            element.click()
+            return True
+
+        self.wait(click, f"{css} to click")
+
+    def click_text(self, text: str, css: str = "button") -> None:
+        def click() -> bool:
+            for element in self.find_all(css):
+                if text in element.text:
+                    element.click()
+                    return True
+            return False
+
+        self.wait(click, f"{css} with {text!r}")
+
+    def upload(self, file: Path) -> None:
+        def choose() -> bool:
+            field = self.find("[data-testid=stFileUploader] input[type=file]")
+            if field is None:
+                return False
+            field.send_keys(str(file))
+            return True
+
+        self.wait(choose, "the upload field")
+
+    def ask(self, question: str) -> None:
+        def type_() -> bool:
+            field = self.find("[data-testid=stChatInputTextArea]")
+            if field is None or not field.is_enabled():
+                return False
+            field.send_keys(question, Keys.ENTER)
+            return True
+
+        self.wait(type_, "the question's field")
+
+    def messages(self) -> list[str]:
+        return [element.text for element in self.find_all("[data-testid=stChatMessage]")]
+
+    def requests(self) -> list[str]:
+        """URLs that were asked for since the last call, by the page or for it."""
+        events = (json.loads(entry["message"])["message"] for entry in self._performance_log())
+        names = {"Network.requestWillBeSent": "request", "Network.webSocketCreated": None}
+        urls = []
+        for event in events:
+            if event["method"] in names:
+                inner = names[event["method"]]
+                urls.append((event["params"][inner] if inner else event["params"])["url"])
+        return urls
+
+    def foreign_requests(self) -> list[str]:
+        """Those of `requests` that left the page's own server."""
+        own = urlsplit(self.url).netloc
+        return [
+            url
+            for url in self.requests()
+            if urlsplit(url).scheme not in {"data", "blob", "about"} and urlsplit(url).netloc != own
+        ]
+
+    def screenshot(self, file: Path, *, width: int = 1280, height: int = 900) -> None:
+        self.driver.set_window_size(width, height)
+        self.driver.save_screenshot(str(file))
+
+    def describe(self) -> list[tuple[str, str]]:
+        """What is to be seen, for a report of what failed."""
+        return [("the page's address", self.driver.current_url), ("the page's text", self.text())]
+
+    def _performance_log(self) -> list[dict[str, str]]:
+        return self.driver.get_log("performance")  # type: ignore[no-any-return,no-untyped-call]
+
+
+@contextmanager
+def open_browser(profile: Path, *, width: int = 1280, height: int = 900) -> Iterator[Chrome]:
+    """Chromium with an empty profile of its own."""
+    options = ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",  # root in a container has no user namespace to make one in
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        f"--user-data-dir={profile}",
+        f"--window-size={width},{height}",
+        *_QUIET,
+    ):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+    driver = Chrome(options=options, service=ChromeService(str(CHROMEDRIVER)))
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+def _tolerant(condition: Callable[[], object]) -> object:
+    """False while what the condition looks at is not there, or no more."""
+    try:
+        return condition()
+    except (WebDriverException, IndexError, AttributeError):
+        return False
