@@ -15,7 +15,9 @@ DIMENSIONS = 384
 WINDOW = 256
 
 GRAPH, WEIGHTS, TOKENIZER, MANIFEST = "model.xml", "model.bin", "tokenizer.json", "manifest.json"
-ARTEFACTS = (GRAPH, WEIGHTS, TOKENIZER)
+# For processors on which int8 saturates; see local.saturates.
+EXACT_GRAPH, EXACT_WEIGHTS = "exact.xml", "exact.bin"
+ARTEFACTS = (GRAPH, WEIGHTS, EXACT_GRAPH, EXACT_WEIGHTS, TOKENIZER)
 BUILD_COMMAND = "python -m core.embedding.build"
 
 

@@ -108,10 +108,30 @@ def load(models_dir: Path) -> LocalEmbedder:
     return open_model(directory)
 
 
-def open_model(directory: Path) -> LocalEmbedder:
-    """The model in `directory`, unchecked."""
-    model = ov.Core().read_model(directory / artefacts.GRAPH)
+def open_model(directory: Path, *, graph: str = "") -> LocalEmbedder:
+    """The model in `directory`, unchecked: `graph`, or the one that suits this processor."""
+    graph = graph or (artefacts.EXACT_GRAPH if saturates(_cpu_info()) else artefacts.GRAPH)
+    model = ov.Core().read_model(directory / graph)
     return compile_model(model, tokenizer=open_tokenizer(directory))
+
+
+def saturates(cpu_info: str) -> bool:
+    """Whether int8 products lose their upper end on the processor of this /proc/cpuinfo.
+
+    x86 without VNNI adds pairs of products in 16 bits, which saturate (oneDNN
+    developer guide, "Nuances of int8 computations"): some vectors then fall below
+    a cosine of 0.99, so such a processor gets full precision. The two kinds of
+    vectors are comparable and share a name.
+    """
+    flags = next((line.split() for line in cpu_info.splitlines() if line.startswith("flags")), [])
+    return bool(flags) and not {"avx512_vnni", "avx_vnni"} & set(flags)
+
+
+def _cpu_info() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # not Linux
+        return ""
 
 
 def compile_model(

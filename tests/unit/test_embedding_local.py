@@ -56,6 +56,31 @@ def exact(directory: Path) -> LocalEmbedder:
     return local.compile_model(model, tokenizer=local.open_tokenizer(directory))
 
 
+@pytest.mark.parametrize("case", TEXTS, ids=[case["label"] for case in TEXTS])
+def test_what_replaces_int8_agrees_too(replacement: LocalEmbedder, case: dict[str, Any]) -> None:
+    vector = replacement.embed([case["text"]])[0]
+    assert_alike(vector, np.array(case["vector"]), least=0.9999)
+
+
+@pytest.fixture(scope="module")
+def replacement(directory: Path) -> LocalEmbedder:
+    return local.open_model(directory, graph=artefacts.EXACT_GRAPH)
+
+
+@pytest.mark.parametrize(
+    ("cpu_info", "expected"),
+    [
+        ("flags\t\t: fpu avx2 fma", True),
+        ("processor: 0\nflags\t\t: fpu avx2 avx512f avx512_vnni", False),
+        ("flags\t\t: fpu avx2 avx_vnni", False),
+        ("Features\t: fp asimd asimddp", False),
+        ("", False),
+    ],
+)
+def test_knows_where_int8_saturates(cpu_info: str, expected: bool) -> None:
+    assert local.saturates(cpu_info) is expected
+
+
 def test_shape_type_and_norm(embedder: LocalEmbedder) -> None:
     vectors = embedder.embed(mixed_texts(11))
     assert vectors.shape == (11, embedder.dimensions) == (11, 384)
