@@ -10,9 +10,8 @@ import re
 from collections.abc import Mapping
 
 # Two words run together where a narrow space was overlooked: ofState, CivilSociety.
-_GLUED = re.compile(r"\b[A-Za-z]?[a-z]+[A-Z][a-z]{2,}")
-# One glued word is as a rule a name: iPhone, PayPal.
-_MIN_GLUED = 2
+_GLUED = re.compile(r"\b([A-Za-z][a-z]+)([A-Z][a-z]{2,})")
+_WORD = re.compile(r"\b[A-Za-z][a-z]+\b")
 _FAULTS = (
     # The ligature lam-alef read backwards: no Arabic word begins alef, alef with hamza, lam.
     re.compile(r"\bا[إأآ]ل"),
@@ -35,10 +34,18 @@ _MIN_WORDS_SHARE = 0.97
 def count_faults(text: str) -> int:
     """How often the text shows what only a misread page shows; 0 for a sound one."""
     faults = sum(len(pattern.findall(text)) for pattern in _FAULTS)
-    glued = len(set(_GLUED.findall(text)))
+    faults += _count_glued(text)
     unknown = len(_UNKNOWN.findall(text))
-    faults += glued if glued >= _MIN_GLUED else 0
     return faults + (unknown if unknown > _MAX_UNKNOWN_SHARE * len(text) else 0)
+
+
+def _count_glued(text: str) -> int:
+    """Pairs that the page also has apart; otherwise it is a name, as PayPal or SodaStream."""
+    pairs = set(_GLUED.findall(text))
+    if not pairs:
+        return 0
+    words = {word.casefold() for word in _WORD.findall(text)}
+    return sum(one.casefold() in words and two.casefold() in words for one, two in pairs)
 
 
 def wants_second_reading(pdfium_text: str | None) -> bool:
