@@ -9,6 +9,9 @@ import re
 # A backslash takes the meaning from any ASCII punctuation (CommonMark 0.31, 2.4);
 # Streamlit's own directives, emoji codes and formulas start with such a character too.
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
+# GitHub's Markdown links bare addresses, escaped or not, unless something stands inside.
+_ADDRESS = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?=@)", re.IGNORECASE)
+_WORD_JOINER = "\u2060"  # of no width
 # Controls, and marks that let a name read otherwise than it is written (Unicode TR 36, 3.2).
 _DECEIVING = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
 
@@ -21,4 +24,4 @@ def one_line(text: str, *, limit: int = 120) -> str:
 
 def label(text: str, *, limit: int = 120) -> str:
     """`one_line`, as Markdown that shows exactly these characters and does nothing."""
-    return _PUNCTUATION.sub(r"\\\1", one_line(text, limit=limit))
+    return _PUNCTUATION.sub(r"\\\1", _ADDRESS.sub(_WORD_JOINER, one_line(text, limit=limit)))

@@ -256,11 +256,16 @@ def trap() -> Iterator[Trap]:
 
 
 def _hostile(trap: Trap, where: str) -> str:
+    address = f"{trap.url}/{where}"
     return (
-        f"![a]({trap.url}/{where}.png) <img src={trap.url}/{where}-html.png>"
+        f"![a]({address}.png) www.a.example b@a.example {address} <img src={address}-html.png>"
         f"<script>document.title='taken'</script> [{where}](javascript:document.title='taken')"
-        f" {trap.url}/{where} www.example.com :red[x] <a href='{trap.url}'>l</a>"
+        f" :red[x] <a href='{trap.url}'>l</a>"
     )
+
+
+def _visible(text: str) -> str:
+    return text.replace("\u2060", "")
 
 
 def test_what_others_wrote_loads_links_and_runs_nothing(llm_page, llm, api, trap, user, tmp_path):
@@ -281,7 +286,7 @@ def test_what_others_wrote_loads_links_and_runs_nothing(llm_page, llm, api, trap
     llm_page.wait(lambda: llm_page.find("[role=dialog]"), "the dialog")
     time.sleep(1)  # for what might still be loaded
     assert f"![a]({trap.url}/answer.png)" in llm_page.messages()[-1]
-    assert f"![a]({trap.url}/title.png)" in llm_page.text()
+    assert "www.a.example" in _visible(llm_page.find(".st-key-toolbar h3").text)
     assert trap.calls == []
     assert llm_page.foreign_requests() == []
     assert llm_page.driver.title == "Ask your documents"

@@ -10,8 +10,12 @@ from ui.wording import document_text, error_text, job_error_text, pages_text, pr
 
 
 def test_a_label_escapes_every_character_that_markdown_could_read():
-    assert label("![x](http://a/p.png)") == r"\!\[x\]\(http\:\/\/a\/p\.png\)"
+    assert label("![x](http://a/p.png)") == r"\!\[x\]\(http\:" + "\u2060" + r"\/\/a\/p\.png\)"
     assert label("<script>:red[a] $b$ `c` *d*") == (r"\<script\>\:red\[a\] \$b\$ \`c\` \*d\*")
+
+
+def test_a_label_breaks_what_would_be_linked():
+    assert label("WWW.a.b c@d.e") == "WWW\u2060\\.a\\.b c\u2060\\@d\\.e"
 
 
 def test_a_label_leaves_letters_of_any_script_alone():
