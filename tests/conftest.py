@@ -11,8 +11,8 @@ import pytest
 import redis
 
 from core.db import migrate
-from core.embedding.build import build
 from core.embedded import PostgresServer, RedisServer, start_postgres, start_redis
+from core.embedding.build import build
 from core.settings import Settings, get_settings, read_settings
 
 API_KEY = "test-key-0123456789abcdef"

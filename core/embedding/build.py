@@ -9,6 +9,7 @@ import argparse
 import fcntl
 import importlib.metadata
 import logging
+import os
 import shutil
 import sys
 import tempfile
@@ -51,7 +52,7 @@ def build(models_dir: Path) -> Path:
     """
     target = artefacts.model_directory(models_dir)
     models_dir.mkdir(parents=True, exist_ok=True)
-    with _exclusive(models_dir / ".build.lock"):
+    with _exclusive(models_dir):
         if not _is_whole(target):
             _build_into(target)
     return target
@@ -69,10 +70,14 @@ def calibration_texts() -> list[str]:
 
 
 @contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+def _exclusive(directory: Path) -> Iterator[None]:
+    """Lock the directory itself: no lock file is left behind."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(descriptor)
 
 
 def _is_whole(directory: Path) -> bool:

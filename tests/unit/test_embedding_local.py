@@ -217,7 +217,7 @@ def test_refuses_weights_that_are_not_the_published_ones(
     monkeypatch.setattr(artefacts, "SOURCE_SHA256", "0" * 64)
     with pytest.raises(build.BuildError, match="published weights"):
         build.build(tmp_path)
-    assert _entries(tmp_path) == [".build.lock"]
+    assert _entries(tmp_path) == []
 
 
 def test_a_build_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,7 +226,7 @@ def test_a_build_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(build, "LEAST_AGREEMENT", 1.1)
     with pytest.raises(build.BuildError, match="differ too much"):
         build.build(tmp_path)
-    assert _entries(tmp_path) == [".build.lock"]
+    assert _entries(tmp_path) == []
 
 
 def test_builds_once_when_many_ask_at_once(
@@ -246,7 +246,7 @@ def test_builds_once_when_many_ask_at_once(
     for thread in threads:
         thread.join()
     assert len(builds) == 1
-    assert _entries(tmp_path) == [".build.lock", artefacts.MODEL_NAME]
+    assert _entries(tmp_path) == [artefacts.MODEL_NAME]
     assert local.load(tmp_path).embed(["text"]).shape == (1, 384)
 
 
