@@ -26,7 +26,9 @@ from core.telemetry import get_logger
 
 log = get_logger(__name__)
 
-PDF_MARK = b"%PDF-"  # ISO 32000-2, 7.5.2; readers accept it within the first 1024 bytes
+# ISO 32000-2, 7.5.2. Readers accept something in front of it, a mail's headers for one:
+# Acrobat 1024 bytes, pypdf more.
+PDF_MARK = b"%PDF-"
 
 # What another run of the same bytes may well cure; a broken PDF stays broken.
 RETRYABLE = frozenset({"embedding_unavailable", "internal_error", "pdf_too_complex"})

@@ -166,7 +166,7 @@ def test_twenty_uploads_of_the_same_bytes_at_once_are_one(services: Services) ->
     [
         (b"", Invalid, "file_empty"),
         (b"<html>%pdf</html>", Unsupported, "unsupported_media_type"),
-        (b"MZ" + bytes(2000) + b"%PDF-1.4", Unsupported, "unsupported_media_type"),
+        (b"MZ" + bytes(9000) + b"%PDF-1.4", Unsupported, "unsupported_media_type"),
         (b"%PDF-" + bytes(1024 * 1024), TooLarge, "file_too_large"),
     ],
 )
@@ -242,6 +242,12 @@ def test_a_pdf_that_cannot_be_read_fails_with_its_code(
     assert count(services, Chunk) == count(services, DocumentPage) == 0
     again = upload(services, data)
     assert again.duplicate, "the same broken bytes need no second try"
+
+
+def test_junk_in_front_is_read_over(services: Services) -> None:
+    accepted = upload(services, b"Received: by mail\n" * 200 + make_pdf(PAGES))
+    work_off(services)
+    assert reload(services, accepted)[0].status == "ready"
 
 
 def test_too_many_pages(make_services: Callable[..., Services]) -> None:
