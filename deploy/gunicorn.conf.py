@@ -12,6 +12,7 @@ worker_class = "web.gunicorn_worker.GatheringWorker"  # gthread, hardened agains
 threads = _settings.web_threads
 worker_connections = 1000
 backlog = 1024
+limit_request_line = 8190  # the longest query that the API takes fits in
 
 # The master kills a worker whose main loop is silent for this long. Requests
 # run in threads and may take longer: a streamed answer does.

@@ -23,10 +23,10 @@ from web import (
     messages,
     search,
     sessions,
+    uploads,
 )
 from web.requestlog import RequestLog
 from web.streaming import Slots
-from web.uploads import UploadRequest
 
 BODY_BYTES = 1024 * 1024
 FORM_FIELD_BYTES = 64 * 1024
@@ -57,7 +57,7 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     # Asked for the schema's version, it tells of its context at each readiness check.
     logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
     app = Flask("web", static_folder=None)
-    app.request_class = UploadRequest
+    app.request_class = uploads.UploadRequest
     app.extensions["services"] = services or bootstrap(
         settings, pool_size=settings.web_threads + SPARE_CONNECTIONS
     )
@@ -101,6 +101,7 @@ def _guard_the_door(app: Flask, settings: Settings) -> None:
     app.before_request(auth.authorize)
     app.before_request(guard.check_address)
     app.after_request(_secure)
+    app.after_request(uploads.drain)
 
 
 def _secure(response: Response) -> Response:

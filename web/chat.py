@@ -26,7 +26,7 @@ blp = Blueprint("chat", __name__, url_prefix="/api/v1", description="Cited answe
 @idempotent(atomic=False)
 @blp.arguments(schemas.ChatRequest)
 @blp.response(200, schemas.ChatAnswer)
-@blp.response(200, {"type": "string"}, content_type=EVENT_STREAM)
+@blp.response(200, schemas.EVENTS, content_type=EVENT_STREAM)
 def chat(body: dict[str, Any], session_id: UUID) -> Response:
     """Ask, and get an answer that cites the passages it rests on.
 

@@ -7,7 +7,7 @@ from marshmallow import ValidationError, fields, validate
 
 MAX_NAME = 255
 MAX_TITLE = 1000
-MAX_QUERY = 1000
+MAX_QUERY = 500  # four bytes each, percent-encoded, fit into a request line of 8190
 
 _NO_NUL = r"^[^\u0000]*$"
 _WHOLE = re.compile(r"-?[0-9]{1,18}", re.ASCII)

@@ -173,7 +173,7 @@ def _ticket(*, sealed: bool) -> Ticket | None:
 def _fingerprint() -> bytes:
     """What makes two requests the same: the target and the body, a file by its bytes."""
     digest = hashlib.sha256(f"{request.method} {request.full_path}\n".encode())
-    if request.mimetype != "multipart/form-data":
+    if not g.get("is_upload"):
         digest.update(request.get_data())
         return digest.digest()
     # Not the body as it came: its boundary is another one each time.

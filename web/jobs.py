@@ -58,7 +58,7 @@ def cancel_job(job_id: UUID) -> Response:
 
 @blp.route("/jobs/<uuid:job_id>/events", methods=["GET"])
 @requires("read", "documents")
-@blp.response(200, {"type": "string"}, content_type=EVENT_STREAM)
+@blp.response(200, schemas.EVENTS, content_type=EVENT_STREAM)
 def watch_job(job_id: UUID) -> Response:
     """Follow a job by server-sent events.
 

@@ -9,10 +9,11 @@ may send two windows' worth within a minute.
 While Redis is away each process counts for itself.
 """
 
+import math
 import threading
 import time
 from typing import Any, cast
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from flask import Flask, Response, current_app, g, request
 from flask_limiter import Limiter
@@ -71,7 +72,8 @@ def limits_url(redis_url: str) -> str:
     """Where limits are kept: the database number after the queue's."""
     parts = urlsplit(redis_url.replace("redis+socket://", "unix://", 1))
     if parts.scheme == "unix":
-        return urlunsplit(parts._replace(query="db=1"))
+        number = dict(parse_qsl(parts.query)).get("db", "0")
+        return f"unix://{parts.path}?db={int(number) + 1}"
     number = parts.path.strip("/")
     return urlunsplit(parts._replace(path=f"/{int(number or 0) + 1}"))
 
@@ -138,10 +140,10 @@ def init_app(app: Flask, limiter: Limiter) -> None:
     def add_headers(response: Response) -> Response:
         window = limiter.current_limit
         if window is not None and is_guarded(request.path):
-            reset = window.reset_at
+            reset = math.ceil(window.window.reset_time)
             response.headers["X-RateLimit-Limit"] = str(window.limit.amount)
             response.headers["X-RateLimit-Remaining"] = str(window.remaining)
             response.headers["X-RateLimit-Reset"] = str(reset)
             if response.status_code == 429:
-                response.headers["Retry-After"] = str(max(1, reset - int(time.time())))
+                response.headers["Retry-After"] = str(max(1, math.ceil(reset - time.time())))
         return response

@@ -97,6 +97,7 @@ _KEY_PARAMETER = {
     "description": "1 to 255 printable ASCII characters.",
     "schema": {
         "type": "string",
+        "format": "idempotency-key",
         "minLength": 1,
         "maxLength": 255,
         "pattern": "^[!-~]([ -~]*[!-~])?$",

@@ -24,6 +24,7 @@ from web.fields import (
 
 MOMENT = {"example": "2026-03-01T12:00:00.123456Z"}
 BINARY = {"type": "string", "format": "binary"}
+EVENTS = {"description": "Server-sent events; the data of each is JSON."}
 ID = {"example": "0197a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"}
 
 
@@ -39,7 +40,11 @@ class Paging(Schema):
     )
     limit = QueryWhole(load_default=50, validate=validate.Range(min=1, max=MAX_LIMIT))
     cursor = Text(
-        most=1000, metadata={"description": "`next_cursor` of the page before, same filters."}
+        most=1000,
+        metadata={
+            "format": "cursor",
+            "description": "`next_cursor` of the page before, same filters.",
+        },
     )
 
     @validates_schema
@@ -320,7 +325,7 @@ class Chunk(Schema):
 
 
 class PageImageQuery(Schema):
-    highlight = Text(most=10_000, metadata={"description": "Text to mark where it stands."})
+    highlight = Text(most=500, metadata={"description": "Text to mark where it stands."})
 
 
 class SearchRequest(Schema):

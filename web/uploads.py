@@ -5,11 +5,13 @@ away in mid-upload, or a process that dies, leaves nothing behind.
 """
 
 import tempfile
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from typing import IO, Any, TypeVar, cast
 
-from flask import Request, current_app, request
+from flask import Request, Response, current_app, g, request
 from werkzeug.datastructures import FileStorage, Headers, MultiDict
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser, MultiPartParser
@@ -24,6 +26,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 # What may surround the file: boundaries, part headers, the other fields.
 _FORM_BYTES = 1024 * 1024
 _READ_BYTES = 64 * 1024
+_DRAIN_SECONDS = 10.0
 FIELDS = ("user_id", "session_id", "metadata")
 
 
@@ -97,9 +100,21 @@ class UploadRequest(Request):
 
     form_data_parser_class = _StrictForm
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._spools: list[IO[bytes]] = []
+
     def _get_file_stream(self, *_: Any, **__: Any) -> IO[bytes]:
         services = cast(Services, current_app.extensions["services"])
-        return cast("IO[bytes]", _MeasuredFile(services))
+        spool = cast("IO[bytes]", _MeasuredFile(services))
+        self._spools.append(spool)
+        return spool
+
+    def close(self) -> None:
+        """Called by Flask when the request is over, also when its form could not be read."""
+        super().close()
+        for spool in self._spools:
+            spool.close()
 
 
 def accepts_upload(view: View) -> View:
@@ -110,6 +125,7 @@ def accepts_upload(view: View) -> View:
         limit = current_app.extensions["services"].settings.max_upload_bytes
         request.max_content_length = limit + _FORM_BYTES
         _read_form(limit)
+        g.is_upload = True
         return view(*args, **kwargs)
 
     wrapper._costs_upload = True  # type: ignore[attr-defined]
@@ -129,6 +145,24 @@ def _read_form(limit: int) -> None:
         raise TooLarge("The form has too many or too large fields.") from None
     except ValueError:
         raise invalid("body", "Must be valid multipart/form-data.") from None
+
+
+def drain(response: Response) -> Response:
+    """Read on, for a while, what a refused client is still sending.
+
+    A connection that is closed on unread data is reset, and many clients would
+    report that instead of the answer.
+    """
+    if response.status_code < 400 or request.method not in ("POST", "PUT", "PATCH"):
+        return response
+    left = 2 * current_app.extensions["services"].settings.max_upload_bytes
+    if g.get("principal") is None:
+        left = min(left, _FORM_BYTES)
+    deadline, body = time.monotonic() + _DRAIN_SECONDS, request.environ["wsgi.input"]
+    with suppress(Exception):  # the client may be gone, which is fine
+        while left > 0 and time.monotonic() < deadline and (data := body.read(_READ_BYTES)):
+            left -= len(data)
+    return response
 
 
 def _file_missing() -> Invalid:

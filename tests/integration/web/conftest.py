@@ -103,6 +103,8 @@ def make_app(web_settings: Settings) -> Iterator[Callable[..., Flask]]:
 
     yield make
     for services in made:
+        for name in ("embedder", "answerer"):
+            getattr(services.__dict__.get(name), "close", lambda: None)()
         services.close()
 
 

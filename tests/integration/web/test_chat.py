@@ -1,0 +1,238 @@
+"""Chat over HTTP, with a provider that is a real server: JSON, events, failures, slots."""
+
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from tests.conftest import API_KEY
+from tests.fakes.llm_server import LLMServer, Reply
+from tests.integration.web.conftest import Caller
+
+CHAT = "/v1/chat/completions"
+
+
+@pytest.fixture
+def llm() -> Iterator[LLMServer]:
+    with LLMServer() as server:
+        yield server
+
+
+@pytest.fixture
+def alice(make_app: Callable[..., Flask], llm: LLMServer) -> Caller:
+    # The operator's tenant is shared by these tests: keys and sessions are not.
+    app = make_app(
+        embedding_provider="openai",
+        embedding_base_url=llm.base_url,
+        embedding_model="e",
+        chat_provider="openai",
+        chat_base_url=llm.base_url,
+        chat_model="test-model",
+        chat_timeout_seconds=1,
+        web_threads=4,
+    )
+    return Caller(app, API_KEY, "alice")
+
+
+def events_of(response: Any) -> list[tuple[str, dict[str, Any]]]:
+    assert response.status_code == 200, response.text
+    assert response.headers["Content-Type"].startswith("text/event-stream")
+    assert response.headers["X-Accel-Buffering"] == "no"
+    found = []
+    for number, block in enumerate(response.text.strip().split("\n\n"), start=1):
+        fields = dict(line.split(": ", 1) for line in block.split("\n"))
+        assert fields["id"] == str(number)
+        found.append((fields["event"], json.loads(fields["data"])))
+    return found
+
+
+def chats(llm: LLMServer) -> int:
+    return sum(request.path == CHAT for request in llm.requests)
+
+
+def chat(caller: Caller, session: str, **body: Any) -> Any:
+    headers = body.pop("headers", {})
+    return caller.post(f"/sessions/{session}/chat", {"message": "hello?", **body}, headers=headers)
+
+
+def test_an_answer_as_json(alice: Caller) -> None:
+    session = alice.new_session()["id"]
+    response = chat(alice, session)
+    answer = response.get_json()
+    assert response.status_code == 200, response.text
+    assert set(answer) == {"user_message", "assistant_message"}
+    assert answer["user_message"]["content"] == "hello?"
+    assert answer["assistant_message"]["content"] == "Hello from the model."
+    assert answer["assistant_message"]["status"] == "complete"
+    listed = alice.get(f"/sessions/{session}/messages").get_json()["items"]
+    assert listed == [answer["user_message"], answer["assistant_message"]]
+
+
+@pytest.mark.parametrize("how", [{"stream": True}, {"headers": {"Accept": "text/event-stream"}}])
+def test_an_answer_as_events(alice: Caller, how: dict[str, Any]) -> None:
+    session = alice.new_session()["id"]
+    events = events_of(chat(alice, session, **how))
+    names = [name for name, _ in events]
+    assert names[:2] == ["message_created", "retrieval"]
+    assert names[-1] == "message_completed"
+    assert set(names[2:-1]) == {"delta"}
+    joined = "".join(data["content"] for name, data in events if name == "delta")
+    stored = events[-1][1]["assistant_message"]
+    assert joined == stored["content"] == "Hello from the model."
+    assert events[1][1] == {"passages": []}
+    assert alice.get(f"/messages/{stored['id']}").get_json() == stored
+
+
+@pytest.mark.parametrize(
+    ("reply", "status", "code"),
+    [
+        (Reply(status=500), 502, "provider_unavailable"),
+        (Reply(stall_after=0, stall_seconds=3), 504, "provider_timeout"),
+    ],
+)
+def test_a_failing_provider(
+    alice: Caller, llm: LLMServer, reply: Reply, status: int, code: str
+) -> None:
+    llm.default = reply
+    session = alice.new_session()["id"]
+    response = chat(alice, session)
+    assert (response.status_code, response.get_json()["code"]) == (status, code)
+    events = events_of(chat(alice, session, stream=True))
+    assert events[-1][0] == "error"
+    problem = events[-1][1]
+    assert (problem["status"], problem["code"]) == (status, code)
+    assert problem["request_id"]
+    messages = alice.get(f"/sessions/{session}/messages").get_json()["items"]
+    assert [item["status"] for item in messages] == ["complete", "failed"] * 2
+
+
+def test_what_cannot_begin_is_a_problem_even_for_a_stream(alice: Caller, unknown_id: str) -> None:
+    response = chat(alice, unknown_id, stream=True)
+    assert response.status_code == 404
+    assert response.headers["Content-Type"] == "application/problem+json"
+    session = alice.new_session()["id"]
+    assert chat(alice, session, document_ids=[unknown_id], stream=True).status_code == 404
+    assert chat(alice, session, document_ids=[unknown_id]).status_code == 404
+    assert alice.get(f"/sessions/{session}/messages").get_json()["total"] == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"message": ""}, "message"),
+        ({"message": "a\0"}, "message"),
+        ({"top_k": 0}, "top_k"),
+        ({"top_k": 51}, "top_k"),
+        ({"memory": "all"}, "memory"),
+        ({"use_rag": "yes"}, "use_rag"),
+        ({"document_ids": ["x"]}, "document_ids.0"),
+        ({"document_ids": []}, "document_ids"),
+        ({"role": "system"}, "role"),
+    ],
+)
+def test_what_is_wrong_is_named(alice: Caller, change: dict[str, Any], field: str) -> None:
+    response = chat(alice, alice.new_session()["id"], **change)
+    assert response.status_code == 400
+    assert list(response.get_json()["errors"]) == [field]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_equal_turns_at_once_ask_the_provider_once(
+    alice: Caller, llm: LLMServer, stream: bool
+) -> None:
+    llm.default = Reply(delay=0.3)
+    session = alice.new_session()["id"]
+    key = {"Idempotency-Key": session}
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(
+            pool.map(lambda _: chat(alice, session, stream=stream, headers=key), range(8))
+        )
+    assert {answer.status_code for answer in answers} <= {200, 409}
+    again = chat(alice, session, stream=stream, headers=key)
+    assert again.headers["Idempotent-Replayed"] == "true"
+    done = [answer.data for answer in answers if answer.status_code == 200]
+    assert set(done) == {again.data}
+    assert chats(llm) == 1
+    assert alice.get(f"/sessions/{session}/messages").get_json()["total"] == 2
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_failed_turn_is_not_remembered(alice: Caller, llm: LLMServer, stream: bool) -> None:
+    session = alice.new_session()["id"]
+    key = {"Idempotency-Key": session}
+    llm.default = Reply(status=500)
+    chat(alice, session, stream=stream, headers=key)
+    llm.default = Reply()
+    again = chat(alice, session, stream=stream, headers=key)
+    assert again.status_code == 200
+    assert "Hello" in again.text
+    assert "Idempotent-Replayed" not in again.headers
+
+
+def test_a_client_that_leaves_interrupts_the_answer(alice: Caller, llm: LLMServer) -> None:
+    llm.default = Reply(deltas=["one ", "two ", "three "] * 20, delay_between=0.05)
+    session = alice.new_session()["id"]
+    response = alice.app.test_client().post(
+        f"/api/v1/sessions/{session}/chat",
+        json={"message": "hello?", "stream": True},
+        headers={"X-API-Key": API_KEY},
+    )
+    heard = b""
+    for piece in response.response:
+        heard += piece
+        if heard.count(b"event: delta") == 3:
+            break
+    response.close()
+    answer = wait_for_answer(alice, session)
+    assert answer["status"] == "interrupted"
+    assert answer["content"].startswith("one two three ")
+    assert len(answer["content"]) < 100
+
+
+def wait_for_answer(caller: Caller, session: str) -> dict[str, Any]:
+    import time
+
+    for _ in range(100):
+        items = caller.get(f"/sessions/{session}/messages").get_json()["items"]
+        if items[-1]["content"]:
+            break
+        time.sleep(0.05)
+    answer: dict[str, Any] = items[-1]
+    return answer
+
+
+def test_silence_is_filled_with_comments(
+    alice: Caller, llm: LLMServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("web.streaming.HEARTBEAT_SECONDS", 0.1)
+    llm.default = Reply(delay=0.5)
+    text = chat(alice, alice.new_session()["id"], stream=True).text
+    assert text.count(": keep-alive\n\n") >= 2
+    assert text.rstrip().split("\n\n")[-1].startswith("id: ")
+
+
+def test_long_answers_leave_threads_for_the_rest(alice: Caller, llm: LLMServer) -> None:
+    llm.default = Reply(delay_between=0.5)
+    session = alice.new_session()["id"]
+    client = alice.app.test_client()
+
+    def begin() -> Any:
+        return client.post(
+            f"/api/v1/sessions/{session}/chat",
+            json={"message": "hello?", "stream": True},
+            headers={"X-API-Key": API_KEY},
+        )
+
+    running = [begin() for _ in range(3)]  # of four threads
+    assert [response.status_code for response in running] == [200] * 3
+    refused = begin()
+    assert (refused.status_code, refused.get_json()["code"]) == (503, "too_many_streams")
+    assert refused.headers["Retry-After"]
+    for response in running:
+        response.close()
+    again = begin()
+    assert again.status_code == 200
+    again.close()

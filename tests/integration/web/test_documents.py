@@ -1,0 +1,309 @@
+"""Uploads, downloads, jobs: what the web layer adds to ingestion."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from core import ingestion
+from core.errors import StorageFull
+from core.storage import staging_directory
+from tests.integration.web.conftest import Caller
+from tests.pdfs import make_pdf
+
+PDF = make_pdf(["The walrus and the carpenter were walking close at hand."])
+
+
+def form(content: bytes, name: str, fields: dict[str, str | bytes]) -> bytes:
+    """A form as browsers send it; the test client would leave a large one's spool open."""
+    parts = [
+        b'--x\r\nContent-Disposition: form-data; name="file"; filename="'
+        + name.encode()
+        + b'"\r\nContent-Type: application/pdf\r\n\r\n'
+        + content
+    ]
+    for field, value in fields.items():
+        data = value if isinstance(value, bytes) else value.encode()
+        head = f'--x\r\nContent-Disposition: form-data; name="{field}"\r\n\r\n'
+        parts.append(head.encode() + data)
+    return b"\r\n".join(parts) + b"\r\n--x--\r\n"
+
+
+def upload(
+    caller: Caller,
+    content: bytes = PDF,
+    name: str = "w.pdf",
+    headers: dict[str, str] | None = None,
+    **fields: Any,
+) -> Any:
+    return caller.post(
+        "/documents",
+        data=form(content, name, fields),
+        content_type="multipart/form-data; boundary=x",
+        headers=headers or {},
+    )
+
+
+def left_behind(app: Flask) -> list[str]:
+    directory = staging_directory(app.extensions["services"].settings)
+    return os.listdir(directory) if directory.exists() else []
+
+
+def test_an_upload_is_accepted_with_its_job(alice: Caller, app: Flask) -> None:
+    response = upload(alice, user_id="alice", metadata='{"year": 2024}')
+    body = response.get_json()
+    assert response.status_code == 202
+    assert response.headers["Location"] == f"/api/v1/jobs/{body['job']['id']}"
+    assert response.headers["Retry-After"] == "1"
+    document, job = body["document"], body["job"]
+    assert (document["user_id"], document["filename"]) == ("alice", "w.pdf")
+    assert (document["size_bytes"], document["status"]) == (len(PDF), "queued")
+    assert document["metadata"] == {"year": 2024}
+    assert document["job_id"] == job["id"]
+    assert (job["state"], job["document_id"]) == ("queued", document["id"])
+    assert job["progress"]["percent"] == 0
+    assert "duplicate" not in body
+    assert alice.get(f"/documents/{document['id']}").get_json() == document
+    assert alice.get(f"/jobs/{job['id']}").get_json()["id"] == job["id"]
+    assert left_behind(app) == []
+
+
+def test_the_same_bytes_are_one_document(alice: Caller) -> None:
+    first = upload(alice).get_json()
+    again = upload(alice, name="other.pdf")
+    assert again.status_code == 200
+    assert again.get_json()["duplicate"] is True
+    assert again.get_json()["document"]["id"] == first["document"]["id"]
+    other_scope = upload(alice, user_id="alice")
+    assert other_scope.status_code == 202
+    assert alice.get("/documents").get_json()["total"] == 2
+    assert alice.get("/documents?user_id=alice").get_json()["total"] == 1
+
+
+def test_a_replayed_upload_compares_the_file_not_the_boundary(alice: Caller) -> None:
+    key = {"Idempotency-Key": "k"}
+    first = upload(alice, headers=key)
+    body = form(PDF, "w.pdf", {}).replace(b"--x", b"--other")
+    again = alice.post(
+        "/documents",
+        data=body,
+        content_type="multipart/form-data; boundary=other",
+        headers=key,
+    )
+    assert (again.status_code, again.data) == (202, first.data)
+    assert again.headers["Location"] == first.headers["Location"]
+    assert again.headers["Idempotent-Replayed"] == "true"
+    other = upload(alice, content=make_pdf(["other"]), headers=key)
+    assert other.get_json()["code"] == "idempotency_key_reused"
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "code"),
+    [
+        (b"", 400, "file_empty"),
+        (b"<html>%</html>", 415, "unsupported_media_type"),
+        (b"MZ" + bytes(2000), 415, "unsupported_media_type"),
+        (b"%PDF-1.7" + bytes(1024 * 1024), 413, "file_too_large"),
+        (b"%PDF-1.7" + bytes(3 * 1024 * 1024), 413, "file_too_large"),
+    ],
+)
+def test_refused_files(alice: Caller, app: Flask, content: bytes, status: int, code: str) -> None:
+    response = upload(alice, content)
+    assert (response.status_code, response.get_json()["code"]) == (status, code)
+    assert alice.get("/documents").get_json()["total"] == 0
+    assert left_behind(app) == []
+
+
+def test_a_file_of_exactly_the_limit_is_taken(alice: Caller) -> None:
+    content = b"%PDF-1.7".ljust(1024 * 1024, b"\n")
+    assert upload(alice, content).status_code == 202
+
+
+def test_forms_without_a_file(alice: Caller) -> None:
+    def code(**options: Any) -> tuple[int, str]:
+        response = alice.post("/documents", **options)
+        return response.status_code, response.get_json()["code"]
+
+    kind = "multipart/form-data"
+    assert code() == (400, "file_missing")
+    assert code(data={"user_id": "a"}, content_type=kind) == (400, "file_missing")
+    assert code(data={"file": "text, no file"}, content_type=kind) == (400, "file_missing")
+    assert code(data=b"{}", content_type="application/json") == (415, "unsupported_media_type")
+    assert code(data=b"nonsense", content_type=f"{kind}; boundary=x") == (400, "invalid_request")
+    assert code(data=b"nonsense", content_type=kind) == (400, "invalid_request")
+    cut = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n%PDF-1.7'
+    assert code(data=cut, content_type=f"{kind}; boundary=x") == (400, "invalid_request")
+    many = {f"f{number}": "x" for number in range(1001)}
+    assert code(data=many, content_type=kind) == (413, "payload_too_large")
+    assert code(data={"user_id": "x" * 100_000}, content_type=kind) == (413, "payload_too_large")
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"user_id": ""}, "user_id"),
+        ({"user_id": b"\xff"}, "user_id"),
+        ({"user_id": "a\0"}, "user_id"),
+        ({"session_id": "x"}, "session_id"),
+        ({"metadata": "{"}, "metadata"),
+        ({"metadata": "[]"}, "metadata"),
+        ({"metadata": '{"a": "\\u0000"}'}, "metadata.a"),
+        ({"metadata": '{"a": NaN}'}, "metadata.a"),
+        ({"tenant_id": "x"}, "tenant_id"),
+    ],
+)
+def test_wrong_fields_are_named(alice: Caller, fields: dict[str, Any], field: str) -> None:
+    response = upload(alice, **fields)
+    assert response.status_code == 400, response.text
+    assert list(response.get_json()["errors"]) == [field]
+    assert alice.get("/documents").get_json()["total"] == 0
+
+
+def test_metadata_may_come_as_a_part_of_its_own_type(alice: Caller) -> None:
+    body = form(PDF, "w.pdf", {"metadata": b'{"a": 1}'}).replace(
+        b'name="metadata"\r\n',
+        b'name="metadata"; filename="blob"\r\nContent-Type: application/json\r\n',
+    )
+    kind = "multipart/form-data; boundary=x"
+    response = alice.post("/documents", data=body, content_type=kind)
+    assert response.get_json()["document"]["metadata"] == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "suggested"),
+    [
+        ("../../etc/passwd", "passwd"),
+        ("C:\\windows\\x.pdf", "x.pdf"),
+        ("x\r\nSet-Cookie: a=b.pdf", "xSet-Cookie: a=b.pdf"),
+        ("gpj.\u202efdp.exe", "gpj.fdp.exe"),
+        ("🦊 résumé.pdf", "🦊 résumé.pdf"),
+        ('"quoted";x.pdf', '"quoted";x.pdf'),
+        ("n" * 5000 + ".pdf", "n" * 150),
+        ("...", "document.pdf"),
+    ],
+)
+def test_a_name_is_shown_and_never_a_path(alice: Caller, name: str, suggested: str) -> None:
+    from web.downloads import content_disposition
+
+    header = content_disposition(name)
+    assert header.isascii()
+    assert "\r" not in header
+    assert "\n" not in header
+    from urllib.parse import unquote
+
+    assert unquote(header.partition("UTF-8''")[2]) == suggested
+    if set(name) & set('\r"\\'):
+        return  # clients do not agree on how to send these
+    response = upload(alice, name=name)
+    assert response.status_code == 202, response.text
+    made = response.get_json()["document"]
+    assert made["filename"] == name
+    got = alice.get(f"/documents/{made['id']}/content")
+    assert got.headers["Content-Disposition"] == header
+    assert got.data == PDF
+
+
+def test_a_download_honours_ranges_and_validators(alice: Caller, charlie: Caller) -> None:
+    document = upload(alice).get_json()["document"]
+    path = f"/documents/{document['id']}/content"
+    whole = alice.get(path)
+    assert (whole.status_code, whole.data) == (200, PDF)
+    assert whole.headers["Content-Length"] == str(len(PDF))
+    assert whole.headers["Content-Type"] == "application/pdf"
+    assert whole.headers["X-Content-Type-Options"] == "nosniff"
+    assert whole.headers["Content-Disposition"].startswith("attachment;")
+    etag = whole.headers["ETag"]
+
+    def ranged(value: str, **headers: str) -> Any:
+        return alice.get(path, headers={"Range": value, **headers})
+
+    part = ranged("bytes=5-9")
+    assert (part.status_code, part.data) == (206, PDF[5:10])
+    assert part.headers["Content-Range"] == f"bytes 5-9/{len(PDF)}"
+    assert part.headers["Content-Length"] == "5"
+    assert ranged("bytes=-4").data == PDF[-4:]
+    assert ranged(f"bytes={len(PDF) - 3}-").data == PDF[-3:]
+    assert ranged(f"bytes=0-{len(PDF) * 2}").data == PDF
+    assert ranged("bytes=0-1,3-4").status_code == 200
+    assert ranged("lines=0-1").status_code == 200
+    assert ranged("bytes=nonsense").status_code == 200
+    outside = ranged(f"bytes={len(PDF)}-")
+    assert outside.status_code == 416
+    assert outside.headers["Content-Range"] == f"bytes */{len(PDF)}"
+    assert outside.headers["Content-Type"] == "application/problem+json"
+    assert ranged("bytes=0-1", **{"If-Range": etag}).status_code == 206
+    assert ranged("bytes=0-1", **{"If-Range": '"other"'}).status_code == 200
+    known = alice.get(path, headers={"If-None-Match": etag})
+    assert (known.status_code, known.data) == (304, b"")
+    assert known.headers["ETag"] == etag
+    assert alice.get(path, headers={"If-None-Match": '"x"'}).status_code == 200
+    head = alice.call("HEAD", path)
+    assert (head.status_code, head.data) == (200, b"")
+    assert head.headers["Content-Length"] == str(len(PDF))
+    assert charlie.get(path, headers={"If-None-Match": etag}).status_code == 404
+
+
+def test_strangers_see_no_document_and_no_job(
+    alice: Caller, bob: Caller, charlie: Caller, unknown_id: str
+) -> None:
+    made = upload(alice).get_json()
+    document, job = made["document"]["id"], made["job"]["id"]
+    assert bob.get(f"/documents/{document}").status_code == 200
+    for method, path in (
+        ("GET", "/documents/{}"),
+        ("GET", "/documents/{}/content"),
+        ("GET", "/documents/{}/chunks"),
+        ("GET", "/documents/{}/pages/1/image"),
+        ("POST", "/documents/{}/reingest"),
+        ("DELETE", "/documents/{}"),
+        ("GET", "/jobs/{}"),
+        ("GET", "/jobs/{}/events"),
+        ("POST", "/jobs/{}/cancel"),
+    ):
+        theirs = charlie.call(method, path.format(job if "jobs" in path else document))
+        nobodys = charlie.call(method, path.format(unknown_id))
+        assert theirs.status_code == nobodys.status_code == 404, path
+        assert theirs.get_json()["detail"] == nobodys.get_json()["detail"]
+    assert charlie.get("/documents").get_json()["total"] == 0
+    assert charlie.get(f"/jobs?document_id={document}").get_json()["total"] == 0
+    assert upload(charlie, session_id=alice.new_session()["id"]).status_code == 404
+
+
+def test_jobs_are_listed_cancelled_and_followed(alice: Caller) -> None:
+    made = upload(alice).get_json()
+    job = made["job"]["id"]
+    assert alice.get("/jobs?state=queued").get_json()["total"] == 1
+    assert alice.get(f"/jobs?document_id={made['document']['id']}").get_json()["total"] == 1
+    assert alice.get("/jobs?state=nonsense").status_code == 400
+    cancelled = alice.post(f"/jobs/{job}/cancel")
+    assert (cancelled.status_code, cancelled.get_json()["state"]) == (202, "cancelled")
+    again = alice.post(f"/jobs/{job}/cancel")
+    assert (again.status_code, again.get_json()["code"]) == (409, "job_finished")
+    followed = alice.get(f"/jobs/{job}/events")
+    assert followed.headers["Content-Type"].startswith("text/event-stream")
+    assert followed.text.startswith("id: 1\nevent: progress\ndata: {")
+    assert json.loads(followed.text.split("data: ")[1])["state"] == "cancelled"
+    anew = alice.post(f"/documents/{made['document']['id']}/reingest")
+    assert anew.status_code == 202
+    assert anew.get_json()["job"]["id"] != job
+
+
+def test_a_deleted_document_is_gone_with_its_file(alice: Caller, app: Flask) -> None:
+    document = upload(alice).get_json()["document"]["id"]
+    root = Path(app.extensions["services"].settings.data_dir)
+    assert [path for path in root.rglob("*.pdf") if document in path.name]
+    assert alice.delete(f"/documents/{document}").status_code == 204
+    assert alice.get(f"/documents/{document}/content").status_code == 404
+    assert not [path for path in root.rglob("*.pdf") if document in path.name]
+
+
+def test_a_full_disk_is_507(alice: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise StorageFull("There is no room left to store the file.")
+
+    monkeypatch.setattr(ingestion, "accept_upload", full)
+    response = upload(alice)
+    assert (response.status_code, response.get_json()["code"]) == (507, "storage_full")

@@ -1,0 +1,239 @@
+"""Health, limits, metrics, docs, CORS, and what one request costs."""
+
+import logging
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask
+from openapi_spec_validator import validate
+from prometheus_client.parser import text_string_to_metric_families
+
+from core.embedded import start_redis
+from tests.conftest import API_KEY, NOWHERE_REDIS
+from tests.integration.web.conftest import Caller
+from web.limits import limits_url
+
+
+def test_health_says_what_the_contract_says(app: Flask) -> None:
+    response = app.test_client().get("/health")
+    body = response.get_json()
+    assert response.status_code == 200
+    assert (body["status"], body["database"]) == ("healthy", "connected")
+    assert body["service"] == "Chat Storage API"
+    assert (body["redis"], body["limits"]) == ("connected", "shared")
+    assert body["queue"] >= 0
+    assert app.test_client().get("/health/live").get_json() == {"status": "alive"}
+    assert app.test_client().get("/health/ready").get_json() == {"status": "ready"}
+
+
+def test_a_schema_behind_the_code_is_not_ready(
+    make_app: Callable[..., Flask], new_database: Callable[[], str]
+) -> None:
+    app = make_app(database_url=new_database())
+    database = app.extensions["services"].database
+    with database.transaction(tenant_id=None) as db:
+        db.connection().exec_driver_sql("UPDATE alembic_version SET version_num = '0000'")
+    response = app.test_client().get("/health/ready")
+    assert (response.status_code, response.get_json()["reason"]) == (503, "schema_behind")
+
+
+def test_limits_are_told_and_kept(make_caller: Callable[..., Caller], tenant: str) -> None:
+    caller = make_caller("limited", tenant=tenant, rate_limit_per_minute=3)
+    answers = [caller.get("/sessions") for _ in range(5)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
+    remaining = [answer.headers["X-RateLimit-Remaining"] for answer in answers]
+    assert remaining == ["2", "1", "0", "0", "0"]
+    assert {answer.headers["X-RateLimit-Limit"] for answer in answers} == {"3"}
+    assert len({answer.headers["X-RateLimit-Reset"] for answer in answers}) <= 2
+    refused = answers[-1]
+    assert 1 <= int(refused.headers["Retry-After"]) <= 60
+    assert "Retry-After" not in answers[0].headers
+    assert refused.headers["Content-Type"] == "application/problem+json"
+    assert refused.get_json()["code"] == "rate_limited"
+    assert caller.get("/nothing").status_code == 429  # every address counts, also an unknown one
+    other = make_caller("other", tenant=tenant)
+    assert other.get("/sessions").status_code == 200
+
+
+def test_chat_and_uploads_may_cost_more(make_app: Callable[..., Flask], unknown_id: str) -> None:
+    caller = Caller(make_app(chat_cost=7, upload_cost=5), API_KEY, "x")
+
+    def spent(method: str, path: str) -> int:
+        before = int(caller.get("/sessions").headers["X-RateLimit-Remaining"])
+        after = int(caller.call(method, path).headers["X-RateLimit-Remaining"])
+        return before - after
+
+    assert spent("POST", f"/sessions/{unknown_id}/chat") == 7
+    assert spent("POST", "/documents") == 5
+    assert spent("POST", "/search") == 1
+    assert spent("GET", "/documents") == 1
+
+
+def test_without_redis_limits_hold_in_each_process_and_say_so(
+    make_app: Callable[..., Flask], tmp_path: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    server = start_redis(tmp_path / "redis")
+    app = make_app(redis_url=server.url, rate_limit_per_minute=4)
+    logging.getLogger().addHandler(caplog.handler)  # a new app sets the handlers anew
+    caller = Caller(app, API_KEY, "x")
+    try:
+        assert caller.get("/sessions").status_code == 200
+    finally:
+        server.stop()
+    answers = [caller.get("/sessions").status_code for _ in range(6)]
+    assert answers == [200] * 4 + [429] * 2
+    health = app.test_client().get("/health")
+    assert (health.status_code, health.get_json()["status"]) == (200, "degraded")
+    assert (health.get_json()["redis"], health.get_json()["limits"]) == (
+        "disconnected",
+        "per process",
+    )
+    warnings = [record for record in caplog.records if record.name == "flask-limiter"]
+    assert len([record for record in warnings if record.levelno == logging.WARNING]) == 1
+
+
+def test_a_request_asks_redis_once(app: Flask, alice: Caller) -> None:
+    alice.get("/sessions")
+    client = app.extensions["redis"]
+
+    def calls() -> int:
+        stats = client.info("commandstats")
+        return sum(
+            value["calls"] for name, value in stats.items() if name.startswith("cmdstat_eval")
+        )
+
+    before, total = calls(), client.info("stats")["total_commands_processed"]
+    alice.get("/sessions")
+    assert calls() - before == 1
+    # INCRBY and PTTL run inside the script; the two INFOs are ours.
+    assert client.info("stats")["total_commands_processed"] - total <= 1 + 2 + 3
+
+
+def test_the_statements_of_a_request_stay_within_their_budget(
+    operator: Caller, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the operator's key, which the database is not asked about; one is the tenant's."""
+    caplog.set_level(logging.INFO)
+    session = operator.new_session()["id"]
+    for _ in range(5):
+        message = operator.say(session)["id"]
+    path = f"/sessions/{session}/messages"
+    body = {"sender": "user", "content": "x"}
+    budget: list[tuple[int, Callable[[], Any]]] = [
+        (2, lambda: operator.post(path, body)),
+        (4, lambda: operator.post(path, body, headers={"Idempotency-Key": session})),
+        (2, lambda: operator.get(path)),
+        (2, lambda: operator.get(f"{path}?sender=user")),
+        (2, lambda: operator.get(f"/messages/{message}")),
+        (2, lambda: operator.get("/messages/search?q=x")),
+        (2, lambda: operator.get(f"/sessions/{session}")),
+        (2, lambda: operator.post("/sessions", {"user_id": "a"})),
+        (3, lambda: operator.get("/sessions")),
+        (3, lambda: operator.get("/documents")),
+        (3, lambda: operator.get("/jobs")),
+        (2, lambda: operator.get("/keys")),
+    ]
+    for allowed, call in budget:
+        caplog.clear()
+        assert call().status_code < 300
+        line = next(record.msg for record in caplog.records if record.name == "web.request")
+        assert line["db_statements"] <= allowed, line
+
+
+def test_one_line_per_request_tells_what_happened(
+    alice: Caller, caplog: pytest.LogCaptureFixture, tenant: str
+) -> None:
+    session = alice.new_session()["id"]
+    caplog.set_level(logging.INFO)
+    caplog.clear()
+    response = alice.get(f"/sessions/{session}", headers={"X-Request-ID": "my-id"})
+    lines = [record.msg for record in caplog.records if record.name == "web.request"]
+    assert len(lines) == 1
+    line = lines[0]
+    assert line["request_id"] == response.headers["X-Request-ID"] == "my-id"
+    assert (line["method"], line["status"]) == ("GET", 200)
+    assert line["path"] == f"/api/v1/sessions/{session}"
+    assert line["route"] == "/api/v1/sessions/<uuid:session_id>"
+    assert line["ms"] > line["db_ms"] > 0
+    assert line["tenant"] == tenant
+    assert alice.key.startswith(line["key"])
+    assert line["bytes_sent"] == len(response.data)
+
+
+def test_metrics_are_prometheus_text_about_nobody(alice: Caller, app: Flask, tenant: str) -> None:
+    session = alice.new_session()["id"]
+    alice.get(f"/sessions/{session}")
+    text = app.test_client().get("/metrics").text
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    assert {"rag_http_requests", "rag_http_request_duration_seconds", "rag_jobs"} <= set(families)
+    states = {sample.labels["state"] for sample in families["rag_jobs"].samples}
+    assert states == {"queued", "running", "succeeded", "failed", "cancelled"}
+    assert tenant not in text
+    assert session not in text
+    assert alice.key[:16] not in text
+
+
+def test_the_document_is_valid_openapi(app: Flask) -> None:
+    document = app.test_client().get("/openapi.json").get_json()
+    validate(document)
+    assert document["info"]["title"] == "Chat Storage API"
+
+
+def test_the_docs_are_served_from_here(app: Flask) -> None:
+    page = app.test_client().get("/docs")
+    assert page.status_code == 200
+    assert "http" not in re.sub(r"http-equiv", "", page.text)
+    for path in re.findall(r'(?:src|href)="([^"]+)"', page.text):
+        with app.test_client().get(path) as response:
+            assert response.status_code == 200, path
+    assert app.test_client().get("/docs/index.html").status_code == 404
+    assert app.test_client().get("/docs/../app.py").status_code == 404
+
+
+def test_browsers_of_known_origins_may_call(app: Flask, alice: Caller) -> None:
+    preflight = app.test_client().options(
+        "/api/v1/sessions",
+        headers={
+            "Origin": "https://app.example",
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "x-api-key,idempotency-key",
+        },
+    )
+    assert preflight.status_code == 200
+    assert preflight.headers["Access-Control-Allow-Origin"] == "https://app.example"
+    assert "x-api-key" in preflight.headers["Access-Control-Allow-Headers"].lower()
+    response = alice.get("/sessions", headers={"Origin": "https://app.example"})
+    exposed = response.headers["Access-Control-Expose-Headers"]
+    for name in ("X-Request-ID", "X-RateLimit-Limit", "Retry-After", "Idempotent-Replayed"):
+        assert name in exposed
+    refused = app.test_client().get("/api/v1/sessions", headers={"Origin": "https://app.example"})
+    assert refused.status_code == 401
+    assert refused.headers["Access-Control-Allow-Origin"] == "https://app.example"
+    stranger = alice.get("/sessions", headers={"Origin": "https://evil.example"})
+    assert "Access-Control-Allow-Origin" not in stranger.headers
+
+
+def test_every_response_has_security_headers(app: Flask, alice: Caller) -> None:
+    for response in (alice.get("/sessions"), app.test_client().get("/health"), alice.get("/x")):
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert response.headers["X-Frame-Options"] == "DENY"
+        assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+        assert response.headers["X-Request-ID"]
+
+
+@pytest.mark.parametrize(
+    ("url", "limits"),
+    [
+        ("redis://h:1/0", "redis://h:1/1"),
+        ("redis://h:1", "redis://h:1/1"),
+        ("redis://:p%40w@h:1/3", "redis://:p%40w@h:1/4"),
+        ("rediss://u:p@h/2", "rediss://u:p@h/3"),
+        ("unix:///run/redis.sock", "unix:///run/redis.sock?db=1"),
+        (NOWHERE_REDIS, NOWHERE_REDIS[:-1] + "1"),
+    ],
+)
+def test_limits_live_beside_the_queue(url: str, limits: str) -> None:
+    assert limits_url(url) == limits
