@@ -2,28 +2,55 @@
 
 import ctypes
 import unicodedata
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pypdfium2.raw as pdfium_c
 
 Box = tuple[float, float, float, float]
 # A quote that is not found whole is sought by its longest part from the start.
-_MIN_FOUND_CHARS = 12
+_MIN_FOUND_LETTERS = 12
+# Or by its words, wherever most of them stand together.
+_MIN_FOUND_WORDS = 3
+_MIN_WORD_SHARE = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """Letters between two spaces, and the page's characters that they come from."""
+
+    letters: str
+    origins: tuple[int, ...]
 
 
 def find_boxes(page: Any, quote: str, *, scale: float) -> list[Box]:
     """Pixel boxes (left, top, right, bottom), one per line that `quote` covers."""
     text_page = page.get_textpage()
     try:
-        keys, origins = _page_letters(text_page)
-        start, length = locate(keys, _letters(quote))
-        if not length:
-            return []
-        chars = (origins[start], origins[start + length - 1])
-        return list(_line_boxes(page, text_page, *chars, scale=scale))
+        span = find_span(_read_words(text_page), quote)
+        return list(_line_boxes(page, text_page, *span, scale=scale)) if span else []
     finally:
         text_page.close()
+
+
+def find_span(words: Sequence[Word], quote: str) -> tuple[int, int] | None:
+    """First and last character of the page that `quote` covers, None if it is not there.
+
+    Letters and digits alone count. Where the page reads differently than the
+    quote (another engine's ligatures, another order), the words decide.
+    """
+    letters = [word for part in quote.split() if (word := fold(part))]
+    start, length = locate("".join(word.letters for word in words), "".join(letters))
+    if length < sum(map(len, letters)):
+        first, last, found = locate_words([word.letters for word in words], letters)
+        if found > length:
+            return words[first].origins[0], words[last].origins[-1]
+    if not length:
+        return None
+    origins = [origin for word in words for origin in word.origins]
+    return origins[start], origins[start + length - 1]
 
 
 def locate(haystack: str, needle: str) -> tuple[int, int]:
@@ -35,43 +62,57 @@ def locate(haystack: str, needle: str) -> tuple[int, int]:
         middle = (low + high + 1) // 2
         position = haystack.find(needle[:middle])
         low, high, found = (middle, high, position) if position >= 0 else (low, middle - 1, found)
-    return (found, low) if low >= min(_MIN_FOUND_CHARS, len(needle)) else (0, 0)
+    return (found, low) if low >= min(_MIN_FOUND_LETTERS, len(needle)) else (0, 0)
 
 
-def _letters(text: str) -> str:
+def locate_words(words: Sequence[str], wanted: Sequence[str]) -> tuple[int, int, int]:
+    """First and last word of the stretch that holds most of `wanted`, and its letters found.
+
+    The stretch is as long as `wanted`. (0, 0, 0) if it holds too few of them.
+    """
+    known = set(wanted)
+    hits = [index for index, word in enumerate(words) if word in known]
+
+    def end_of(at: int) -> int:
+        return bisect_left(hits, hits[at] + len(wanted))
+
+    best = max(range(len(hits)), key=lambda at: end_of(at) - at, default=0)
+    found = hits[best : end_of(best)] if hits else []
+    if len(found) < max(_MIN_FOUND_WORDS, _MIN_WORD_SHARE * len(wanted)):
+        return 0, 0, 0
+    return found[0], found[-1], sum(len(words[index]) for index in found)
+
+
+def fold(text: str) -> str:
     """Letters and digits alone, compatibility forms and case folded away."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     return "".join(char for char in folded if char.isalnum())
 
 
-def _page_letters(text_page: Any) -> tuple[str, list[int]]:
-    """The page's letters, and for each the index of its character on the page."""
-    keys, origins = [], []
+def _read_words(text_page: Any) -> list[Word]:
+    words: list[Word] = []
+    letters = ""
+    origins: list[int] = []
     for index in range(text_page.count_chars()):
         code = pdfium_c.FPDFText_GetUnicode(text_page, index)
-        for key in _letters(chr(code)) if code < 0x110000 else "":
-            keys.append(key)
-            origins.append(index)
-    return "".join(keys), origins
+        char = chr(code) if code < 0x110000 else ""
+        if char.isspace() and letters:
+            words.append(Word(letters, tuple(origins)))
+            letters, origins = "", []
+        folded = fold(char)
+        letters += folded
+        origins += [index] * len(folded)
+    return [*words, Word(letters, tuple(origins))] if letters else words
 
 
 def _line_boxes(page: Any, text_page: Any, first: int, last: int, *, scale: float) -> Iterator[Box]:
     count = pdfium_c.FPDFText_CountRects(text_page, first, last - first + 1)
-    rotated = _to_pixels(page, scale)
-    for index in range(count):
-        yield rotated(text_page.get_rect(index))
-
-
-def _to_pixels(page: Any, scale: float) -> Any:
     width, height = (round(side * scale) for side in page.get_size())
-
-    def convert(rect: Box) -> Box:
-        left, bottom, right, top = rect
+    for index in range(count):
+        left, bottom, right, top = text_page.get_rect(index)
         x1, y1 = _device_point(page, width, height, left, top)
         x2, y2 = _device_point(page, width, height, right, bottom)
-        return min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
-
-    return convert
+        yield min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
 
 
 def _device_point(page: Any, width: int, height: int, x: float, y: float) -> tuple[int, int]:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from core.pdf.cleaning import clean_line, clean_text
 from core.pdf.furniture import WINDOW, strip_furniture
-from core.pdf.highlighting import locate
+from core.pdf.highlighting import Word, find_span, locate, locate_words
 from core.pdf.selection import choose, count_faults, wants_second_reading
 
 RAW = st.text(
@@ -158,3 +158,38 @@ def test_locate_finds_the_longest_start() -> None:
     assert locate("thequickbrownfoxjumps", "quickbrownfoxsleeps") == (3, 13)
     assert locate("thequickbrownfox", "lazydog") == (0, 0)
     assert locate("anything", "") == (0, 0)
+
+
+def test_locate_words_finds_where_most_stand_together() -> None:
+    page_words = [
+        "a",
+        "the",
+        "b",
+        "fox",
+        "c",
+        "quick",
+        "the",
+        "brawn",
+        "fox",
+        "jumps",
+        "d",
+        "e",
+        "the",
+        "f",
+    ]
+    first, last, letters = locate_words(page_words, ["the", "quick", "brown", "fox", "jumps"])
+    assert page_words[first : last + 1] == ["quick", "the", "brawn", "fox", "jumps"]
+    assert letters == len("quickthefoxjumps")
+    assert locate_words(page_words, ["nothing", "of", "this", "is", "here"]) == (0, 0, 0)
+    assert locate_words([], ["a"]) == (0, 0, 0)
+
+
+def test_find_span_takes_words_where_letters_differ() -> None:
+    text = "من األدوات القوية التي تعزز اإلنتاجية وتساعد"
+    words, position = [], 0
+    for part in text.split():
+        words.append(Word(part, tuple(range(position, position + len(part)))))
+        position += len(part) + 1
+    span = find_span(words, "الأدوات القوية التي تعزز الإنتاجية وتساعد")
+    assert span == (text.index("القوية"), len(text) - 1)
+    assert find_span(words, "words that stand elsewhere") is None
