@@ -161,22 +161,7 @@ def test_locate_finds_the_longest_start() -> None:
 
 
 def test_locate_words_finds_where_most_stand_together() -> None:
-    page_words = [
-        "a",
-        "the",
-        "b",
-        "fox",
-        "c",
-        "quick",
-        "the",
-        "brawn",
-        "fox",
-        "jumps",
-        "d",
-        "e",
-        "the",
-        "f",
-    ]
+    page_words = [*"atbf", "quick", "the", "brawn", "fox", "jumps", *"de", "the", "f"]
     first, last, letters = locate_words(page_words, ["the", "quick", "brown", "fox", "jumps"])
     assert page_words[first : last + 1] == ["quick", "the", "brawn", "fox", "jumps"]
     assert letters == len("quickthefoxjumps")
