@@ -17,7 +17,7 @@ class Services:
     """What core's workflows work with. Each part is built at its first use.
 
     One per process, made after the fork. `close` ends the parsing child and
-    returns the connections.
+    every connection.
     """
 
     def __init__(self, settings: Settings, *, pool_size: int = 10) -> None:
@@ -50,8 +50,10 @@ class Services:
         return PdfParser(limits=limits, engine=self.settings.pdf_engine)
 
     def close(self) -> None:
-        if "pdf_parser" in self.__dict__:
-            self.pdf_parser.close()
+        for name in ("pdf_parser", "answerer", "embedder"):
+            close = getattr(self.__dict__.get(name), "close", None)
+            if close is not None:
+                close()
         self.database.engine.dispose()
 
 

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import numpy as np
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select
 
 from core import documents, indexing, ingestion, jobs, sweeping
 from core.bootstrap import Services
@@ -18,8 +18,6 @@ from core.errors import (
     Conflict,
     Invalid,
     NotFound,
-    ProviderBusy,
-    ProviderError,
     StorageFull,
     TooLarge,
     Unsupported,
@@ -325,60 +323,6 @@ def test_an_exception_at_every_run_ends_after_three(
     _, job = reload(services, accepted)
     assert (job.state, job.error_code, job.attempts) == ("failed", "internal_error", 3)
     assert "boom" not in (job.error_detail or "")
-
-
-def test_waiting_for_a_busy_endpoint_spends_no_attempt(services: Services) -> None:
-    accepted = upload(services, make_pdf(PAGES))
-    busy = [ProviderBusy("slow down", retry_after=0.0) for _ in range(7)]
-    services.__dict__["embedder"] = refusing = Refusing(services.embedder, *busy)
-    work_off(services)
-    _, job = reload(services, accepted)
-    assert (job.state, job.attempts) == ("succeeded", 1)
-    assert refusing.calls == 8
-
-
-def test_an_endpoint_that_never_recovers_ends_the_job_at_the_stated_limit(
-    make_services: Callable[..., Services],
-) -> None:
-    services = make_services(embedding_give_up_seconds=0.2)
-    accepted = upload(services, make_pdf(PAGES))
-    down = [ProviderBusy("down", retry_after=0.05) for _ in range(50)]
-    services.__dict__["embedder"] = Refusing(services.embedder, *down)
-    finished = threading.Event()
-
-    def wait_for_it() -> None:
-        while not finished.wait(0.02) and reload(services, accepted)[1].state != "failed":
-            indexing.work(services)
-
-    worker = threading.Thread(target=wait_for_it)
-    worker.start()
-    worker.join(20)
-    finished.set()
-    _, job = reload(services, accepted)
-    assert (job.state, job.error_code) == ("failed", "embedding_unavailable")
-    services.__dict__["embedder"] = services.embedder.inner  # type: ignore[attr-defined]
-    again = upload(services, make_pdf(PAGES))
-    assert not again.duplicate, "the endpoint may be back: the same bytes get another job"
-    assert again.document.id == accepted.document.id
-    work_off(services)
-    assert reload(services, again)[0].status == "ready"
-
-
-def test_a_later_range_is_waited_for_without_repeating_an_earlier_one(
-    make_services: Callable[..., Services],
-) -> None:
-    services = make_services(range_pages=1)
-    accepted = upload(services, make_pdf(PAGES))
-    services.__dict__["embedder"] = refusing = Refusing(services.embedder)
-    indexing.work(services)
-    indexing.work(services)
-    refusing.answers = [ProviderError("down")]
-    assert indexing.work(services)
-    with services.database.transaction(tenant_id=None) as db:
-        db.execute(text("UPDATE page_ranges SET not_before = NULL"))
-    work_off(services)
-    assert reload(services, accepted)[1].state == "succeeded"
-    assert refusing.calls == 4, "three ranges and the one refusal"
 
 
 def test_cancel_in_mid_job(make_services: Callable[..., Services]) -> None:
