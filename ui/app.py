@@ -12,7 +12,11 @@ _ICON = str(Path(__file__).with_name("icon.png"))
 # Fixed text, no data. Wide buttons centre their labels, those with an icon need none that
 # is seen (but one that is read out), and a sidebar begins far down.
 _STYLE = """<style>
-.st-key-conversations button { justify-content: flex-start; text-align: left; padding: 0.4rem; }
+.st-key-conversations button { padding: 0.4rem; }
+.st-key-conversations button, .st-key-conversations button * { justify-content: flex-start; }
+.st-key-conversations button { text-align: left; }
+.st-key-documents button { min-height: 1.5rem; width: 1.5rem; padding: 0; }
+.st-key-documents [data-testid="stProgress"] p { font-size: 0.8rem; }
 .st-key-toolbar button p, .st-key-documents button p { position: absolute; clip-path: inset(50%); }
 .st-key-documents [data-testid="stText"] { font-size: 0.9rem; font-weight: 600; }
 [data-testid="stText"] { white-space: pre-wrap; overflow-wrap: anywhere; }

@@ -9,7 +9,7 @@ from ui import library, state
 from ui.alerts import attempt, show_error, show_flash
 from ui.api_client import ApiError, Json, Listing
 from ui.conversations import title_of
-from ui.inert import label, one_line
+from ui.inert import label, one_line, unwrapped
 from ui.turn import Turn
 from ui.wording import pages_text
 
@@ -231,4 +231,4 @@ def _show_passages(message: Json) -> None:
             source = one_line(passage.get("filename") or "Passage", limit=80)
             where = " · ".join(filter(None, [f"[{index}] {source}", pages_text(passage)]))
             with st.expander(label(where), icon=":material/format_quote:"):
-                st.text(passage.get("quote") or passage.get("text") or "")
+                st.text(unwrapped(passage.get("quote") or passage.get("text") or ""))

@@ -12,6 +12,7 @@ _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 # GitHub's Markdown links bare addresses, escaped or not, unless something stands inside.
 _ADDRESS = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?=@)", re.IGNORECASE)
 _WORD_JOINER = "\u2060"  # of no width
+_LINE_END = re.compile(r"(?<!\n)[ \t]*\r?\n(?![ \t]*\n)[ \t]*")
 # Controls, and marks that let a name read otherwise than it is written (Unicode TR 36, 3.2).
 _DECEIVING = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
 
@@ -25,3 +26,8 @@ def one_line(text: str, *, limit: int = 120) -> str:
 def label(text: str, *, limit: int = 120) -> str:
     """`one_line`, as Markdown that shows exactly these characters and does nothing."""
     return _PUNCTUATION.sub(r"\\\1", _ADDRESS.sub(_WORD_JOINER, one_line(text, limit=limit)))
+
+
+def unwrapped(text: str) -> str:
+    """A quote without the line ends that its page gave it; empty lines stay."""
+    return _LINE_END.sub(" ", text)

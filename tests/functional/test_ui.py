@@ -315,7 +315,7 @@ def test_a_service_that_is_down_is_said_and_found_when_it_is_back(lone_page):
     stack.wait_ready()
     page.click_text("Try again")
     page.wait_for_text("Ask your documents")
-    stack.stop("web")
+    stack.kill("web")
     page.ask("Still there?")
     page.wait_for_text("The service does not answer")
     assert "Still there?" in page.messages()[0]

@@ -4,7 +4,7 @@ import pytest
 
 from ui.api_client import ApiError
 from ui.config import read_config
-from ui.inert import label, one_line
+from ui.inert import label, one_line, unwrapped
 from ui.turn import _title
 from ui.wording import document_text, error_text, job_error_text, pages_text, progress_of
 
@@ -24,6 +24,12 @@ def test_a_label_leaves_letters_of_any_script_alone():
 
 def test_a_line_holds_no_control_and_no_mark_that_turns_text_around():
     assert one_line("a\r\nb\x00c\u202efdp.exe\u2066\t d") == "a b c fdp.exe d"
+
+
+def test_a_quote_is_shown_without_its_page_s_line_ends():
+    assert unwrapped("The worst\n storm came \nlate.\n\nThen calm.") == (
+        "The worst storm came late.\n\nThen calm."
+    )
 
 
 def test_a_long_line_is_cut_and_says_so():
