@@ -6,6 +6,7 @@ Starts in the checkout's directory. Everything it starts ends with it, also when
 it is killed.
 """
 
+import errno
 import fcntl
 import os
 import secrets
@@ -26,7 +27,7 @@ from honcho.environ import parse_procfile
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.db import migrate
-from core.embedded import ServerError, port_is_free, start_postgres, start_redis
+from core.embedded import ServerError, start_postgres, start_redis, try_port
 from core.queue import broker_url
 from core.settings import Settings, SettingsError, get_settings, read_settings
 from core.supervisor import Output, ProcessEnded, Supervisor
@@ -97,8 +98,8 @@ def _run(
     stack.enter_context(_only_one(settings.data_dir))
     say = output.say
     settings = _start_servers(settings, say=say, stack=stack)
-    _build_model(settings, say=say)
     _migrate(settings, say=say)
+    _build_model(settings, say=say)
     supervisor = Supervisor(cwd=ROOT, env=_environment(settings), output=output)
     stack.callback(_stop, supervisor, say=say, signals=signals)
     say(f"starting {', '.join(processes)}")
@@ -149,8 +150,18 @@ def _check_ports(settings: Settings) -> None:
         twins = [other for other in ports if other != name and ports[other] == port]
         if twins:
             raise StartError(f"{name} and {twins[0]} are both {port}: give each its own")
-        if not port_is_free(port, host=settings.bind_host):
-            raise StartError(f"{name}: port {port} is taken; choose another, as {name}={port + 1}")
+        _check_port(name, port=port, host=settings.bind_host)
+
+
+def _check_port(name: str, *, port: int, host: str) -> None:
+    try:
+        try_port(port, host=host)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise StartError(f"{name}: port {port} is taken; choose another") from None
+        if error.errno == errno.EACCES:
+            raise StartError(f"{name}: port {port} is for root only; choose another") from None
+        raise StartError(f"BIND_HOST: cannot listen on {host}: {error.strerror}") from None
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from core.embedded.postgres import PostgresServer
 from core.embedded.redis import RedisServer
-from core.embedded.server import ServerError, free_port, port_is_free
+from core.embedded.server import ServerError, free_port, port_is_free, try_port
 
 __all__ = [
     "PostgresServer",
@@ -21,6 +21,7 @@ __all__ = [
     "port_is_free",
     "start_postgres",
     "start_redis",
+    "try_port",
 ]
 
 

@@ -141,14 +141,19 @@ def free_port(host: str = HOST) -> int:
 
 
 def port_is_free(port: int, *, host: str) -> bool:
-    """Whether a server could listen there now; connections in TIME_WAIT do not count."""
+    """Whether a server could listen there now."""
+    try:
+        try_port(port, host=host)
+    except OSError:
+        return False
+    return True
+
+
+def try_port(port: int, *, host: str) -> None:
+    """Raises OSError if no server could listen there now; TIME_WAIT is no hindrance."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
+        probe.bind((host, port))
 
 
 def _lock(directory: Path, *, name: str) -> int:

@@ -31,6 +31,12 @@ def test_a_taken_port_is_named(make_settings: Callable[..., Settings], name: str
             run._check_ports(_ports(make_settings, **{name.lower(): port}))
 
 
+def test_an_address_of_another_machine_is_named(make_settings: Callable[..., Settings]) -> None:
+    settings = _ports(make_settings).model_copy(update={"bind_host": "192.0.2.1"})
+    with pytest.raises(run.StartError, match=r"^BIND_HOST: cannot listen on 192\.0\.2\.1"):
+        run._check_ports(settings)
+
+
 def test_two_equal_ports_are_named(make_settings: Callable[..., Settings]) -> None:
     with pytest.raises(run.StartError, match=r"^FLOWER_PORT and UI_PORT are both 4321"):
         run._check_ports(_ports(make_settings, flower_port=4321, ui_port=4321))
