@@ -212,6 +212,8 @@ def server(
         "RATE_LIMIT_PER_MINUTE": "10000",
         "WEB_WORKERS": "2",
         "WEB_THREADS": "8",
+        "EMBEDDING_PROVIDER": "openai",  # never asked: the local model takes seconds to load
+        "EMBEDDING_MODEL": "none",
         **server_environment,
     }
     log = home / "log"
