@@ -55,6 +55,13 @@ _FIELDS = (
 )
 _M_FIELDS = ", ".join(f"m.{name.strip()}" for name in _FIELDS.split(","))
 
+# For lists: most messages have no context, and no JSON is then decoded; the session is known.
+_LEAN_FIELDS = (
+    "id, position, sender, content, nullif(context_metadata, '{}') AS context_metadata,"
+    " nullif(retrieved_context, '[]') AS retrieved_context, status, model, usage, reply_to,"
+    " created_at"
+)
+
 # clock_timestamp(), since now() is when the transaction began, which may be
 # before the append that this one waited for.
 _APPEND = text(
@@ -145,10 +152,10 @@ def _list_statement(*, by_sender: bool, descending: bool) -> Any:
     beyond, order = ("<", "DESC") if descending else (">", "ASC")
     return text(
         f"""
-        SELECT {total}, {_M_FIELDS}
+        SELECT {total}, m.*
         FROM sessions s
         LEFT JOIN LATERAL (
-            SELECT {_FIELDS} FROM messages
+            SELECT {_LEAN_FIELDS} FROM messages
             WHERE tenant_id = :tenant_id AND session_id = s.id {sender}
               AND position {beyond} :after
             ORDER BY position {order} LIMIT :limit OFFSET :skip
@@ -196,12 +203,19 @@ def list_messages(
     ).all()
     if not rows:
         raise session_not_found()
-    items = [MessageRecord(*row[1:]) for row in rows[: page.limit] if row[1] is not None]
+    items = [_lean(row, session_id) for row in rows[: page.limit] if row[1] is not None]
     following = None
     if len(rows) > page.limit:
         keys = [items[-1].position]
         following = encode_cursor(listing=name, keys=keys, seen=seen + len(items))
     return Page(items, rows[0][0], seen, page.limit, following)
+
+
+def _lean(row: Any, session_id: UUID) -> MessageRecord:
+    _, id_, position, sender, content, metadata, passages, *rest = row
+    return MessageRecord(
+        id_, session_id, position, sender, content, metadata or {}, passages or [], *rest
+    )
 
 
 _RECENT = text(

@@ -1,6 +1,8 @@
 """The application factory: `gunicorn "web.app:create_app()"`, `flask --app web.app`."""
 
 import logging
+from collections.abc import Callable
+from typing import Any
 
 from flask import Flask, Response
 from flask_cors import CORS
@@ -50,14 +52,21 @@ _SECURITY_HEADERS = {
 }
 
 
+class _App(Flask):
+    request_class = uploads.UploadRequest
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """No view here is a coroutine; Flask would look it up a dozen times per request."""
+        return func
+
+
 def create_app(settings: Settings | None = None, services: Services | None = None) -> Flask:
     """The WSGI application. Nothing connects before the first request."""
     settings = settings or (services.settings if services else get_settings())
     configure_logging(level=settings.log_level)
     # Asked for the schema's version, it tells of its context at each readiness check.
     logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
-    app = Flask("web", static_folder=None)
-    app.request_class = uploads.UploadRequest
+    app = _App("web", static_folder=None)
     app.extensions["services"] = services or bootstrap(
         settings, pool_size=settings.web_threads + SPARE_CONNECTIONS
     )
