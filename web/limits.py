@@ -140,10 +140,10 @@ def init_app(app: Flask, limiter: Limiter) -> None:
     def add_headers(response: Response) -> Response:
         window = limiter.current_limit
         if window is not None and is_guarded(request.path):
-            reset = math.ceil(window.window.reset_time)
+            ends = window.window.reset_time
             response.headers["X-RateLimit-Limit"] = str(window.limit.amount)
             response.headers["X-RateLimit-Remaining"] = str(window.remaining)
-            response.headers["X-RateLimit-Reset"] = str(reset)
+            response.headers["X-RateLimit-Reset"] = str(math.ceil(ends))
             if response.status_code == 429:
-                response.headers["Retry-After"] = str(max(1, math.ceil(reset - time.time())))
+                response.headers["Retry-After"] = str(max(1, math.ceil(ends - time.time())))
         return response

@@ -1,0 +1,86 @@
+"""Pure pieces of the web layer: the JSON guard, cursors, events."""
+
+import json
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.errors import Invalid
+from core.paging import decode_cursor, encode_cursor, listing
+from web.guard import MAX_DEPTH, MAX_DIGITS, parse_json
+from web.streaming import Event, encode
+
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**40), 10**40) | TEXTS
+    | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
+    max_leaves=20,
+)  # fmt: skip
+
+
+@given(VALUES)
+def test_sound_json_passes_unchanged(value: Any) -> None:
+    assert parse_json(json.dumps(value).encode()) == value
+    assert parse_json(json.dumps(value, ensure_ascii=False).encode()) == value
+
+
+@given(st.binary(max_size=200))
+def test_anything_else_is_invalid_and_never_a_crash(data: bytes) -> None:
+    with suppress(Invalid):
+        json.dumps(parse_json(data), allow_nan=False).encode()
+
+
+@pytest.mark.parametrize("count", [MAX_DIGITS, MAX_DIGITS + 1])
+def test_the_limit_of_digits(count: int) -> None:
+    text = b'{"n": ' + b"1" * count + b"}"
+    if count <= MAX_DIGITS:
+        assert parse_json(text) == {"n": int("1" * count)}
+    else:
+        with pytest.raises(Invalid):
+            parse_json(text)
+
+
+@pytest.mark.parametrize("depth", [MAX_DEPTH, MAX_DEPTH + 1])
+def test_the_limit_of_depth(depth: int) -> None:
+    text = b"[" * depth + b"]" * depth
+    if depth <= MAX_DEPTH:
+        parse_json(text)
+    else:
+        with pytest.raises(Invalid):
+            parse_json(text)
+
+
+@given(st.datetimes(timezones=st.just(UTC)), st.uuids(), st.integers(0, 2**31 - 1))
+def test_a_cursor_comes_back_as_it_was(moment: datetime, key: UUID, seen: int) -> None:
+    name = listing("x", a=1)
+    cursor = encode_cursor(listing=name, keys=[moment, key], seen=seen)
+    place = decode_cursor(cursor, listing=name, types=[datetime, UUID])
+    assert (place.keys, place.seen) == ((moment, key), seen)
+
+
+@given(st.text(max_size=100))
+def test_a_cursor_of_nobodys_making_is_invalid(cursor: str) -> None:
+    with pytest.raises(Invalid):
+        decode_cursor(cursor, listing=listing("x"), types=[datetime, UUID])
+
+
+def test_listings_differ_by_their_filters() -> None:
+    key = uuid4()
+    assert len({listing("a"), listing("b"), listing("a", x=None), listing("a", x=key)}) == 4
+
+
+@given(TEXTS)
+def test_an_event_is_one_block_whatever_its_text(text: str) -> None:
+    block = encode(Event("delta", {"content": text}), number=7).decode()
+    head, _, rest = block.partition("\ndata: ")
+    assert head == "id: 7\nevent: delta"
+    assert rest.endswith("\n\n")
+    assert "\n" not in rest[:-2]
+    assert "\r" not in rest
+    assert json.loads(rest) == {"content": text}
