@@ -33,14 +33,16 @@ class ChunkDraft:
     """A chunk before it has an id and a vector.
 
     On one page, `text` stands word for word in that page's text. From
-    `page_start` to `page_end` it is two such parts with a space between.
-    `heading` is the section's, None where none was found.
+    `page_start` to `page_end` it is two such parts with a space between, the
+    second from `page_break` on. `heading` is the section's, None where none
+    was found.
     """
 
     text: str
     page_start: int
     page_end: int
     heading: str | None
+    page_break: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +221,8 @@ def _draft(units: Sequence[_Unit], texts: Texts, heading: str | None) -> ChunkDr
         own = [unit for unit in units if unit.page == page]
         if own:
             parts.append(texts[page][own[0].start : own[-1].end])
-    return ChunkDraft(" ".join(parts), first, last, heading)
+    page_break = len(parts[0]) + 1 if len(parts) > 1 else None
+    return ChunkDraft(" ".join(parts), first, last, heading, page_break)
 
 
 class _Headings:

@@ -198,6 +198,7 @@ def record_chunks(
             "page_start": draft.page_start,
             "page_end": draft.page_end,
             "heading": draft.heading,
+            "page_break": draft.page_break,
             "text": draft.text,
         }
         for number, (chunk_id, draft) in enumerate(zip(ids, drafts, strict=True))

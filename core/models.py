@@ -138,6 +138,48 @@ class Message(Base):
     )
 
 
+class MessageVector(Base):
+    """The embedding of what a user said, in a row that is deleted with its message.
+
+    While `lease_expires_at` is set, somebody is embedding it, or died at it. Without either
+    it has nothing to embed.
+    """
+
+    __tablename__ = "message_vectors"
+
+    message_id: Mapped[UUID] = mapped_column(
+        ForeignKey("messages.id", ondelete="CASCADE"), primary_key=True
+    )
+    tenant_id: Mapped[str]
+    user_id: Mapped[str]
+    session_id: Mapped[UUID]
+    model: Mapped[str]
+    embedding: Mapped[Any | None] = mapped_column(Vector(DIMENSIONS))
+    lease_expires_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        # No index of the vectors: one user's rows are few, and searched exactly.
+        Index("ix_message_vectors_user", "tenant_id", "user_id"),
+        Index(
+            "ix_message_vectors_lease",
+            "lease_expires_at",
+            postgresql_where=text("lease_expires_at IS NOT NULL"),
+        ),
+    )
+
+
+class MessageTrace(Base):
+    """How an answer came about."""
+
+    __tablename__ = "message_traces"
+
+    message_id: Mapped[UUID] = mapped_column(
+        ForeignKey("messages.id", ondelete="CASCADE"), primary_key=True
+    )
+    tenant_id: Mapped[str]
+    data: Mapped[dict[str, Any]]
+
+
 class Document(Base):
     """A PDF. Its live chunks are those of `generation`; a reingest builds the next one beside."""
 
@@ -271,7 +313,10 @@ class DocumentPage(Base):
 
 
 class Chunk(Base):
-    """A piece of a document's text. `ordinal` orders the chunks of one generation."""
+    """A piece of a document's text. `ordinal` orders the chunks of one generation.
+
+    `page_break` is the place in `text` where page `page_end` begins, None within one page.
+    """
 
     __tablename__ = "chunks"
 
@@ -283,6 +328,7 @@ class Chunk(Base):
     page_start: Mapped[int]
     page_end: Mapped[int]
     heading: Mapped[str | None]
+    page_break: Mapped[int | None]
     text: Mapped[str]
     tsv: Mapped[str] = mapped_column(
         TSVECTOR, Computed("to_tsvector('english'::regconfig, text)", persisted=True), deferred=True
