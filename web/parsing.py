@@ -29,6 +29,8 @@ class GuardedParser(FlaskParser):
     def load_json(self, req: Request, schema: Any) -> Any:
         data = req.get_data()
         if not data:
+            if getattr(schema, "body_required", False):
+                raise invalid("body", "A body is required.")
             return missing
         if req.mimetype != _JSON and not req.mimetype.endswith("+json"):
             raise Unsupported(f"The body must be {_JSON}.")

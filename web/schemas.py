@@ -103,6 +103,8 @@ class SessionCreate(Schema):
 
 
 class SessionUpdate(Schema):
+    body_required = True  # though no field is
+
     title = Text(least=0, most=MAX_TITLE, allow_none=True, metadata={"example": "Renamed"})
     metadata = JsonObject(metadata={"example": {"channel": "web"}})
 

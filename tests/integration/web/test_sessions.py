@@ -99,6 +99,8 @@ def test_title_and_metadata_can_be_changed_apart(alice: Caller) -> None:
     assert (changed["title"], changed["metadata"]) == ("new", {"b": 2})
     assert alice.put(path, {"title": None}).get_json()["title"] is None
     assert alice.put(path, {"user_id": "bob"}).status_code == 400
+    assert alice.call("PUT", path).status_code == 400
+    assert alice.put(path, {}).status_code == 200
 
 
 def test_the_favourite_mark_toggles_and_is_set(alice: Caller) -> None:
