@@ -7,7 +7,8 @@ set -eu
 psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname postgres \
     --set password="$POSTGRES_PASSWORD" <<'END'
 CREATE ROLE rag LOGIN CREATEROLE PASSWORD :'password';
-CREATE DATABASE rag OWNER rag;
+CREATE DATABASE rag OWNER rag TEMPLATE template0
+    ENCODING 'UTF8' LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' LOCALE 'C.UTF-8';
 \connect rag
 CREATE EXTENSION IF NOT EXISTS vector;
 ALTER ROLE CURRENT_USER PASSWORD NULL;

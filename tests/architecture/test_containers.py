@@ -265,6 +265,11 @@ def test_what_is_mounted_exists(config: Json) -> None:
             )
 
 
+def test_the_database_s_first_script_can_be_run() -> None:
+    """The image runs a script that is executable and sources any other, `set -eu` included."""
+    assert (ROOT / "deploy/postgres/init.sh").stat().st_mode & 0o111 == 0o111
+
+
 def test_web_and_worker_share_the_files() -> None:
     for name in ("web", "worker"):
         assert "files:/data" in BASE["services"][name]["volumes"]
