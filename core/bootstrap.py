@@ -7,8 +7,10 @@ from core.answering.base import Answerer
 from core.db import Database, make_engine
 from core.embedding import create_embedder
 from core.embedding.base import Embedder
+from core.pagecache import PageCache
 from core.pdf import PdfLimits, PdfParser
 from core.queue import Doorbell
+from core.reranking import Reranker, create_reranker
 from core.settings import Settings
 from core.storage import Storage, create_storage
 
@@ -41,6 +43,14 @@ class Services:
         return answering.create_answerer(self.settings, embedder=self.embedder)
 
     @cached_property
+    def reranker(self) -> Reranker | None:
+        return create_reranker(self.settings)
+
+    @cached_property
+    def page_cache(self) -> PageCache:
+        return PageCache(self.settings.data_dir / "cache" / "pages")
+
+    @cached_property
     def pdf_parser(self) -> PdfParser:
         limits = PdfLimits(
             timeout_seconds=self.settings.range_timeout_seconds,
@@ -50,7 +60,7 @@ class Services:
         return PdfParser(limits=limits, engine=self.settings.pdf_engine)
 
     def close(self) -> None:
-        for name in ("pdf_parser", "answerer", "embedder"):
+        for name in ("pdf_parser", "answerer", "embedder", "reranker"):
             close = getattr(self.__dict__.get(name), "close", None)
             if close is not None:
                 close()

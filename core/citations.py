@@ -9,7 +9,7 @@ marker, since markers follow words without a space, so it is treated as one.
 import re
 from collections.abc import Collection, Iterator
 
-from core.sentences import split_sentences
+from core.sentences import Segment, split_sentences
 from core.text import content_stems
 
 _OPEN, _CLOSE = r"\[【［", r"\]】］"
@@ -103,20 +103,29 @@ def cited_indexes(text: str) -> list[int]:
     return list(found)
 
 
-def best_quote(passage_text: str, support: str) -> str:
+def best_quote(passage_text: str, support: str, *, page_break: int | None = None) -> str:
     """The sentence of `passage_text` that best supports `support`, exactly as it stands there.
 
     `support` is a sentence of the answer, or the question. Scored by the F1 of shared word
     stems, so that neither a long nor a very short sentence wins by its length. The first
     sentence when none shares a word; empty only for an empty passage.
+
+    From `page_break` on the text stands on the passage's second page, where only the end of
+    a sentence can stand: the quote is then what stands of it on the first.
     """
     wanted = set(content_stems(strip_citations(support)))
-    segments = split_sentences(passage_text)
+    end = len(passage_text) if page_break is None else page_break
+    segments = [segment for segment in split_sentences(passage_text) if segment.start < end]
     prose = [segment for segment in segments if not segment.heading] or segments
-    sentences = [passage_text[segment.start : segment.end] for segment in prose]
-    if not sentences:
-        return passage_text.strip()
-    return max(sentences, key=lambda sentence: _overlap(wanted, set(content_stems(sentence))))
+    if not prose:
+        return passage_text[:end].strip()
+
+    def fit(segment: Segment) -> float:
+        sentence = passage_text[segment.start : segment.end]
+        return _overlap(wanted, set(content_stems(sentence)))
+
+    best = max(prose, key=fit)
+    return passage_text[best.start : min(best.end, end)].rstrip()
 
 
 def _overlap(wanted: set[str], offered: set[str]) -> float:

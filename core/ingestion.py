@@ -6,7 +6,7 @@ doorbell is rung after it: from then on the job ends by itself, whatever
 happens to Redis, workers or this process.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
@@ -21,6 +21,7 @@ from core import documents, jobs
 from core.bootstrap import Services
 from core.errors import Conflict, Invalid, NotFound, Unsupported
 from core.models import TERMINAL_STATES, ChatSession, Document, Job, new_id
+from core.pagecache import PageKey
 from core.storage import StagedFile, stage, staging_directory
 from core.telemetry import get_logger
 
@@ -217,7 +218,7 @@ def delete_document(services: Services, *, tenant_id: str, document_id: UUID) ->
         document = documents.lock_document(db, tenant_id=tenant_id, document_id=document_id)
         key = document.storage_key
         db.execute(delete(Document).where(Document.id == document.id))
-    _delete_files(services, [key])
+    _delete_files(services, {document.id: key})
 
 
 def delete_session(services: Services, *, tenant_id: str, session_id: UUID) -> None:
@@ -237,12 +238,13 @@ def delete_session(services: Services, *, tenant_id: str, session_id: UUID) -> N
         ).one_or_none()
         if gone is None:
             raise NotFound("No such session.", code="session_not_found")
-    _delete_files(services, [row.storage_key for row in attached])
+    _delete_files(services, {row.id: row.storage_key for row in attached})
 
 
-def _delete_files(services: Services, keys: list[str]) -> None:
-    """After the commit; what cannot be deleted now, the sweep will."""
-    for key in keys:
+def _delete_files(services: Services, keys: Mapping[UUID, str]) -> None:
+    """Files and pictures, after the commit; what cannot be deleted now, the sweep will."""
+    for document_id, key in keys.items():
+        services.page_cache.drop(document_id)
         try:
             services.storage.delete(key)
         except Exception as error:
@@ -273,5 +275,10 @@ def render_page(
         raise NotFound("No such page.", code="page_not_found")
     if document.page_count is None:
         raise Invalid("The document has not been read yet.", code="document_not_ready")
-    path = services.storage.local_copy(document.storage_key)
-    return services.pdf_parser.render_page(path, number=number, highlight=highlight)
+    key = PageKey(document.id, document.generation, number, highlight)
+    image = services.page_cache.find(key)
+    if image is None:
+        path = services.storage.local_copy(document.storage_key)
+        image = services.pdf_parser.render_page(path, number=number, highlight=highlight)
+        services.page_cache.put(key, image)
+    return image

@@ -11,7 +11,8 @@ class Passage:
 
     `index` counts from 1 in the order shown; pages count from 1; `score` grows
     with relevance and is comparable within one search only; `quote` stands
-    word for word in the text of page `page_start`.
+    word for word in the text of page `page_start`. `page_break` is where in
+    `text` page `page_end` begins, None within one page; it is not shown.
     """
 
     index: int
@@ -23,14 +24,18 @@ class Passage:
     text: str
     quote: str
     score: float
+    page_break: int | None = None
 
     def numbered(self, index: int) -> "Passage":
         return replace(self, index=index)
 
+    def scored(self, score: float) -> "Passage":
+        return replace(self, score=score)
+
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "page_break"}
 
 
 def passage_from_dict(data: Mapping[str, Any]) -> Passage:
     """The inverse of `Passage.as_dict`, for passages this service stored itself."""
-    return Passage(**{name: data[name] for name in Passage.__slots__})
+    return Passage(**{name: data[name] for name in Passage.__slots__ if name in data})

@@ -21,6 +21,7 @@ WORK_QUEUE = "ingest"
 SWEEP_QUEUE = "sweep"
 WORK_TASK = "ingest.work"
 SWEEP_TASK = "ingest.sweep"
+MEMORY_TASK = "memory.embed_messages"
 
 MAX_LANES = 16  # messages rung at once: the most workers one document can occupy
 MAX_PENDING = 8
@@ -35,7 +36,10 @@ def celery_config(settings: Settings, *, socket_timeout: float) -> dict[str, Any
         "task_serializer": "json",
         "accept_content": ["json"],  # a pickle pushed into Redis is never loaded
         "task_default_queue": WORK_QUEUE,
-        "task_routes": {SWEEP_TASK: {"queue": SWEEP_QUEUE}},
+        "task_routes": {
+            SWEEP_TASK: {"queue": SWEEP_QUEUE},
+            MEMORY_TASK: {"queue": SWEEP_QUEUE},
+        },
         "task_publish_retry_policy": {
             "max_retries": 1,
             "interval_start": 0,

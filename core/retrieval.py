@@ -3,7 +3,9 @@
 Fusion is reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009).
 """
 
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
 
@@ -11,7 +13,7 @@ from sqlalchemy import ColumnElement, Select, Text, and_, func, literal_column, 
 from sqlalchemy.dialects.postgresql import TSQUERY
 from sqlalchemy.orm import Session
 
-from core import documents
+from core import documents, reranking
 from core.bootstrap import Services
 from core.citations import best_quote
 from core.embedding.base import Vectors
@@ -27,6 +29,31 @@ _ENGLISH: ColumnElement[Any] = literal_column(
 
 CANDIDATES = 60  # taken from each side before fusion
 RRF_K = 60  # the paper's constant
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A chunk that was considered, with its place and score on each side that found it."""
+
+    chunk_id: str
+    document_id: str
+    filename: str
+    page_start: int
+    page_end: int
+    vector_rank: int | None
+    vector_score: float | None
+    text_rank: int | None
+    text_score: float | None
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """`passages` are the best of `candidates`; `timings` are milliseconds by stage."""
+
+    passages: list[Passage]
+    candidates: list[Candidate]
+    timings: dict[str, float]
 
 
 def search(
@@ -49,7 +76,34 @@ def search(
     Raises NotFound for a session or a document that is not in reach,
     ProviderError if the query cannot be embedded.
     """
+    return find(
+        services,
+        tenant_id=tenant_id,
+        query=query,
+        user_id=user_id,
+        session_id=session_id,
+        document_ids=document_ids,
+        top_k=top_k,
+        mode=mode,
+    ).passages
+
+
+def find(
+    services: Services,
+    *,
+    tenant_id: str,
+    query: str,
+    user_id: str | None = None,
+    session_id: UUID | None = None,
+    document_ids: Sequence[UUID] | None = None,
+    top_k: int = 5,
+    mode: Mode = "hybrid",
+) -> Found:
+    """As `search`, with what else was considered and the time it took."""
+    started = time.perf_counter()
     vector = None if mode == "text" else services.embedder.embed([query])
+    embedded = time.perf_counter()
+    depth = top_k if services.reranker is None else max(top_k, reranking.DEPTH)
     with services.database.transaction(tenant_id=tenant_id) as db:
         reach = resolve_reach(
             db,
@@ -59,9 +113,15 @@ def search(
             document_ids=document_ids,
         )
         rows = db.execute(
-            _search_query(reach, query=query, vector=vector, top_k=top_k, mode=mode)
+            _search_query(reach, query=query, vector=vector, top_k=depth, mode=mode)
         ).all()
-    return [_passage(index, row, query=query) for index, row in enumerate(rows, start=1)]
+    passages = [_passage(index, row, query=query) for index, row in enumerate(rows, start=1)]
+    candidates = [_candidate(passage) for passage in passages]
+    if services.reranker is not None:
+        passages = reranking.rerank(services.reranker, query=query, passages=passages)
+    searched = time.perf_counter()
+    timings = {"embed": 1000 * (embedded - started), "search": 1000 * (searched - embedded)}
+    return Found(passages[:top_k], candidates, timings)
 
 
 def resolve_reach(
@@ -116,6 +176,7 @@ def _search_query(
             Chunk.text,
             Chunk.page_start,
             Chunk.page_end,
+            Chunk.page_break,
             Document.id.label("document_id"),
             Document.filename,
         )
@@ -178,6 +239,22 @@ def _passage(index: int, row: Any, *, query: str) -> Passage:
         page_end=row.page_end,
         chunk_id=str(row.chunk_id),
         text=row.text,
-        quote=best_quote(row.text, query),
+        quote=best_quote(row.text, query, page_break=row.page_break),
         score=float(row.score),
+        page_break=row.page_break,
+    )
+
+
+def _candidate(passage: Passage) -> Candidate:
+    return Candidate(
+        chunk_id=passage.chunk_id,
+        document_id=passage.document_id,
+        filename=passage.filename,
+        page_start=passage.page_start,
+        page_end=passage.page_end,
+        vector_rank=None,
+        vector_score=None,
+        text_rank=None,
+        text_score=None,
+        score=passage.score,
     )

@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 KNOWN_DEFAULT_KEYS = frozenset(
@@ -121,6 +128,15 @@ class Settings(BaseSettings):
     openai_api_key: SecretStr = Field(
         SecretStr(""), description="Bearer token for the embedding and chat endpoints."
     )
+    rerank_base_url: str = Field(
+        "",
+        description="Base of a reranking API: passages found are sorted anew by its `/rerank`, "
+        "in Cohere's and Jina's shape. Default: none.",
+    )
+    rerank_model: str = Field("", description="Model name for the reranking endpoint.")
+    rerank_api_key: SecretStr = Field(
+        SecretStr(""), description="Bearer token for the reranking endpoint."
+    )
 
     worker_concurrency: int = Field(2, ge=1, le=64, description="Celery pool processes.")
     lease_seconds: float = Field(
@@ -155,9 +171,11 @@ class Settings(BaseSettings):
             raise ValueError("must start with file:// or s3://")
         return value
 
-    @field_validator("embedding_base_url", "chat_base_url")
+    @field_validator("embedding_base_url", "chat_base_url", "rerank_base_url")
     @classmethod
-    def _check_http_url(cls, value: str) -> str:
+    def _check_http_url(cls, value: str, info: ValidationInfo) -> str:
+        if not value and info.field_name == "rerank_base_url":
+            return value
         if urlsplit(value).scheme not in {"http", "https"}:
             raise ValueError("must be an http:// or https:// URL")
         return value.rstrip("/")
@@ -189,6 +207,8 @@ class Settings(BaseSettings):
             raise ValueError("EMBEDDING_MODEL: is required with EMBEDDING_PROVIDER=openai")
         if self.chat_provider == "openai" and not self.chat_model:
             raise ValueError("CHAT_MODEL: is required with CHAT_PROVIDER=openai")
+        if self.rerank_base_url and not self.rerank_model:
+            raise ValueError("RERANK_MODEL: is required with RERANK_BASE_URL")
         return self
 
     @property

@@ -247,11 +247,14 @@ def _s3_errors() -> Iterator[None]:
 
 
 def remove_old_files(directory: Path, *, seconds: float) -> int:
-    """Delete the files in `directory` untouched for `seconds`; how many those were."""
+    """Delete the files in `directory` untouched for `seconds`; how many those were.
+
+    Directories in it stay, with all that is in them.
+    """
     removed = 0
     for path in directory.glob("*") if directory.is_dir() else ():
         try:
-            if time.time() - path.stat().st_mtime > seconds:
+            if path.is_file() and time.time() - path.stat().st_mtime > seconds:
                 path.unlink()
                 removed += 1
         except FileNotFoundError:

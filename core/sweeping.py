@@ -38,11 +38,12 @@ def ring_for_due_work(services: Services) -> int:
 
 
 def remove_orphans(services: Services, *, now: datetime | None = None) -> int:
-    """Delete files that no document stands for, and uploads that never ended."""
+    """Delete files that no document stands for, uploads that never ended, and old pictures."""
     before = (now or datetime.now(UTC)) - ORPHAN_AGE
     removed = remove_old_files(
         staging_directory(services.settings), seconds=ORPHAN_AGE.total_seconds()
     )
+    services.page_cache.evict()
     objects = services.storage.list_objects()
     while batch := list(islice(objects, BATCH)):
         for key in _orphans(services, batch, before=before):

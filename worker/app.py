@@ -7,7 +7,7 @@ from celery import Celery, signals
 from celery.schedules import schedule
 
 from core.bootstrap import Services, bootstrap
-from core.queue import SWEEP_QUEUE, SWEEP_TASK, WORK_QUEUE, celery_config
+from core.queue import MEMORY_TASK, SWEEP_QUEUE, SWEEP_TASK, WORK_QUEUE, celery_config
 from core.settings import Settings, get_settings
 from core.telemetry import configure_logging
 
@@ -58,6 +58,11 @@ def _schedule(settings: Settings) -> dict[str, Any]:
             "task": SWEEP_TASK,
             "schedule": schedule(settings.sweep_seconds),
             # A sweep that nobody took before the next one is superfluous.
+            "options": {"queue": SWEEP_QUEUE, "expires": settings.sweep_seconds},
+        },
+        "embed-messages": {
+            "task": MEMORY_TASK,
+            "schedule": schedule(settings.sweep_seconds),
             "options": {"queue": SWEEP_QUEUE, "expires": settings.sweep_seconds},
         },
         "remove-orphans": {

@@ -5,9 +5,9 @@ from typing import Any
 
 from celery import Task
 
-from core import indexing, sweeping
+from core import indexing, memory, sweeping
 from core.errors import Unavailable
-from core.queue import SWEEP_TASK, WORK_TASK
+from core.queue import MEMORY_TASK, SWEEP_TASK, WORK_TASK
 from core.telemetry import get_logger, log_context, measure_database
 from worker.app import ORPHANS_TASK, app, services
 
@@ -46,6 +46,11 @@ def work() -> None:
 @app.task(base=LoggedTask, name=SWEEP_TASK)
 def sweep() -> None:
     sweeping.ring_for_due_work(services())
+
+
+@app.task(base=LoggedTask, name=MEMORY_TASK)
+def embed_messages() -> None:
+    memory.embed_pending(services())
 
 
 @app.task(base=LoggedTask, name=ORPHANS_TASK)

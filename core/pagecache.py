@@ -1,0 +1,110 @@
+"""Pages that were rendered, on disk: a directory per document, bounded in size and age."""
+
+import os
+import shutil
+import tempfile
+import threading
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from uuid import UUID
+
+from core.storage import remove_old_files
+from core.telemetry import get_logger
+
+log = get_logger(__name__)
+
+MAX_BYTES = 256 * 1024 * 1024
+MAX_AGE_SECONDS = 24 * 3600.0  # since the last use
+_PUTS_PER_EVICTION = 32
+
+
+@dataclass(frozen=True, slots=True)
+class PageKey:
+    """What a picture shows: page `number` of a document, with a text marked or none."""
+
+    document_id: UUID
+    generation: int
+    number: int
+    highlight: str | None
+
+
+class PageCache:
+    """Keeps PNGs below `root`. Several processes may share it; a miss is never an error."""
+
+    def __init__(self, root: Path, *, max_bytes: int = MAX_BYTES) -> None:
+        self._root = root
+        self._max_bytes = max_bytes
+        self._puts = 0
+        self._lock = threading.Lock()
+
+    def find(self, key: PageKey) -> bytes | None:
+        """The page as it was rendered before."""
+        path = self._path(key)
+        try:
+            os.utime(path)
+            return path.read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def put(self, key: PageKey, image: bytes) -> None:
+        """Keep an image. Where there is no room for it, it is not kept."""
+        path = self._path(key)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, name = tempfile.mkstemp(dir=path.parent, prefix="new-")
+            try:
+                with os.fdopen(descriptor, "wb") as target:
+                    target.write(image)
+                Path(name).replace(path)  # whole or not at all
+            finally:
+                Path(name).unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("page_not_cached", error=type(error).__name__)
+        if self._is_time_to_evict():
+            self.evict()
+
+    def drop(self, document_id: UUID) -> None:
+        """Forget a document's pages."""
+        shutil.rmtree(self._root / str(document_id), ignore_errors=True)
+
+    def evict(self) -> int:
+        """Remove what is old, and what was used longest ago of too much; how many files."""
+        removed = 0
+        for directory in self._root.glob("*"):
+            removed += remove_old_files(directory, seconds=MAX_AGE_SECONDS)
+            _remove_if_empty(directory)
+        return removed + self._shrink()
+
+    def _shrink(self) -> int:
+        files = []
+        for path in self._root.glob("*/*"):
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                continue
+            files.append((status.st_mtime, status.st_size, path))
+        excess, removed = sum(size for _, size, _ in files) - self._max_bytes, 0
+        for _, size, path in sorted(files):
+            if excess <= 0:
+                break
+            path.unlink(missing_ok=True)
+            excess, removed = excess - size, removed + 1
+        return removed
+
+    def _is_time_to_evict(self) -> bool:
+        with self._lock:
+            self._puts += 1
+            return self._puts % _PUTS_PER_EVICTION == 1
+
+    def _path(self, key: PageKey) -> Path:
+        marked = sha256(key.highlight.encode()).hexdigest()[:32] if key.highlight else "plain"
+        name = f"{key.generation}-{key.number}-{marked}.png"
+        return self._root / str(key.document_id) / name
+
+
+def _remove_if_empty(directory: Path) -> None:
+    try:
+        directory.rmdir()
+    except OSError:
+        return  # somebody uses it
