@@ -13,21 +13,24 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import UUID
 
-from core import messages, retrieval
+from core import memory as memories
+from core import messages, retrieval, traces
 from core.answering.base import AnswerStream, Question, Turn
 from core.bootstrap import Services
-from core.citations import CitationFilter, cited_indexes
+from core.citations import CitationFilter, best_quote, cited_statements
 from core.errors import RagError
 from core.messages import MessageRecord
 from core.passages import Passage
 from core.prompting import standalone_query
 from core.telemetry import get_logger
+from core.turntrace import TurnTrace
 
 log = get_logger(__name__)
 
 Memory = Literal["none", "session", "user"]
 
 DEFAULT_TOP_K = 5
+SEARCH_MODE: retrieval.Mode = "hybrid"
 HISTORY_MESSAGES = 40  # read from the session; the token budget cuts further
 SAVE_SECONDS = 1.0  # how much of an answer a killed process can lose
 
@@ -45,6 +48,7 @@ class _Answer:
     """The assistant's message while it is being written."""
 
     record: MessageRecord
+    trace: TurnTrace
     passages: Sequence[Passage] = ()
     parts: list[str] = field(default_factory=list)
     status: str = "interrupted"
@@ -75,6 +79,7 @@ def run_turn(
     after it, whatever goes wrong is an `error` event, and closing the generator
     leaves an `interrupted` answer with what had been produced.
     """
+    trace = TurnTrace()
     asked, record = _open_turn(
         services,
         tenant_id=tenant_id,
@@ -82,7 +87,7 @@ def run_turn(
         message=message,
         document_ids=document_ids if use_rag else None,
     )
-    answer = _Answer(record)
+    answer = _Answer(record, trace)
     try:
         yield ChatEvent("message_created", {"user_message": asked})
         question = _ask(
@@ -93,6 +98,7 @@ def run_turn(
             top_k=top_k or DEFAULT_TOP_K,
             document_ids=document_ids,
             memory=memory,
+            trace=trace,
         )
         answer.passages = question.passages
         yield ChatEvent("retrieval", {"passages": list(question.passages)})
@@ -157,27 +163,46 @@ def _ask(
     top_k: int,
     document_ids: Sequence[UUID] | None,
     memory: Memory,
+    trace: TurnTrace,
 ) -> Question:
-    """Everything the answerer is given: history, the query made from it, passages."""
+    """Everything the answerer is given: history, the query made from it, passages, memories."""
     history = _history(services, tenant_id=tenant_id, asked=asked) if memory != "none" else []
-    query = standalone_query(asked.content, history)
-    passages: Sequence[Passage] = ()
+    trace.query = query = standalone_query(asked.content, history)
     if use_rag:
-        passages = retrieval.search(
+        trace.mode = SEARCH_MODE
+        found = retrieval.find(
             services,
             tenant_id=tenant_id,
             query=query,
             session_id=asked.session_id,
             document_ids=document_ids,
             top_k=top_k,
+            mode=SEARCH_MODE,
         )
+        trace.candidates, trace.passages = found.candidates, found.passages
+        trace.timings |= found.timings
+    if memory == "user":
+        _recall(services, tenant_id=tenant_id, asked=asked, trace=trace)
     return Question(
         text=asked.content,
         search_query=query,
-        passages=passages,
+        passages=trace.passages,
         history=history,
+        memories=[memories.excerpt(one.content) for one in trace.memories],
         grounded=use_rag,
     )
+
+
+def _recall(services: Services, *, tenant_id: str, asked: MessageRecord, trace: TurnTrace) -> None:
+    started = time.perf_counter()
+    trace.memories = memories.recall(
+        services,
+        tenant_id=tenant_id,
+        session_id=asked.session_id,
+        query=trace.query or asked.content,
+        asked=asked.content,
+    )
+    trace.note("recall", since=started)
 
 
 def _history(services: Services, *, tenant_id: str, asked: MessageRecord) -> list[Turn]:
@@ -200,10 +225,15 @@ def _write(
     services: Services, tenant_id: str, answer: _Answer, question: Question
 ) -> Iterator[str]:
     """The answer's deltas, with no marker among them that refers to nothing."""
+    started = time.perf_counter()
     stream = services.answerer.answer(question)
+    answer.trace.note("prompt", since=started)
+    asked = time.perf_counter()
     citations = CitationFilter({passage.index for passage in question.passages})
     answer.model = stream.model
     for delta in stream:
+        if "first_token" not in answer.trace.timings:
+            answer.trace.note("first_token", since=asked)
         if shown := citations.feed(delta):
             answer.parts.append(shown)
             yield shown
@@ -211,6 +241,7 @@ def _write(
     if rest := citations.flush():
         answer.parts.append(rest)
         yield rest
+    answer.trace.note("generate", since=asked)
     _note_usage(answer, stream)
 
 
@@ -220,28 +251,45 @@ def _note_usage(answer: _Answer, stream: AnswerStream) -> None:
 
 def _save_now_and_then(services: Services, tenant_id: str, answer: _Answer) -> None:
     if time.monotonic() - answer.saved_at >= SAVE_SECONDS:
-        _save_quietly(services, tenant_id, answer)
+        _save_quietly(services, tenant_id, answer, finished=False)
         answer.saved_at = time.monotonic()
 
 
-def _save(services: Services, tenant_id: str, answer: _Answer) -> MessageRecord:
-    """Write the answer as it stands, with the passages it cites."""
-    cited = set(cited_indexes(answer.content))
-    answer.record.content = answer.content
-    answer.record.status = answer.status
-    answer.record.model = answer.model
-    answer.record.usage = answer.usage
-    answer.record.retrieved_context = [
-        passage.as_dict() for passage in answer.passages if passage.index in cited
-    ]
+def _save(
+    services: Services, tenant_id: str, answer: _Answer, *, finished: bool = True
+) -> MessageRecord:
+    """Write the answer as it stands, with the passages it cites; its trace once it is over."""
+    record = answer.record
+    record.content = answer.content
+    record.status = answer.status
+    record.model = answer.model
+    record.usage = answer.usage
+    record.retrieved_context = [passage.as_dict() for passage in _cited(answer)]
     with services.database.transaction(tenant_id=tenant_id) as db:
-        messages.rewrite_message(db, tenant_id=tenant_id, record=answer.record)
-    return answer.record
+        messages.rewrite_message(db, tenant_id=tenant_id, record=record)
+        if finished:
+            data = answer.trace.as_dict(model=answer.model, usage=answer.usage)
+            traces.record_trace(db, tenant_id=tenant_id, message_id=record.id, data=data)
+    return record
 
 
-def _save_quietly(services: Services, tenant_id: str, answer: _Answer) -> None:
+def _cited(answer: _Answer) -> list[Passage]:
+    """The passages that the answer names, each quoted by what the answer says of it."""
+    statements = cited_statements(answer.content)
+    return [
+        passage.quoted(
+            best_quote(passage.text, statements[passage.index], page_break=passage.page_break)
+        )
+        for passage in answer.passages
+        if passage.index in statements
+    ]
+
+
+def _save_quietly(
+    services: Services, tenant_id: str, answer: _Answer, *, finished: bool = True
+) -> None:
     try:
-        _save(services, tenant_id, answer)
+        _save(services, tenant_id, answer, finished=finished)
     except Exception as error:
         log.warning(
             "answer_not_saved", message_id=str(answer.record.id), error=type(error).__name__

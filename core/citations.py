@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterator
 
 from core.sentences import Segment, split_sentences
-from core.text import content_stems
+from core.text import content_stems, words
 
 _OPEN, _CLOSE = r"\[【［", r"\]】］"
 _INVISIBLE = "\u00ad\u200b-\u200f\u2060\ufeff"
@@ -96,11 +96,28 @@ def strip_citations(text: str) -> str:
 
 def cited_indexes(text: str) -> list[int]:
     """The numbers that the markers in `text` name, each once, in order of appearance."""
-    found: dict[int, None] = {}
+    return list(cited_statements(text))
+
+
+def cited_statements(text: str) -> dict[int, str]:
+    """The numbers that the markers in `text` name, each with the sentence it first stands behind.
+
+    A marker may stand before the full stop of its sentence or after it, and behind another.
+    """
+    found: dict[int, str] = {}
+    statement, position = "", 0
     for token in _TOKEN.finditer(text):
-        if token["close"]:
-            found.update(dict.fromkeys(_numbers(token) or ()))
-    return list(found)
+        numbers = _numbers(token) if token["close"] else None
+        if numbers is None:
+            continue
+        before = text[position : token.start()]
+        position = token.end()
+        if words(before):
+            last = split_sentences(before)[-1]
+            statement = before[last.start : last.end]
+        for number in numbers:
+            found.setdefault(number, statement)
+    return found
 
 
 def best_quote(passage_text: str, support: str, *, page_break: int | None = None) -> str:

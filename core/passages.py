@@ -29,6 +29,9 @@ class Passage:
     def numbered(self, index: int) -> "Passage":
         return replace(self, index=index)
 
+    def quoted(self, quote: str) -> "Passage":
+        return replace(self, quote=quote)
+
     def scored(self, score: float) -> "Passage":
         return replace(self, score=score)
 

@@ -25,6 +25,7 @@ from web import (
     messages,
     search,
     sessions,
+    traces,
     uploads,
 )
 from web.requestlog import RequestLog
@@ -121,7 +122,7 @@ def _secure(response: Response) -> Response:
 
 def _register(app: Flask) -> None:
     api = Api(app)
-    for module in (health, sessions, messages, chat, documents, jobs, search, keys):
+    for module in (health, sessions, messages, chat, traces, documents, jobs, search, keys):
         api.register_blueprint(module.blp)
     docs.init_app(app, api)
     app.cli.add_command(keys.cli)

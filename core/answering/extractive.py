@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from core.answering.base import AnswerStream, Question
 from core.answering.scoring import Scored, rank_sentences
+from core.citations import strip_citations
 from core.embedding.base import Embedder
 
 NOTHING_FOUND = "I could not find anything about this in the documents in reach."
@@ -20,6 +21,18 @@ MIN_EXCERPT = 60
 # Calibrated on SQuAD over PDFs: questions whose document is in reach against the same
 # questions with it left out.
 MIN_CONFIDENCE = 0.565
+
+_FIRST_PERSON = re.compile(
+    r"\b(?:i|me|my|we|our|ich|mir|mich|mein\w{0,2}|wir|uns|unser\w{0,2}|je|moi|mon|mes|nous|notre"
+    r"|yo|mi|mis|nuestr[oa]s?)\b",
+    re.IGNORECASE,
+)
+_WHAT_WAS_SAID = re.compile(
+    r"\b(?:(?:did|have|had) (?:i|we) (?:ever |already )?(?:say|said|tell|told|mention|mentioned|ask"
+    r"|asked|write|written)|(?:i|we) (?:said|told you|mentioned|asked|wrote)"
+    r"|habe ich (?:dir |ihnen )?.{0,60}\b(?:gesagt|erzählt|erwähnt|gefragt))\b",
+    re.IGNORECASE,
+)
 
 
 class ExtractiveAnswerer:
@@ -43,12 +56,14 @@ class ExtractiveAnswerer:
 
     def compose(self, question: Question) -> str:
         """The whole answer at once."""
+        if _asks_what_was_said(question.text) and question.memories:
+            return quote_memory(question.memories[0])
         if not question.grounded:
-            return DOCUMENTS_ONLY
+            return _by_memory(question) or DOCUMENTS_ONLY
         query = question.search_query or question.text
         ranked = rank_sentences(query, question.passages, embedder=self._embedder)
         if not ranked or confidence(ranked) < MIN_CONFIDENCE:
-            return NOTHING_FOUND
+            return _by_memory(question) or NOTHING_FOUND
         return join_sentences(ranked)
 
     def _write(
@@ -59,6 +74,23 @@ class ExtractiveAnswerer:
                 stream.finish_reason = "cancelled"
                 return
             yield word
+
+
+def quote_memory(memory: str) -> str:
+    """The user's own words, as such: they are no passage, so nothing is cited."""
+    said = " ".join(strip_citations(memory).split())
+    return f"You said earlier: “{_cut(said, MAX_CHARS - 22)}”"
+
+
+def _by_memory(question: Question) -> str | None:
+    """The memory that fits a question about the user best, where no passage answers it."""
+    if question.memories and _FIRST_PERSON.search(question.text):
+        return quote_memory(question.memories[0])
+    return None
+
+
+def _asks_what_was_said(text: str) -> bool:
+    return _WHAT_WAS_SAID.search(text) is not None
 
 
 def confidence(ranked: Sequence[Scored]) -> float:
