@@ -4,6 +4,7 @@ The spool has no name in any directory (O_TMPFILE), so that a client that goes
 away in mid-upload, or a process that dies, leaves nothing behind.
 """
 
+import contextlib
 import tempfile
 import time
 from collections.abc import Callable
@@ -47,6 +48,10 @@ class _MeasuredFile:
             raise file_too_large(self._limit)
         with disk_errors():
             return self._file.write(data)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        with disk_errors():  # writes out what was buffered
+            return self._file.seek(offset, whence)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
@@ -114,7 +119,8 @@ class UploadRequest(Request):
         """Called by Flask when the request is over, also when its form could not be read."""
         super().close()
         for spool in self._spools:
-            spool.close()
+            with contextlib.suppress(OSError):  # on a full disk, for what is thrown away anyway
+                spool.close()
 
 
 def accepts_upload(view: View) -> View:

@@ -71,6 +71,14 @@ class Client:
         )
         return [self.job(job_id) for job_id in job_ids]
 
+    def query(self, sql: str) -> list[Any]:
+        """Ask the database itself."""
+        connection = psycopg2.connect(self.stack.env["DATABASE_URL"].replace("+psycopg2", ""))
+        try:
+            return query(connection, sql)
+        finally:
+            connection.close()
+
     def texts(self, document_id: str) -> list[str]:
         texts: list[str] = []
         cursor = ""

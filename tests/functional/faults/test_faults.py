@@ -90,7 +90,7 @@ def test_a_frozen_worker_that_wakes_up_changes_nothing(
     client = faulty()
     accepted = client.upload(document, user_id="alice")
     client.wait_for_pages(accepted["job"]["id"], pages=2)
-    client.stack.signal("worker", signal.SIGSTOP, group=True)
+    freeze_in_mid_range(client)
     client.stack.start("worker-2", kind="worker")
     (job,) = client.wait_finished(accepted["job"]["id"])
     assert job["state"] == "succeeded"
@@ -101,6 +101,19 @@ def test_a_frozen_worker_that_wakes_up_changes_nothing(
     assert client.job(accepted["job"]["id"]) == job
     same_as_clean(client, accepted["document"]["id"], document)
     assert_whole(client, documents=2)
+
+
+def freeze_in_mid_range(client: Client) -> None:
+    """SIGSTOP the worker at a moment when it holds a range."""
+    held = "SELECT 1 FROM page_ranges WHERE state = 'running' AND number > 0"
+    for _ in range(100):
+        client.stack.signal("worker", signal.SIGSTOP, group=True)
+        time.sleep(0.05)  # what was on its way to PostgreSQL arrives
+        if client.query(held):
+            return
+        client.stack.signal("worker", signal.SIGCONT, group=True)
+        time.sleep(0.03)
+    raise AssertionError("it never held a range")
 
 
 def test_redis_away_at_upload(faulty: Callable[..., Client]) -> None:
