@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
-from core import documents, jobs
+from core import documents, idempotency, jobs
 from core.bootstrap import Services
 from core.queue import MAX_LANES
 from core.storage import StoredObject, remove_old_files, staging_directory
@@ -35,6 +35,15 @@ def ring_for_due_work(services: Services) -> int:
     services.queue.ring(due - waiting)
     log.info("swept", due=due, waiting=waiting)
     return due - waiting
+
+
+def tidy_up(services: Services, *, now: datetime | None = None) -> None:
+    """Hourly: forget responses older than a day, and remove what nobody stands for."""
+    with services.database.transaction(tenant_id=None) as db:
+        forgotten = idempotency.purge(db)
+    if forgotten:
+        log.info("responses_forgotten", count=forgotten)
+    remove_orphans(services, now=now)
 
 
 def remove_orphans(services: Services, *, now: datetime | None = None) -> int:

@@ -1,8 +1,11 @@
 """gunicorn's configuration: `gunicorn --config deploy/gunicorn.conf.py web.app:app`."""
 
+import os
+import shutil
 from pathlib import Path
 
 from core.settings import get_settings
+from web import metrics_files
 
 _settings = get_settings()
 
@@ -22,16 +25,36 @@ graceful_timeout = 25
 keepalive = 15
 
 # A worker is replaced before slow leaks matter, and not all of them at once.
-max_requests = 20_000
-max_requests_jitter = 2_000
+max_requests = 100_000
+max_requests_jitter = 20_000
 
 # The heartbeat file's fsync may block for seconds on a busy disk.
-worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+_memory = Path("/dev/shm")  # noqa: S108
+worker_tmp_dir = str(_memory) if _memory.is_dir() else None
+
+# In memory and this machine's own: DATA_DIR may be shared by several.
+_metrics = (_memory if _memory.is_dir() else _settings.data_dir) / (
+    f"rag-metrics-{os.getuid()}-{_settings.port}"
+)
+raw_env = [f"PROMETHEUS_MULTIPROC_DIR={_metrics}"]
 
 accesslog = None  # the app logs each request itself, with its id and timings
 errorlog = "-"
 loglevel = "warning"
 control_socket_disable = True  # else a socket file is left in the working directory
+
+
+def when_ready(server):  # type: ignore[no-untyped-def]
+    """The port is ours, so these files are no running service's."""
+    metrics_files.prepare(_metrics)
+
+
+def child_exit(server, worker):  # type: ignore[no-untyped-def]
+    metrics_files.retire(_metrics, pid=worker.pid)
+
+
+def on_exit(server):  # type: ignore[no-untyped-def]
+    shutil.rmtree(_metrics, ignore_errors=True)
 
 
 def post_worker_init(worker):  # type: ignore[no-untyped-def]

@@ -9,6 +9,7 @@ from flask_cors import CORS
 from flask_smorest import Api
 
 from core.bootstrap import Services, bootstrap
+from core.presence import create_redis
 from core.settings import Settings, get_settings
 from core.telemetry import configure_logging
 from web import (
@@ -72,7 +73,7 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
         settings, pool_size=settings.web_threads + SPARE_CONNECTIONS
     )
     app.extensions["slots"] = Slots(settings.web_threads)
-    app.extensions["redis"] = health.create_redis(settings.redis_url)
+    app.extensions["redis"] = create_redis(settings.redis_url)
     _configure(app)
     _guard_the_door(app, settings)
     _register(app)

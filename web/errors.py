@@ -38,9 +38,11 @@ _HTTP_CODES = {
     404: "not_found",
     405: "method_not_allowed",
     413: "payload_too_large",
+    414: "uri_too_long",
     415: "unsupported_media_type",
     416: "range_not_satisfiable",
     429: "rate_limited",
+    431: "headers_too_large",
     500: "internal_error",
 }
 # Werkzeug's own descriptions may quote what was sent; these do not.
@@ -50,8 +52,10 @@ _HTTP_DETAILS = {
     404: "There is nothing at this address.",
     405: "This address does not support the method.",
     413: "The request is too large.",
+    414: "The address is too long.",
     415: "The body's media type is not supported here.",
     416: "The range lies outside the content.",
+    431: "The headers are too large.",
     429: "Too many requests for this key; see Retry-After.",
     500: "Something went wrong here; the log has it under the request id.",
 }
@@ -139,12 +143,16 @@ def _from_http(error: HTTPException) -> Response:
     if error.response is not None:
         return cast(Response, error.response)
     status = error.code or 500
+    code, detail = words_for(status)
+    headers = [item for item in error.get_headers() if item[0].lower() in _KEPT_HEADERS]
+    return problem(status=status, code=code, detail=detail, headers=headers)
+
+
+def words_for(status: int) -> tuple[str, str]:
+    """The code and the detail of a problem that is no more than its status."""
     phrase = HTTPStatus(status).phrase
     code = _HTTP_CODES.get(status) or re.sub(r"\W+", "_", phrase.lower())
-    headers = [item for item in error.get_headers() if item[0].lower() in _KEPT_HEADERS]
-    return problem(
-        status=status, code=code, detail=_HTTP_DETAILS.get(status, phrase), headers=headers
-    )
+    return code, _HTTP_DETAILS.get(status, phrase)
 
 
 def init_app(app: Flask) -> None:

@@ -7,15 +7,26 @@ taken only by a request that is there as a whole.
 """
 
 import contextlib
+import json
+import logging
 import re
 import selectors
 import socket
 import struct
 import time
 from functools import partial
+from http import HTTPStatus
+from typing import Any
 
-from gunicorn import http
+from gunicorn import http, util
+from gunicorn.http import errors as refusals
 from gunicorn.workers.gthread import TConn, ThreadWorker
+from uuid_utils.compat import uuid7
+
+from core.telemetry import get_logger
+from web.errors import MEDIA_TYPE, problem_body, words_for
+
+log = get_logger(__name__)
 
 GATHER_SECONDS = 10.0  # for head and small body together, from the connection's first moment
 SMALL_BODY = 64 * 1024  # a larger one, an upload say, is read by its thread as it comes
@@ -23,6 +34,14 @@ LARGEST_HEAD = 64 * 1024
 # For what a thread reads and writes itself: the longest pause of the other side.
 STALL_SECONDS = 30
 
+LINGER_SECONDS = 1.0
+
+_REFUSALS = (
+    (refusals.LimitRequestLine, 414),
+    (refusals.LimitRequestHeaders, 431),
+    (refusals.ExpectationFailed, 417),
+    (refusals.UnsupportedTransferCoding, 501),
+)
 _END_OF_HEAD = b"\r\n\r\n"
 _CONTENT_LENGTH = re.compile(rb"^content-length:[ \t]*([0-9]{1,9})[ \t]*\r$", re.I | re.M)
 _EXPECT = re.compile(rb"^expect:", re.I | re.M)
@@ -89,11 +108,57 @@ class GatheringWorker(ThreadWorker):  # type: ignore[misc]
         connection.data_ready = True
         self.enqueue_req(connection)
 
+    def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: BaseException) -> None:
+        """Answer what the app never saw, or did not survive, as the app answers errors.
+
+        The exception's text may quote a header, and so a key: its type is logged alone.
+        """
+        status, request_id = status_of(exc), str(uuid7())
+        log.log(
+            logging.ERROR if status == 500 else logging.WARNING,
+            "request_refused",
+            status=status,
+            reason=type(exc).__name__,
+            remote=addr[0] if addr else None,
+            request_id=request_id,
+            exc_info=exc if status == 500 else None,
+        )
+        with contextlib.suppress(OSError):
+            client.sendall(_problem(status, request_id=request_id))
+            # Closed with bytes unread, the connection would be reset, and the answer lost.
+            util.close_graceful(client, timeout=LINGER_SECONDS, max_drain=LARGEST_HEAD * 4)
+
     def _cap_keepalive(self, deadline: float) -> None:
         """A worker that stops does not wait for requests that have not arrived."""
         super()._cap_keepalive(deadline)
         for connection in self.pending_conns:
             connection.timeout = min(connection.timeout, deadline)
+
+
+def status_of(refusal: BaseException) -> int:
+    """The status that tells a client why its request could not be read; 500 for our own faults."""
+    found = next((status for kind, status in _REFUSALS if isinstance(refusal, kind)), None)
+    if found is not None:
+        return found
+    ours = (refusals.InvalidResponseHeader, refusals.InvalidResponseHeaderName)
+    is_theirs = isinstance(refusal, refusals.ParseException) and not isinstance(refusal, ours)
+    return 400 if is_theirs else 500
+
+
+def _problem(status: int, *, request_id: str) -> bytes:
+    code, detail = words_for(status)
+    body = json.dumps(
+        problem_body(status=status, code=code, detail=detail, request_id=request_id)
+    ).encode()
+    head = (
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
+        "Connection: close",
+        f"Content-Type: {MEDIA_TYPE}",
+        f"Content-Length: {len(body)}",
+        f"X-Request-ID: {request_id}",
+        "X-Content-Type-Options: nosniff",
+    )
+    return "\r\n".join((*head, "", "")).encode() + body
 
 
 def is_complete(received: bytes | bytearray) -> bool:

@@ -2,14 +2,12 @@
 
 from typing import Any
 
-import redis
 from flask import Response, current_app
 from flask_limiter import Limiter
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from core.db import schema_is_current
 from core.errors import RagError
+from core.presence import look
 from web import limits, metrics, schemas
 from web.context import services
 from web.parsing import Blueprint
@@ -25,9 +23,12 @@ blp = Blueprint("system", __name__, description="For orchestrators and monitorin
 @blp.response(200, schemas.Health)
 @blp.response(503, schemas.Health)
 def health() -> Response:
-    """Whether the service works. Redis down is `degraded`: nothing is lost, limits are local."""
+    """Whether the service works. Redis down is `degraded`: nothing is lost, limits are local.
+
+    `workers` were heard of within ten seconds; `queue` counts messages that none has fetched.
+    """
     database = _database_answers()
-    broker = _redis_answers()
+    broker = look(current_app.extensions["redis"])
     local_limits = limits.is_degraded(_limiter())
     state = "unhealthy" if not database else "healthy" if broker else "degraded"
     body: dict[str, Any] = {
@@ -36,7 +37,8 @@ def health() -> Response:
         "service": SERVICE,
         "redis": "connected" if broker else "disconnected",
         "limits": "per process" if local_limits else "shared",
-        "queue": services().queue.waiting() if broker else None,
+        "queue": broker.waiting if broker else None,
+        "workers": broker.workers if broker else None,
         "version": VERSION,
     }
     return _answer(body, ok=database)
@@ -58,24 +60,6 @@ def _database_answers() -> bool:
     except RagError:
         return False
     return True
-
-
-def _redis_answers() -> bool:
-    client: redis.Redis = current_app.extensions["redis"]
-    try:
-        return bool(client.ping())
-    except redis.RedisError:
-        return False
-
-
-def create_redis(url: str) -> redis.Redis:
-    """A client for asking whether Redis is there; it gives up quickly."""
-    return redis.Redis.from_url(
-        url.replace("redis+socket://", "unix://", 1),
-        socket_timeout=0.25,
-        socket_connect_timeout=0.25,
-        retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
-    )
 
 
 @blp.route("/health/live", methods=["GET"])

@@ -1,6 +1,8 @@
 """Prometheus metrics of this service; no tenant, user or document appears in a label."""
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -18,6 +20,7 @@ from sqlalchemy import text
 from core.bootstrap import Services
 from core.errors import RagError
 from core.models import JOB_STATES
+from web import metrics_files
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -67,7 +70,8 @@ def render(services: Services) -> bytes:
     registry = CollectorRegistry()
     registry.register(_Jobs(services))
     try:
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        together: Any = MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     except ValueError:  # the variable is not set
         return generate_latest(registry) + generate_latest(REGISTRY)
-    return generate_latest(registry)
+    with metrics_files.locked(Path(together._path)):
+        return generate_latest(registry)

@@ -371,6 +371,7 @@ class Health(Schema):
     redis = fields.String(validate=one_of(("connected", "disconnected")))
     limits = fields.String(validate=one_of(("shared", "per process")))
     queue = fields.Integer(allow_none=True)
+    workers = fields.Integer(allow_none=True, metadata={"example": 1})
     version = fields.String(metadata={"example": "0.1.0"})
 
 

@@ -1,22 +1,25 @@
 """The Celery application: routes, limits and schedule, each with its why."""
 
 import logging
+from functools import lru_cache
 from typing import Any
 
 from celery import Celery, signals
 from celery.schedules import schedule
+from redis import Redis
 
+from core import presence
 from core.bootstrap import Services, bootstrap
 from core.queue import MEMORY_TASK, SWEEP_QUEUE, SWEEP_TASK, WORK_QUEUE, celery_config
 from core.settings import Settings, get_settings
 from core.telemetry import configure_logging
 
-ORPHANS_TASK = "ingest.remove_orphans"
+TIDY_TASK = "ingest.tidy_up"
 QUEUES = (WORK_QUEUE, SWEEP_QUEUE)
 
 SOFT_LIMIT = 600  # s; a range that hangs is given up and tried again
 HARD_LIMIT = 660
-ORPHANS_SECONDS = 3600
+TIDY_SECONDS = 3600
 VISIBILITY_TIMEOUT = 1800
 
 # A task longer than the visibility timeout would be delivered twice.
@@ -65,10 +68,10 @@ def _schedule(settings: Settings) -> dict[str, Any]:
             "schedule": schedule(settings.sweep_seconds),
             "options": {"queue": SWEEP_QUEUE, "expires": settings.sweep_seconds},
         },
-        "remove-orphans": {
-            "task": ORPHANS_TASK,
-            "schedule": schedule(ORPHANS_SECONDS),
-            "options": {"queue": SWEEP_QUEUE, "expires": ORPHANS_SECONDS},
+        "tidy-up": {
+            "task": TIDY_TASK,
+            "schedule": schedule(TIDY_SECONDS),
+            "options": {"queue": SWEEP_QUEUE, "expires": TIDY_SECONDS},
         },
     }
 
@@ -104,3 +107,19 @@ def _warm_up(**_: object) -> None:
 def _close(**_: object) -> None:
     if _services is not None:
         _services.close()
+
+
+@lru_cache(maxsize=1)
+def _redis() -> Redis:
+    return presence.create_redis(get_settings().redis_url)
+
+
+@signals.heartbeat_sent.connect
+def _announce(sender: Any, **_: object) -> None:
+    """Every two seconds from the main process's loop: one that hangs is soon not counted."""
+    presence.announce(_redis(), worker=sender.eventer.hostname)
+
+
+@signals.worker_shutting_down.connect
+def _withdraw(sender: str, **_: object) -> None:
+    presence.withdraw(_redis(), worker=sender)

@@ -9,7 +9,7 @@ from core import indexing, memory, sweeping
 from core.errors import Unavailable
 from core.queue import MEMORY_TASK, SWEEP_TASK, WORK_TASK
 from core.telemetry import get_logger, log_context, measure_database
-from worker.app import ORPHANS_TASK, app, services
+from worker.app import TIDY_TASK, app, services
 
 log = get_logger(__name__)
 
@@ -53,6 +53,6 @@ def embed_messages() -> None:
     memory.embed_pending(services())
 
 
-@app.task(base=LoggedTask, name=ORPHANS_TASK)
-def remove_orphans() -> None:
-    sweeping.remove_orphans(services())
+@app.task(base=LoggedTask, name=TIDY_TASK)
+def tidy_up() -> None:
+    sweeping.tidy_up(services())

@@ -4,14 +4,15 @@ import io
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
 import numpy as np
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
-from core import documents, indexing, ingestion, jobs, sweeping
+from core import documents, idempotency, indexing, ingestion, jobs, sweeping
 from core.bootstrap import Services
 from core.embedding.base import Embedder, Vectors
 from core.errors import (
@@ -471,6 +472,25 @@ def test_orphaned_files_are_swept(services: Services) -> None:
     later = kept.document.created_at + 2 * sweeping.ORPHAN_AGE
     assert sweeping.remove_orphans(services, now=later) == 1
     assert stored_files(services) == [kept.document.storage_key]
+
+
+def test_the_hourly_task_forgets_old_responses_and_files(services: Services) -> None:
+    with services.database.transaction(tenant_id="default") as db:
+        for key in ("old", "new"):
+            idempotency.claim(db, tenant_id="default", key=key, fingerprint=b"x", hold_seconds=60)
+        db.execute(
+            text(
+                "UPDATE idempotency_keys SET created_at = now() - interval '25 hours'"
+                " WHERE key = 'old'"
+            )
+        )
+    orphan = services.settings.data_dir / "uploads" / "aa" / "orphan.pdf"
+    orphan.parent.mkdir(parents=True, exist_ok=True)
+    orphan.write_bytes(b"%PDF-")
+    sweeping.tidy_up(services, now=datetime.now(UTC) + 2 * sweeping.ORPHAN_AGE)
+    with services.database.transaction(tenant_id=None) as db:
+        assert db.execute(text("SELECT key FROM idempotency_keys")).scalars().all() == ["new"]
+    assert not orphan.exists()
 
 
 def test_deleting_a_session_takes_its_documents(services: Services) -> None:

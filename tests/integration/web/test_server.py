@@ -6,6 +6,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import psutil
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import API_KEY
 from tests.integration.web.conftest import Server
@@ -101,6 +104,73 @@ def test_odd_requests_do_no_harm(server: Server) -> None:
             answer = client.recv(65536)
             assert answer[:10] in {b"", b"HTTP/1.1 4"}, (request[:80], answer[:200])
     assert httpx.get(f"{server.url}/health", trust_env=False).status_code == 200
+
+
+GET = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (GET + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (GET + b"Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n", 400),
+        (GET + b"Transfer-Encoding: brotli\r\n\r\n", 501),
+        (GET + b"Host: y\r\n\r\n", 400),
+        (GET + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400),
+        (GET + b"X-API-Key: canary\r\n  folded\r\n\r\n", 400),
+        (GET + b"X-Api Key: canary\r\n\r\n", 400),
+        (GET + b"X-A: " + b"a" * 9_000 + b"\r\n\r\n", 431),
+        (GET + b"X-A: " + b"a" * 90_000 + b"\r\n\r\n", 431),
+        (GET + b"".join(b"X-%d: a\r\n" % n for n in range(200)) + b"\r\n", 431),
+        (b"GET /" + b"a" * 9_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
+        (b"GET / HTTP/9.9\r\nHost: x\r\n\r\n", 400),
+        (b"NONSENSE\r\n\r\n", 400),
+    ],
+)
+def test_what_the_server_itself_refuses_is_a_problem_too(
+    server: Server, request_: bytes, status: int
+) -> None:
+    port = int(server.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        client.sendall(request_)
+        answer = b"".join(iter(lambda: client.recv(65536), b""))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status), answer
+    assert b"Content-Type: application/problem+json" in head
+    problem = json.loads(body)
+    assert problem["status"] == status
+    assert f"X-Request-ID: {problem['request_id']}".encode() in head
+    log = server.log.read_text()
+    assert problem["request_id"] in log
+    assert "canary" not in log
+
+
+def test_metrics_add_up_the_processes_also_those_that_died(server: Server) -> None:
+    def counted() -> float:
+        text = httpx.get(f"{server.url}/metrics", trust_env=False).text
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == "rag_http_requests_total" and sample.labels["route"] == "none"
+        )
+
+    def ask(_: int) -> int:
+        return httpx.get(f"{server.url}/nowhere", trust_env=False).status_code
+
+    before = counted()
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(ask, range(40))) == {404}
+    assert [counted() - before for _ in range(5)] == [40] * 5
+    children = psutil.Process(server.process.pid).children()
+    assert len(children) == 2
+    children[0].terminate()  # the master starts another in its place
+    children[0].wait(30)
+    deadline = time.monotonic() + 30
+    while len(psutil.Process(server.process.pid).children()) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert counted() - before == 40
 
 
 def test_a_request_with_an_upper_case_path_or_slash_is_no_crash(server: Server) -> None:
