@@ -181,11 +181,15 @@ def record_chunks(
     document_id: UUID,
     generation: int,
     first_page: int,
+    label: str,
     drafts: Sequence[ChunkDraft],
     vectors: Vectors,
     model: str,
 ) -> None:
-    """Keep one range's chunks and their vectors, of shape (len(drafts), dimensions)."""
+    """Keep one range's chunks and their vectors, of shape (len(drafts), dimensions).
+
+    `label` is what the document calls itself, for the search by words.
+    """
     if not drafts:
         return
     scope = {"tenant_id": tenant_id, "document_id": document_id, "generation": generation}
@@ -198,6 +202,7 @@ def record_chunks(
             "page_start": draft.page_start,
             "page_end": draft.page_end,
             "heading": draft.heading,
+            "context": f"{label} {draft.heading or ''}".strip(),
             "page_break": draft.page_break,
             "text": draft.text,
         }

@@ -329,9 +329,13 @@ class Chunk(Base):
     page_end: Mapped[int]
     heading: Mapped[str | None]
     page_break: Mapped[int | None]
+    # What the text itself need not say: the document's name, the section's heading.
+    context: Mapped[str] = mapped_column(default="")
     text: Mapped[str]
     tsv: Mapped[str] = mapped_column(
-        TSVECTOR, Computed("to_tsvector('english'::regconfig, text)", persisted=True), deferred=True
+        TSVECTOR,
+        Computed("to_tsvector('english'::regconfig, context || ' ' || text)", persisted=True),
+        deferred=True,
     )
 
     __table_args__ = (

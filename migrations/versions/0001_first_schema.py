@@ -328,11 +328,14 @@ def upgrade() -> None:
         sa.Column("page_start", sa.Integer(), nullable=False),
         sa.Column("page_end", sa.Integer(), nullable=False),
         sa.Column("heading", sa.Text(), nullable=True),
+        sa.Column("context", sa.Text(), nullable=False),
         sa.Column("text", sa.Text(), nullable=False),
         sa.Column(
             "tsv",
             postgresql.TSVECTOR(),
-            sa.Computed("to_tsvector('english'::regconfig, text)", persisted=True),
+            sa.Computed(
+                "to_tsvector('english'::regconfig, context || ' ' || text)", persisted=True
+            ),
             nullable=False,
         ),
         sa.ForeignKeyConstraint(
