@@ -44,7 +44,7 @@ class PageCache:
         try:
             os.utime(path)
             return path.read_bytes()
-        except FileNotFoundError:
+        except OSError:
             return None
 
     def put(self, key: PageKey, image: bytes) -> None:

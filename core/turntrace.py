@@ -9,6 +9,7 @@ from core.memory import Recollection
 from core.passages import Passage
 from core.retrieval import Candidate
 
+CANDIDATES_KEPT = 30  # a row of JSON each, with every answer
 STAGES = ("embed", "search", "recall", "prompt", "first_token", "generate", "total")
 
 
@@ -40,7 +41,9 @@ class TurnTrace:
             "query": self.query,
             "mode": self.mode,
             "candidates": [
-                asdict(one) | {"in_prompt": one.chunk_id in in_prompt} for one in self.candidates
+                asdict(one) | {"in_prompt": one.chunk_id in in_prompt}
+                for rank, one in enumerate(self.candidates)
+                if rank < CANDIDATES_KEPT or one.chunk_id in in_prompt
             ],
             "prompt_passages": [passage.as_dict() for passage in self.passages],
             "memories": [

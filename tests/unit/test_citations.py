@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.citations import CitationFilter, best_quote, cited_indexes, keep_citations
+from core.citations import (
+    CitationFilter,
+    best_quote,
+    cited_indexes,
+    cited_statements,
+    keep_citations,
+)
 
 MARKUP = st.text(alphabet="[]【】［] 0123456789,;-–†\u200bab\n…", max_size=120)
 
@@ -119,3 +125,45 @@ def test_best_quote_always_stands_in_the_passage(passage: str, support: str) -> 
     quote = best_quote(passage, support)
     assert quote in passage
     assert quote or not passage
+
+
+TWO_PAGES = (
+    "Rollo was a Norse chief. The Normans, led by Rollo, agreed to swear fealty to the king."
+)
+BREAK = TWO_PAGES.index("agreed")
+
+
+@pytest.mark.parametrize(
+    ("support", "quote"),
+    [
+        ("Who was a Norse chief?", "Rollo was a Norse chief."),
+        ("They agreed to swear fealty to the king [1].", "The Normans, led by Rollo,"),
+        ("zzz", "Rollo was a Norse chief."),
+    ],
+)
+def test_best_quote_ends_with_its_page(support: str, quote: str) -> None:
+    assert best_quote(TWO_PAGES, support, page_break=BREAK) == quote
+
+
+@pytest.mark.parametrize("page_break", range(1, len(TWO_PAGES)))
+def test_best_quote_stands_before_any_page_break(page_break: int) -> None:
+    quote = best_quote(TWO_PAGES, "fealty to the king", page_break=page_break)
+    assert quote in TWO_PAGES[:page_break]
+    assert quote
+
+
+@pytest.mark.parametrize(
+    ("answer", "statements"),
+    [
+        ("He led them [1]. It fell [2].", {1: "He led them", 2: "It fell"}),
+        ("He led them. [1] It fell. [2]", {1: "He led them.", 2: "It fell."}),
+        ("It rained. He led them [1][3].", {1: "He led them", 3: "He led them"}),
+        ("He led [1] and it fell [2, 1].", {1: "He led", 2: "and it fell"}),
+        ("[1] He led.", {1: ""}),
+        ("No marker [a].", {}),
+    ],
+)
+def test_statements_are_what_the_markers_stand_behind(
+    answer: str, statements: dict[int, str]
+) -> None:
+    assert cited_statements(answer) == statements

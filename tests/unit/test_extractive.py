@@ -200,3 +200,40 @@ def test_the_setting_chooses_the_answerer() -> None:
     assert isinstance(built, OpenAIAnswerer)
     assert built.model == "m"
     built.close()
+
+
+COLOUR = "My favourite colour is teal.\n[3] Really."
+
+
+@pytest.mark.parametrize(
+    ("text", "grounded", "quoted"),
+    [
+        ("What is my favourite colour?", True, True),
+        ("What is my favourite colour?", False, True),
+        ("Was habe ich dir über Farben gesagt?", True, True),
+        ("What did I tell you about oil?", True, True),
+        ("What was the price of oil in March 1974?", True, False),
+        ("Which colour is the US flag?", True, False),
+    ],
+)
+def test_what_the_user_said_is_quoted_when_that_is_asked_for(
+    answerer: ExtractiveAnswerer, text: str, grounded: bool, quoted: bool
+) -> None:
+    question = Question(text, text, (passage(1, OIL),), memories=(COLOUR,), grounded=grounded)
+    answer = answerer.compose(question)
+    said = "You said earlier: “My favourite colour is teal. Really.”"
+    assert (answer == said) is quoted
+    assert ("teal" in answer) is quoted
+
+
+def test_a_document_s_answer_goes_before_a_memory(answerer: ExtractiveAnswerer) -> None:
+    text = "What was the price of oil in March 1974, in our view?"
+    question = Question(text, text, (passage(1, OIL),), memories=(COLOUR,))
+    assert "$12. [1]" in answerer.compose(question)
+
+
+def test_a_long_memory_is_cut(answerer: ExtractiveAnswerer) -> None:
+    question = Question("What did I say?", "", memories=("a word " * 200,))
+    answer = answerer.compose(question)
+    assert len(answer) <= 400
+    assert answer.endswith(" …”")

@@ -1,0 +1,136 @@
+"""Pictures of pages: a quote marked where it stands, rendered once, gone with the document."""
+
+import io
+import os
+import time
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from PIL import Image
+
+from core import documents, ingestion, pagecache, retrieval, sweeping
+from core.bootstrap import Services
+from core.errors import NotFound
+from core.pagecache import PageCache, PageKey
+from tests.integration.steps import TENANT, ingest
+from tests.pdfs import make_pdf
+
+PAGES = [
+    "The first page speaks of nothing much. It fills the space before the second.",
+    "Albin Lind came from Gotland. The lighthouse of Norrskar was built in 1847, and it is said "
+    "that the keeper of the lamp, who came from the north in the autumn of that year,",
+    "never left the island again. The last keeper was Elsa Holm.",
+]
+
+
+def picture(services: Services, document_id: UUID, number: int, highlight: str | None) -> bytes:
+    return ingestion.render_page(
+        services, tenant_id=TENANT, document_id=document_id, number=number, highlight=highlight
+    )
+
+
+def marked(image: bytes) -> int:
+    """How many pixels are yellow."""
+    pixels = Image.open(io.BytesIO(image)).convert("RGB").get_flattened_data()
+    return sum(red > 200 and green > 180 and blue < 160 for red, green, blue in pixels)
+
+
+def cached(services: Services) -> list[Path]:
+    return list((services.settings.data_dir / "cache" / "pages").glob("*/*"))
+
+
+def remove_file(services: Services, document_id: UUID) -> None:
+    with services.database.transaction(tenant_id=TENANT) as db:
+        document = documents.get_document(db, tenant_id=TENANT, document_id=document_id)
+    services.storage.delete(document.storage_key)
+
+
+@pytest.mark.parametrize(
+    "query", ["When was the lighthouse of Norrskar built?", "Where did Albin Lind come from?"]
+)
+def test_a_passage_s_quote_is_marked_on_its_page(services: Services, query: str) -> None:
+    document_id = ingest(services, make_pdf(PAGES))
+    passage = retrieval.search(services, tenant_id=TENANT, query=query, top_k=1)[0]
+    assert (passage.page_start, passage.page_end) == (2, 3)  # its sentence runs on
+    assert marked(picture(services, document_id, 2, passage.quote)) > 200
+    assert marked(picture(services, document_id, 2, None)) == 0
+    assert marked(picture(services, document_id, 1, passage.quote)) == 0
+
+
+def test_a_page_is_rendered_once(services: Services) -> None:
+    document_id = ingest(services, make_pdf(PAGES))
+    plain = picture(services, document_id, 1, None)
+    with_mark = picture(services, document_id, 1, "nothing much")
+    remove_file(services, document_id)  # nothing to render from any more
+    assert picture(services, document_id, 1, None) == plain
+    assert picture(services, document_id, 1, "nothing much") == with_mark != plain
+    with pytest.raises(NotFound):
+        picture(services, document_id, 1, "another text")
+    with pytest.raises(NotFound):
+        picture(services, document_id, 2, None)
+
+
+def test_pictures_go_with_their_document(services: Services) -> None:
+    document_id, other_id = (ingest(services, make_pdf(PAGES[number:])) for number in (0, 1))
+    picture(services, document_id, 1, None)
+    picture(services, other_id, 1, None)
+    ingestion.delete_document(services, tenant_id=TENANT, document_id=document_id)
+    assert [path.parent.name for path in cached(services)] == [str(other_id)]
+    with pytest.raises(NotFound):
+        picture(services, document_id, 1, None)
+
+
+def test_the_sweep_removes_old_pictures(services: Services) -> None:
+    document_id = ingest(services, make_pdf(PAGES))
+    for number in (1, 2):
+        picture(services, document_id, number, None)
+    old = time.time() - pagecache.MAX_AGE_SECONDS - 10
+    kept, gone = sorted(cached(services))
+    os.utime(gone, (old, old))
+    sweeping.remove_orphans(services)
+    assert cached(services) == [kept]
+
+
+def keys(count: int) -> list[PageKey]:
+    document_id = uuid4()
+    return [PageKey(document_id, 1, number, None) for number in range(count)]
+
+
+def test_the_cache_keeps_to_its_size(tmp_path: Path) -> None:
+    cache = PageCache(tmp_path, max_bytes=3000)
+    made = keys(6)
+    for age, key in enumerate(made):
+        cache.put(key, bytes(1000))
+        path = next(tmp_path.glob(f"*/1-{key.number}-plain.png"))
+        os.utime(path, (time.time() - 100 + age,) * 2)
+    assert cache.find(made[0])  # used last
+    assert cache.evict() == 3
+    assert [key.number for key in made if cache.find(key)] == [0, 4, 5]
+
+
+def test_the_cache_shrinks_by_itself(tmp_path: Path) -> None:
+    cache = PageCache(tmp_path, max_bytes=10_000)
+    for key in keys(100):
+        cache.put(key, bytes(1000))
+    assert len(list(tmp_path.glob("*/*"))) <= 10 + 32
+
+
+@pytest.mark.parametrize(
+    "change", [{"generation": 2}, {"number": 2}, {"highlight": "a"}, {"document_id": uuid4()}]
+)
+def test_what_differs_is_another_picture(tmp_path: Path, change: dict[str, Any]) -> None:
+    key = {"document_id": uuid4(), "generation": 1, "number": 1, "highlight": None}
+    cache = PageCache(tmp_path)
+    cache.put(PageKey(**key), b"image")
+    assert cache.find(PageKey(**key)) == b"image"
+    assert cache.find(PageKey(**(key | change))) is None
+
+
+def test_where_nothing_can_be_written_nothing_is_cached(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    cache = PageCache(tmp_path / "file" / "pages")
+    key = keys(1)[0]
+    cache.put(key, b"image")
+    assert cache.find(key) is None

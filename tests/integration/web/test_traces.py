@@ -1,0 +1,105 @@
+"""Traces over HTTP, and citations that open: from the upload to the picture of the quote."""
+
+import io
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from flask import Flask
+from PIL import Image
+
+from core import indexing
+from tests.conftest import API_KEY
+from tests.fakes.llm_server import LLMServer, Reply
+from tests.integration.web.conftest import Caller
+from tests.pdfs import make_pdf
+from web.traces import Trace
+
+TEXT = "The lighthouse of Norrskar was built in 1847 by Albin Lind. It is 31 metres high."
+
+
+@pytest.fixture
+def llm() -> Iterator[LLMServer]:
+    with LLMServer() as server:
+        server.default = Reply(deltas=["It was built in 1847 [1]."])
+        yield server
+
+
+@pytest.fixture
+def alice(make_app: Callable[..., Flask], llm: LLMServer) -> Caller:
+    app = make_app(
+        embedding_provider="openai",
+        embedding_base_url=llm.base_url,
+        embedding_model="e",
+        chat_provider="openai",
+        chat_base_url=llm.base_url,
+        chat_model="test-model",
+    )
+    return Caller(app, API_KEY, "alice")
+
+
+def ask(caller: Caller, **body: Any) -> dict[str, Any]:
+    session = caller.new_session()["id"]
+    response = caller.post(f"/sessions/{session}/chat", {"message": "When was it built?", **body})
+    assert response.status_code == 200, response.text
+    answer: dict[str, Any] = response.get_json()
+    return answer
+
+
+def upload(caller: Caller) -> str:
+    form = {"file": (io.BytesIO(make_pdf([TEXT])), "a.pdf"), "user_id": caller.user_id}
+    response = caller.post("/documents", data=form, content_type="multipart/form-data")
+    while indexing.work(caller.app.extensions["services"]):
+        pass
+    made: str = response.get_json()["document"]["id"]
+    return made
+
+
+def test_from_an_answer_to_its_trace_and_the_quote_on_its_page(alice: Caller) -> None:
+    document = upload(alice)
+    answer = ask(alice, document_ids=[document])["assistant_message"]
+    passage = answer["retrieved_context"][0]
+    assert passage["quote"] == "The lighthouse of Norrskar was built in 1847 by Albin Lind."
+    trace = alice.get(f"/messages/{answer['id']}/trace").get_json()
+    assert Trace().validate(trace) == {}
+    assert trace["query"] == "When was it built?"
+    assert [one["in_prompt"] for one in trace["candidates"]] == [True]
+    assert trace["candidates"][0]["chunk_id"] == passage["chunk_id"]
+    assert trace["candidates"][0]["filename"] == "a.pdf"
+    assert (trace["model"], trace["usage"]) == (answer["model"], answer["usage"])
+    path = f"/documents/{document}/pages/{passage['page_start']}/image"
+    plain = alice.get(path)
+    marked = alice.get(path, query_string={"highlight": passage["quote"]})
+    assert plain.headers["Content-Type"] == marked.headers["Content-Type"] == "image/png"
+    assert yellow(marked.data) > 200 > yellow(plain.data) == 0
+    assert alice.get(path, query_string={"highlight": passage["quote"]}).data == marked.data
+
+
+def yellow(image: bytes) -> int:
+    pixels = Image.open(io.BytesIO(image)).convert("RGB").get_flattened_data()
+    return sum(red > 200 and green > 180 and blue < 160 for red, green, blue in pixels)
+
+
+def test_a_streamed_answer_has_a_trace_too(alice: Caller) -> None:
+    session = alice.new_session()["id"]
+    alice.post(f"/sessions/{session}/chat", {"message": "Hello?", "stream": True})
+    answer = alice.get(f"/sessions/{session}/messages").get_json()["items"][-1]
+    trace = alice.get(f"/messages/{answer['id']}/trace").get_json()
+    assert Trace().validate(trace) == {}
+
+
+def test_there_is_no_trace_of_what_was_not_answered_here(
+    alice: Caller, make_caller: Callable[..., Caller], unknown_id: str
+) -> None:
+    answered = ask(alice, use_rag=False)
+    appended = alice.say(alice.new_session()["id"], sender="assistant")
+    stranger = make_caller("charlie", tenant="elsewhere")
+    assert alice.get(f"/messages/{answered['assistant_message']['id']}/trace").status_code == 200
+    for caller, id_ in (
+        (alice, answered["user_message"]["id"]),
+        (alice, appended["id"]),
+        (alice, unknown_id),
+        (stranger, answered["assistant_message"]["id"]),
+    ):
+        response = caller.get(f"/messages/{id_}/trace")
+        assert (response.status_code, response.get_json()["code"]) == (404, "trace_not_found")
