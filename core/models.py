@@ -139,11 +139,7 @@ class Message(Base):
 
 
 class MessageVector(Base):
-    """The embedding of what a user said, in a row that is deleted with its message.
-
-    While `lease_expires_at` is set, somebody is embedding it, or died at it. Without either
-    it has nothing to embed.
-    """
+    """The embedding of what a user said; NULL under a lease, or if it says too little."""
 
     __tablename__ = "message_vectors"
 
