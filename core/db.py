@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psycopg2
 from alembic import command
@@ -20,6 +20,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
+from core import connections
 from core.errors import StorageFull, Unavailable
 from core.telemetry import get_logger, record_statement
 
@@ -42,11 +43,12 @@ def make_engine(url: str, *, pool_size: int = 10) -> Engine:
         url,
         pool_size=pool_size,
         max_overflow=2,
-        pool_pre_ping=True,  # else the first request after a PostgreSQL restart fails
         pool_timeout=3,  # an exhausted pool answers 503 within 4 s
         pool_recycle=300,
+        use_native_hstore=False,  # spares each connection a query
         hide_parameters=True,  # an error's text, and so the log, would quote what users wrote
         connect_args={
+            "connection_factory": connections.Connection,
             "connect_timeout": 3,
             "tcp_user_timeout": 5000,  # ms; a black-holed server is noticed
             "keepalives_idle": 30,
@@ -55,6 +57,9 @@ def make_engine(url: str, *, pool_size: int = 10) -> Engine:
             " -c idle_in_transaction_session_timeout=15s -c timezone=UTC",
         },
     )
+    # Else the first request after a PostgreSQL restart fails.
+    event.listen(engine, "checkin", connections.note_use)
+    event.listen(engine, "checkout", connections.check)
     event.listen(engine, "before_cursor_execute", _note_start)
     event.listen(engine, "after_cursor_execute", _note_end)
     return engine
@@ -87,9 +92,7 @@ class Database:
         """
         try:
             with self._sessions.begin() as db:
-                if tenant_id is not None:
-                    # Local to the transaction: a plain SET would leak through the pool.
-                    db.execute(_BIND_TENANT, {"role": APP_ROLE, "tenant_id": tenant_id})
+                _connection_of(db).bind(settings=_settings_of(tenant_id))
                 yield db
         except (OperationalError, InterfaceError, PoolTimeout) as error:
             raise _translate(error) from error
@@ -109,9 +112,13 @@ class Database:
         self.engine.dispose(close=False)
 
 
-_BIND_TENANT = text(
-    "SELECT set_config('role', :role, true), set_config('app.tenant_id', :tenant_id, true)"
-)
+def _connection_of(db: Session) -> connections.Connection:
+    return cast(connections.Connection, db.connection().connection.dbapi_connection)
+
+
+def _settings_of(tenant_id: str | None) -> dict[str, str]:
+    # Local to the transaction: a plain SET would leak through the pool.
+    return {} if tenant_id is None else {"role": APP_ROLE, "app.tenant_id": tenant_id}
 
 
 def _translate(error: Exception) -> Exception:

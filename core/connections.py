@@ -1,0 +1,126 @@
+"""Connections that spare round trips: BEGIN travels with a transaction's first statement.
+
+psycopg2 sends BEGIN on its own, a pool that pings first asks once more, and
+binding the transaction to a tenant is a third: three waits before the first row,
+as long as many a request's own statement takes. Here all of it is one message.
+"""
+
+import select
+import time
+from typing import Any
+
+import psycopg2
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE, connection, cursor
+from sqlalchemy.exc import InvalidatePoolError
+
+UNCHECKED_SECONDS = 30.0
+_USED_AT = "used_at"
+
+
+class Connection(connection):
+    """Behaves as any connection of psycopg2's; server-side cursors it has none."""
+
+    opening = "BEGIN"
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.cursor_factory = Cursor
+        self.autocommit = True  # to psycopg2, which then sends no BEGIN of its own
+
+    def bind(self, *, settings: dict[str, str]) -> None:
+        """Make `settings` hold in the next transaction and in no later one.
+
+        Whatever is still open is rolled back: it would run without them.
+        """
+        self.rollback()
+        if settings:
+            chosen = ", ".join(
+                f"set_config({_quoted(name, self)}, {_quoted(value, self)}, true)"
+                for name, value in settings.items()
+            )
+            self.opening = f"BEGIN; SELECT {chosen}"
+
+    def commit(self) -> None:
+        self._end("COMMIT")
+
+    def rollback(self) -> None:
+        self._end("ROLLBACK")
+
+    def _end(self, statement: str) -> None:
+        self.opening = "BEGIN"
+        if not self.closed and self.get_transaction_status() != TRANSACTION_STATUS_IDLE:
+            with self.cursor() as sender:
+                cursor.execute(sender, statement)
+
+
+class Cursor(cursor):
+    """Sends its connection's opening in front of a transaction's first statement."""
+
+    connection: Connection
+
+    def execute(self, query: Any, vars: Any = None) -> None:  # psycopg2's name
+        if self.connection.get_transaction_status() == TRANSACTION_STATUS_IDLE:
+            opening = self.connection.opening
+            if vars is not None:
+                opening = opening.replace("%", "%%")
+            if not isinstance(query, str):
+                query = query.decode() if isinstance(query, bytes) else query.as_string(self)
+            query = f"{opening}; {query}"
+        super().execute(query, vars)
+
+    # These would send their statements past `execute`.
+
+    def executemany(self, query: Any, vars_list: Any) -> None:
+        self._open()
+        super().executemany(query, vars_list)
+
+    def copy_expert(self, sql: Any, file: Any, size: int = 8192) -> None:
+        self._open()
+        super().copy_expert(sql, file, size)
+
+    def callproc(self, procname: Any, parameters: Any = None) -> None:
+        self._open()
+        super().callproc(procname, parameters)
+
+    def _open(self) -> None:
+        if self.connection.get_transaction_status() == TRANSACTION_STATUS_IDLE:
+            super().execute(self.connection.opening)
+
+
+def _quoted(text: str, conn: Connection) -> str:
+    literal: Any = psycopg2.extensions.QuotedString(text)
+    literal.prepare(conn)
+    found: bytes = literal.getquoted()
+    return found.decode()
+
+
+def note_use(conn: Connection, record: Any) -> None:
+    """For the pool's `checkin`."""
+    record.info[_USED_AT] = time.monotonic()
+
+
+def check(conn: Connection, record: Any, _: object) -> None:
+    """For the pool's `checkout`: ask a connection that may be dead, and no other.
+
+    One whose server ended or was restarted has something to read: the server's
+    farewell, or the end of the stream. Raises InvalidatePoolError, upon which
+    the pool connects anew.
+    """
+    used_at = record.info.get(_USED_AT)
+    if used_at is None:
+        return  # just connected
+    if not _has_news(conn) and time.monotonic() - used_at < UNCHECKED_SECONDS:
+        return
+    try:
+        with conn.cursor() as asker:
+            cursor.execute(asker, "SELECT 1")
+    except psycopg2.Error as error:
+        raise InvalidatePoolError from error
+
+
+def _has_news(conn: Connection) -> bool:
+    if conn.closed:
+        return True
+    poll = select.poll()
+    poll.register(conn.fileno(), select.POLLIN)
+    return bool(poll.poll(0))

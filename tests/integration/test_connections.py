@@ -1,0 +1,107 @@
+"""The pool's connections: BEGIN and tenant in one message, and nothing of it left behind."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from core.db import Database, make_engine
+from core.embedded import start_postgres
+from core.settings import Settings
+
+WHO = text("SELECT current_user, current_setting('app.tenant_id', true)")
+
+
+@pytest.fixture
+def database(settings: Settings) -> Iterator[Database]:
+    """One connection, so that whatever it keeps the next transaction would find."""
+    database = Database(make_engine(settings.database_url, pool_size=1))
+    yield database
+    database.engine.dispose()
+
+
+@pytest.mark.parametrize("tenant", ["a", "it's", 'x"y', "100%", "%(id)s %s", "\\'; DROP", "ünï🦊"])
+def test_a_transaction_is_its_tenant_s_whatever_it_is_called(
+    database: Database, tenant: str
+) -> None:
+    for _ in range(2):
+        with database.transaction(tenant_id=tenant) as db:
+            assert db.execute(WHO).one() == ("rag_app", tenant)
+            assert db.execute(text("SELECT :x, 1 % 2"), {"x": "%s"}).one() == ("%s", 1)
+        with database.transaction(tenant_id=None) as db:
+            user, bound = db.execute(WHO).one()
+            assert (user, bound or None) == ("rag", None)
+
+
+def test_what_failed_is_undone_and_the_next_is_bound_again(database: Database) -> None:
+    for statement in ("SELECT * FROM nothing", "SELEC", "SELECT 1/0"):
+        with pytest.raises(DBAPIError, match=r"nothing|SELEC|zero"):
+            _run(database, "SELECT 1", statement)
+        with pytest.raises(DBAPIError, match=r"nothing|SELEC|zero"):
+            _run(database, statement)
+        with database.transaction(tenant_id="b") as db:
+            assert db.execute(WHO).one() == ("rag_app", "b")
+
+
+def test_rolled_back_and_never_begun(database: Database) -> None:
+    insert = text(
+        "INSERT INTO sessions (id, tenant_id, user_id, is_favorite, metadata, message_count)"
+        " VALUES (:id, 'a', 'u', false, '{}', 0)"
+    )
+    ids = ["00000000-0000-7000-8000-000000000001", "00000000-0000-7000-8000-000000000002"]
+    for values in ({"id": ids[0]}, [{"id": id_} for id_ in ids]):  # executemany is another way
+        with pytest.raises(DBAPIError):
+            _insert(database, insert, values, then="SELECT 1/0")
+    with database.transaction(tenant_id="a"):
+        pass
+    with database.transaction(tenant_id=None) as db:
+        assert db.execute(text("SELECT count(*) FROM sessions")).scalar_one() == 0
+    with database.transaction(tenant_id="a") as db:
+        db.execute(insert, [{"id": id_} for id_ in ids])
+    with database.transaction(tenant_id="b") as db:
+        assert db.execute(text("SELECT count(*) FROM sessions")).scalar_one() == 0
+    with database.transaction(tenant_id=None) as db:
+        assert db.execute(text("SELECT count(*) FROM sessions")).scalar_one() == 2
+
+
+def _insert(database: Database, insert: Any, values: Any, *, then: str) -> None:
+    with database.transaction(tenant_id="a") as db:
+        db.execute(insert, values)
+        db.execute(text(then))
+
+
+def _run(database: Database, *statements: str) -> None:
+    with database.transaction(tenant_id="a") as db:
+        for statement in statements:
+            db.execute(text(statement))
+
+
+@pytest.mark.parametrize("how", ["fast", "immediate"])
+def test_the_first_request_after_a_restart_works(tmp_path: Path, how: str) -> None:
+    server = start_postgres(tmp_path / "postgres", durable=False)
+    url = server.url.replace("postgresql://", "postgresql+psycopg2://", 1)
+    database = Database(make_engine(url, pool_size=4))
+    try:
+        for _ in range(3):
+            database.ping()
+        server.stop(how)
+        server.start()
+        for _ in range(5):
+            database.ping()
+    finally:
+        database.engine.dispose()
+        server.stop("immediate")
+
+
+def test_a_connection_that_was_cut_is_replaced(database: Database) -> None:
+    with database.transaction(tenant_id=None) as db:
+        pid = db.execute(text("SELECT pg_backend_pid()")).scalar_one()
+    killer = Database(make_engine(str(database.engine.url.render_as_string(False)), pool_size=1))
+    with killer.transaction(tenant_id=None) as db:
+        assert db.execute(text(f"SELECT pg_terminate_backend({pid}, 5000)")).scalar_one()
+    killer.engine.dispose()
+    with database.transaction(tenant_id=None) as db:
+        assert db.execute(text("SELECT pg_backend_pid()")).scalar_one() != pid
