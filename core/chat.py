@@ -23,6 +23,7 @@ from core.messages import MessageRecord
 from core.passages import Passage
 from core.prompting import standalone_query
 from core.telemetry import get_logger
+from core.text import content_stems
 from core.turntrace import TurnTrace
 
 log = get_logger(__name__)
@@ -277,12 +278,17 @@ def _cited(answer: _Answer) -> list[Passage]:
     """The passages that the answer names, each quoted by what the answer says of it."""
     statements = cited_statements(answer.content)
     return [
-        passage.quoted(
-            best_quote(passage.text, statements[passage.index], page_break=passage.page_break)
-        )
+        _quoted(passage, statements[passage.index])
         for passage in answer.passages
         if passage.index in statements
     ]
+
+
+def _quoted(passage: Passage, statement: str) -> Passage:
+    if set(content_stems(statement)).isdisjoint(content_stems(passage.text)):
+        return passage  # in other words, or another language: what fits the question stays
+    quote = best_quote(passage.text, statement, page_break=passage.page_break)
+    return passage.quoted(quote)
 
 
 def _save_quietly(

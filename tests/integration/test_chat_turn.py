@@ -134,6 +134,17 @@ def test_the_quote_follows_an_llm_s_statement(
     assert answer.retrieved_context[0]["quote"] == "A radio beacon took over her work."
 
 
+def test_a_statement_in_other_words_leaves_the_quote_to_the_question(
+    make_llm_services: Callable[..., Services], llm: LLMServer
+) -> None:
+    services = make_llm_services()
+    ingest(services, make_pdf([" ".join(LIGHTHOUSE)]))
+    llm.default = Reply(deltas=["Le phare fut bâti au dix-neuvième siècle [1]."])
+    answer = ask(services, new_session(services), "What fuel did the lamp of Norrskar burn?")
+    quote = answer.retrieved_context[0]["quote"]
+    assert quote.startswith("The lamp of Norrskar")
+
+
 def test_a_trace_tells_how_an_answer_came_about(
     make_llm_services: Callable[..., Services], llm: LLMServer
 ) -> None:
