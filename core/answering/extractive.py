@@ -16,11 +16,14 @@ DOCUMENTS_ONLY = (
 
 MAX_SENTENCES = 3
 MAX_CHARS = 400
+HEADING_WORDS = 10
 # A shorter rest of a sentence than this is not worth showing.
 MIN_EXCERPT = 60
 # Calibrated on SQuAD over PDFs: questions whose document is in reach against the same
 # questions with it left out.
 MIN_CONFIDENCE = 0.565
+
+_UNFINISHED = re.compile(r"[^\d]*[^\d.!?。！？؟…:;\"”’)\]]")
 
 _FIRST_PERSON = re.compile(
     r"\b(?:i|me|my|we|our|ich|mir|mich|mein\w{0,2}|wir|uns|unser\w{0,2}|je|moi|mon|mes|nous|notre"
@@ -102,7 +105,7 @@ def join_sentences(ranked: Sequence[Scored]) -> str:
     """The best sentences, best first, each with its marker, in at most MAX_CHARS."""
     parts: list[str] = []
     left = MAX_CHARS
-    for item in ranked:
+    for item in [item for item in ranked if not _is_heading(item.candidate.text)] or ranked:
         marker = f" [{item.candidate.passage.index}]"
         room = left - len(marker) - bool(parts)
         text = item.candidate.text
@@ -114,6 +117,11 @@ def join_sentences(ranked: Sequence[Scored]) -> str:
         if len(parts) == MAX_SENTENCES:
             break
     return " ".join(parts)
+
+
+def _is_heading(text: str) -> bool:
+    """A few words, no figure and no end: a title repeats the question and answers nothing."""
+    return _UNFINISHED.fullmatch(text) is not None and len(text.split()) <= HEADING_WORDS
 
 
 def _cut(text: str, room: int) -> str:

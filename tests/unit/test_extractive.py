@@ -237,3 +237,15 @@ def test_a_long_memory_is_cut(answerer: ExtractiveAnswerer) -> None:
     answer = answerer.compose(question)
     assert len(answer) <= 400
     assert answer.endswith(" …”")
+
+
+def test_a_heading_is_no_further_sentence(answerer: ExtractiveAnswerer) -> None:
+    """`The Keepers` repeats the question's words, and says nothing."""
+    answer = answerer.compose(
+        ask(
+            "Who was the last keeper of the lighthouse?",
+            passage(1, "The Keepers\nThe last keeper of the lighthouse, Elsa Holm, left in 1962."),
+            passage(2, "The Last Keeper of the Lighthouse"),
+        )
+    )
+    assert answer == "The last keeper of the lighthouse, Elsa Holm, left in 1962. [1]"
