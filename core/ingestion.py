@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from core import documents, jobs
 from core.bootstrap import Services
-from core.errors import Conflict, Invalid, NotFound, Unsupported
+from core.errors import Conflict, NotFound, Unsupported
 from core.models import TERMINAL_STATES, ChatSession, Document, Job, new_id
 from core.pagecache import PageKey
 from core.storage import StagedFile, stage, staging_directory
@@ -266,7 +266,8 @@ def render_page(
 ) -> bytes:
     """Page `number` (from 1) as PNG, `highlight` marked where it stands.
 
-    Raises NotFound for a page that is not there, DocumentError for a PDF that
+    Raises NotFound for a page that is not there, Conflict for a document that was
+    not read yet, DocumentError for a PDF that
     cannot be rendered within its limits.
     """
     with services.database.transaction(tenant_id=tenant_id) as db:
@@ -274,7 +275,7 @@ def render_page(
     if number < 1 or (document.page_count is not None and number > document.page_count):
         raise NotFound("No such page.", code="page_not_found")
     if document.page_count is None:
-        raise Invalid("The document has not been read yet.", code="document_not_ready")
+        raise Conflict("The document has not been read yet.", code="document_not_ready")
     key = PageKey(document.id, document.generation, number, highlight)
     image = services.page_cache.find(key)
     if image is None:

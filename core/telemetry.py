@@ -62,6 +62,9 @@ def configure_logging(*, level: str = "INFO") -> None:
             ],
         )
     )
+    # No line says where in the code it was written; finding out costs more than writing it.
+    logging._srcfile = None  # as the logging HOWTO advises
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)

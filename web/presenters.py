@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
+import orjson
 from flask import Response
 
 from core.documents import ChunkView
@@ -24,11 +25,24 @@ def moment(value: datetime | None) -> str | None:
     return None if value is None else value.isoformat().replace("+00:00", "Z")
 
 
+def to_json(body: Any) -> bytes:
+    """Compact JSON in UTF-8; ids and UTC times may stand in `body` as they are."""
+    try:
+        return orjson.dumps(body, option=orjson.OPT_UTC_Z)
+    except TypeError:  # an integer of more than 64 bits, which clients may send
+        return json.dumps(
+            body, ensure_ascii=False, separators=(",", ":"), default=_as_text
+        ).encode()
+
+
+def _as_text(value: Any) -> str | None:
+    return moment(value) if isinstance(value, datetime) else str(value)
+
+
 def json_response(
     body: Any, *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
-    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
-    return Response(text, status=status, mimetype="application/json", headers=headers)
+    return Response(to_json(body), status=status, mimetype="application/json", headers=headers)
 
 
 def no_content() -> Response:
@@ -63,8 +77,8 @@ def session_body(session: ChatSession) -> dict[str, Any]:
 
 def message_body(message: MessageRecord) -> dict[str, Any]:
     return {
-        "id": str(message.id),
-        "session_id": str(message.session_id),
+        "id": message.id,
+        "session_id": message.session_id,
         "position": message.position,
         "sender": message.sender,
         "content": message.content,
@@ -73,14 +87,14 @@ def message_body(message: MessageRecord) -> dict[str, Any]:
         "status": message.status,
         "model": message.model,
         "usage": message.usage,
-        "created_at": moment(message.created_at),
+        "created_at": message.created_at,
     }
 
 
 def hit_body(hit: MessageHit) -> dict[str, Any]:
     return {
         "message": message_body(hit.message),
-        "session_id": str(hit.message.session_id),
+        "session_id": hit.message.session_id,
         "snippet": hit.snippet,
     }
 

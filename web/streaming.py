@@ -10,7 +10,6 @@ short requests always find one.
 """
 
 import contextvars
-import json
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -25,6 +24,7 @@ from core.idempotency import Remembered
 from core.telemetry import get_logger
 from web.errors import TooManyStreams, describe
 from web.idempotency import MAX_BODY, Ticket
+from web.presenters import to_json
 
 log = get_logger(__name__)
 
@@ -50,8 +50,8 @@ class Event:
 
 def encode(event: Event, *, number: int) -> bytes:
     """An event as the WHATWG's specification of server-sent events has it."""
-    data = json.dumps(event.data, ensure_ascii=False, separators=(",", ":"))
-    return f"id: {number}\nevent: {event.name}\ndata: {data}\n\n".encode()
+    head = f"id: {number}\nevent: {event.name}\ndata: ".encode()
+    return head + to_json(event.data) + b"\n\n"
 
 
 class Slots:

@@ -120,6 +120,7 @@ def _announce(sender: Any, **_: object) -> None:
     presence.announce(_redis(), worker=sender.eventer.hostname)
 
 
-@signals.worker_shutting_down.connect
-def _withdraw(sender: str, **_: object) -> None:
-    presence.withdraw(_redis(), worker=sender)
+@signals.worker_shutdown.connect
+def _withdraw(sender: Any, **_: object) -> None:
+    """Its last: the heartbeat's end announces once more. One that is killed expires."""
+    presence.withdraw(_redis(), worker=sender.hostname)

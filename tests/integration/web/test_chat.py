@@ -160,6 +160,24 @@ def test_equal_turns_at_once_ask_the_provider_once(
     assert alice.get(f"/sessions/{session}/messages").get_json()["total"] == 2
 
 
+def test_turns_at_once_on_one_session_never_interleave(alice: Caller, llm: LLMServer) -> None:
+    llm.default = Reply(delay_between=0.03)
+    session = alice.new_session()["id"]
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(
+            pool.map(
+                lambda n: chat(alice, session, message=f"question {n}", stream=n % 2 == 0), range(6)
+            )
+        )
+    assert {answer.status_code for answer in answers} <= {200, 409, 503}
+    listed = alice.get(f"/sessions/{session}/messages").get_json()["items"]
+    assert [message["position"] for message in listed] == list(range(1, len(listed) + 1))
+    assert [m["sender"] for m in listed] == ["user", "assistant"] * (len(listed) // 2)
+    assert {m["content"] for m in listed[1::2]} == {"Hello from the model."}
+    done = [answer for answer in answers if answer.status_code == 200]
+    assert len(listed) == 2 * len(done) >= 2
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_failed_turn_is_not_remembered(alice: Caller, llm: LLMServer, stream: bool) -> None:
     session = alice.new_session()["id"]

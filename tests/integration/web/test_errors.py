@@ -1,10 +1,13 @@
 """Errors are problems, and hostile input is an error, never a crash."""
 
+import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 from flask import Flask
+from sqlalchemy import text
 
 from tests.conftest import API_KEY, NOWHERE_POSTGRES
 from tests.integration.web.conftest import Caller
@@ -144,3 +147,80 @@ def test_the_database_going_away_is_503(make_app: Callable[..., Flask]) -> None:
     assert health.get_json()["database"] == "disconnected"
     assert app.test_client().get("/health/live").status_code == 200
     assert app.test_client().get("/health/ready").status_code == 503
+
+
+def test_an_exhausted_pool_is_503_within_4_seconds(make_app: Callable[..., Flask]) -> None:
+    app = make_app()
+    database = app.extensions["services"].database
+    caller = Caller(app, API_KEY, "operator")
+    with ExitStack() as held:
+        for _ in range(database.engine.pool.size() + 2):
+            held.enter_context(database.transaction(tenant_id="default"))
+        started = time.monotonic()
+        response = caller.get("/sessions")
+        assert time.monotonic() - started < 4
+        check_problem(response, status=503, code="database_unavailable")
+        assert int(response.headers["Retry-After"]) >= 1
+    assert caller.get("/sessions").status_code == 200
+
+
+def test_a_row_that_stays_locked_is_503_and_nothing_is_stored(app: Flask, alice: Caller) -> None:
+    session = alice.new_session()["id"]
+    with app.extensions["services"].database.transaction(tenant_id=None) as db:
+        db.execute(text("SELECT 1 FROM sessions WHERE id = :id FOR UPDATE"), {"id": session})
+        body = {"sender": "user", "content": "x"}
+        started = time.monotonic()
+        response = alice.post(f"/sessions/{session}/messages", body)
+        assert time.monotonic() - started < 5
+        check_problem(response, status=503, code="database_unavailable")
+    assert alice.get(f"/sessions/{session}/messages").get_json()["total"] == 0
+
+
+INJECTIONS = [
+    "' OR '1'='1",
+    "'; DROP TABLE sessions; --",
+    "\\'; SELECT pg_sleep(5); --",
+    "%27",
+    "$1",
+]
+
+
+@pytest.mark.parametrize("sql", INJECTIONS)
+def test_sql_is_text_wherever_it_stands(alice: Caller, sql: str) -> None:
+    alice.say(alice.new_session(title="kept")["id"], "kept")
+    started = time.monotonic()
+    for path in ("/sessions", "/documents", "/messages/search"):
+        found = alice.get(
+            path, query_string={"user_id": sql, **({"q": "x"} if "s/s" in path else {})}
+        )
+        assert (found.status_code, found.get_json()["total"]) == (200, 0)
+    assert alice.get("/sessions", query_string={"q": sql}).get_json()["total"] == 0
+    assert alice.get("/messages/search", query_string={"q": sql}).status_code == 200
+    for path in ("/sessions", "/documents", "/jobs", "/keys"):
+        bad = alice.get(path, query_string={"cursor": sql})
+        check_problem(bad, status=400, code="invalid_cursor")
+    for path in (f"/sessions/{sql}", f"/messages/{sql}", f"/documents/{sql}", f"/jobs/{sql}"):
+        assert alice.get(path).status_code == 404
+    assert alice.get("/jobs", query_string={"document_id": sql}).status_code == 400
+    made = alice.new_session(title=sql, metadata={sql: sql})
+    assert (made["title"], made["metadata"]) == (sql, {sql: sql})
+    assert time.monotonic() - started < 4
+    assert alice.get("/sessions").get_json()["total"] == 2
+
+
+@pytest.mark.parametrize("field", ["tenant_id", "tenant", "id", "role", "is_admin", "created_at"])
+def test_nobody_sets_what_is_not_theirs(alice: Caller, unknown_id: str, field: str) -> None:
+    session = alice.new_session()["id"]
+    bodies: list[tuple[str, str, dict[str, Any]]] = [
+        ("POST", "/sessions", {"user_id": "a"}),
+        ("PUT", f"/sessions/{session}", {"title": "a"}),
+        ("PATCH", f"/sessions/{session}/favorite", {"is_favorite": True}),
+        ("POST", f"/sessions/{session}/messages", {"sender": "user", "content": "a"}),
+        ("POST", f"/sessions/{session}/chat", {"message": "a"}),
+        ("POST", "/search", {"query": "a"}),
+        ("POST", f"/keys/{unknown_id}/rotate", {"grace_seconds": 1}),
+    ]
+    for method, path, body in bodies:
+        response = alice.call(method, path, json={**body, field: "x"})
+        problem = check_problem(response, status=400, code="invalid_request")
+        assert list(problem["errors"]) == [field], path

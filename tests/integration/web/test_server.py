@@ -106,6 +106,18 @@ def test_odd_requests_do_no_harm(server: Server) -> None:
     assert httpx.get(f"{server.url}/health", trust_env=False).status_code == 200
 
 
+def test_a_revoked_key_is_refused_by_every_process_at_once(server: Server) -> None:
+    with server.client() as operator:
+        body = {"name": "k", "scopes": ["read"], "rate_limit_per_minute": 1000}
+        made = operator.post("/keys", json=body).json()
+        with server.client(made["key"]) as client, ThreadPoolExecutor(8) as pool:
+            before = pool.map(lambda _: client.get("/sessions").status_code, range(16))
+            assert set(before) == {200}
+            assert operator.delete(f"/keys/{made['id']}").status_code == 204
+            after = pool.map(lambda _: client.get("/sessions").status_code, range(16))
+            assert set(after) == {401}
+
+
 GET = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
 
 

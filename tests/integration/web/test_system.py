@@ -2,6 +2,8 @@
 
 import logging
 import re
+import socket
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +12,9 @@ from flask import Flask
 from openapi_spec_validator import validate
 from prometheus_client.parser import text_string_to_metric_families
 
+from core import presence
 from core.embedded import start_redis
+from core.queue import WORK_QUEUE
 from tests.conftest import API_KEY, NOWHERE_REDIS
 from tests.integration.web.conftest import Caller
 from web.limits import limits_url
@@ -91,8 +95,76 @@ def test_without_redis_limits_hold_in_each_process_and_say_so(
         "disconnected",
         "per process",
     )
-    warnings = [record for record in caplog.records if record.name == "flask-limiter"]
-    assert len([record for record in warnings if record.levelno == logging.WARNING]) == 1
+    assert told(caplog) == [logging.WARNING]
+    server.start()
+    try:
+        deadline = time.monotonic() + 20
+        while len(told(caplog)) < 2:  # it looks after 1, 2, 4 … s
+            assert time.monotonic() < deadline
+            caller.get("/sessions")
+            time.sleep(0.05)
+        back = app.test_client().get("/health").get_json()
+        assert (back["status"], back["limits"]) == ("healthy", "shared")
+        assert told(caplog) == [logging.WARNING, logging.INFO]
+    finally:
+        server.stop()
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[int]:
+    """What was logged about the limits' storage, but for limits that were reached."""
+    return [
+        record.levelno
+        for record in caplog.records
+        if record.name == "flask-limiter" and "exceeded" not in record.getMessage()
+    ]
+
+
+def test_a_silent_redis_holds_nobody_up(make_app: Callable[..., Flask]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and never answers
+        app = make_app(redis_url=f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
+        caller = Caller(app, API_KEY, "x")
+        started = time.monotonic()
+        assert caller.get("/sessions").status_code == 200
+        assert time.monotonic() - started < 2
+        started = time.monotonic()
+        statuses = [caller.get("/sessions").status_code for _ in range(5)]
+        assert statuses == [200] * 5
+        assert time.monotonic() - started < 2
+        started = time.monotonic()
+        health = app.test_client().get("/health").get_json()
+        assert (health["status"], health["workers"]) == ("degraded", None)
+        assert time.monotonic() - started < 1.5
+
+
+def test_health_counts_workers_heard_of_lately(
+    make_app: Callable[..., Flask], tmp_path: Any
+) -> None:
+    server = start_redis(tmp_path / "redis")
+    app = make_app(redis_url=server.url)
+    client = app.extensions["redis"]
+
+    def known() -> tuple[int, int]:
+        body = app.test_client().get("/health").get_json()
+        return body["workers"], body["queue"]
+
+    try:
+        assert known() == (0, 0)
+        presence.announce(client, worker="one@a")
+        presence.announce(client, worker="one@a")
+        presence.announce(client, worker="two@b", seconds=1)
+        client.rpush(WORK_QUEUE, "x", "y", "z")
+        assert known() == (2, 3)
+        deadline = time.monotonic() + 5
+        while known()[0] == 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert known() == (1, 3)
+        presence.withdraw(client, worker="one@a")
+        assert known() == (0, 3)
+    finally:
+        server.stop()
+    presence.announce(client, worker="quiet")
+    presence.withdraw(client, worker="quiet")
 
 
 def test_a_request_asks_redis_once(app: Flask, alice: Caller) -> None:

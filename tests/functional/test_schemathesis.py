@@ -1,0 +1,43 @@
+"""The served OpenAPI document against the running service: schemathesis' checks, all of them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.functional.conftest import MakeStack
+from tests.functional.stack import Stack
+
+HERE = Path(__file__).parent
+SECONDS = 240
+
+
+@pytest.fixture(scope="module")
+def web(make_stack: MakeStack) -> Stack:
+    """No worker: what is uploaded stays queued."""
+    stack = make_stack(env={"RATE_LIMIT_PER_MINUTE": "1000000", "WEB_THREADS": "16"})
+    stack.start("web")
+    stack.wait_ready()
+    return stack
+
+
+def test_the_service_keeps_what_its_document_says(web: Stack, tmp_path: Path) -> None:
+    command = [str(Path(sys.executable).parent / "schemathesis")]
+    command += ["--config-file", str(HERE / "schemathesis.toml"), "run"]
+    command += [f"{web.base_url}/openapi.json", "--header", f"X-API-Key: {web.api_key}"]
+
+    command += ["--checks", "all", "--workers", "1", "--max-examples", "5", "--no-color"]
+    command += ["--seed", "1", "--request-timeout", "20"]
+    env = {"SCHEMATHESIS_HOOKS": "tests.functional.schemathesis_hooks", "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(
+        command,
+        cwd=HERE.parent.parent,
+        env=env | {"PYTHONPATH": str(HERE.parent.parent), "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-20000:] + done.stderr[-4000:]
+    assert '"level":"error"' not in web.log("web").replace(": ", ":")

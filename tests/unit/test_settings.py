@@ -1,0 +1,56 @@
+"""What stops the start, in one line that names the variable."""
+
+import pytest
+
+from core.settings import KNOWN_DEFAULT_KEYS, SettingsError, read_settings
+
+SOUND = {
+    "api_key": "a-key-of-at-least-16-characters",
+    "database_url": "postgresql://h/d",
+    "redis_url": "redis://h/0",
+}
+
+
+def refusal(**overrides: object) -> str:
+    with pytest.raises(SettingsError) as error:
+        read_settings(**(SOUND | overrides))
+    return str(error.value)
+
+
+@pytest.mark.parametrize("key", [*sorted(KNOWN_DEFAULT_KEYS), "Change-Me", "fifteen-letters", " "])
+def test_production_refuses_a_weak_key(key: str) -> None:
+    assert refusal(app_env="production", api_key=key).startswith("API_KEY: ")
+
+
+def test_production_refuses_no_key_and_takes_a_sound_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_settings(**SOUND, app_env="production").app_env == "production"
+    monkeypatch.delenv("API_KEY", raising=False)
+    with pytest.raises(SettingsError, match=r"^API_KEY: is required$"):
+        read_settings(**{k: v for k, v in SOUND.items() if k != "api_key"}, app_env="production")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("database_url", "mysql://h/d"),
+        ("redis_url", "http://h"),
+        ("port", 0),
+        ("rate_limit_per_minute", 0),
+        ("chat_cost", "x"),
+        ("log_level", "LOUD"),
+        ("storage_url", "ftp://h"),
+        ("chat_base_url", "h"),
+        ("embedding_provider", "none"),
+    ],
+)
+def test_a_wrong_value_is_one_line_without_the_value_s_neighbours(name: str, value: object) -> None:
+    line = refusal(**{name: value})
+    assert line.startswith(f"{name.upper()}: ")
+    assert "\n" not in line
+    assert SOUND["api_key"] not in line
+
+
+def test_secrets_do_not_show() -> None:
+    shown = repr(read_settings(**SOUND, openai_api_key="sk-canary", flower_password="canary"))
+    assert "canary" not in shown
+    assert SOUND["api_key"] not in shown
