@@ -2,10 +2,13 @@
 
     python -m bench.ingestion [--pages 10,100,1000,5000] [--workers 2]
 
-For each size a fresh service ingests one generated PDF. Before and after, as
-many processes as there are workers embed texts of that very document with
-nothing else running; the ratio is end to end over their mean. Meanwhile a
-client asks for a session now and then, and uploads small PDFs.
+For each size a fresh service, warmed up, ingests one generated PDF, from its
+acceptance to its job's end. After it (and before it, on the texts of the size
+before) as many processes as there are workers embed texts of such a document
+with nothing else running; the ratio is end to end over their mean. Meanwhile a
+client asks for a session twice a second and uploads a small PDF every 5 s.
+Memory is the resident one of Celery's processes and the parsing children, summed
+up, pages that they share counted each time.
 """
 
 import argparse
@@ -19,6 +22,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +30,12 @@ import httpx
 import psutil
 
 from bench.pdfs import write_report
-from bench.service import ROOT, Service, running_service
+from bench.service import ROOT, Service, ingest, running_service
 
-SAMPLE_SECONDS = 0.25
-PROBE_SECONDS = 0.2
+# Seldom, so that watching takes no processor time worth mentioning.
+SAMPLE_SECONDS = 1.0
+PROBE_SECONDS = 0.5
+POLL_SECONDS = 0.5
 RAW_CHUNKS = 400
 
 RAW = """
@@ -77,13 +83,13 @@ def raw_rate(texts_file: Path, *, processes: int) -> float:
 
 
 def worker_memory(service: Service) -> float:
-    """Proportional memory of the Celery worker, its pool and its parsing children, in MiB."""
+    """Resident memory of the Celery worker, its pool and its parsing children, in MiB."""
     total = 0
     for process in psutil.Process(service.pid).children(recursive=True):
         try:
             line = " ".join(process.cmdline())
             if "worker.app worker" in line or "core.pdf.child" in line:
-                total += process.memory_full_info().pss
+                total += process.memory_info().rss
         except psutil.Error:
             continue
     return total / 2**20
@@ -130,20 +136,29 @@ def timed(client: httpx.Client, method: str, path: str, **options: Any) -> float
 def ingest_and_watch(pdf: Path, *, workers: int) -> tuple[float, int, Watch, list[str]]:
     """(seconds, chunks, what was seen, some chunk texts) of one document in a fresh service."""
     with running_service(worker_concurrency=workers) as service, service.client() as client:
+        warm_up(client, service)
         with watching(service) as watch:
-            started = time.perf_counter()
             answer = client.post(
                 "/documents", files={"file": (pdf.name, pdf.read_bytes(), "application/pdf")}
             ).json()
-            watch.uploads.append(time.perf_counter() - started)
             while True:
                 job = client.get(f"/jobs/{answer['job']['id']}").json()
                 if job["finished_at"]:
                     break
-                time.sleep(0.1)
-            seconds = time.perf_counter() - started
+                time.sleep(POLL_SECONDS)
         assert job["state"] == "succeeded", job["error"]
+        seconds = (
+            datetime.fromisoformat(job["finished_at"]) - datetime.fromisoformat(job["created_at"])
+        ).total_seconds()
         return seconds, job["progress"]["chunks_done"], watch, texts_of(client, answer)
+
+
+def warm_up(client: httpx.Client, service: Service) -> None:
+    """One small document for each worker, so that no start of a process is measured."""
+    for number in range(4):
+        small = service.data_dir / f"warm-{number}.pdf"
+        write_report(small, pages=2, seed=10**6 + number)
+        ingest(client, [small], user_id="warm-up")
 
 
 def texts_of(client: httpx.Client, answer: dict[str, Any]) -> list[str]:

@@ -4,6 +4,7 @@ No transaction is open while a PDF is parsed or a text embedded. The range that
 finishes last makes the document ready and the job succeeded in its own commit.
 """
 
+import math
 import re
 import threading
 import time
@@ -30,6 +31,8 @@ log = get_logger(__name__)
 
 MAX_LABEL = 100  # characters; a longer name would push the text out of the model's window
 EMBED_SLICE = 32  # texts embedded between two looks at the lease
+SHARES = 12
+SMALLEST_RANGE = 6
 RETRY_SECONDS = 2.0  # before a range that failed is tried again
 MAX_WAIT_SECONDS = 60.0  # longest pause between two calls of an endpoint that says no
 SHORT_WAIT_SECONDS = 15.0  # a wait that is worth a delayed message; the sweep does the rest
@@ -139,10 +142,22 @@ def _plan(services: Services, claim: Claim) -> None:
         document.updated_at = job.updated_at = datetime.now(UTC)
         job.stage = "indexing"
         ranges = jobs.plan_ranges(
-            db, job=job, page_count=info.page_count, range_pages=settings.range_pages
+            db,
+            job=job,
+            page_count=info.page_count,
+            range_pages=range_size(info.page_count, most=settings.range_pages),
         )
     if ranges > 1:
         services.queue.ring(ranges - 1)  # this worker's own next message makes up the count
+
+
+def range_size(page_count: int, *, most: int) -> int:
+    """Pages per range: `most` for a long document, fewer for one that several workers share.
+
+    Twelve ranges divide well among two, three, four or six workers; below six
+    pages the neighbours that each range reads besides cost more than that gains.
+    """
+    return min(most, max(SMALLEST_RANGE, math.ceil(page_count / SHARES)))
 
 
 def _index(services: Services, claim: Claim, lease: Lease) -> None:

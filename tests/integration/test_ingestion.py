@@ -507,3 +507,9 @@ def test_deleting_a_session_takes_its_documents(services: Services) -> None:
     with services.database.transaction(tenant_id=TENANT) as db:
         assert jobs.get_job(db, tenant_id=TENANT, job_id=attached.job.id).state == "cancelled"
     assert reload(services, users_own)[0].status == "ready"
+
+
+@pytest.mark.parametrize(("pages", "size"), [(1, 6), (10, 6), (100, 9), (192, 16), (5000, 16)])
+def test_short_documents_are_shared_too(pages: int, size: int) -> None:
+    assert indexing.range_size(pages, most=16) == size
+    assert indexing.range_size(pages, most=2) == 2
