@@ -1,6 +1,7 @@
 """Schema fields that take one spelling of a value, so that the OpenAPI document is exact."""
 
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 from marshmallow import ValidationError, fields, validate
@@ -63,6 +64,17 @@ class Text(fields.String):
         if not isinstance(value, str):
             raise self.make_error("invalid")
         return value
+
+
+class Moment(fields.AwareDateTime):
+    """A time with its offset, taken over into UTC: PostgreSQL knows offsets up to 15:59 only."""
+
+    def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> datetime:
+        given = super()._deserialize(value, attr, data, **kwargs)
+        try:
+            return given.astimezone(UTC)
+        except OverflowError:
+            raise self.make_error("invalid", input=value, obj_type=self.OBJ_TYPE) from None
 
 
 class JsonObject(fields.Dict):

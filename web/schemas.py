@@ -16,6 +16,7 @@ from web.fields import (
     MAX_TITLE,
     Flag,
     JsonObject,
+    Moment,
     QueryFlag,
     QueryWhole,
     Text,
@@ -233,7 +234,7 @@ class KeyCreate(Schema):
             "description": "Default: the caller's. Another one: with the first key only.",
         },
     )
-    expires_at = fields.AwareDateTime(allow_none=True, metadata={"example": "2027-01-01T00:00:00Z"})
+    expires_at = Moment(allow_none=True, metadata={"example": "2027-01-01T00:00:00Z"})
     rate_limit_per_minute = Whole(allow_none=True, validate=validate.Range(min=1, max=1_000_000))
 
 

@@ -1,6 +1,7 @@
 """The Celery application: routes, limits and schedule, each with its why."""
 
 import logging
+import os
 from functools import lru_cache
 from typing import Any
 
@@ -117,10 +118,14 @@ def _redis() -> Redis:
 @signals.heartbeat_sent.connect
 def _announce(sender: Any, **_: object) -> None:
     """Every two seconds from the main process's loop: one that hangs is soon not counted."""
-    presence.announce(_redis(), worker=sender.eventer.hostname)
+    presence.announce(_redis(), worker=_own_name(sender.eventer.hostname))
 
 
 @signals.worker_shutdown.connect
 def _withdraw(sender: Any, **_: object) -> None:
     """Its last: the heartbeat's end announces once more. One that is killed expires."""
-    presence.withdraw(_redis(), worker=sender.hostname)
+    presence.withdraw(_redis(), worker=_own_name(sender.hostname))
+
+
+def _own_name(node: str) -> str:
+    return f"{node}:{os.getpid()}"  # two workers of one host have one name by default

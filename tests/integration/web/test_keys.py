@@ -89,6 +89,7 @@ def test_a_key_is_shown_once_and_stored_as_a_hash(app: Flask, operator: Caller) 
         ({"name": ""}, "name"),
         ({"tenant": "a b"}, "tenant"),
         ({"expires_at": "2099-01-01T00:00:00"}, "expires_at"),
+        ({"expires_at": "0001-01-01T00:00:00+10:00"}, "expires_at"),
         ({"rate_limit_per_minute": 0}, "rate_limit_per_minute"),
         ({"role": "x"}, "role"),
     ],
@@ -97,6 +98,12 @@ def test_what_is_wrong_is_named(operator: Caller, change: dict[str, Any], field:
     response = operator.post("/keys", {"name": "k", "scopes": ["read"]} | change)
     assert response.status_code == 400
     assert list(response.get_json()["errors"]) == [field]
+
+
+def test_times_are_taken_with_any_offset_and_told_in_utc(operator: Caller) -> None:
+    for given in ("2099-01-02T01:00:00+19:28", "2099-01-01T05:32:00Z"):
+        made = operator.post("/keys", {"name": "k", "scopes": ["read"], "expires_at": given})
+        assert made.get_json()["expires_at"] == "2099-01-01T05:32:00Z"
 
 
 @pytest.mark.parametrize("scope", SCOPES)
