@@ -27,7 +27,7 @@ def test_the_service_keeps_what_its_document_says(web: Stack, tmp_path: Path) ->
     command += ["--config-file", str(HERE / "schemathesis.toml"), "run"]
     command += [f"{web.base_url}/openapi.json", "--header", f"X-API-Key: {web.api_key}"]
 
-    command += ["--checks", "all", "--workers", "1", "--max-examples", "5", "--no-color"]
+    command += ["--checks", "all", "--workers", "1", "--max-examples", "4", "--no-color"]
     command += ["--seed", "1", "--request-timeout", "20"]
     env = {"SCHEMATHESIS_HOOKS": "tests.functional.schemathesis_hooks", "PATH": "/usr/bin:/bin"}
     done = subprocess.run(
