@@ -90,11 +90,19 @@ class OpenAIEmbedder:
         if self._model.startswith("text-embedding-3"):
             body["dimensions"] = self.dimensions
         try:
-            return _parse(self._send(body), count=len(texts), dimensions=self.dimensions)
+            return _parse(self._send_surely(body), count=len(texts), dimensions=self.dimensions)
         except httpx.TimeoutException as error:
             raise ProviderTimeout("The embedding endpoint did not answer in time.") from error
         except httpx.HTTPError as error:
             raise ProviderError("The embedding endpoint cannot be reached.") from error
+
+    def _send_surely(self, body: dict[str, Any]) -> httpx.Response:
+        try:
+            return self._send(body)
+        except httpx.RemoteProtocolError:
+            # The endpoint had closed a connection that was kept alive; httpx learns of it
+            # only now (RFC 9112, 9.3.1). Embedding twice does no harm.
+            return self._send(body)
 
     def _send(self, body: dict[str, Any]) -> httpx.Response:
         # httpx's timeout is per read; a deadline bounds an endpoint that trickles.

@@ -338,3 +338,13 @@ def test_settings_choose_it(server: EmbeddingServer) -> None:
     assert embedder.embed(["a"]).shape == (1, DIMENSIONS)
     assert server.tokens == [f"Bearer {KEY}"]
     embedder.close()
+
+
+def test_a_connection_that_was_closed_meanwhile_is_no_failure(
+    server: EmbeddingServer, make: Make
+) -> None:
+    embedder = make()
+    hang_ups = iter([None])
+    server.answer = lambda request: next(hang_ups, good(request))
+    assert embedder.embed(["a"]).shape == (1, DIMENSIONS)
+    assert len(server.requests) == 2
