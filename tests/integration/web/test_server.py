@@ -195,7 +195,11 @@ def test_the_log_is_json_lines_without_secrets(server: Server) -> None:
     with server.client() as client:
         client.post("/sessions", json={"user_id": "canary-user"})
         client.get("/messages/search?q=canary-query")
-    text = server.log.read_text()
+    deadline = time.monotonic() + 10
+    # A request's line is written after its response.
+    while "/api/v1/messages/search" not in (text := server.log.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
     assert any(line.get("path") == "/api/v1/messages/search" for line in lines)
     assert "canary" not in text
