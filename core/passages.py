@@ -1,6 +1,5 @@
 """A passage: a chunk as it was found for one question."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -37,8 +36,3 @@ class Passage:
 
     def as_dict(self) -> dict[str, Any]:
         return {name: value for name, value in asdict(self).items() if name != "page_break"}
-
-
-def passage_from_dict(data: Mapping[str, Any]) -> Passage:
-    """The inverse of `Passage.as_dict`, for passages this service stored itself."""
-    return Passage(**{name: data[name] for name in Passage.__slots__ if name in data})
