@@ -77,7 +77,8 @@ class Answerer(Protocol):
     ) -> AnswerStream:
         """Start an answer. Deltas are non-empty; `[n]` in them names a passage's index.
 
-        `should_stop` is asked between deltas. Raises, here or while iterated,
+        `should_stop` is asked between deltas, and some ten times a second while a provider is
+        silent: the answer ends soon after it is true. Raises, here or while iterated,
         ProviderBusy, ProviderTimeout or ProviderError.
         """
         ...

@@ -1,6 +1,5 @@
 """Answers by an LLM behind an OpenAI-compatible `/chat/completions`."""
 
-import email.utils
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -12,14 +11,14 @@ import httpx
 
 from core.answering.base import AnswerStream, Question, Usage
 from core.answering.sse import MAX_EVENT_BYTES, iter_event_data
+from core.answering.streaming import POLL_SECONDS, Exchange, LoopThread, Stopped
 from core.errors import ProviderBusy, ProviderError, ProviderTimeout
 from core.prompting import CountTokens, build_messages
+from core.retry_after import parse_retry_after
 
 _CONNECT_TIMEOUT = 5.0
 _RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504, 529})
 _OVERLOADED = frozenset({429, 503, 529})
-_STOP_POLL_SECONDS = 0.1
-_MAX_COMPLAINT = 16 * 1024
 
 
 class _Retry(Exception):
@@ -28,10 +27,6 @@ class _Retry(Exception):
     def __init__(self, error: ProviderError) -> None:
         super().__init__(error.detail)
         self.error = error
-
-
-class _Stopped(Exception):
-    """`should_stop` said so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +77,8 @@ class OpenAIAnswerer:
         self._history_tokens = history_tokens
         self._retry = retry or RetryPolicy()
         self._asks_for_usage = True
-        self._client = httpx.Client(
+        self._loop = LoopThread()
+        self._client = httpx.AsyncClient(
             timeout=httpx.Timeout(timeout, connect=min(_CONNECT_TIMEOUT, timeout)),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=16),
         )
@@ -93,7 +89,9 @@ class OpenAIAnswerer:
         """Ask the LLM. The request is sent when the first delta is asked for.
 
         Failures before the first token are tried again (429, 5xx, no connection); later ones
-        are raised at once. Raises, while iterated, ProviderBusy, ProviderTimeout, ProviderError.
+        are raised at once. `should_stop` ends it, with `finish_reason` `cancelled`, also while
+        the provider is silent. Raises, while iterated, ProviderBusy, ProviderTimeout,
+        ProviderError.
         """
         stream = AnswerStream(deltas=iter(()), model=self.model)
         messages = build_messages(
@@ -103,8 +101,9 @@ class OpenAIAnswerer:
         return stream
 
     def close(self) -> None:
-        """Close idle connections."""
-        self._client.close()
+        """Close idle connections. No answer may be under way."""
+        self._loop.run(self._client.aclose(), should_stop=lambda: False)
+        self._loop.close()
 
     def _write(
         self, stream: AnswerStream, messages: list[dict[str, str]], should_stop: Callable[[], bool]
@@ -119,7 +118,7 @@ class OpenAIAnswerer:
                     return
                 except _Retry as failed:
                     self._pause_or_raise(failed.error, attempt, should_stop)
-        except _Stopped:
+        except Stopped:
             stream.finish_reason = "cancelled"
 
     def _pause_or_raise(
@@ -131,7 +130,7 @@ class OpenAIAnswerer:
         until = time.monotonic() + wait
         while (left := until - time.monotonic()) > 0:
             _check(should_stop)
-            time.sleep(min(left, _STOP_POLL_SECONDS))
+            time.sleep(min(left, POLL_SECONDS))
 
     def _attempt(
         self, stream: AnswerStream, body: dict[str, Any], should_stop: Callable[[], bool]
@@ -139,85 +138,65 @@ class OpenAIAnswerer:
         """One request. Raises _Retry only while nothing has been yielded."""
         started = False
         _check(should_stop)
+        exchange = Exchange(
+            loop=self._loop, client=self._client, timeout=self._timeout, should_stop=should_stop
+        )
         try:
-            with self._client.stream(
-                "POST", self._url, json=body, headers=self._headers
-            ) as response:
-                self._check_options(response, body)
-                _check_status(response)
-                for delta in self._read(stream, response):
-                    _check(should_stop)
-                    started = True
-                    yield delta
+            for delta in self._deltas(stream, body, exchange):
+                _check(should_stop)
+                started = True
+                yield delta
         except httpx.TimeoutException as error:
             raise _on_timeout(error) from None
         except httpx.HTTPError as error:
             failure = _unreachable(error)
             raise (failure if started else _Retry(failure)) from None
+        finally:
+            exchange.close()
 
-    def _check_options(self, response: httpx.Response, body: dict[str, Any]) -> None:
+    def _deltas(
+        self, stream: AnswerStream, body: dict[str, Any], exchange: Exchange
+    ) -> Iterator[str]:
+        request = self._client.build_request("POST", self._url, json=body, headers=self._headers)
+        response = exchange.open(request)
+        self._check_options(response, exchange, body)
+        _check_status(response)
+        yield from _read(stream, response, exchange)
+
+    def _check_options(
+        self, response: httpx.Response, exchange: Exchange, body: dict[str, Any]
+    ) -> None:
         """Do without usage counts where a server knows no `stream_options`."""
         if response.status_code not in (400, 422) or "stream_options" not in body:
             return
-        complaint = b""
-        for chunk in response.iter_bytes(_MAX_COMPLAINT):
-            complaint = chunk
-            break
-        if b"stream_options" in complaint:
+        if b"stream_options" in next(exchange, b""):
             self._asks_for_usage = False
             del body["stream_options"]
             raise _Retry(ProviderError("The chat provider does not know stream_options."))
 
-    def _read(self, stream: AnswerStream, response: httpx.Response) -> Iterator[str]:
-        chunks = _Chunks(response, timeout=self._timeout)
-        if response.headers.get("content-type", "").startswith("application/json"):
-            # A server that does not stream answers whole.
-            events: Iterable[str] = [_whole_body(chunks)]
-        else:
-            events = iter_event_data(chunks)
-        finished = False
-        try:
-            for data in events:
-                chunks.heard_token()
-                if data.strip() == "[DONE]":
-                    return
-                event = _Event.parse(data)
-                finished = event.apply_to(stream) or finished
-                if event.text:
-                    yield event.text
-        except httpx.HTTPError:
-            # What is lost after the last token is the usage at most.
-            if not finished:
-                raise
+
+def _read(stream: AnswerStream, response: httpx.Response, exchange: Exchange) -> Iterator[str]:
+    if response.headers.get("content-type", "").startswith("application/json"):
+        # A server that does not stream answers whole.
+        events: Iterable[str] = [_whole_body(exchange)]
+    else:
+        events = iter_event_data(exchange)
+    finished = False
+    try:
+        for data in events:
+            exchange.heard_token()
+            if data.strip() == "[DONE]":
+                return
+            event = _Event.parse(data)
+            finished = event.apply_to(stream) or finished
+            if event.text:
+                yield event.text
+    except httpx.HTTPError:
+        # What is lost after the last token is the usage at most.
         if not finished:
-            raise httpx.RemoteProtocolError("the stream ended in mid-answer")
-
-
-class _Chunks:
-    """The body's chunks, as long as tokens come among them.
-
-    Comments keep a connection busy and httpx from timing out, so the time spent
-    waiting is added up until `heard_token` is called. Time that the consumer takes is not.
-    """
-
-    def __init__(self, response: httpx.Response, *, timeout: float) -> None:
-        self._chunks = response.iter_bytes()
-        self._timeout = timeout
-        self._waited = 0.0
-
-    def heard_token(self) -> None:
-        self._waited = 0.0
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        if self._waited > self._timeout:
-            raise httpx.ReadTimeout("no token in time")
-        started = time.monotonic()
-        chunk = next(self._chunks)
-        self._waited += time.monotonic() - started
-        return chunk
+            raise
+    if not finished:
+        raise httpx.RemoteProtocolError("the stream ended in mid-answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +262,7 @@ def _whole_body(chunks: Iterable[bytes]) -> str:
 
 def _check(should_stop: Callable[[], bool]) -> None:
     if should_stop():
-        raise _Stopped
+        raise Stopped
 
 
 def _check_status(response: httpx.Response) -> None:
@@ -291,26 +270,12 @@ def _check_status(response: httpx.Response) -> None:
     if status == 200:
         return
     if status in _OVERLOADED:
-        retry_after = _retry_after(response.headers.get("retry-after"))
+        retry_after = parse_retry_after(response.headers.get("retry-after"), now=datetime.now(UTC))
         raise _Retry(
             ProviderBusy(f"The chat provider is busy (status {status}).", retry_after=retry_after)
         )
     error = ProviderError(f"The chat provider answered with status {status}.")
     raise _Retry(error) if status in _RETRIED_STATUS else error
-
-
-def _retry_after(value: str | None) -> float | None:
-    """Seconds, from either form of RFC 9110 10.2.3; None if absent or neither."""
-    if not value:
-        return None
-    if value.strip().replace(".", "", 1).isdecimal():
-        return float(value)
-    try:
-        moment = email.utils.parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
 
 
 def _on_timeout(error: httpx.TimeoutException) -> Exception:

@@ -1,10 +1,8 @@
 """Vectors from any endpoint that speaks OpenAI's `POST /v1/embeddings`."""
 
-import math
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
@@ -12,6 +10,7 @@ import numpy as np
 
 from core.embedding.base import Vectors
 from core.errors import ProviderBusy, ProviderError, ProviderTimeout
+from core.retry_after import parse_retry_after
 
 # Bytes of an answer beyond which it is not read on: 64 vectors of 3,072 numbers
 # as text take about 4 MB.
@@ -132,22 +131,6 @@ def _check_status(response: httpx.Response) -> None:
         raise ProviderError(f"The embedding endpoint answered with status {status}.")
     if status != httpx.codes.OK:
         raise _Refused(f"The embedding endpoint refused the request with status {status}.")
-
-
-def parse_retry_after(value: str | None, *, now: datetime) -> float | None:
-    """Seconds to wait by a `Retry-After` header (RFC 9110, section 10.2.3): a number of
-    seconds or an HTTP date. None if there is none or it cannot be read; never negative."""
-    if not value:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            date = parsedate_to_datetime(value)
-        except ValueError:
-            return None
-        seconds = (date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds()
-    return max(seconds, 0.0) if math.isfinite(seconds) else None
 
 
 def _parse(response: httpx.Response, *, count: int, dimensions: int) -> Vectors:

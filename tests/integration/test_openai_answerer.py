@@ -1,8 +1,10 @@
 """OpenAIAnswerer against a real HTTP server."""
 
 import json
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -165,10 +167,10 @@ def test_a_connection_dropped_before_the_first_token_is_tried_again(
 
 
 def test_waits_as_long_as_retry_after_says(llm: LLMServer, answerer: OpenAIAnswerer) -> None:
-    llm.script(Reply(status=429, headers={"Retry-After": "0.3"}), Reply(deltas=["Well."]))
+    llm.script(Reply(status=429, headers={"Retry-After": "1"}), Reply(deltas=["Well."]))
     assert list(answerer.answer(ASKED)) == ["Well."]
     first, second = llm.requests
-    assert 0.3 <= second.at - first.at < 10
+    assert 1 <= second.at - first.at < 30
 
 
 def test_a_long_retry_after_is_handed_on(llm: LLMServer, answerer: OpenAIAnswerer) -> None:
@@ -281,6 +283,67 @@ def test_stopping_ends_a_wait_for_the_next_attempt(
     assert list(stream) == []
     assert stream.finish_reason == "cancelled"
     assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize(
+    ("reply", "heard"),
+    [
+        (Reply(delay=30.0), []),
+        (Reply(stall_after=0), []),
+        (Reply(deltas=["word ", "word "], stall_after=1), ["word "]),
+        (Reply(body="{", headers={"Content-Length": "9"}), []),
+    ],
+    ids=["no headers", "no token", "between tokens", "whole body"],
+)
+def test_stopping_ends_a_stall(llm: LLMServer, reply: Reply, heard: list[str]) -> None:
+    answerer = build(llm, timeout=60.0)
+    llm.script(reply)
+    seen: list[str] = []
+    stream = answerer.answer(ASKED, should_stop=lambda: bool(llm.requests) and seen == heard)
+    started = time.monotonic()
+    for delta in stream:
+        seen.append(delta)
+    assert seen == heard
+    assert stream.finish_reason == "cancelled"
+    assert time.monotonic() - started < 20  # of 30
+    assert "".join(answerer.answer(ASKED)) == "Hello from the model."
+    answerer.close()
+
+
+def test_stopping_among_comments_closes_the_connection(llm: LLMServer) -> None:
+    answerer = build(llm, timeout=60.0)
+    llm.script(Reply(chunks=[b": still here\n\n"] * 1000, delay_between=0.03))
+    stream = answerer.answer(ASKED, should_stop=lambda: bool(llm.requests))
+    assert list(stream) == []
+    assert stream.finish_reason == "cancelled"
+    assert llm.wait_for_disconnect(30)
+    answerer.close()
+
+
+def test_a_stop_that_cannot_be_asked_for_is_raised(
+    llm: LLMServer, answerer: OpenAIAnswerer
+) -> None:
+    llm.script(Reply(stall_after=0))
+
+    def should_stop() -> bool:
+        if llm.requests:
+            raise LookupError("the database is away")
+        return False
+
+    with pytest.raises(LookupError):
+        list(answerer.answer(ASKED, should_stop=should_stop))
+    assert "".join(answerer.answer(ASKED)) == "Hello from the model."
+
+
+def test_answers_at_once_share_one_thread_that_close_ends(llm: LLMServer) -> None:
+    answerer = build(llm)
+    llm.default = Reply(delay_between=0.05)
+    with ThreadPoolExecutor(4) as pool:
+        written = list(pool.map(lambda _: "".join(answerer.answer(ASKED)), range(4)))
+    assert written == ["Hello from the model."] * 4
+    assert [thread.name for thread in threading.enumerate()].count("answering") == 1
+    answerer.close()
+    assert "answering" not in [thread.name for thread in threading.enumerate()]
 
 
 def test_leaving_the_iteration_closes_the_connection(

@@ -1,0 +1,153 @@
+"""A streamed HTTP request that can be given up at any moment, also while it waits.
+
+A blocking read cannot be interrupted, an asynchronous one can be cancelled: requests run on an
+event loop in a thread of its own, and the caller's thread looks at `should_stop` meanwhile.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from concurrent.futures import wait
+from typing import Any, TypeVar, cast
+
+import httpx
+
+POLL_SECONDS = 0.1
+T = TypeVar("T")
+
+
+class Stopped(Exception):
+    """`should_stop` said so."""
+
+
+class LoopThread:
+    """An event loop in a daemon thread, started when it is first needed. Safe to share."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def run(self, coroutine: Coroutine[Any, Any, T], *, should_stop: Callable[[], bool]) -> T:
+        """What `coroutine` returns or raises.
+
+        Once `should_stop` is true, asked every POLL_SECONDS, it is cancelled: Stopped is raised
+        when it has ended. So is what `should_stop` raises.
+        """
+        tasks: list[asyncio.Task[Any] | None] = []
+
+        async def call() -> T:
+            tasks.append(asyncio.current_task())
+            return await coroutine
+
+        def cancel() -> None:
+            for task in tasks:
+                task and task.cancel()
+
+        loop = self._started()
+        future = asyncio.run_coroutine_threadsafe(call(), loop)
+        try:
+            while not wait([future], timeout=POLL_SECONDS).done:
+                if should_stop():
+                    raise Stopped
+        finally:
+            # Again until it has ended: a task is cancelled only once it has begun.
+            while not future.done():
+                loop.call_soon_threadsafe(cancel)
+                wait([future], timeout=POLL_SECONDS)
+        return future.result()
+
+    def close(self) -> None:
+        """Stop the thread, if it runs. Nothing may be under way."""
+        if self._loop is None or self._thread is None:
+            return
+        self.run(self._loop.shutdown_asyncgens(), should_stop=_never)
+        self.run(self._loop.shutdown_default_executor(), should_stop=_never)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._loop = self._thread = None
+
+    def _started(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(
+                    target=self._loop.run_forever, name="answering", daemon=True
+                )
+                self._thread.start()
+            return self._loop
+
+
+class Exchange:
+    """One request and the body of its response; each wait ends soon after `should_stop`.
+
+    `timeout` is the longest time in seconds that may be spent waiting between two calls of
+    `heard_token`: comments keep a connection busy and httpx from timing out. Time that the
+    consumer takes does not count. Methods raise Stopped and httpx's errors.
+    """
+
+    def __init__(
+        self,
+        *,
+        loop: LoopThread,
+        client: httpx.AsyncClient,
+        timeout: float,
+        should_stop: Callable[[], bool],
+    ) -> None:
+        self._loop = loop
+        self._client = client
+        self._timeout = timeout
+        self._should_stop = should_stop
+        self._response: httpx.Response | None = None
+        self._chunks: AsyncGenerator[bytes, None] | None = None
+        self._waited = 0.0
+
+    def open(self, request: httpx.Request) -> httpx.Response:
+        """Send `request`; the response, its body unread."""
+        return self._run(self._open(request))
+
+    def heard_token(self) -> None:
+        self._waited = 0.0
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        if self._should_stop():
+            raise Stopped
+        if self._waited > self._timeout:
+            raise httpx.ReadTimeout("no token in time")
+        started = time.monotonic()
+        chunk = self._run(self._next())
+        self._waited += time.monotonic() - started
+        if chunk is None:
+            raise StopIteration
+        return chunk
+
+    def close(self) -> None:
+        """Give the connection back, or close it in mid-answer."""
+        self._loop.run(self._close(), should_stop=_never)
+
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return self._loop.run(coroutine, should_stop=self._should_stop)
+
+    async def _open(self, request: httpx.Request) -> httpx.Response:
+        self._response = await self._client.send(request, stream=True)
+        self._chunks = cast(AsyncGenerator[bytes, None], self._response.aiter_bytes())
+        return self._response
+
+    async def _next(self) -> bytes | None:
+        assert self._chunks is not None
+        return await anext(self._chunks, None)
+
+    async def _close(self) -> None:
+        if self._chunks is not None:
+            await self._chunks.aclose()
+        if self._response is not None:
+            await self._response.aclose()
+
+
+def _never() -> bool:
+    return False
