@@ -2,7 +2,8 @@
 
 psycopg2 sends BEGIN on its own, a pool that pings first asks once more, and
 binding the transaction to a tenant is a third: three waits before the first row,
-as long as many a request's own statement takes. Here all of it is one message.
+as long as many a request's own statement takes. Here all of it is one message,
+and where one statement is the whole transaction, so is its COMMIT.
 """
 
 import select
@@ -34,11 +35,30 @@ class Connection(connection):
         """
         self.rollback()
         if settings:
-            chosen = ", ".join(
-                f"set_config({_quoted(name, self)}, {_quoted(value, self)}, true)"
-                for name, value in settings.items()
-            )
-            self.opening = f"BEGIN; SELECT {chosen}"
+            self.opening = f"BEGIN; {self._choosing(settings)}"
+
+    def run_alone(
+        self, query: str, values: dict[str, Any], *, settings: dict[str, str]
+    ) -> list[tuple[Any, ...]]:
+        """The rows of a statement that is a transaction of its own, in one round trip.
+
+        The statements of one message are one transaction (PostgreSQL manual, 53.2.2.1,
+        "Multiple Statements in a Simple Query"): committed before it is answered, and
+        undone as a whole if one of them fails. So `settings` end with it.
+        """
+        if settings:
+            query = f"{self._choosing(settings).replace('%', '%%')}; {query}"
+        self.rollback()
+        with self.cursor() as sender:
+            cursor.execute(sender, query, values)
+            return sender.fetchall()
+
+    def _choosing(self, settings: dict[str, str]) -> str:
+        chosen = ", ".join(
+            f"set_config({_quoted(name, self)}, {_quoted(value, self)}, true)"
+            for name, value in settings.items()
+        )
+        return f"SELECT {chosen}"
 
     def commit(self) -> None:
         self._end("COMMIT")

@@ -1,5 +1,6 @@
 """Messages: records. Each function takes an open db session and never commits.
 
+Where it says `Runner`, it sends one statement, which `core.db.Alone` may run too.
 Appending and listing are what clients do most: one plain statement each, and
 no mapped objects. A row of another tenant is kept out twice, by the condition
 in each statement and by row-level security.
@@ -15,6 +16,7 @@ from psycopg2.extras import Json
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from core.db import Runner
 from core.errors import NotFound
 from core.models import new_id
 from core.paging import Page, PageRequest, decode_cursor, encode_cursor, listing
@@ -86,7 +88,7 @@ _GET = text(f"SELECT {_FIELDS} FROM messages WHERE tenant_id = :tenant_id AND id
 
 
 def append_message(
-    db: Session,
+    db: Runner,
     *,
     tenant_id: str,
     session_id: UUID,
@@ -133,7 +135,7 @@ def append_message(
     )  # fmt: skip
 
 
-def get_message(db: Session, *, tenant_id: str, message_id: UUID) -> MessageRecord:
+def get_message(db: Runner, *, tenant_id: str, message_id: UUID) -> MessageRecord:
     """Raises NotFound."""
     row = db.execute(_GET, {"tenant_id": tenant_id, "id": message_id}).one_or_none()
     if row is None:
@@ -174,7 +176,7 @@ _LIST = {
 
 
 def list_messages(
-    db: Session,
+    db: Runner,
     *,
     tenant_id: str,
     session_id: UUID,
@@ -294,7 +296,7 @@ _LAST_ID = UUID(int=2**128 - 1)
 
 
 def search_messages(
-    db: Session, *, tenant_id: str, q: str, page: PageRequest, user_id: str | None = None
+    db: Runner, *, tenant_id: str, q: str, page: PageRequest, user_id: str | None = None
 ) -> Page[MessageHit]:
     """Messages that hold the words of `q`, best first; in PostgreSQL's web search syntax."""
     name = listing("message search", q=q, user_id=user_id)

@@ -8,6 +8,7 @@ from flask import current_app, g
 from sqlalchemy.orm import Session
 
 from core.bootstrap import Services
+from core.db import Runner
 from core.keys import Principal
 
 
@@ -36,3 +37,16 @@ def transaction(*, across_tenants: bool = False) -> Iterator[Session]:
         if ticket is not None:
             ticket.claim_within(db)
         yield db
+
+
+@contextmanager
+def one_statement() -> Iterator[Runner]:
+    """For a view that sends one statement, which is then a transaction of its own.
+
+    An atomic idempotent request sends more, and gets a whole transaction.
+    """
+    if g.get("ticket") is None:
+        yield services().database.alone(tenant_id=tenant_id())
+    else:
+        with transaction() as db:
+            yield db

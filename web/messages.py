@@ -1,14 +1,15 @@
 """/messages, and those of a session."""
 
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from flask import Response
+from sqlalchemy.orm import Session
 
 from core import messages
 from web import schemas
 from web.auth import requires
-from web.context import tenant_id, transaction
+from web.context import one_statement, tenant_id
 from web.idempotency import idempotent, remember
 from web.parsing import Blueprint
 from web.presenters import hit_body, json_response, message_body, page_body
@@ -24,10 +25,13 @@ blp = Blueprint("messages", __name__, url_prefix="/api/v1", description="Message
 @blp.response(201, schemas.Message)
 def append_message(body: dict[str, Any], session_id: UUID) -> Response:
     """Append a message; positions count 1, 2, 3 … whoever else appends meanwhile."""
-    with transaction() as db:
+    with one_statement() as db:
         message = messages.append_message(db, tenant_id=tenant_id(), session_id=session_id, **body)
         headers = {"Location": f"/api/v1/messages/{message.id}"}
-        return remember(db, json_response(message_body(message), status=201, headers=headers))
+        # With something to remember, `db` is a session.
+        return remember(
+            cast(Session, db), json_response(message_body(message), status=201, headers=headers)
+        )
 
 
 @blp.route("/sessions/<uuid:session_id>/messages", methods=["GET"])
@@ -37,7 +41,7 @@ def append_message(body: dict[str, Any], session_id: UUID) -> Response:
 def list_messages(query: dict[str, Any], session_id: UUID) -> Response:
     """List a conversation's messages by position."""
     page = take_page(query)
-    with transaction() as db:
+    with one_statement() as db:
         found = messages.list_messages(
             db, tenant_id=tenant_id(), session_id=session_id, page=page, **query
         )
@@ -54,7 +58,7 @@ def search_messages(query: dict[str, Any]) -> Response:
     `q` is in web search syntax: `"a phrase"`, `or`, `-without`.
     """
     page = take_page(query)
-    with transaction() as db:
+    with one_statement() as db:
         found = messages.search_messages(db, tenant_id=tenant_id(), page=page, **query)
     return json_response(page_body(found, hit_body))
 
@@ -64,6 +68,6 @@ def search_messages(query: dict[str, Any]) -> Response:
 @blp.response(200, schemas.Message)
 def get_message(message_id: UUID) -> Response:
     """Get a message."""
-    with transaction() as db:
+    with one_statement() as db:
         message = messages.get_message(db, tenant_id=tenant_id(), message_id=message_id)
     return json_response(message_body(message))

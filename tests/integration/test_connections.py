@@ -4,13 +4,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from core.db import Database, make_engine
 from core.embedded import start_postgres
+from core.errors import Unavailable
 from core.settings import Settings
+from tests.conftest import NOWHERE_POSTGRES
 
 WHO = text("SELECT current_user, current_setting('app.tenant_id', true)")
 
@@ -105,3 +108,61 @@ def test_a_connection_that_was_cut_is_replaced(database: Database) -> None:
     killer.engine.dispose()
     with database.transaction(tenant_id=None) as db:
         assert db.execute(text("SELECT pg_backend_pid()")).scalar_one() != pid
+
+
+@pytest.mark.parametrize("tenant", ["a", "it's", "100%", "%(x)s", "\\'; DROP", "ünï🦊", None])
+def test_a_statement_alone_is_its_tenant_s_too(database: Database, tenant: str | None) -> None:
+    expected = ("rag", "") if tenant is None else ("rag_app", tenant)
+    both = text("SELECT current_user, coalesce(current_setting('app.tenant_id', true), ''), :x")
+    for _ in range(2):
+        found = database.alone(tenant_id=tenant).execute(both, {"x": "%s"})
+        assert found.one_or_none() == (*expected, "%s")
+        with database.transaction(tenant_id=None) as db:
+            assert (db.execute(WHO).one()[1] or None) is None
+
+
+def test_a_statement_alone_is_committed_or_undone(database: Database) -> None:
+    insert = text(
+        "INSERT INTO sessions (id, tenant_id, user_id, is_favorite, metadata, message_count)"
+        " VALUES (:id, 'a', 'u', false, '{}', 1 / :divisor) RETURNING id"
+    )
+    id_ = "00000000-0000-7000-8000-000000000001"
+    with pytest.raises(psycopg2.Error, match="zero"):
+        database.alone(tenant_id="a").execute(insert, {"id": id_, "divisor": 0})
+    with pytest.raises(psycopg2.Error, match="row-level security"):
+        database.alone(tenant_id="b").execute(insert, {"id": id_, "divisor": 1})
+    assert len(database.alone(tenant_id="a").execute(insert, {"id": id_, "divisor": 1})) == 1
+    other = Database(make_engine(database.engine.url.render_as_string(False), pool_size=1))
+    count = text("SELECT count(*) FROM sessions WHERE true = :yes")
+    assert other.alone(tenant_id="a").execute(count, {"yes": True}) == [(1,)]
+    assert other.alone(tenant_id="b").execute(count, {"yes": True}) == [(0,)]
+    other.engine.dispose()
+
+
+def test_a_statement_alone_is_one_message(database: Database) -> None:
+    """Seen by PostgreSQL itself: what it was sent last is the statement, and no COMMIT."""
+    own, query = (
+        text("SELECT pg_backend_pid(), :x"),
+        text("SELECT query FROM pg_stat_activity WHERE pid = :pid"),
+    )
+    ((pid, _),) = database.alone(tenant_id="a").execute(own, {"x": "here it is"})
+    other = Database(make_engine(database.engine.url.render_as_string(False), pool_size=1))
+    ((sent,),) = other.alone(tenant_id=None).execute(query, {"pid": pid})
+    other.engine.dispose()
+    assert "set_config('app.tenant_id', 'a', true)" in sent
+    assert "here it is" in sent
+
+
+@pytest.mark.parametrize("how", ["pg_terminate_backend(pg_backend_pid())", "pg_sleep(0.5)"])
+def test_a_statement_alone_that_is_cut_is_unavailable(database: Database, how: str) -> None:
+    database.ping()
+    cut = text(f"SET statement_timeout = 100; SELECT {how}, :x")
+    with pytest.raises(Unavailable):
+        database.alone(tenant_id=None).execute(cut, {"x": 1})
+    assert database.alone(tenant_id="a").execute(text("SELECT :x"), {"x": 1}) == [(1,)]
+
+
+def test_a_statement_alone_without_a_server_is_unavailable() -> None:
+    nowhere = Database(make_engine(NOWHERE_POSTGRES.replace("://", "+psycopg2://"), pool_size=1))
+    with pytest.raises(Unavailable):
+        nowhere.alone(tenant_id="a").execute(text("SELECT :x"), {"x": 1})
