@@ -5,25 +5,31 @@ generated, so that two turns on one session never interleave; the assistant's
 starts as `interrupted` and keeps what is written so far, about once a second:
 a process that dies in mid-answer leaves exactly that. No transaction and no
 connection is held while the answer is written.
+
+A turn that was asked for with an idempotency key, and broke off or failed, goes on
+when it is asked for again: the question is there once, and its answer is written anew.
 """
 
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
+from core import idempotency, messages, retrieval, traces, turns
 from core import memory as memories
-from core import messages, retrieval, traces
 from core.answering.base import AnswerStream, Question, Turn
 from core.bootstrap import Services
 from core.citations import CitationFilter, best_quote, cited_statements
-from core.errors import RagError
+from core.errors import Conflict, RagError
+from core.idempotency import Claim
 from core.messages import MessageRecord
 from core.passages import Passage
 from core.prompting import standalone_query
 from core.telemetry import get_logger
 from core.text import content_stems
+from core.turns import TurnRows
 from core.turntrace import TurnTrace
 
 log = get_logger(__name__)
@@ -49,6 +55,7 @@ class _Answer:
     """The assistant's message while it is being written."""
 
     record: MessageRecord
+    lease: datetime
     trace: TurnTrace
     passages: Sequence[Passage] = ()
     parts: list[str] = field(default_factory=list)
@@ -72,6 +79,7 @@ def run_turn(
     top_k: int | None = None,
     document_ids: Sequence[UUID] | None = None,
     memory: Memory = "session",
+    claim: Claim | None = None,
 ) -> Iterator[ChatEvent]:
     """Answer `message` in a session, event by event; see the HTTP contract for their order.
 
@@ -79,22 +87,29 @@ def run_turn(
     NotFound (session, or a document out of reach) or Unavailable is raised;
     after it, whatever goes wrong is an `error` event, and closing the generator
     leaves an `interrupted` answer with what had been produced.
+
+    `claim` is that on the request's idempotency key: with it a turn that an earlier
+    attempt began is gone on with, or told again if its answer is complete.
     """
     trace = TurnTrace()
-    asked, record = _open_turn(
+    rows = _begin(
         services,
         tenant_id=tenant_id,
         session_id=session_id,
         message=message,
         document_ids=document_ids if use_rag else None,
+        claim=claim,
     )
-    answer = _Answer(record, trace)
+    if rows.lease is None:
+        yield from _tell_again(rows)
+        return
+    answer = _Answer(rows.answer, rows.lease, trace)
     try:
-        yield ChatEvent("message_created", {"user_message": asked})
+        yield ChatEvent("message_created", {"user_message": rows.asked})
         question = _ask(
             services,
             tenant_id=tenant_id,
-            asked=asked,
+            asked=rows.asked,
             use_rag=use_rag,
             top_k=top_k or DEFAULT_TOP_K,
             document_ids=document_ids,
@@ -111,7 +126,7 @@ def run_turn(
         yield _failed(services, tenant_id, answer, error)
         return
     except Exception:
-        log.exception("chat_failed", message_id=str(record.id))
+        log.exception("chat_failed", message_id=str(rows.answer.id))
         answer.status = "failed"
         unexpected = RagError("The answer could not be written.")
         yield _failed(services, tenant_id, answer, unexpected)
@@ -123,27 +138,22 @@ def run_turn(
     yield ChatEvent("message_completed", {"assistant_message": _save(services, tenant_id, answer)})
 
 
-def _open_turn(
+def _begin(
     services: Services,
     *,
     tenant_id: str,
     session_id: UUID,
     message: str,
     document_ids: Sequence[UUID] | None,
-) -> tuple[MessageRecord, MessageRecord]:
+    claim: Claim | None,
+) -> TurnRows:
     with services.database.transaction(tenant_id=tenant_id) as db:
-        asked = messages.append_message(
-            db, tenant_id=tenant_id, session_id=session_id, sender="user", content=message
-        )
-        answer = messages.append_message(
-            db,
-            tenant_id=tenant_id,
-            session_id=session_id,
-            sender="assistant",
-            content="",
-            status="interrupted",
-            reply_to=asked.id,
-        )
+        if claim is not None and claim.checkpoint is not None:
+            begun = UUID(bytes=claim.checkpoint)
+            return turns.resume_turn(db, tenant_id=tenant_id, message_id=begun)
+        rows = turns.open_turn(db, tenant_id=tenant_id, session_id=session_id, message=message)
+        if claim is not None:
+            idempotency.note(db, claim, rows.asked.id.bytes)
         if document_ids is not None:
             retrieval.resolve_reach(
                 db,
@@ -152,7 +162,18 @@ def _open_turn(
                 session_id=session_id,
                 document_ids=document_ids,
             )
-    return asked, answer
+    return rows
+
+
+def _tell_again(rows: TurnRows) -> Iterator[ChatEvent]:
+    """A turn that was complete when its process died, before it could remember that."""
+    answer = rows.answer
+    yield ChatEvent("message_created", {"user_message": rows.asked})
+    cited = [Passage(**passage) for passage in answer.retrieved_context]
+    yield ChatEvent("retrieval", {"passages": cited})
+    if answer.content:
+        yield ChatEvent("delta", {"content": answer.content})
+    yield ChatEvent("message_completed", {"assistant_message": answer})
 
 
 def _ask(
@@ -252,7 +273,7 @@ def _note_usage(answer: _Answer, stream: AnswerStream) -> None:
 
 def _save_now_and_then(services: Services, tenant_id: str, answer: _Answer) -> None:
     if time.monotonic() - answer.saved_at >= SAVE_SECONDS:
-        _save_quietly(services, tenant_id, answer, finished=False)
+        _save_quietly(services, tenant_id, answer, finished=False, raising=Conflict)
         answer.saved_at = time.monotonic()
 
 
@@ -261,16 +282,18 @@ def _save(
 ) -> MessageRecord:
     """Write the answer as it stands, with the passages it cites; its trace once it is over."""
     record = answer.record
-    record.content = answer.content
-    record.status = answer.status
-    record.model = answer.model
-    record.usage = answer.usage
-    record.retrieved_context = [passage.as_dict() for passage in _cited(answer)]
+    record.status, record.model, record.usage = answer.status, answer.model, answer.usage
+    if answer.parts or answer.status == "complete":  # else an earlier attempt's text stays
+        record.content = answer.content
+        record.retrieved_context = [passage.as_dict() for passage in _cited(answer)]
     with services.database.transaction(tenant_id=tenant_id) as db:
-        messages.rewrite_message(db, tenant_id=tenant_id, record=record)
+        lease = turns.save_answer(
+            db, tenant_id=tenant_id, record=record, lease=answer.lease, finished=finished
+        )
         if finished:
             data = answer.trace.as_dict(model=answer.model, usage=answer.usage)
             traces.record_trace(db, tenant_id=tenant_id, message_id=record.id, data=data)
+    answer.lease = lease or answer.lease
     return record
 
 
@@ -292,10 +315,17 @@ def _quoted(passage: Passage, statement: str) -> Passage:
 
 
 def _save_quietly(
-    services: Services, tenant_id: str, answer: _Answer, *, finished: bool = True
+    services: Services,
+    tenant_id: str,
+    answer: _Answer,
+    *,
+    finished: bool = True,
+    raising: type[RagError] | tuple[()] = (),
 ) -> None:
     try:
         _save(services, tenant_id, answer, finished=finished)
+    except raising:
+        raise
     except Exception as error:
         log.warning(
             "answer_not_saved", message_id=str(answer.record.id), error=type(error).__name__

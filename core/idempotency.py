@@ -4,13 +4,15 @@ Two ways to use it. A request that is one transaction claims, works and stores
 its response in that transaction: equal ones wait at the key's row and then find
 the response, and a process that dies leaves nothing. A longer request claims in
 a transaction of its own and holds the key by a lease it renews; a process that
-dies frees it when the lease ends.
+dies frees it when the lease ends. What such a request has committed before its
+end it can note as a checkpoint, in the same commit: the next attempt goes on from
+there instead of doing it again.
 
 The behaviour follows the IETF draft "The Idempotency-Key HTTP Header Field" and
 Stripe's API.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -36,15 +38,20 @@ class Remembered:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to answer for a key, until somebody else may take it over at `locked_until`."""
+    """The right to answer for a key, until somebody else may take it over at `locked_until`.
+
+    `checkpoint` is what an earlier attempt noted that did not come to an answer.
+    """
 
     tenant_id: str
     key: str
     locked_until: datetime
+    checkpoint: bytes | None = None
 
 
 # A row is taken over when it is older than a day, or when whoever held it went
 # silent. clock_timestamp(): now() is from before we waited for an equal request.
+# Until there is a status, `body` holds the checkpoint, which outlives its attempt.
 _CLAIM = text(
     f"""
     INSERT INTO idempotency_keys AS old (tenant_id, key, fingerprint, locked_until)
@@ -52,11 +59,13 @@ _CLAIM = text(
             clock_timestamp() + make_interval(secs => :hold_seconds))
     ON CONFLICT (tenant_id, key) DO UPDATE
     SET fingerprint = excluded.fingerprint, locked_until = excluded.locked_until,
-        status_code = NULL, headers = NULL, body = NULL, created_at = now()
+        status_code = NULL, headers = NULL, created_at = now(),
+        body = CASE WHEN old.status_code IS NULL AND old.fingerprint = excluded.fingerprint
+                    THEN old.body END
     WHERE old.created_at < now() - interval '{REMEMBER_HOURS} hours'
        OR (old.status_code IS NULL AND old.locked_until < clock_timestamp()
            AND old.fingerprint = excluded.fingerprint)
-    RETURNING locked_until
+    RETURNING locked_until, body
     """  # noqa: S608  # a constant
 )
 _FIND = text(
@@ -70,7 +79,13 @@ _MINE = (
 _FINISH = text(
     f"UPDATE idempotency_keys SET status_code = :status_code, headers = :headers, body = :body {_MINE}"  # noqa: S608, E501
 )
-_RELEASE = text(f"DELETE FROM idempotency_keys {_MINE}")  # noqa: S608
+_RELEASE = text(f"DELETE FROM idempotency_keys {_MINE} AND body IS NULL")  # noqa: S608
+_LET_GO = text(f"UPDATE idempotency_keys SET locked_until = clock_timestamp() {_MINE}")  # noqa: S608
+# Whoever held the key: the first to note is the one who goes on.
+_NOTE = text(
+    "UPDATE idempotency_keys SET body = :checkpoint"
+    " WHERE tenant_id = :tenant_id AND key = :key AND status_code IS NULL AND body IS NULL"
+)
 _RENEW = text(
     "UPDATE idempotency_keys SET locked_until = clock_timestamp() +"  # noqa: S608
     f" make_interval(secs => :hold_seconds) {_MINE} RETURNING locked_until"
@@ -93,19 +108,19 @@ def claim(
     for _ in range(3):  # the row we ran into may be gone when we look at it
         taken = _try_claim(db, values)
         if taken is not None:
-            return Claim(tenant_id=tenant_id, key=key, locked_until=taken)
+            return Claim(tenant_id, key, taken.locked_until, taken.body and bytes(taken.body))
         found = db.execute(_FIND, names).one_or_none()
         if found is not None:
             return _judge(found, fingerprint=fingerprint)
-    raise _in_progress()
+    raise in_progress()
 
 
-def _try_claim(db: Session, values: dict[str, Any]) -> datetime | None:
+def _try_claim(db: Session, values: dict[str, Any]) -> Any:
     try:
-        taken: datetime | None = db.execute(_CLAIM, values).scalar_one_or_none()
+        taken = db.execute(_CLAIM, values).one_or_none()
     except OperationalError as error:
         if getattr(error.orig, "pgcode", None) == _LOCK_NOT_AVAILABLE:
-            raise _in_progress() from None  # an equal request has held the row for lock_timeout
+            raise in_progress() from None  # an equal request has held the row for lock_timeout
         raise
     return taken
 
@@ -114,14 +129,28 @@ def _judge(found: Any, *, fingerprint: bytes) -> Remembered:
     if bytes(found.fingerprint) != fingerprint:
         raise Unprocessable("This Idempotency-Key was used for another request.")
     if found.status_code is None:
-        raise _in_progress()
+        raise in_progress()
     return Remembered(found.status_code, found.headers, bytes(found.body))
 
 
-def _in_progress() -> Conflict:
+def in_progress() -> Conflict:
+    """An equal request is being worked on."""
     return Conflict(
         "A request with this Idempotency-Key is still under way.", code="idempotency_in_progress"
     )
+
+
+def note(db: Session, claimed: Claim, checkpoint: bytes) -> None:
+    """Keep `checkpoint` for the next attempt, should this one not come to an answer.
+
+    Belongs in the transaction of what it tells of. Raises Conflict
+    (`idempotency_in_progress`) if another attempt, which took the key over, was faster.
+    """
+    noted = db.execute(
+        _NOTE, {"tenant_id": claimed.tenant_id, "key": claimed.key, "checkpoint": checkpoint}
+    )
+    if not _changed(noted):
+        raise in_progress()
 
 
 def finish(db: Session, claimed: Claim, response: Remembered) -> bool:
@@ -139,14 +168,15 @@ def finish(db: Session, claimed: Claim, response: Remembered) -> bool:
 
 
 def release(db: Session, claimed: Claim) -> bool:
-    """Forget the request: it may be sent again with the same key."""
-    return _changed(db.execute(_RELEASE, _names(claimed)))
+    """Let go of the key: the request may be sent again with it, and finds the checkpoint."""
+    names = _names(claimed)
+    return _changed(db.execute(_RELEASE, names)) or _changed(db.execute(_LET_GO, names))
 
 
 def renew(db: Session, claimed: Claim, *, hold_seconds: float) -> Claim | None:
     """Hold the key for another `hold_seconds`; None if it is no longer ours."""
     held = db.execute(_RENEW, _names(claimed) | {"hold_seconds": hold_seconds}).scalar_one_or_none()
-    return None if held is None else Claim(claimed.tenant_id, claimed.key, held)
+    return None if held is None else replace(claimed, locked_until=held)
 
 
 def purge(db: Session) -> int:

@@ -75,8 +75,8 @@ _APPEND = text(
         WHERE tenant_id = :tenant_id AND id = :session_id
         RETURNING id, message_count
     )
-    INSERT INTO messages (tenant_id, lease_expires_at, {_FIELDS})
-    SELECT :tenant_id, :lease_expires_at, :id, counted.id, counted.message_count, :sender,
+    INSERT INTO messages (tenant_id, {_FIELDS})
+    SELECT :tenant_id, :id, counted.id, counted.message_count, :sender,
            :content, :context_metadata, :retrieved_context, :status, :model, :usage,
            :reply_to, clock_timestamp()
     FROM counted
@@ -100,7 +100,6 @@ def append_message(
     model: str | None = None,
     usage: dict[str, Any] | None = None,
     reply_to: UUID | None = None,
-    lease_expires_at: datetime | None = None,
     message_id: UUID | None = None,
 ) -> MessageRecord:
     """Append to a session; its `position` is the next one, whoever else appends meanwhile.
@@ -124,7 +123,6 @@ def append_message(
             "model": model,
             "usage": None if usage is None else Json(usage),
             "reply_to": reply_to,
-            "lease_expires_at": lease_expires_at,
         },
     ).one_or_none()
     if row is None:
@@ -323,29 +321,3 @@ def search_messages(
         last = hits[-1]
         following = encode_cursor(listing=name, keys=[last[1], last[3]], seen=seen + len(items))
     return Page(items, rows[0][0], seen, page.limit, following)
-
-
-_REWRITE = text(
-    """
-    UPDATE messages
-    SET content = :content, status = :status, model = :model, usage = :usage,
-        retrieved_context = :retrieved_context
-    WHERE tenant_id = :tenant_id AND id = :id
-    """
-)
-
-
-def rewrite_message(db: Session, *, tenant_id: str, record: MessageRecord) -> None:
-    """Store `record`'s text, status, model, usage and passages. A message that is gone stays so."""
-    db.execute(
-        _REWRITE,
-        {
-            "tenant_id": tenant_id,
-            "id": record.id,
-            "content": record.content,
-            "status": record.status,
-            "model": record.model,
-            "usage": None if record.usage is None else Json(record.usage),
-            "retrieved_context": Json(record.retrieved_context),
-        },
-    )

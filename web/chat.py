@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import closing
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from flask import Response, request
@@ -13,12 +13,14 @@ from web import schemas
 from web.auth import requires
 from web.context import services, tenant_id
 from web.errors import describe
-from web.idempotency import idempotent
+from web.idempotency import held_claim, idempotent
 from web.parsing import Blueprint
 from web.presenters import json_response, message_body
 from web.streaming import EVENT_STREAM, Event, event_response, request_slot
 
 blp = Blueprint("chat", __name__, url_prefix="/api/v1", description="Cited answers.")
+
+_ENDINGS: dict[str, Literal["done", "failed"]] = {"message_completed": "done", "error": "failed"}
 
 
 @blp.route("/sessions/<uuid:session_id>/chat", methods=["POST"])
@@ -35,7 +37,9 @@ def chat(body: dict[str, Any], session_id: UUID) -> Response:
     `message_completed` or `error`.
     """
     stream = body.pop("stream") or request.accept_mimetypes.best == EVENT_STREAM
-    turn = run_turn(services(), tenant_id=tenant_id(), session_id=session_id, **body)
+    turn = run_turn(
+        services(), tenant_id=tenant_id(), session_id=session_id, claim=held_claim(), **body
+    )
     if stream:
         return event_response(_events(turn, request_id=request.environ["rag.request_id"]))
     with request_slot():
@@ -62,7 +66,7 @@ def _events(turn: Iterator[ChatEvent], *, request_id: str) -> Iterator[Event | N
             yield Event(
                 event.name,
                 _present(event, request_id=request_id),
-                is_failure=event.name == "error",
+                _ENDINGS.get(event.name),
             )
 
 

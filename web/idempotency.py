@@ -4,7 +4,8 @@ An `atomic` view does all it does within one `web.context.transaction` and ends
 it with `remember`: key, effect and response stand or fall in one commit. Any
 other view (uploads, chat turns) holds its key by a lease that a timer renews;
 should the process die in mid-request, the key is free again when the lease
-ends, and what the view had committed by then stays.
+ends, and what the view had committed by then stays. A view that would do it
+again passes `held_claim` on, so that core can note how far it got.
 """
 
 import base64
@@ -73,6 +74,10 @@ class Ticket:
         if isinstance(found, Remembered):
             raise Replay(self._open(found))
         self._claim = found
+
+    @property
+    def claim(self) -> Claim | None:
+        return self._claim
 
     def hold(self) -> None:
         """Claim the key in a transaction of its own, and keep it until `settle`."""
@@ -215,6 +220,7 @@ def _refuse(ticket: Ticket, error: Exception, *, held: bool) -> Response:
     """The error's response. A refusal is remembered as any answer is; a failure is not."""
     response = errors.respond(error)
     if isinstance(error, RagError) and error.code.startswith("idempotency_"):
+        ticket.settle(None)  # ours or not, the answer is another request's
         return response
     keep = remembered(response) if response.status_code < 500 else None
     if not held and keep is not None:
@@ -225,6 +231,12 @@ def _refuse(ticket: Ticket, error: Exception, *, held: bool) -> Response:
             return errors.respond(refused) if about_key else response
     ticket.settle(keep)
     return response
+
+
+def held_claim() -> Claim | None:
+    """The claim on this request's key, if it has one. For views that are not atomic."""
+    ticket: Ticket | None = g.get("held_ticket")
+    return None if ticket is None else ticket.claim
 
 
 def remember(db: Session, response: Response) -> Response:

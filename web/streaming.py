@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from flask import Response, current_app, g, request
 
@@ -41,11 +41,11 @@ _BACKLOG = 64  # events that may wait for a slow client
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`is_failure`: the turn failed, and the same request may be sent again."""
+    """`ending`: it is the last one, and whether the same request may be sent again."""
 
     name: str
     data: dict[str, Any]
-    is_failure: bool = False
+    ending: Literal["done", "failed"] | None = None
 
 
 def encode(event: Event, *, number: int) -> bytes:
@@ -139,7 +139,8 @@ class EventBody:
         self._request_id, self._give_back, self._ticket = request_id, give_back, ticket
         self._sent: list[bytes] = []
         self._number = self._size = 0
-        self._failed = self._over = self._closed = False
+        self._over = self._closed = False
+        self._ending: str | None = None
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -164,11 +165,11 @@ class EventBody:
         if not isinstance(error, RagError):
             log.error("stream_failed", exc_info=error)
             error = RagError("The stream broke off; the log has why, under the request id.")
-        return Event("error", describe(error, request_id=self._request_id), is_failure=True)
+        return Event("error", describe(error, request_id=self._request_id), "failed")
 
     def _record(self, event: Event) -> bytes:
         self._number += 1
-        self._failed = self._failed or event.is_failure
+        self._ending = event.ending
         data = encode(event, number=self._number)
         if self._ticket is not None and self._size <= MAX_BODY:
             self._sent.append(data)
@@ -184,7 +185,8 @@ class EventBody:
         if self._ticket is not None:
             body = b"".join(self._sent)
             remembered = Remembered(200, {"Content-Type": EVENT_STREAM}, body)
-            self._ticket.settle(None if self._failed else remembered)
+            # One who left before the end, and asks again, is owed the end.
+            self._ticket.settle(remembered if self._ending == "done" else None)
 
 
 def event_response(source: Iterator[Event | None]) -> Response:

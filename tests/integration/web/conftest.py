@@ -21,6 +21,7 @@ from core.bootstrap import Services, bootstrap
 from core.keys import SCOPES
 from core.settings import Settings, read_settings
 from tests.conftest import API_KEY
+from tests.fakes.llm_server import LLMServer
 from web.app import create_app
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -106,6 +107,29 @@ def make_app(web_settings: Settings) -> Iterator[Callable[..., Flask]]:
         for name in ("embedder", "answerer"):
             getattr(services.__dict__.get(name), "close", lambda: None)()
         services.close()
+
+
+@pytest.fixture
+def llm() -> Iterator[LLMServer]:
+    """What `asker`'s app embeds and answers by; a module may give it a reply of its own."""
+    with LLMServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def asker_settings() -> dict[str, Any]:
+    """A module's own settings for the app of `asker`."""
+    return {}
+
+
+@pytest.fixture
+def asker(make_app: Callable[..., Flask], llm: LLMServer, asker_settings: dict[str, Any]) -> Caller:
+    """The operator of an app that answers by `llm`. The tenant is shared, sessions are not."""
+    endpoint = {"embedding_base_url": llm.base_url, "chat_base_url": llm.base_url}
+    models = {"embedding_model": "e", "chat_model": "test-model"}
+    providers = {"embedding_provider": "openai", "chat_provider": "openai"}
+    app = make_app(**(endpoint | models | providers | asker_settings))
+    return Caller(app, API_KEY, "asker")
 
 
 @pytest.fixture

@@ -2,12 +2,12 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from uuid import UUID
 
 import pytest
-from flask import Flask
+from sqlalchemy import text
 
 from tests.conftest import API_KEY
 from tests.fakes.llm_server import LLMServer, Reply
@@ -16,26 +16,9 @@ from tests.integration.web.conftest import Caller
 CHAT = "/v1/chat/completions"
 
 
-@pytest.fixture
-def llm() -> Iterator[LLMServer]:
-    with LLMServer() as server:
-        yield server
-
-
-@pytest.fixture
-def alice(make_app: Callable[..., Flask], llm: LLMServer) -> Caller:
-    # The operator's tenant is shared by these tests: keys and sessions are not.
-    app = make_app(
-        embedding_provider="openai",
-        embedding_base_url=llm.base_url,
-        embedding_model="e",
-        chat_provider="openai",
-        chat_base_url=llm.base_url,
-        chat_model="test-model",
-        chat_timeout_seconds=1,
-        web_threads=4,
-    )
-    return Caller(app, API_KEY, "alice")
+@pytest.fixture(scope="module")
+def asker_settings() -> dict[str, Any]:
+    return {"chat_timeout_seconds": 1, "web_threads": 4}
 
 
 def events_of(response: Any) -> list[tuple[str, dict[str, Any]]]:
@@ -59,23 +42,23 @@ def chat(caller: Caller, session: str, **body: Any) -> Any:
     return caller.post(f"/sessions/{session}/chat", {"message": "hello?", **body}, headers=headers)
 
 
-def test_an_answer_as_json(alice: Caller) -> None:
-    session = alice.new_session()["id"]
-    response = chat(alice, session)
+def test_an_answer_as_json(asker: Caller) -> None:
+    session = asker.new_session()["id"]
+    response = chat(asker, session)
     answer = response.get_json()
     assert response.status_code == 200, response.text
     assert set(answer) == {"user_message", "assistant_message"}
     assert answer["user_message"]["content"] == "hello?"
     assert answer["assistant_message"]["content"] == "Hello from the model."
     assert answer["assistant_message"]["status"] == "complete"
-    listed = alice.get(f"/sessions/{session}/messages").get_json()["items"]
+    listed = asker.get(f"/sessions/{session}/messages").get_json()["items"]
     assert listed == [answer["user_message"], answer["assistant_message"]]
 
 
 @pytest.mark.parametrize("how", [{"stream": True}, {"headers": {"Accept": "text/event-stream"}}])
-def test_an_answer_as_events(alice: Caller, how: dict[str, Any]) -> None:
-    session = alice.new_session()["id"]
-    events = events_of(chat(alice, session, **how))
+def test_an_answer_as_events(asker: Caller, how: dict[str, Any]) -> None:
+    session = asker.new_session()["id"]
+    events = events_of(chat(asker, session, **how))
     names = [name for name, _ in events]
     assert names[:2] == ["message_created", "retrieval"]
     assert names[-1] == "message_completed"
@@ -84,7 +67,7 @@ def test_an_answer_as_events(alice: Caller, how: dict[str, Any]) -> None:
     stored = events[-1][1]["assistant_message"]
     assert joined == stored["content"] == "Hello from the model."
     assert events[1][1] == {"passages": []}
-    assert alice.get(f"/messages/{stored['id']}").get_json() == stored
+    assert asker.get(f"/messages/{stored['id']}").get_json() == stored
 
 
 @pytest.mark.parametrize(
@@ -95,29 +78,29 @@ def test_an_answer_as_events(alice: Caller, how: dict[str, Any]) -> None:
     ],
 )
 def test_a_failing_provider(
-    alice: Caller, llm: LLMServer, reply: Reply, status: int, code: str
+    asker: Caller, llm: LLMServer, reply: Reply, status: int, code: str
 ) -> None:
     llm.default = reply
-    session = alice.new_session()["id"]
-    response = chat(alice, session)
+    session = asker.new_session()["id"]
+    response = chat(asker, session)
     assert (response.status_code, response.get_json()["code"]) == (status, code)
-    events = events_of(chat(alice, session, stream=True))
+    events = events_of(chat(asker, session, stream=True))
     assert events[-1][0] == "error"
     problem = events[-1][1]
     assert (problem["status"], problem["code"]) == (status, code)
     assert problem["request_id"]
-    messages = alice.get(f"/sessions/{session}/messages").get_json()["items"]
+    messages = asker.get(f"/sessions/{session}/messages").get_json()["items"]
     assert [item["status"] for item in messages] == ["complete", "failed"] * 2
 
 
-def test_what_cannot_begin_is_a_problem_even_for_a_stream(alice: Caller, unknown_id: str) -> None:
-    response = chat(alice, unknown_id, stream=True)
+def test_what_cannot_begin_is_a_problem_even_for_a_stream(asker: Caller, unknown_id: str) -> None:
+    response = chat(asker, unknown_id, stream=True)
     assert response.status_code == 404
     assert response.headers["Content-Type"] == "application/problem+json"
-    session = alice.new_session()["id"]
-    assert chat(alice, session, document_ids=[unknown_id], stream=True).status_code == 404
-    assert chat(alice, session, document_ids=[unknown_id]).status_code == 404
-    assert alice.get(f"/sessions/{session}/messages").get_json()["total"] == 0
+    session = asker.new_session()["id"]
+    assert chat(asker, session, document_ids=[unknown_id], stream=True).status_code == 404
+    assert chat(asker, session, document_ids=[unknown_id]).status_code == 404
+    assert asker.get(f"/sessions/{session}/messages").get_json()["total"] == 0
 
 
 @pytest.mark.parametrize(
@@ -134,43 +117,43 @@ def test_what_cannot_begin_is_a_problem_even_for_a_stream(alice: Caller, unknown
         ({"role": "system"}, "role"),
     ],
 )
-def test_what_is_wrong_is_named(alice: Caller, change: dict[str, Any], field: str) -> None:
-    response = chat(alice, alice.new_session()["id"], **change)
+def test_what_is_wrong_is_named(asker: Caller, change: dict[str, Any], field: str) -> None:
+    response = chat(asker, asker.new_session()["id"], **change)
     assert response.status_code == 400
     assert list(response.get_json()["errors"]) == [field]
 
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_equal_turns_at_once_ask_the_provider_once(
-    alice: Caller, llm: LLMServer, stream: bool
+    asker: Caller, llm: LLMServer, stream: bool
 ) -> None:
     llm.default = Reply(delay=0.3)
-    session = alice.new_session()["id"]
+    session = asker.new_session()["id"]
     key = {"Idempotency-Key": session}
     with ThreadPoolExecutor(8) as pool:
         answers = list(
-            pool.map(lambda _: chat(alice, session, stream=stream, headers=key), range(8))
+            pool.map(lambda _: chat(asker, session, stream=stream, headers=key), range(8))
         )
     assert {answer.status_code for answer in answers} <= {200, 409}
-    again = chat(alice, session, stream=stream, headers=key)
+    again = chat(asker, session, stream=stream, headers=key)
     assert again.headers["Idempotent-Replayed"] == "true"
     done = [answer.data for answer in answers if answer.status_code == 200]
     assert set(done) == {again.data}
     assert chats(llm) == 1
-    assert alice.get(f"/sessions/{session}/messages").get_json()["total"] == 2
+    assert asker.get(f"/sessions/{session}/messages").get_json()["total"] == 2
 
 
-def test_turns_at_once_on_one_session_never_interleave(alice: Caller, llm: LLMServer) -> None:
+def test_turns_at_once_on_one_session_never_interleave(asker: Caller, llm: LLMServer) -> None:
     llm.default = Reply(delay_between=0.03)
-    session = alice.new_session()["id"]
+    session = asker.new_session()["id"]
     with ThreadPoolExecutor(6) as pool:
         answers = list(
             pool.map(
-                lambda n: chat(alice, session, message=f"question {n}", stream=n % 2 == 0), range(6)
+                lambda n: chat(asker, session, message=f"question {n}", stream=n % 2 == 0), range(6)
             )
         )
     assert {answer.status_code for answer in answers} <= {200, 409, 503}
-    listed = alice.get(f"/sessions/{session}/messages").get_json()["items"]
+    listed = asker.get(f"/sessions/{session}/messages").get_json()["items"]
     assert [message["position"] for message in listed] == list(range(1, len(listed) + 1))
     assert [m["sender"] for m in listed] == ["user", "assistant"] * (len(listed) // 2)
     assert {m["content"] for m in listed[1::2]} == {"Hello from the model."}
@@ -179,22 +162,83 @@ def test_turns_at_once_on_one_session_never_interleave(alice: Caller, llm: LLMSe
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_failed_turn_is_not_remembered(alice: Caller, llm: LLMServer, stream: bool) -> None:
-    session = alice.new_session()["id"]
+def test_a_failed_turn_is_gone_on_with_by_the_same_request(
+    asker: Caller, llm: LLMServer, stream: bool
+) -> None:
+    session = asker.new_session()["id"]
     key = {"Idempotency-Key": session}
     llm.default = Reply(status=500)
-    chat(alice, session, stream=stream, headers=key)
+    chat(asker, session, stream=stream, headers=key)
+    failed = asker.get(f"/sessions/{session}/messages").get_json()["items"]
+    assert [item["status"] for item in failed] == ["complete", "failed"]
     llm.default = Reply()
-    again = chat(alice, session, stream=stream, headers=key)
+    again = chat(asker, session, stream=stream, headers=key)
     assert again.status_code == 200
     assert "Hello" in again.text
     assert "Idempotent-Replayed" not in again.headers
+    items = asker.get(f"/sessions/{session}/messages").get_json()["items"]
+    assert [item["id"] for item in items] == [item["id"] for item in failed]
+    assert items[0] == failed[0]
+    assert (items[1]["status"], items[1]["content"]) == ("complete", "Hello from the model.")
+    assert chat(asker, session, stream=stream, headers=key).data == again.data
 
 
-def test_a_client_that_leaves_interrupts_the_answer(alice: Caller, llm: LLMServer) -> None:
+def test_a_failed_turn_s_key_is_no_other_request_s(asker: Caller, llm: LLMServer) -> None:
+    session = asker.new_session()["id"]
+    key = {"Idempotency-Key": session}
+    llm.default = Reply(status=500)
+    chat(asker, session, headers=key)
+    llm.default = Reply()
+    other = chat(asker, session, message="something else", headers=key)
+    assert (other.status_code, other.get_json()["code"]) == (422, "idempotency_key_reused")
+
+
+def test_what_fails_again_keeps_what_was_written_before(asker: Caller, llm: LLMServer) -> None:
+    session = asker.new_session()["id"]
+    key = {"Idempotency-Key": session}
+    llm.default = Reply(deltas=["one ", "two ", "three "], drop_after=2)
+    chat(asker, session, headers=key)
+    llm.default = Reply(status=500)
+    assert chat(asker, session, headers=key).status_code == 502
+    items = asker.get(f"/sessions/{session}/messages").get_json()["items"]
+    assert [item["status"] for item in items] == ["complete", "failed"]
+    assert items[1]["content"].startswith("one ")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_turn_whose_answer_was_complete_is_told_again(
+    asker: Caller, llm: LLMServer, stream: bool
+) -> None:
+    session = asker.new_session()["id"]
+    key = {"Idempotency-Key": session}
+    first = chat(asker, session, stream=stream, headers=key)
+    items = asker.get(f"/sessions/{session}/messages").get_json()["items"]
+    # What a process leaves that dies between the answer's commit and its own response's.
+    with asker.app.extensions["services"].database.transaction(tenant_id=None) as db:
+        db.execute(
+            text(
+                "UPDATE idempotency_keys SET status_code = NULL, headers = NULL, body = :asked,"
+                " locked_until = now() - interval '1 second' WHERE key = :key"
+            ),
+            {"asked": UUID(items[0]["id"]).bytes, "key": session},
+        )
+    again = chat(asker, session, stream=stream, headers=key)
+    assert chats(llm) == 1
+    assert asker.get(f"/sessions/{session}/messages").get_json()["items"] == items
+    if not stream:
+        assert again.get_json() == first.get_json()
+        return
+    before, after = dict(events_of(first)), dict(events_of(again))
+    assert list(before) == list(after)
+    assert before["message_created"] == after["message_created"]
+    assert before["message_completed"] == after["message_completed"]
+    assert after["delta"]["content"] == "Hello from the model."
+
+
+def test_a_client_that_leaves_interrupts_the_answer(asker: Caller, llm: LLMServer) -> None:
     llm.default = Reply(deltas=["one ", "two ", "three "] * 20, delay_between=0.05)
-    session = alice.new_session()["id"]
-    response = alice.app.test_client().post(
+    session = asker.new_session()["id"]
+    response = asker.app.test_client().post(
         f"/api/v1/sessions/{session}/chat",
         json={"message": "hello?", "stream": True},
         headers={"X-API-Key": API_KEY},
@@ -205,10 +249,38 @@ def test_a_client_that_leaves_interrupts_the_answer(alice: Caller, llm: LLMServe
         if heard.count(b"event: delta") == 3:
             break
     response.close()
-    answer = wait_for_answer(alice, session, "one two three ")
+    answer = wait_for_answer(asker, session, "one two three ")
     assert answer["status"] == "interrupted"
     assert answer["content"].startswith("one two three ")
     assert len(answer["content"]) < 200  # of 280
+
+
+def test_who_left_and_asks_again_gets_the_answer_to_the_same_question(
+    asker: Caller, llm: LLMServer
+) -> None:
+    llm.script(Reply(deltas=["one ", "two ", "three "] * 20, delay_between=0.05))
+    session = asker.new_session()["id"]
+    key = {"Idempotency-Key": session}
+    response = asker.app.test_client().post(
+        f"/api/v1/sessions/{session}/chat",
+        json={"message": "hello?", "stream": True},
+        headers={"X-API-Key": API_KEY, **key},
+    )
+    for piece in response.response:
+        if b"event: delta" in piece:
+            break
+    response.close()
+    begun = {"message": "hello?", "stream": True}
+    deadline = time.monotonic() + 30
+    while (again := asker.post(f"/sessions/{session}/chat", begun, headers=key)).status_code == 409:
+        assert again.get_json()["code"] == "idempotency_in_progress"  # the first is still at it
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert events_of(again)[-1][0] == "message_completed"
+    items = asker.get(f"/sessions/{session}/messages").get_json()["items"]
+    assert [item["status"] for item in items] == ["complete", "complete"]
+    assert items[1]["content"] == "Hello from the model."
+    assert chats(llm) == 2
 
 
 def wait_for_answer(caller: Caller, session: str, beginning: str) -> dict[str, Any]:
@@ -222,19 +294,19 @@ def wait_for_answer(caller: Caller, session: str, beginning: str) -> dict[str, A
 
 
 def test_silence_is_filled_with_comments(
-    alice: Caller, llm: LLMServer, monkeypatch: pytest.MonkeyPatch
+    asker: Caller, llm: LLMServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("web.streaming.HEARTBEAT_SECONDS", 0.1)
     llm.default = Reply(delay=0.5)
-    text = chat(alice, alice.new_session()["id"], stream=True).text
+    text = chat(asker, asker.new_session()["id"], stream=True).text
     assert text.count(": keep-alive\n\n") >= 2
     assert text.rstrip().split("\n\n")[-1].startswith("id: ")
 
 
-def test_long_answers_leave_threads_for_the_rest(alice: Caller, llm: LLMServer) -> None:
+def test_long_answers_leave_threads_for_the_rest(asker: Caller, llm: LLMServer) -> None:
     llm.default = Reply(delay_between=0.5)
-    session = alice.new_session()["id"]
-    client = alice.app.test_client()
+    session = asker.new_session()["id"]
+    client = asker.app.test_client()
 
     def begin() -> Any:
         return client.post(

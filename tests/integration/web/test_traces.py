@@ -1,15 +1,13 @@
 """Traces over HTTP, and citations that open: from the upload to the picture of the quote."""
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from flask import Flask
 from PIL import Image
 
 from core import indexing
-from tests.conftest import API_KEY
 from tests.fakes.llm_server import LLMServer, Reply
 from tests.integration.web.conftest import Caller
 from tests.pdfs import make_pdf
@@ -19,23 +17,9 @@ TEXT = "The lighthouse of Norrskar was built in 1847 by Albin Lind. It is 31 met
 
 
 @pytest.fixture
-def llm() -> Iterator[LLMServer]:
-    with LLMServer() as server:
-        server.default = Reply(deltas=["It was built in 1847 [1]."])
-        yield server
-
-
-@pytest.fixture
-def alice(make_app: Callable[..., Flask], llm: LLMServer) -> Caller:
-    app = make_app(
-        embedding_provider="openai",
-        embedding_base_url=llm.base_url,
-        embedding_model="e",
-        chat_provider="openai",
-        chat_base_url=llm.base_url,
-        chat_model="test-model",
-    )
-    return Caller(app, API_KEY, "alice")
+def llm(llm: LLMServer) -> LLMServer:
+    llm.default = Reply(deltas=["It was built in 1847 [1]."])
+    return llm
 
 
 def ask(caller: Caller, **body: Any) -> dict[str, Any]:
@@ -55,12 +39,12 @@ def upload(caller: Caller) -> str:
     return made
 
 
-def test_from_an_answer_to_its_trace_and_the_quote_on_its_page(alice: Caller) -> None:
-    document = upload(alice)
-    answer = ask(alice, document_ids=[document])["assistant_message"]
+def test_from_an_answer_to_its_trace_and_the_quote_on_its_page(asker: Caller) -> None:
+    document = upload(asker)
+    answer = ask(asker, document_ids=[document])["assistant_message"]
     passage = answer["retrieved_context"][0]
     assert passage["quote"] == "The lighthouse of Norrskar was built in 1847 by Albin Lind."
-    trace = alice.get(f"/messages/{answer['id']}/trace").get_json()
+    trace = asker.get(f"/messages/{answer['id']}/trace").get_json()
     assert Trace().validate(trace) == {}
     assert trace["query"] == "When was it built?"
     assert [one["in_prompt"] for one in trace["candidates"]] == [True]
@@ -68,11 +52,11 @@ def test_from_an_answer_to_its_trace_and_the_quote_on_its_page(alice: Caller) ->
     assert trace["candidates"][0]["filename"] == "a.pdf"
     assert (trace["model"], trace["usage"]) == (answer["model"], answer["usage"])
     path = f"/documents/{document}/pages/{passage['page_start']}/image"
-    plain = alice.get(path)
-    marked = alice.get(path, query_string={"highlight": passage["quote"]})
+    plain = asker.get(path)
+    marked = asker.get(path, query_string={"highlight": passage["quote"]})
     assert plain.headers["Content-Type"] == marked.headers["Content-Type"] == "image/png"
     assert yellow(marked.data) > 200 > yellow(plain.data) == 0
-    assert alice.get(path, query_string={"highlight": passage["quote"]}).data == marked.data
+    assert asker.get(path, query_string={"highlight": passage["quote"]}).data == marked.data
 
 
 def yellow(image: bytes) -> int:
@@ -80,25 +64,25 @@ def yellow(image: bytes) -> int:
     return sum(red > 200 and green > 180 and blue < 160 for red, green, blue in pixels)
 
 
-def test_a_streamed_answer_has_a_trace_too(alice: Caller) -> None:
-    session = alice.new_session()["id"]
-    alice.post(f"/sessions/{session}/chat", {"message": "Hello?", "stream": True})
-    answer = alice.get(f"/sessions/{session}/messages").get_json()["items"][-1]
-    trace = alice.get(f"/messages/{answer['id']}/trace").get_json()
+def test_a_streamed_answer_has_a_trace_too(asker: Caller) -> None:
+    session = asker.new_session()["id"]
+    asker.post(f"/sessions/{session}/chat", {"message": "Hello?", "stream": True})
+    answer = asker.get(f"/sessions/{session}/messages").get_json()["items"][-1]
+    trace = asker.get(f"/messages/{answer['id']}/trace").get_json()
     assert Trace().validate(trace) == {}
 
 
 def test_there_is_no_trace_of_what_was_not_answered_here(
-    alice: Caller, make_caller: Callable[..., Caller], unknown_id: str
+    asker: Caller, make_caller: Callable[..., Caller], unknown_id: str
 ) -> None:
-    answered = ask(alice, use_rag=False)
-    appended = alice.say(alice.new_session()["id"], sender="assistant")
+    answered = ask(asker, use_rag=False)
+    appended = asker.say(asker.new_session()["id"], sender="assistant")
     stranger = make_caller("charlie", tenant="elsewhere")
-    assert alice.get(f"/messages/{answered['assistant_message']['id']}/trace").status_code == 200
+    assert asker.get(f"/messages/{answered['assistant_message']['id']}/trace").status_code == 200
     for caller, id_ in (
-        (alice, answered["user_message"]["id"]),
-        (alice, appended["id"]),
-        (alice, unknown_id),
+        (asker, answered["user_message"]["id"]),
+        (asker, appended["id"]),
+        (asker, unknown_id),
         (stranger, answered["assistant_message"]["id"]),
     ):
         response = caller.get(f"/messages/{id_}/trace")
