@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import redis
 from flask import Flask
 from openapi_spec_validator import validate
 from prometheus_client.parser import text_string_to_metric_families
@@ -15,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from core import presence
 from core.embedded import start_redis
 from core.queue import WORK_QUEUE
+from core.settings import Settings
 from tests.conftest import API_KEY, NOWHERE_REDIS
 from tests.integration.web.conftest import Caller
 from web.limits import limits_url
@@ -59,6 +61,23 @@ def test_limits_are_told_and_kept(make_caller: Callable[..., Caller], tenant: st
     assert caller.get("/nothing").status_code == 429  # every address counts, also an unknown one
     other = make_caller("other", tenant=tenant)
     assert other.get("/sessions").status_code == 200
+
+
+def test_limits_outlive_what_redis_forgets(
+    make_caller: Callable[..., Caller], tenant: str, web_settings: Settings
+) -> None:
+    caller = make_caller("limited", tenant=tenant, rate_limit_per_minute=3)
+    assert caller.get("/sessions").headers["X-RateLimit-Remaining"] == "2"
+    with redis.Redis.from_url(limits_url(web_settings.redis_url)) as client:
+        client.script_flush()
+        own = str(client.client_id())
+        listed = {other["id"]: other["db"] for other in client.client_list()}
+        others = [id_ for id_, number in listed.items() if number == listed[own] and id_ != own]
+        assert others
+        for id_ in others:
+            client.client_kill_filter(_id=id_)
+    answers = [caller.get("/sessions") for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
 
 
 def test_chat_and_uploads_may_cost_more(make_app: Callable[..., Flask], unknown_id: str) -> None:
