@@ -1,0 +1,261 @@
+"""The web process killed in mid-request: the same request again does what is left, and once."""
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg2
+import pytest
+
+from core.bootstrap import bootstrap
+from core.settings import Settings
+from core.sweeping import remove_orphans
+from tests.fakes.llm_server import CHAT, LLMServer, Reply
+from tests.functional.conftest import MakeStack
+from tests.functional.faults.conftest import Client
+from tests.pdfs import make_pdf
+
+KEY = {"Idempotency-Key": "the same"}
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture(scope="module")
+def llm() -> Iterator[LLMServer]:
+    with LLMServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def web(make_stack: MakeStack, llm: LLMServer) -> Client:
+    """Web alone, answering by a provider that a test can slow down."""
+    stack = make_stack(
+        env={
+            "EMBEDDING_PROVIDER": "openai",
+            "EMBEDDING_BASE_URL": llm.base_url,
+            "EMBEDDING_MODEL": "e",
+            "CHAT_PROVIDER": "openai",
+            "CHAT_BASE_URL": llm.base_url,
+            "CHAT_MODEL": "m",
+            "WEB_THREADS": "3",
+        }
+    )
+    stack.start("web")
+    return Client(stack, stack.client())
+
+
+@pytest.fixture
+def session(web: Client) -> str:
+    """A session's path, on a web process that runs; no idempotency key is known."""
+    restart(web)
+    execute(web, "DELETE FROM idempotency_keys")
+    made = web.http.post("/api/v1/sessions", json={"user_id": "alice"}).json()
+    return f"/api/v1/sessions/{made['id']}"
+
+
+def restart(web: Client) -> None:
+    if not web.stack.is_running("web"):
+        web.stack.start("web")
+    web.stack.wait_ready()
+
+
+def connect(web: Client) -> Any:
+    return psycopg2.connect(web.stack.env["DATABASE_URL"].replace("+psycopg2", ""))
+
+
+def execute(web: Client, sql: str) -> None:
+    with closing(connect(web)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute(sql)
+
+
+@contextmanager
+def holding(web: Client, sql: str) -> Iterator[None]:
+    """Hold the locks that `sql` takes."""
+    with closing(connect(web)) as connection, connection.cursor() as cursor:
+        cursor.execute(sql)
+        yield
+        connection.rollback()
+
+
+def wait_blocked(web: Client) -> None:
+    """Until the service waits for a lock."""
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    waiting += " AND datname = current_database()"
+    web.stack.wait_until(lambda: web.query(waiting), what="a request waits for the lock")
+
+
+def end_leases(web: Client) -> None:
+    """As if half a minute had gone by."""
+    execute(web, "UPDATE idempotency_keys SET locked_until = locked_until - interval '1 hour'")
+    execute(web, "UPDATE messages SET lease_expires_at = lease_expires_at - interval '1 hour'")
+
+
+def messages_of(web: Client, session: str) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = web.http.get(f"{session}/messages").json()["items"]
+    return items
+
+
+def kill_under(web: Client, request: "Future[httpx.Response]") -> None:
+    """Kill web; the request's client must see its connection end."""
+    web.stack.kill("web")
+    with pytest.raises(httpx.TransportError):
+        request.result(30)
+
+
+@pytest.fixture
+def background() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(1) as pool:
+        yield pool
+
+
+def kill_in_mid_answer(web: Client, session: str, body: dict[str, Any]) -> None:
+    with web.http.stream("POST", f"{session}/chat", json=body, headers=KEY) as answer:
+        for line in answer.iter_lines():
+            if line == "event: delta" and messages_of(web, session)[1]["content"]:
+                web.stack.kill("web")
+
+
+def test_a_chat_turn_killed_in_mid_answer_and_asked_again(
+    web: Client, llm: LLMServer, session: str
+) -> None:
+    asked_before = len(llm.requests_to(CHAT))
+    llm.script(Reply(deltas=["never ", "finished "] * 1000, delay_between=0.05))
+    body = {"message": "Hello?", "stream": True, "use_rag": False}
+    with pytest.raises(httpx.TransportError):
+        kill_in_mid_answer(web, session, body)
+    restart(web)
+    left = messages_of(web, session)
+    assert [item["status"] for item in left] == ["complete", "interrupted"]
+    assert left[1]["content"].startswith("never finished")
+    end_leases(web)
+    again = web.http.post(f"{session}/chat", json=body, headers=KEY)
+    assert again.status_code == 200
+    assert "event: message_completed" in again.text
+    items = messages_of(web, session)
+    assert items[0] == left[0]
+    assert [(item["id"], item["status"]) for item in items] == [
+        (left[0]["id"], "complete"),
+        (left[1]["id"], "complete"),
+    ]
+    assert items[1]["content"] == "Hello from the model."
+    assert len(llm.requests_to(CHAT)) == asked_before + 2
+    replay = web.http.post(f"{session}/chat", json=body, headers=KEY)
+    assert replay.content == again.content
+    assert len(llm.requests_to(CHAT)) == asked_before + 2
+
+
+def test_an_append_killed_before_its_commit(
+    web: Client, session: str, background: ThreadPoolExecutor
+) -> None:
+    body = {"sender": "user", "content": "once"}
+    post = lambda: web.http.post(f"{session}/messages", json=body, headers=KEY)  # noqa: E731
+    with holding(web, "SELECT 1 FROM sessions FOR UPDATE"):
+        request = background.submit(post)
+        wait_blocked(web)
+        kill_under(web, request)
+    restart(web)
+    assert messages_of(web, session) == []
+    assert post().status_code == 201
+    assert post().headers["Idempotent-Replayed"] == "true"
+    assert [item["content"] for item in messages_of(web, session)] == ["once"]
+
+
+def test_an_append_whose_answer_nobody_heard(web: Client, session: str) -> None:
+    body = b'{"sender": "user", "content": "once"}'
+    head = f"POST {session}/messages HTTP/1.1\r\nHost: x\r\nX-API-Key: {web.stack.api_key}\r\n"
+    head += "Idempotency-Key: the same\r\nContent-Type: application/json\r\n"
+    head += f"Content-Length: {len(body)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", web.stack.port)) as client:
+        client.sendall(head.encode() + body)
+        web.stack.wait_until(
+            lambda: web.query("SELECT 1 FROM messages WHERE content = 'once'"), what="the commit"
+        )
+        web.stack.kill("web")
+    restart(web)
+    (kept,) = messages_of(web, session)
+    again = web.http.post(
+        f"{session}/messages", content=body, headers={**KEY, "Content-Type": "application/json"}
+    )
+    assert (again.status_code, again.json()["id"]) == (201, kept["id"])
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert messages_of(web, session) == [kept]
+
+
+def stored_files(web: Client) -> list[Path]:
+    return [path for path in (web.stack.data_dir).rglob("*.pdf") if path.is_file()]
+
+
+def test_an_upload_killed_between_its_file_and_its_row(
+    web: Client, session: str, background: ThreadPoolExecutor
+) -> None:
+    data = make_pdf(["A page that is uploaded twice."])
+    form = {"files": {"file": ("a.pdf", data, "application/pdf")}, "data": {"user_id": "alice"}}
+
+    def post() -> httpx.Response:
+        return web.http.post("/api/v1/documents", headers=KEY, **form)  # type: ignore[arg-type]
+
+    with holding(web, "LOCK TABLE documents IN SHARE MODE"):
+        request = background.submit(post)
+        wait_blocked(web)
+        kill_under(web, request)
+    (orphan,) = stored_files(web)
+    assert orphan.read_bytes() == data
+    assert web.query("SELECT 1 FROM documents") == web.query("SELECT 1 FROM jobs") == []
+    restart(web)
+    end_leases(web)
+    accepted = post()
+    assert accepted.status_code == 202
+    assert post().content == accepted.content
+    assert web.http.get("/api/v1/documents").json()["total"] == 1
+    assert len(stored_files(web)) == 2
+    long_ago = time.time() - 7200
+    for path in stored_files(web):
+        os.utime(path, (long_ago, long_ago))
+    assert sweep(web) == 1
+    (kept,) = stored_files(web)
+    assert kept != orphan
+    document = accepted.json()["document"]["id"]
+    assert web.http.get(f"/api/v1/documents/{document}/content").content == data
+
+
+def sweep(web: Client) -> int:
+    settings = Settings(**{name.lower(): value for name, value in web.stack.env.items()})
+    services = bootstrap(settings)
+    try:
+        return remove_orphans(services)
+    finally:
+        services.close()
+
+
+def test_an_upload_whose_answer_nobody_heard(
+    web: Client, session: str, background: ThreadPoolExecutor
+) -> None:
+    """Killed when document and job are committed, and the response is not yet remembered."""
+    data = make_pdf(["A page whose answer is lost."])
+    form = {"files": {"file": ("b.pdf", data, "application/pdf")}, "data": {"user_id": "bob"}}
+
+    def post() -> httpx.Response:
+        return web.http.post("/api/v1/documents", headers=KEY, **form)  # type: ignore[arg-type]
+
+    name = "SELECT id FROM documents WHERE filename = 'b.pdf'"
+    with closing(connect(web)) as first, closing(connect(web)) as second:
+        first.cursor().execute("LOCK TABLE documents IN SHARE MODE")
+        request = background.submit(post)
+        wait_blocked(web)
+        second.cursor().execute("SELECT 1 FROM idempotency_keys FOR UPDATE")
+        first.rollback()
+        web.stack.wait_until(lambda: web.query(name), what="the commit")
+        wait_blocked(web)
+        kill_under(web, request)
+    restart(web)
+    end_leases(web)
+    again = post()
+    assert again.status_code in {200, 202}
+    ((document,),) = web.query(name)
+    assert again.json()["document"]["id"] == document
