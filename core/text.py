@@ -4,9 +4,12 @@ import re
 import unicodedata
 from functools import lru_cache
 
+# Scripts written without spaces, whose words are single characters: kana, Han, Thai, Lao, Khmer.
+SINGLE_CHARACTERS = (
+    r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u0e00-\u0eff\u1780-\u17ff\U00020000-\U0003ffff"
+)
 _WORD = re.compile(
-    # Scripts written without spaces, one character at a time: kana, Han, Thai, Lao, Khmer.
-    r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u0e00-\u0eff\u1780-\u17ff\U00020000-\U0003ffff]"
+    rf"[{SINGLE_CHARACTERS}]"
     # Numbers with their separators stay whole, so that 3.5 is not 3 and 5.
     r"|\d+(?:[.,]\d+)*"
     r"|[^\W\d_]+"
@@ -36,9 +39,14 @@ STOP_WORDS = _word_set(
 
 def words(text: str) -> list[str]:
     """The words of `text` in order: NFKC, case-folded, numbers whole, CJK by character."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    folded = _POSSESSIVE.sub("", _IGNORED.sub("", folded))
-    return _WORD.findall(folded)
+    return _WORD.findall(_POSSESSIVE.sub("", fold(text)))
+
+
+def fold(text: str) -> str:
+    """`text` as its words are compared: NFKC, case-folded, without marks inside words."""
+    if text.isascii():
+        return text.casefold()
+    return _IGNORED.sub("", unicodedata.normalize("NFKC", text).casefold())
 
 
 def content_stems(text: str) -> list[str]:
