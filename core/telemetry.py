@@ -1,5 +1,6 @@
 """Structured logs: one JSON object per line on stdout, context carried by contextvars."""
 
+import json
 import logging
 import sys
 from collections.abc import Iterator
@@ -33,6 +34,22 @@ def _shorten_exceptions(_: object, __: str, event: EventDict) -> EventDict:
     return event
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
+
+
+class _Formatter(structlog.stdlib.ProcessorFormatter):
+    """Our own lines are ready but for their JSON; what other loggers write is processed here."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        if isinstance(record.msg, dict) and hasattr(record, "_from_us"):
+            return _encode(record.msg)
+        return super().format(record)
+
+
+def _hand_over(_: object, __: str, event: EventDict) -> tuple[tuple[EventDict], dict[str, Any]]:
+    return (event,), {"extra": {"_from_us": True}}
+
+
 _database_stats: ContextVar[DatabaseStats | None] = ContextVar("database_stats", default=None)
 
 
@@ -47,14 +64,14 @@ def configure_logging(*, level: str = "INFO") -> None:
         _shorten_exceptions,
     ]
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[*shared, _hand_over],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
+        _Formatter(
             foreign_pre_chain=[*shared, structlog.stdlib.PositionalArgumentsFormatter()],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,

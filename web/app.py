@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from flask import Flask, Response
+from flask import Flask
 from flask_cors import CORS
 from flask_smorest import Api
 
@@ -78,7 +78,9 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     _guard_the_door(app, settings)
     _register(app)
     errors.init_app(app)
-    app.wsgi_app = RequestLog(app.wsgi_app)  # type: ignore[method-assign]
+    app.wsgi_app = RequestLog(  # type: ignore[method-assign]
+        app.wsgi_app, headers=_SECURITY_HEADERS
+    )
     return app
 
 
@@ -111,14 +113,7 @@ def _guard_the_door(app: Flask, settings: Settings) -> None:
     limits.init_app(app, limiter)
     app.before_request(auth.authorize)
     app.before_request(guard.check_address)
-    app.after_request(_secure)
     app.after_request(uploads.drain)
-
-
-def _secure(response: Response) -> Response:
-    for name, value in _SECURITY_HEADERS.items():
-        response.headers.setdefault(name, value)
-    return response
 
 
 def _register(app: Flask) -> None:

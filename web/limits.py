@@ -23,7 +23,7 @@ from flask_limiter._extension import LimiterContext
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage, RedisStorage
 from redis.backoff import NoBackoff
-from redis.connection import ConnectionPool
+from redis.connection import Connection, ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError
 from redis.retry import Retry
@@ -71,12 +71,12 @@ class OneTripRedis(RedisStorage):
         """Requests of the window with this one, and when the window ends. Raises RedisError."""
         arguments = (self.prefixed_key(key), seconds, amount)
         try:
-            count, left = self._ask("EVALSHA", self._count.sha, 1, *arguments)
+            count, left = self._ask(_packed("EVALSHA", self._count.sha, 1, *arguments))
         except (RedisConnectionError, NoScriptError):  # Redis was restarted, say
             count, left = cast("list[int]", self._count(arguments[:1], arguments[1:]))
         return count, time.time() + left / 1000
 
-    def _ask(self, *command: str | int) -> Any:
+    def _ask(self, command: list[bytes]) -> Any:
         """The answer over this thread's own connection: redis-py's pool takes longer than Redis."""
         own, pid = self._own, os.getpid()
         if getattr(own, "pid", None) != pid:
@@ -84,11 +84,18 @@ class OneTripRedis(RedisStorage):
             own.connection, own.pid = pool.connection_class(**pool.connection_kwargs), pid
         connection: Any = own.connection
         # Whatever fails here closes the connection, so that no answer is left to read in it.
-        connection.send_command(*command, check_health=False)
+        connection.send_packed_command(command, check_health=False)
         return connection.read_response()
 
     def incr(self, key: str, expiry: int, amount: int = 1) -> int:
         return self.count(key, seconds=expiry, amount=amount)[0]
+
+
+@lru_cache(maxsize=10_000)
+def _packed(*command: str | int) -> list[bytes]:
+    connection: Any = Connection  # untyped
+    packed: list[bytes] = connection().pack_command(*command)
+    return packed
 
 
 class KeyLimiter(Limiter):

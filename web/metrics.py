@@ -1,6 +1,7 @@
 """Prometheus metrics of this service; no tenant, user or document appears in a label."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,14 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 
 def observe_request(*, method: str, route: str | None, status: int, seconds: float) -> None:
     """`route` is the rule, not the path: a label may take few values only."""
-    method, route = (method if method in _METHODS else "other"), route or "none"
-    _requests.labels(method, route, str(status)).inc()
-    _seconds.labels(method, route).observe(seconds)
+    count, duration = _series(method if method in _METHODS else "other", route or "none", status)
+    count.inc()
+    duration.observe(seconds)
+
+
+@lru_cache(maxsize=10_000)
+def _series(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    return _requests.labels(method, route, str(status)), _seconds.labels(method, route)
 
 
 class _Jobs(Collector):

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import orjson
 from flask import Response
+from werkzeug.datastructures import Headers
 
 from core.documents import ChunkView
 from core.ingestion import Accepted
@@ -39,10 +40,21 @@ def _as_text(value: Any) -> str | None:
     return moment(value) if isinstance(value, datetime) else str(value)
 
 
+class _JsonResponse(Response):
+    """With headers that need no more work: all ASCII, the length among them."""
+
+    def get_wsgi_headers(self, environ: Any) -> Headers:
+        return self.headers
+
+
 def json_response(
     body: Any, *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
-    return Response(to_json(body), status=status, mimetype="application/json", headers=headers)
+    data = to_json(body)
+    length = {"Content-Length": str(len(data))}
+    return _JsonResponse(
+        data, status, {**length, **(headers or {})}, content_type="application/json"
+    )
 
 
 def no_content() -> Response:

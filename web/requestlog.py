@@ -5,7 +5,7 @@ Neither query strings nor bodies nor keys are logged: they hold what users wrote
 
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -27,11 +27,13 @@ _UNINTERESTING = frozenset({"/health/live", "/health/ready", "/health", "/metric
 class RequestLog:
     """WSGI middleware: gives each request an id and logs it when its response is through.
 
-    The app adds what it knows to `environ["rag.log"]`.
+    The app adds what it knows to `environ["rag.log"]`. `headers` are given to each
+    response that has none of the name.
     """
 
-    def __init__(self, app: "WSGIApplication") -> None:
+    def __init__(self, app: "WSGIApplication", *, headers: Mapping[str, str]) -> None:
         self._app = app
+        self._headers = [(name.lower(), (name, value)) for name, value in headers.items()]
 
     def __call__(
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
@@ -40,6 +42,8 @@ class RequestLog:
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             exchange.status = int(status[:3])
+            given = {name.lower() for name, _ in headers}
+            headers += [header for name, header in self._headers if name not in given]
             headers.append(("X-Request-ID", exchange.request_id))
             return start_response(status, headers, exc_info)
 
