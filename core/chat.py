@@ -21,6 +21,7 @@ from core import idempotency, messages, retrieval, traces, turns
 from core import memory as memories
 from core.answering.base import AnswerStream, Question, Turn
 from core.bootstrap import Services
+from core.candidates import Mode
 from core.citations import CitationFilter, best_quote, cited_statements
 from core.errors import Conflict, RagError
 from core.idempotency import Claim
@@ -37,7 +38,7 @@ log = get_logger(__name__)
 Memory = Literal["none", "session", "user"]
 
 DEFAULT_TOP_K = 5
-SEARCH_MODE: retrieval.Mode = "hybrid"
+SEARCH_MODE: Mode = "hybrid"
 HISTORY_MESSAGES = 40  # read from the session; the token budget cuts further
 SAVE_SECONDS = 1.0  # how much of an answer a killed process can lose
 

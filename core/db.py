@@ -31,6 +31,13 @@ log = get_logger(__name__)
 ROOT = Path(__file__).resolve().parent.parent
 APP_ROLE = "rag_app"  # what every tenant's transaction runs as: row-level security binds it
 
+# JIT takes longer to compile a search than the search takes. An HNSW index is read on
+# until enough rows pass the filter, 40,000 at most: docs/adr/0006 has the measurements.
+SEARCH_OPTIONS = (
+    "-c jit=off -c hnsw.ef_search=200 -c hnsw.iterative_scan=relaxed_order"
+    " -c hnsw.max_scan_tuples=40000 -c hnsw.scan_mem_multiplier=4"
+)
+
 _DISK_FULL = {"53100"}
 # class 08 connection, 53 resources, 57 operator intervention, 40 rollback, 55P03 lock timeout
 _PASSING = ("08", "53", "57", "40", "55P03")
@@ -56,7 +63,8 @@ def make_engine(url: str, *, pool_size: int = 10) -> Engine:
             "keepalives_idle": 30,
             "application_name": "rag-chat-service",
             "options": "-c statement_timeout=15s -c lock_timeout=3s"
-            " -c idle_in_transaction_session_timeout=15s -c timezone=UTC",
+            " -c idle_in_transaction_session_timeout=15s -c timezone=UTC"
+            f" {SEARCH_OPTIONS}",
         },
     )
     # Else the first request after a PostgreSQL restart fails.

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
-from core import documents, idempotency, jobs
+from core import documents, idempotency, jobs, statistics
 from core.bootstrap import Services
 from core.queue import MAX_LANES
 from core.storage import StoredObject, remove_old_files, staging_directory
@@ -44,6 +44,8 @@ def tidy_up(services: Services, *, now: datetime | None = None) -> None:
     if forgotten:
         log.info("responses_forgotten", count=forgotten)
     remove_orphans(services, now=now)
+    statistics.forget_small(services)
+    statistics.refresh(services, drift=-1)
 
 
 def remove_orphans(services: Services, *, now: datetime | None = None) -> int:

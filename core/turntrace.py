@@ -2,12 +2,12 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from core.memory import Recollection
 from core.passages import Passage
-from core.retrieval import Candidate
+from core.retrieval import Scored
 
 CANDIDATES_KEPT = 30  # a row of JSON each, with every answer
 STAGES = ("embed", "search", "recall", "prompt", "first_token", "generate", "total")
@@ -23,7 +23,7 @@ class TurnTrace:
 
     query: str | None = None
     mode: str | None = None
-    candidates: Sequence[Candidate] = ()
+    candidates: Sequence[Scored] = ()
     passages: Sequence[Passage] = ()
     memories: Sequence[Recollection] = ()
     timings: dict[str, float] = field(default_factory=dict)
@@ -41,9 +41,9 @@ class TurnTrace:
             "query": self.query,
             "mode": self.mode,
             "candidates": [
-                asdict(one) | {"in_prompt": one.chunk_id in in_prompt}
+                one.summary() | {"in_prompt": one.candidate.chunk_id in in_prompt}
                 for rank, one in enumerate(self.candidates)
-                if rank < CANDIDATES_KEPT or one.chunk_id in in_prompt
+                if rank < CANDIDATES_KEPT or one.candidate.chunk_id in in_prompt
             ],
             "prompt_passages": [passage.as_dict() for passage in self.passages],
             "memories": [

@@ -16,6 +16,7 @@ from core.settings import Settings, get_settings
 from core.telemetry import configure_logging
 
 TIDY_TASK = "ingest.tidy_up"
+STATISTICS_TASK = "ingest.count_terms"
 QUEUES = (WORK_QUEUE, SWEEP_QUEUE)
 
 SOFT_LIMIT = 600  # s; a range that hangs is given up and tried again
@@ -68,6 +69,11 @@ def _schedule(settings: Settings) -> dict[str, Any]:
             "task": MEMORY_TASK,
             "schedule": schedule(settings.sweep_seconds),
             "options": {"queue": SWEEP_QUEUE, "expires": settings.sweep_seconds},
+        },
+        "count-terms": {
+            "task": STATISTICS_TASK,
+            "schedule": schedule(4 * settings.sweep_seconds),
+            "options": {"queue": SWEEP_QUEUE, "expires": 4 * settings.sweep_seconds},
         },
         "tidy-up": {
             "task": TIDY_TASK,

@@ -5,11 +5,11 @@ from typing import Any
 
 from celery import Task
 
-from core import indexing, memory, sweeping
+from core import indexing, memory, statistics, sweeping
 from core.errors import Unavailable
 from core.queue import MEMORY_TASK, SWEEP_TASK, WORK_TASK
 from core.telemetry import get_logger, log_context, measure_database
-from worker.app import TIDY_TASK, app, services
+from worker.app import STATISTICS_TASK, TIDY_TASK, app, services
 
 log = get_logger(__name__)
 
@@ -51,6 +51,11 @@ def sweep() -> None:
 @app.task(base=LoggedTask, name=MEMORY_TASK)
 def embed_messages() -> None:
     memory.embed_pending(services())
+
+
+@app.task(base=LoggedTask, name=STATISTICS_TASK)
+def count_terms() -> None:
+    statistics.refresh(services())
 
 
 @app.task(base=LoggedTask, name=TIDY_TASK)

@@ -13,6 +13,7 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+MOST_INDEXED = 2000  # dimensions of a `vector` in an HNSW index; 0003 makes it a halfvec
 
 TENANT_TABLES = (
     "api_keys",
@@ -386,14 +387,15 @@ def upgrade() -> None:
     op.create_index(
         "ix_chunk_vectors_document_id", "chunk_vectors", ["document_id", "generation"], unique=False
     )
-    op.create_index(
-        "ix_chunk_vectors_embedding",
-        "chunk_vectors",
-        ["embedding"],
-        unique=False,
-        postgresql_using="hnsw",
-        postgresql_ops={"embedding": "vector_cosine_ops"},
-    )
+    if get_settings().embedding_dimensions <= MOST_INDEXED:
+        op.create_index(
+            "ix_chunk_vectors_embedding",
+            "chunk_vectors",
+            ["embedding"],
+            unique=False,
+            postgresql_using="hnsw",
+            postgresql_ops={"embedding": "vector_cosine_ops"},
+        )
     op.execute("ALTER TABLE chunk_vectors ALTER COLUMN embedding SET STORAGE MAIN")
     op.execute(f"GRANT USAGE ON SEQUENCE page_ranges_id_seq TO {APP_ROLE}")
     for table in TENANT_TABLES:
@@ -404,6 +406,7 @@ def downgrade() -> None:
     op.drop_index(
         "ix_chunk_vectors_embedding",
         table_name="chunk_vectors",
+        if_exists=True,
         postgresql_using="hnsw",
         postgresql_ops={"embedding": "vector_cosine_ops"},
     )

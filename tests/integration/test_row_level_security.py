@@ -44,7 +44,7 @@ def _row(table: Table) -> dict[str, Any]:
 
 def _value(column: Column[Any]) -> Any:
     kind = str(column.type).split("(")[0]
-    if kind == "VECTOR":
+    if kind in {"VECTOR", "HALFVEC"}:
         return [0.5] * column.type.dim
     by_kind: dict[str, Any] = {
         "TEXT": CANARY,

@@ -1,0 +1,248 @@
+"""Candidates for a search, from both sides in one statement, under every filter.
+
+What is in reach decides how each side looks. Few chunks are all read, by their
+documents. Beyond that the vectors come from the HNSW index, scanned on until
+enough of them are in reach (pgvector's README, "Iterative Index Scans"), and
+exactly if they are not found so; the words come from the full-text index,
+those first that stand in the fewest chunks, until enough are found.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+from uuid import UUID
+
+from pgvector import HalfVector
+from sqlalchemy import Row, text
+from sqlalchemy.orm import Session
+
+from core.embedding.base import Vectors
+
+Mode = Literal["hybrid", "vector", "text"]
+
+CANDIDATES = 60  # taken from each side
+
+# The thresholds by measurement, docs/adr/0006: chunks in reach up to which all
+# are read for their words, and up to which all are compared by their vectors;
+# and how many chunks the rarest words may bring in to be scored.
+MOST_READ = 2_000
+MOST_COMPARED = 20_000
+MOST_SCORED = 1_000
+
+# `live` are the documents in reach and `size` their chunks. Of BM25's parts the
+# inverse document frequency comes from what was read, or from the tenant's
+# statistics; the saturation of a word's frequency is ts_rank's, the sum of 1/i²
+# over its occurrences as a share of its limit; chunks are of like length, so
+# length is left out. `|| ''` unpacks a tsvector once instead of for each word.
+#
+# OFFSET 0 and IS TRUE keep the planner from turning the exact side into a walk
+# of the HNSW index and the approximate one into a join, which has no order.
+# Conditions on `size` and on parameters cost nothing where they are false.
+_SEARCH = text(
+    """
+    WITH live AS MATERIALIZED (
+        SELECT id, generation, filename, chunk_count FROM documents
+        WHERE tenant_id = :tenant_id AND generation > 0
+          AND (:everything
+               OR (user_id IS NULL AND session_id IS NULL)
+               OR user_id = :user_id
+               OR session_id = CAST(:session_id AS uuid))
+          AND (CAST(:document_ids AS uuid[]) IS NULL OR id = ANY(CAST(:document_ids AS uuid[])))
+    ),
+    size AS MATERIALIZED (
+        SELECT n, n <= :most_read AS few, n <= :most_compared AS comparable,
+               (SELECT chunks FROM term_statistics
+                WHERE tenant_id = :tenant_id AND lexeme = chr(1) || :tenant_id) AS counted
+        FROM (SELECT coalesce(sum(chunk_count), 0)::float8 AS n FROM live) AS reach
+    ),
+    terms AS MATERIALIZED (
+        SELECT term, chunks, sum(chunks) OVER rarest_first AS so_far,
+               row_number() OVER rarest_first AS place
+        FROM (
+            SELECT q.lexeme, lexeme_query(q.lexeme) AS term, coalesce(s.chunks, 1) AS chunks
+            FROM unnest(to_tsvector('english', :query)) AS q
+            LEFT JOIN term_statistics s ON s.tenant_id = :tenant_id AND s.lexeme = q.lexeme
+            WHERE :by_words
+        ) AS known
+        WINDOW rarest_first AS (ORDER BY chunks, lexeme)
+    ),
+    wanted AS MATERIALIZED (
+        SELECT string_agg(term::text, '|')::tsquery AS any_term,
+               CASE WHEN min(chunks) <= :most_scored OR count(*) = 1
+                    THEN (string_agg(term::text, '|')
+                          FILTER (WHERE place = 1 OR so_far <= :most_scored))::tsquery
+                    ELSE (string_agg(term::text, '|') FILTER (WHERE place = 1))::tsquery
+                         && (string_agg(term::text, '|') FILTER (WHERE place > 1))::tsquery
+               END AS telling
+        FROM terms
+    ),
+    matched AS MATERIALIZED (
+        SELECT c.id, c.tsv || '' AS tsv
+        FROM live CROSS JOIN LATERAL (
+            SELECT id, tsv FROM chunks
+            WHERE document_id = live.id AND generation = live.generation
+              AND tsv @@ (SELECT any_term FROM wanted)
+            OFFSET 0
+        ) AS c
+        WHERE :by_words AND (SELECT few FROM size)
+        UNION ALL
+        SELECT c.id, c.tsv || ''
+        FROM wanted
+        CROSS JOIN LATERAL chunks_with(
+            telling, (SELECT CASE WHEN counted > 0 THEN 2 * :most_scored END FROM size)
+        ) AS c
+        JOIN live ON live.id = c.document_id AND live.generation = c.generation
+        WHERE :by_words AND NOT (SELECT few FROM size)
+    ),
+    weighted AS MATERIALIZED (
+        SELECT term, ln(1 + (n - holding + 0.5) / (holding + 0.5)) AS weight
+        FROM (
+            SELECT term, n,
+                   CASE WHEN few OR counted IS NULL
+                        THEN (SELECT count(*) FROM matched WHERE tsv @@ term)
+                        ELSE least(n, chunks * n / counted)
+                   END AS holding
+            FROM terms CROSS JOIN size OFFSET 0
+        ) AS frequencies
+    ),
+    by_words AS MATERIALIZED (
+        SELECT id, score, row_number() OVER (ORDER BY score DESC, id) AS rank
+        FROM (
+            SELECT m.id, (
+                SELECT sum(weight * ts_rank('{1,1,1,1}', m.tsv, term)) / sum(weight) FROM weighted
+            )::float8 AS score
+            FROM matched m
+        ) AS scored
+        ORDER BY rank LIMIT :candidates
+    ),
+    approximate AS MATERIALIZED (
+        SELECT v.chunk_id AS id, v.embedding <=> CAST(:vector AS halfvec) AS distance
+        FROM chunk_vectors v
+        WHERE :by_meaning AND NOT (SELECT comparable FROM size)
+          AND ((v.document_id, v.generation) IN (SELECT id, generation FROM live)) IS TRUE
+        ORDER BY v.embedding <=> CAST(:vector AS halfvec) LIMIT :candidates
+    ),
+    nearest AS MATERIALIZED (
+        SELECT id, distance FROM approximate
+        UNION
+        (SELECT v.chunk_id, v.embedding <=> CAST(:vector AS halfvec) AS distance
+         FROM live CROSS JOIN LATERAL (
+             SELECT chunk_id, embedding FROM chunk_vectors
+             WHERE document_id = live.id AND generation = live.generation
+             OFFSET 0
+         ) AS v
+         WHERE :by_meaning AND (
+             SELECT comparable OR (SELECT count(*) FROM approximate) < :candidates FROM size
+         )
+         ORDER BY distance LIMIT :candidates)
+    ),
+    by_meaning AS MATERIALIZED (
+        SELECT id, row_number() OVER (ORDER BY distance, id) AS rank
+        FROM nearest ORDER BY rank LIMIT :candidates
+    )
+    SELECT c.id AS chunk_id, live.id AS document_id, live.filename, c.context, c.ordinal,
+           c.page_start, c.page_end, c.text, c.page_break,
+           by_meaning.rank AS vector_rank, by_words.rank AS text_rank,
+           by_words.score AS text_score,
+           1 - (v.embedding <=> CAST(:vector AS halfvec)) AS vector_score
+    FROM (SELECT id FROM by_meaning UNION SELECT id FROM by_words) AS chosen
+    JOIN chunks c ON c.id = chosen.id
+    JOIN live ON live.id = c.document_id
+    LEFT JOIN chunk_vectors v ON v.chunk_id = c.id AND :by_meaning
+    LEFT JOIN by_meaning ON by_meaning.id = c.id
+    LEFT JOIN by_words ON by_words.id = c.id
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What a search may see; `everything` is all of the tenant's, `document_ids` narrows it."""
+
+    tenant_id: str
+    user_id: str | None
+    session_id: UUID | None
+    document_ids: Sequence[UUID] | None
+
+    @property
+    def everything(self) -> bool:
+        return self.user_id is None and self.session_id is None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A chunk that was considered. A rank counts from 1; None: not among that side's.
+
+    `vector_score` is the cosine, `text_score` the share of the question's words,
+    by weight, that the chunk holds; each None if its side was not asked.
+    `context` and `ordinal` are what `core.models.Chunk` says.
+    """
+
+    chunk_id: str
+    document_id: str
+    filename: str
+    context: str
+    ordinal: int
+    page_start: int
+    page_end: int
+    page_break: int | None
+    text: str
+    vector_rank: int | None
+    vector_score: float | None
+    text_rank: int | None
+    text_score: float | None
+
+
+def find_candidates(
+    db: Session, *, reach: Reach, query: str, vector: Vectors | None, mode: Mode
+) -> list[Candidate]:
+    """At most CANDIDATES of each side that `mode` asks, in no order.
+
+    `vector` is the query's embedding, of shape (1, dimensions); None where
+    `mode` is "text".
+    """
+    rows = db.execute(_SEARCH, _of_reach(reach) | _of_question(query, vector, mode))
+    return [_candidate(row) for row in rows]
+
+
+def _of_reach(reach: Reach) -> dict[str, Any]:
+    ids = reach.document_ids
+    return {
+        "tenant_id": reach.tenant_id,
+        "user_id": reach.user_id,
+        "session_id": reach.session_id,
+        "everything": reach.everything,
+        "document_ids": None if ids is None else [str(item) for item in ids],
+    }
+
+
+def _of_question(query: str, vector: Vectors | None, mode: Mode) -> dict[str, Any]:
+    return {
+        "query": query,
+        "vector": None if vector is None else HalfVector(vector[0]).to_text(),
+        "by_meaning": mode != "text",
+        "by_words": mode != "vector",
+        "candidates": CANDIDATES,
+        "most_read": MOST_READ,
+        "most_compared": MOST_COMPARED,
+        "most_scored": MOST_SCORED,
+    }
+
+
+def _candidate(row: Row[Any]) -> Candidate:
+    meaning, words = row.vector_score, row.text_score
+    return Candidate(
+        chunk_id=str(row.chunk_id),
+        document_id=str(row.document_id),
+        filename=row.filename,
+        context=row.context,
+        ordinal=row.ordinal,
+        page_start=row.page_start,
+        page_end=row.page_end,
+        page_break=row.page_break,
+        text=row.text,
+        vector_rank=row.vector_rank,
+        vector_score=None if meaning is None else float(meaning),
+        text_rank=row.text_rank,
+        text_score=None if words is None else float(words),
+    )
