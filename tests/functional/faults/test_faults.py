@@ -10,10 +10,11 @@ from pathlib import Path
 import psutil
 import pytest
 import redis
+from celery import Celery
 
 from core.db import migrate
 from core.embedded import PostgresServer, start_postgres
-from core.queue import Doorbell
+from core.queue import Doorbell, broker_url
 from core.settings import Settings
 from tests.functional.faults.conftest import Client, assert_whole, long_pdf
 from tests.pdfs import make_pdf
@@ -200,17 +201,41 @@ def test_the_same_message_five_times_and_two_of_everything(
     assert_whole(client, documents=2)
 
 
-def test_a_foreign_message_in_the_queue_harms_nobody(faulty: Callable[..., Client]) -> None:
+class Bomb:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+def test_a_foreign_message_in_the_queue_harms_nobody(
+    faulty: Callable[..., Client], tmp_path: Path
+) -> None:
     client = faulty()
-    with redis.Redis.from_url(client.stack.env["REDIS_URL"]) as broker:
+    broker = broker_url(Settings(redis_url=client.stack.env["REDIS_URL"]))  # type: ignore[call-arg]
+    with redis.Redis.from_url(broker) as raw:
         for junk in (b"\x80\x04\x95junk", b"{}", b'{"body": "gASV", "content-type": "pickle"}'):
-            broker.lpush("ingest", junk)
+            raw.lpush("ingest", junk)
+    with Celery(broker=broker, set_as_current=False) as sender:
+        bomb = Bomb(tmp_path / "exploded")
+        sender.send_task("ingest.work", [bomb], queue="ingest", serializer="pickle")
+        sender.send_task("ingest.work", [str(tmp_path)], queue="ingest")
+        sender.send_task("os.mkdir", [str(bomb.path)], queue="ingest")
     accepted = client.upload(make_pdf(["A page behind rubbish."]), user_id="alice")
-    client.stack.wait_until(
-        lambda: client.stack.is_running("worker"), what="the worker lives", seconds=5
-    )
     (job,) = client.wait_finished(accepted["job"]["id"])
     assert job["state"] == "succeeded"
+    for refusal in ("ContentDisallowed", "os.mkdir"):
+        client.stack.wait_until(
+            lambda: refusal in client.stack.log("worker"),  # noqa: B023  # asked at once
+            what=f"the worker says {refusal}",
+        )
+    assert not bomb.path.exists()
+    assert client.stack.is_running("worker")
+    with redis.Redis.from_url(broker) as raw:
+        client.stack.wait_until(lambda: not raw.llen("ingest"), what="the queue is empty")
 
 
 def test_a_full_disk_refuses_the_upload_and_loses_nothing(

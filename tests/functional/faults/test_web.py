@@ -5,7 +5,7 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -259,3 +259,24 @@ def test_an_upload_whose_answer_nobody_heard(
     assert again.status_code in {200, 202}
     ((document,),) = web.query(name)
     assert again.json()["document"]["id"] == document
+
+
+def test_streams_in_every_slot_leave_health_and_short_requests_alone(
+    web: Client, llm: LLMServer, session: str
+) -> None:
+    """Two slots of three threads; each stream holds its own until it is told to end."""
+    llm.script(*[Reply(deltas=["one ", "two"], stall_after=1, stall_seconds=120)] * 2)
+    body = {"message": "Hello?", "stream": True, "use_rag": False}
+    with ExitStack() as streams:
+        for _ in range(2):
+            answer = streams.enter_context(web.http.stream("POST", f"{session}/chat", json=body))
+            assert "event: delta" in iter(answer.iter_lines())
+        refused = web.http.post(f"{session}/chat", json=body)
+        assert (refused.status_code, refused.json()["code"]) == (503, "too_many_streams")
+        assert int(refused.headers["Retry-After"]) >= 1
+        for _ in range(5):  # the client gives up after 10 s, the streams go on for much longer
+            assert web.http.get("/health", timeout=10).status_code == 200
+            assert web.http.get(f"{session}/messages", timeout=10).status_code == 200
+        statuses = [item["status"] for item in messages_of(web, session)]
+        assert statuses == ["complete", "interrupted"] * 2, "both are being written still"
+    web.stack.kill("web")
