@@ -6,6 +6,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -16,20 +17,22 @@ from core.sentences import split_sentences
 from core.text import content_stems
 
 # The passages whose sentences are looked at, and how many of those are embedded, best by
-# their words first. With 24 instead of 12 the answer is found for 0.3 % more questions.
+# their words first.
 MAX_PASSAGES = 5
-MAX_EMBEDDED = 12
+MAX_EMBEDDED = 16
 MAX_SENTENCE_CHARS = 380
 
 # Fitted on 1,002 questions of SQuAD over PDFs, by softmax regression on the sentence that
-# holds the answer, two-fold by document. How a sentence is embedded: alone, after the one
-# before it, after its file's name.
-W_ALONE, W_PAIR, W_TITLED = 0.26, 0.32, 0.42
-# The shares of the question's words (by inverse document frequency) in the sentence, in it
-# and its neighbours, in it and its file's name; whether the kind of answer asked for is in it.
-W_WORDS, W_CONTEXT, W_NAMED = 0.15, 0.21, 0.18
-W_KIND = 0.13
-W_RANK = 0.018
+# holds the answer; validated two-fold by document (docs/adr/0010). How a sentence is embedded:
+# after its file's name, and after the sentence before it too.
+W_TITLED, W_PAIR = 0.57, 0.43
+# The shares of the question's words (by inverse document frequency) in the sentence and its
+# neighbours, in it and its file's name; of the question's pairs of words in the sentence;
+# whether the kind of answer asked for is in it.
+W_CONTEXT, W_NAMED = 0.24, 0.38
+W_PHRASE = 0.08
+W_KIND = 0.12
+W_RANK = 0.02
 
 _DATE = re.compile(
     r"\b(?:when|(?:what|which) (?:year|date|day|month|decade|century|time))\b", re.IGNORECASE
@@ -57,8 +60,8 @@ _CAPITALISED = re.compile(r"(?<=[\w,;:(\"“] )\W?[A-Z]\w+")
 class Candidate:
     """A sentence that may become part of an answer, as it would be shown.
 
-    `before` is the sentence before it; `context` are the word stems of it and its neighbours,
-    `named` those of it and its file's name; `rank` counts passages from 0.
+    `before` is the sentence before it; `stems` are its words' in order, `context` those of it
+    and its neighbours, `named` those of it and its file's name; `rank` counts passages from 0.
     """
 
     text: str
@@ -66,7 +69,7 @@ class Candidate:
     title: str
     passage: Passage
     rank: int
-    stems: frozenset[str]
+    stems: tuple[str, ...]
     context: frozenset[str]
     named: frozenset[str]
 
@@ -79,6 +82,10 @@ class Scored:
     score: float
     cosine: float
     share: float
+
+    @property
+    def text(self) -> str:
+        return self.candidate.text
 
 
 def rank_sentences(query: str, passages: Sequence[Passage], *, embedder: Embedder) -> list[Scored]:
@@ -105,10 +112,10 @@ def rank_sentences(query: str, passages: Sequence[Passage], *, embedder: Embedde
 def _cosines(query: str, candidates: Sequence[Candidate], embedder: Embedder) -> list[float]:
     texts = [query]
     for one in candidates:
-        texts += [one.text, f"{one.before} {one.text}".lstrip(), f"{one.title}: {one.text}"]
+        texts += [f"{one.title}: {one.text}", f"{one.title}: {one.before} {one.text}"]
     vectors = embedder.embed(texts)
-    by_form = (vectors[1:] @ vectors[0]).reshape(-1, 3)
-    return [float(cosine) for cosine in by_form @ np.array([W_ALONE, W_PAIR, W_TITLED])]
+    by_form = (vectors[1:] @ vectors[0]).reshape(-1, 2)
+    return [float(cosine) for cosine in by_form @ np.array([W_TITLED, W_PAIR])]
 
 
 def _candidates(passages: Sequence[Passage]) -> list[Candidate]:
@@ -117,7 +124,7 @@ def _candidates(passages: Sequence[Passage]) -> list[Candidate]:
         title = _title(passage.filename)
         name = frozenset(content_stems(title))
         texts = _shown_sentences(passage.text)
-        stems = [frozenset(content_stems(text)) for text in texts]
+        stems = [tuple(content_stems(text)) for text in texts]
         for index, text in enumerate(texts):
             candidate = Candidate(
                 text=text,
@@ -127,7 +134,7 @@ def _candidates(passages: Sequence[Passage]) -> list[Candidate]:
                 rank=rank,
                 stems=stems[index],
                 context=frozenset().union(*stems[max(0, index - 1) : index + 2]),
-                named=stems[index] | name,
+                named=name.union(stems[index]),
             )
             found.setdefault(text.casefold(), candidate)
     return [candidate for candidate in found.values() if candidate.stems]
@@ -156,7 +163,7 @@ def _cut_in_pieces(line: str) -> list[str]:
 
 def _weights(query: str, candidates: Sequence[Candidate]) -> dict[str, float]:
     """The inverse document frequency of the question's words, sentences being the documents."""
-    frequency = Counter(stem for candidate in candidates for stem in candidate.stems)
+    frequency = Counter(stem for candidate in candidates for stem in set(candidate.stems))
     total = len(candidates)
     return {
         stem: math.log(1 + (total - frequency[stem] + 0.5) / (frequency[stem] + 0.5))
@@ -171,12 +178,18 @@ def _share(weights: dict[str, float], stems: frozenset[str]) -> float:
 
 def _by_words(query: str, candidate: Candidate, weights: dict[str, float]) -> float:
     return (
-        W_WORDS * _share(weights, candidate.stems)
-        + W_CONTEXT * _share(weights, candidate.context)
+        W_CONTEXT * _share(weights, candidate.context)
         + W_NAMED * _share(weights, candidate.named)
+        + W_PHRASE * _phrases(query, candidate)
         + W_KIND * _fits_kind(query, candidate.text)
         - W_RANK * candidate.rank
     )
+
+
+def _phrases(query: str, candidate: Candidate) -> float:
+    """The share of the question's pairs of neighbouring words that are neighbours here too."""
+    pairs = set(pairwise(content_stems(query)))
+    return len(pairs.intersection(pairwise(candidate.stems))) / max(1, len(pairs))
 
 
 def _fits_kind(query: str, text: str) -> bool:

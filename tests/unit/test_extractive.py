@@ -12,6 +12,7 @@ from core.answering.extractive import (
     MAX_CHARS,
     NOTHING_FOUND,
     ExtractiveAnswerer,
+    without_instructions,
 )
 from core.answering.openai import OpenAIAnswerer
 from core.citations import cited_indexes
@@ -124,6 +125,56 @@ def test_without_search_it_says_that_it_needs_documents(answerer: ExtractiveAnsw
 def test_a_follow_up_is_scored_by_its_search_query(answerer: ExtractiveAnswerer) -> None:
     question = ask("And when?", passage(1, NORMANS), query="Duchy Normandy founded And when?")
     assert "911" in answerer.compose(question)
+
+
+def test_what_follows_the_question_is_no_part_of_it() -> None:
+    asked = "What was the price of oil in March 1974?"
+    assert without_instructions(f"{asked} Answer in USD. If unknown, say so.") == asked
+    for whole in (asked, "And then? Tell me.", "Describe the price of oil.", "x/?a=b price oil"):
+        assert without_instructions(whole) == whole
+    assert without_instructions(f"{asked}\nAnd in April 1974? Be brief.").endswith("April 1974?")
+
+
+def test_two_short_sentences_go_before_a_long_one(answerer: ExtractiveAnswerer) -> None:
+    best = "The price of oil in the world was nearly $12 in March 1974."
+    long = f"The price of oil in the world {'and much of what else there was to buy ' * 6}rose."
+    short = "The price of oil rose in the world."
+    texts = [best, long, short, "Its price fell again."]
+    question = ask("What was the price of oil in the world?", passage(1, " ".join(texts)))
+    answer = answerer.compose(question)
+    assert answer.startswith(best)
+    assert short in answer
+    assert len(answer) <= MAX_CHARS
+
+
+@pytest.mark.parametrize(
+    ("question", "text", "answer"),
+    [
+        (
+            "Wann wurde der Leuchtturm von Norrskar gebaut?",
+            "Der Hafen liegt im Norden. Der Leuchtturm von Norrskar wurde 1847 gebaut.",
+            "1847",
+        ),
+        ("متى بنيت المنارة في الجزيرة؟", "يقع الميناء. بنيت المنارة في الجزيرة عام ١٨٤٧.", "١٨٤٧"),
+        (
+            "灯台は何年に建てられたか",
+            "港は川のそばにある。灯台は一八四七年に建てられた。",
+            "一八四七",
+        ),
+    ],
+)
+def test_questions_in_other_languages(
+    answerer: ExtractiveAnswerer, question: str, text: str, answer: str
+) -> None:
+    assert answer in answerer.compose(ask(question, passage(1, text)))
+
+
+@pytest.mark.parametrize("question", ["?", "Why?", "  ", "??? ???", "and?", "\u200b?", "a" * 5000])
+def test_odd_questions_are_answered_or_not_but_do_not_fail(
+    answerer: ExtractiveAnswerer, question: str
+) -> None:
+    answer = answerer.compose(ask(question, passage(1, OIL)))
+    assert 0 < len(answer) <= MAX_CHARS
 
 
 HOSTILE = [
