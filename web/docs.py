@@ -41,12 +41,29 @@ _PAGE = f"""<!doctype html>
 </body>
 </html>
 """
-_START = """SwaggerUIBundle({
+# Swagger UI fills a form's optional fields with made-up values, and sends those
+# that are cleared: an upload would name a session that nobody has.
+_START = """const OptionalFieldsAreLeftOut = () => ({
+  wrapComponents: {
+    JsonSchemaForm: (Original, { React }) => (props) => {
+      const isOptional = props.dispatchInitialValue && !props.required;
+      const isText = props.schema.get("type") === "string";
+      const change = isOptional && isText ? { dispatchInitialValue: false } : {};
+      return React.createElement(Original, { ...props, ...change });
+    },
+    ParameterIncludeEmpty: (Original, { React }) => (props) => {
+      const options = { ...props.isIncludedOptions, defaultValue: false };
+      return React.createElement(Original, { ...props, isIncludedOptions: options });
+    },
+  },
+});
+SwaggerUIBundle({
   url: "/openapi.json",
   dom_id: "#swagger-ui",
   deepLinking: true,
   persistAuthorization: true,
   validatorUrl: null,
+  plugins: [OptionalFieldsAreLeftOut],
 });
 """
 
