@@ -5,6 +5,7 @@ from uuid import uuid4
 
 import schemathesis
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 from schemathesis import Case, GenerationMode, HookContext
 
 from tests.pdfs import make_pdf
@@ -23,3 +24,20 @@ def before_call(context: HookContext, case: Case, kwargs: Any) -> None:
     (case.query or {}).pop("cursor", None)
     if "Idempotency-Key" in (case.headers or {}):
         case.headers["Idempotency-Key"] = str(uuid4())
+
+
+@schemathesis.hook
+def filter_body(context: HookContext, body: Any) -> bool:
+    """Leave out bad forms that are sound once written down, where every field is a text."""
+    operation = context.operation
+    if operation is None or operation.label != "POST /api/v1/documents":
+        return True
+    if not isinstance(body, dict) or "file" not in body:
+        return True
+    schema = operation.body[0].raw_schema
+    written = {name: _as_text(value) for name, value in body.items()}
+    return body == written or not Draft202012Validator(schema).is_valid(written)
+
+
+def _as_text(value: Any) -> Any:
+    return str(value) if isinstance(value, bool | int | float) else value
