@@ -1,0 +1,76 @@
+"""What the extractive answerer says to a set's questions, asked through the API's chat."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from bench.relevance import normalised
+from core.answering.extractive import MAX_CHARS, NOTHING_FOUND
+from core.citations import strip_citations
+
+
+@dataclass(frozen=True)
+class AnswerRow:
+    """Shares of the questions: answered, the answer found in the answer (None where the set
+    names none), and answered although the documents that answer are left out of reach."""
+
+    answered: float
+    found: float | None
+    absent_answered: float
+
+
+def measure_answers(
+    client: httpx.Client,
+    questions: Sequence[dict[str, Any]],
+    *,
+    user_id: str,
+    names: Mapping[str, str],
+) -> AnswerRow:
+    """Ask each question twice, with all documents of the set and without its own.
+
+    `names` are file names by document id. An abstention counts as not found.
+    """
+    made = client.post("/sessions", json={"user_id": user_id}).raise_for_status().json()
+    path = f"/sessions/{made['id']}/chat"
+    answers = [_ask(client, path, question) for question in questions]
+    absent = [
+        _ask(client, path, question, document_ids=others)
+        for question in questions
+        if (others := _without_gold(question, names))
+    ]
+    held = [_holds(answer, question) for answer, question in zip(answers, questions, strict=True)]
+    return AnswerRow(
+        answered=_share([answer != NOTHING_FOUND for answer in answers]),
+        found=_share([bool(one) for one in held]) if None not in held else None,
+        absent_answered=_share([answer != NOTHING_FOUND for answer in absent]),
+    )
+
+
+def _ask(client: httpx.Client, path: str, question: dict[str, Any], **reach: Any) -> str:
+    body = {"message": question["question"], "memory": "none", **reach}
+    answer: str = (
+        client.post(path, json=body).raise_for_status().json()["assistant_message"]["content"]
+    )
+    if len(answer) > MAX_CHARS:
+        raise RuntimeError(f"an answer of {len(answer)} characters")
+    return answer
+
+
+def _without_gold(question: dict[str, Any], names: Mapping[str, str]) -> list[str]:
+    gold = {entry["document"] for entry in question["gold"]}
+    return [document_id for document_id, name in names.items() if name not in gold]
+
+
+def _holds(answer: str, question: dict[str, Any]) -> bool | None:
+    """Whether an accepted answer stands in it; None if the set names none."""
+    accepted = question.get("answers")
+    if not accepted:
+        return None
+    said = f" {normalised(strip_citations(answer))} "
+    return any(f" {normalised(one)} " in said for one in accepted)
+
+
+def _share(values: Sequence[bool]) -> float:
+    return sum(values) / len(values) if values else 0.0
