@@ -43,6 +43,23 @@ class MessageRecord:
     created_at: datetime
 
 
+@dataclass(slots=True)
+class ListedMessage:
+    """A message of a list. Its `id` is text: fifty UUID objects take longer than the rest."""
+
+    session_id: UUID
+    id: str
+    position: int
+    sender: str
+    content: str
+    context_metadata: dict[str, Any]
+    retrieved_context: list[dict[str, Any]]
+    status: str
+    model: str | None
+    usage: dict[str, Any] | None
+    created_at: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class MessageHit:
     """A message that was searched for; `snippet` is the part of its text that matched best."""
@@ -59,9 +76,8 @@ _M_FIELDS = ", ".join(f"m.{name.strip()}" for name in _FIELDS.split(","))
 
 # For lists: most messages have no context, and no JSON is then decoded; the session is known.
 _LEAN_FIELDS = (
-    "id, position, sender, content, nullif(context_metadata, '{}') AS context_metadata,"
-    " nullif(retrieved_context, '[]') AS retrieved_context, status, model, usage, reply_to,"
-    " created_at"
+    "id::text, position, sender, content, nullif(context_metadata, '{}') AS context_metadata,"
+    " nullif(retrieved_context, '[]') AS retrieved_context, status, model, usage, created_at"
 )
 
 # clock_timestamp(), since now() is when the transaction began, which may be
@@ -181,7 +197,7 @@ def list_messages(
     page: PageRequest,
     order: Order = "asc",
     sender: str | None = None,
-) -> Page[MessageRecord]:
+) -> Page[ListedMessage]:
     """A session's messages by position. Raises NotFound for an unknown session."""
     name = listing("messages", session_id=session_id, order=order, sender=sender)
     after, skip, seen = (2**31 - 1 if order == "desc" else 0), page.skip, page.skip
@@ -211,10 +227,10 @@ def list_messages(
     return Page(items, rows[0][0], seen, page.limit, following)
 
 
-def _lean(row: Any, session_id: UUID) -> MessageRecord:
+def _lean(row: Any, session_id: UUID) -> ListedMessage:
     _, id_, position, sender, content, metadata, passages, *rest = row
-    return MessageRecord(
-        id_, session_id, position, sender, content, metadata or {}, passages or [], *rest
+    return ListedMessage(
+        session_id, id_, position, sender, content, metadata or {}, passages or [], *rest
     )
 
 

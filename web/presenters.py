@@ -14,7 +14,7 @@ from core.documents import ChunkView
 from core.ingestion import Accepted
 from core.jobs import progress_of
 from core.keys import NewKey
-from core.messages import MessageHit, MessageRecord
+from core.messages import ListedMessage, MessageHit, MessageRecord
 from core.models import ApiKey, ChatSession, Document, Job
 from core.paging import Page
 
@@ -87,7 +87,7 @@ def session_body(session: ChatSession) -> dict[str, Any]:
     }
 
 
-def message_body(message: MessageRecord) -> dict[str, Any]:
+def message_body(message: MessageRecord | ListedMessage) -> dict[str, Any]:
     return {
         "id": message.id,
         "session_id": message.session_id,
