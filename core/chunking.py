@@ -18,8 +18,6 @@ CountTokens = Callable[[str], int]
 Texts = Mapping[int, str]
 Segments = Mapping[int, Sequence[Segment]]
 
-# A new section starts a chunk of its own once the one before is this full.
-_SECTION_FILL = 0.35
 # Tokenizers call a word of any length one unknown token; text has some 4 characters a token.
 _MAX_CHARS_PER_TOKEN = 10
 _MAX_OVERLAP_SHARE = 0.25
@@ -62,7 +60,7 @@ def chunk_pages(
     first: int,
     last: int,
     count_tokens: CountTokens,
-    size: int = 200,
+    size: int = 230,
     overlap: int = 0,
     outline: Sequence[OutlineEntry] = (),
 ) -> list[ChunkDraft]:
@@ -154,19 +152,12 @@ def _strip(text: str, start: int, end: int) -> tuple[int, int]:
 
 
 def _pack(units: Sequence[_Unit], *, size: int, overlap: int) -> Iterator[tuple[int, list[_Unit]]]:
-    """Runs of units that make a chunk, with the place where its own text begins.
-
-    Chunks of a page are made about equally full: 120 + 120 rather than 200 + 40.
-    """
-    left = _tokens(units)
+    """Runs of units that fill a chunk, with the place where its own text begins."""
     chunk: list[_Unit] = []
     carried: list[_Unit] = []
-    target = _target(left, size)
     for group in _glue_headings(units, size):
-        if chunk and _is_full(chunk, group, target=target, room=size - _tokens(carried)):
+        if chunk and _tokens(carried) + _tokens(chunk) + _tokens(group) > size:
             yield chunk[0].start, carried + chunk
-            left -= _tokens(chunk)
-            target = _target(left, size)
             carried = _carry(chunk, overlap, size)
             carried = carried if _tokens(carried) + _tokens(group) <= size else []
             chunk = []
@@ -185,18 +176,6 @@ def _glue_headings(units: Sequence[_Unit], size: int) -> list[list[_Unit]]:
         else:
             groups.append([unit])
     return groups
-
-
-def _target(tokens: int, size: int) -> float:
-    chunks = max(1, -(-tokens // size))
-    return tokens / chunks
-
-
-def _is_full(chunk: Sequence[_Unit], group: Sequence[_Unit], *, target: float, room: int) -> bool:
-    used, tokens = _tokens(chunk), _tokens(group)
-    if used + tokens > room or (group[0].heading and used >= _SECTION_FILL * room):
-        return True
-    return used + tokens / 2 > target
 
 
 def _tokens(units: Sequence[_Unit]) -> int:

@@ -5,12 +5,10 @@ finishes last makes the document ready and the job succeeded in its own commit.
 """
 
 import math
-import re
 import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from pathlib import PurePath
 from types import TracebackType
 from typing import Self
 
@@ -23,13 +21,14 @@ from core.chunking import ChunkDraft, chunk_pages
 from core.embedding.base import Vectors
 from core.errors import DocumentError, ProviderBusy, ProviderError, StorageFull, Unavailable
 from core.jobs import Claim
+from core.labels import document_label
 from core.models import Document, Job
 from core.pdf import OutlineEntry, PageText
 from core.telemetry import get_logger, log_context
 
 log = get_logger(__name__)
 
-MAX_LABEL = 100  # characters; a longer name would push the text out of the model's window
+MAX_HEADING = 60  # characters embedded; a longer one would push the text out of the model's window
 EMBED_SLICE = 32  # texts embedded between two looks at the lease
 SHARES = 12
 SMALLEST_RANGE = 6
@@ -200,8 +199,8 @@ def _read(services: Services, claim: Claim) -> tuple[list[PageText], list[ChunkD
 
 
 def _embed(services: Services, claim: Claim, drafts: Sequence[ChunkDraft], lease: Lease) -> Vectors:
-    label = document_label(claim.filename)
-    texts = [f"{label}\n{draft.text}" for draft in drafts]
+    label = document_label(claim.filename, claim.title)
+    texts = [_text_to_embed(label, draft) for draft in drafts]
     parts = []
     for start in range(0, len(texts), EMBED_SLICE):
         lease.check()
@@ -211,13 +210,11 @@ def _embed(services: Services, claim: Claim, drafts: Sequence[ChunkDraft], lease
     return np.concatenate(parts)
 
 
-def document_label(filename: str) -> str:
-    """A document's name as words: `2022_Q3-report.pdf` is `2022 Q3 report`.
-
-    Put before each chunk it tells quarterly reports apart that read alike. The
-    PDF's own title is often an identifier, and by measurement no better.
-    """
-    return " ".join(re.split(r"[_\W]+", PurePath(filename).stem)).strip()[:MAX_LABEL]
+def _text_to_embed(label: str, draft: ChunkDraft) -> str:
+    """What the document calls itself, the section's heading unless it comes next, the text."""
+    heading = (draft.heading or "")[:MAX_HEADING]
+    parts = [label, "" if draft.text.startswith(heading) else heading, draft.text]
+    return "\n".join(part for part in parts if part)
 
 
 def _begin_commit(db: Session, claim: Claim) -> tuple[Job, Document]:
@@ -253,7 +250,7 @@ def _record(
         document_id=claim.document_id,
         generation=claim.generation,
         first_page=claim.first_page,
-        label=document_label(claim.filename),
+        label=document_label(claim.filename, claim.title),
         drafts=drafts,
         vectors=vectors,
         model=model,

@@ -1,4 +1,4 @@
-"""What a document's name says about it: its words, its period, the series it belongs to. Pure.
+"""What a document's name and title say: its words, its period, the series it belongs to. Pure.
 
 Questions name a company and a quarter; the passages that answer them seldom do,
 since the cover of the report has said so. The file's name has both: `2022_Q3_AAPL.pdf`.
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import PurePath
 
-from core.text import STOP_WORDS, stem
+from core.text import STOP_WORDS, stem, words
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _ORDINALS = {"first": 1, "second": 2, "third": 3, "fourth": 4}
@@ -35,6 +35,9 @@ _SEAMS = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=\d)(?=[QqHh][1-4](?!\d))|(?<=[a-z]
 _FORM = re.compile(r"\b(\d+)-([A-Za-z])\b")  # 10-K; names write it 10K
 _POSSESSIVE = re.compile(r"['’]s\b")
 _WORD = re.compile(r"[^\W_]+")
+_AUTHORING_TOOL = re.compile(r"^Microsoft (?:Word|Excel|PowerPoint) - ")
+_MIN_TITLE_WORDS = 2  # of three letters and more; below that titles are mostly identifiers
+_MAX_LABEL = 100  # characters; a longer one would push the text out of the model's window
 _MIN_PREFIX = 3  # letters of a word that a name written as one may begin with
 _RUN_TOGETHER = 6  # letters of a name that may be more than one word
 
@@ -74,12 +77,36 @@ def separate(name: str) -> str:
     return " ".join(_SEAMS.sub(" ", re.sub(r"[_\W]+", " ", name)).split())
 
 
+def document_label(filename: str, title: str | None) -> str:
+    """What a document calls itself: its file's name as words, and the PDF's title if it adds any.
+
+    Put before each chunk it tells reports apart that read alike. At most 100 characters.
+    """
+    name = separate(PurePath(filename).stem)
+    title = _clean_title(title)
+    in_name, in_title = set(words(name)), set(words(title))
+    if in_title <= in_name:
+        return name[:_MAX_LABEL]
+    if in_name <= in_title or not in_name:
+        return title[:_MAX_LABEL]
+    return f"{name}: {title}"[:_MAX_LABEL].strip()
+
+
+def _clean_title(title: str | None) -> str:
+    """The title, or nothing if it is an identifier: `0001045810-23-000227`."""
+    cleaned = " ".join(_AUTHORING_TOOL.sub("", title or "").split())
+    return cleaned if len(re.findall(r"[^\W\d_]{3,}", cleaned)) >= _MIN_TITLE_WORDS else ""
+
+
 @lru_cache(maxsize=4096)
-def read_label(filename: str) -> Label:
-    """What a file's name says."""
-    name = PurePath(filename).stem
-    rest = _words(separate(_PERIOD.sub(" ", name)))
-    return Label(frozenset(map(stem, rest)), read_period(name), " ".join(rest))
+def read_label(filename: str, title: str | None = None) -> Label:
+    """What a document's name says, and its title; of two periods the name's counts."""
+    name, title = PurePath(filename).stem, _clean_title(title)
+    dated = title if read_period(title) and not read_period(name) else name
+    series = _words(separate(_PERIOD.sub(" ", dated)))
+    held = _words(separate(name)) + _words(title)
+    kept = frozenset(stem(word.casefold()) for word in held)
+    return Label(kept, read_period(dated), " ".join(series).casefold())
 
 
 def read_period(text: str) -> Period:
@@ -96,24 +123,27 @@ def asks_for_latest(question: str) -> bool:
 
 
 def question_words(question: str) -> list[str]:
-    """The words of a question that a name could hold, in order."""
-    return [word for word in _words(_FORM.sub(r"\1\2", question)) if word not in STOP_WORDS]
+    """The words of a question that a name could hold, in order, as they are written."""
+    found = _words(_FORM.sub(r"\1\2", question))
+    return [word for word in found if word.casefold() not in STOP_WORDS]
 
 
 def named(asked: Sequence[str], label: Label) -> set[str]:
-    """Which of the words `asked` stand in the name, as they are or run together with others.
+    """Which of the words `asked` stand in the name, case-folded.
 
-    `american express` stands in `AMERICANEXPRESS_2022.pdf`, `ulta` in `ULTABEAUTY.pdf`.
+    A capitalised word may also begin a name that is written as one, and the next go on with
+    it: `American Express` stands in `AMERICANEXPRESS_2022.pdf`, `Ulta` in `ULTABEAUTY.pdf`.
     """
-    found = {word for word in asked if stem(word) in label.words}
+    folded = [word.casefold() for word in asked]
+    found = {word for word in folded if stem(word) in label.words}
     joined = [word for word in label.words if len(word) >= _RUN_TOGETHER and word.isalpha()]
-    for index, word in enumerate(asked):
-        if len(word) < _MIN_PREFIX or not word.isalpha():
+    for index, word in enumerate(folded):
+        if len(word) < _MIN_PREFIX or not word.isalpha() or not asked[index][0].isupper():
             continue
         for name in joined:
             if name.startswith(word):
                 found.add(word)
-                found.update(_continued(asked[index + 1 :], name[len(word) :]))
+                found.update(_continued(folded[index + 1 :], name[len(word) :]))
     return found
 
 
@@ -147,5 +177,5 @@ def _part(found: Mapping[str, str | None]) -> str | None:
 
 
 def _words(text: str) -> list[str]:
-    """Case-folded words without periods and possessive endings."""
-    return _WORD.findall(_POSSESSIVE.sub("", _PERIOD.sub(" ", text)).casefold())
+    """The words but for periods and possessive endings."""
+    return _WORD.findall(_POSSESSIVE.sub("", _PERIOD.sub(" ", text)))

@@ -16,44 +16,61 @@ neighbour. The weights' measurements are in docs/adr/0005.
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from operator import attrgetter
 from statistics import fmean, median
+from typing import Protocol
 
-from core.labels import asks_for_latest, named, question_words, read_label, read_period
-from core.text import SINGLE_CHARACTERS, content_stems, fold, stem
+from core.labels import Label, asks_for_latest, named, question_words, read_label, read_period
+from core.text import SINGLE_CHARACTERS, content_stems, fold, stem, words
 
 WORDS_WEIGHT = 0.7
 SENTENCE_WEIGHT = 0.3
 PAIRS_WEIGHT = 0.2
-PERIOD_WEIGHT = 0.2
+PERIOD_WEIGHT = 0.3
 NEIGHBOUR_WEIGHT = 0.1
 
 _SATURATION = 0.6  # BM25's k1
 _LENGTH = 0.4  # BM25's b
 _PAIR_GAP = 16  # characters between two words that still count as neighbours
+_MAX_WORDS = 64  # of a question; each is looked for in each text
+_SHINGLE = 3  # words
+_REPEATED = 0.9  # share of the shorter text's shingles
 _SENTENCE_END = re.compile(r"[.!?…؟۔।][\"'”’)\]]*\s|[。！？｡]|\n\s*\n")
 _LETTERS = re.compile(r"[^\W\d_]*")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _SINGLE = re.compile(f"[{SINGLE_CHARACTERS}]")
+_QUESTION_END = re.compile(r"\?[\"'”’)]*(?=\s|$)")
+_INSTRUCTION = re.compile(
+    r"(?:please|if|answer|respond|reply|give|list|provide|explain|state|define|describe|use|assume"
+    r"|calculate|compute|include|round|express|format|write|return|show|keep|be|do not|don['’]t)\b",
+    re.IGNORECASE,
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(Protocol):
     """What is known of a candidate.
 
     `ordinal` is its place in the document, `context` what the index holds of
-    it besides its text (name, heading).
+    it besides its text (name, heading), `vector_score` the cosine.
     """
 
-    document_id: str
-    ordinal: int
-    filename: str
-    context: str
-    text: str
-    cosine: float
+    @property
+    def document_id(self) -> str: ...
+    @property
+    def ordinal(self) -> int: ...
+    @property
+    def filename(self) -> str: ...
+    @property
+    def title(self) -> str | None: ...
+    @property
+    def context(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def vector_score(self) -> float | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,25 +87,59 @@ def score(
 ) -> list[float]:
     """A score for each candidate, in their order; more is better.
 
-    `weights` are inverse document frequencies by stem (`core.text.stem`);
-    without them they are estimated from the candidates.
+    `weights` are the inverse document frequencies of PostgreSQL's English
+    lexemes of the question; without them they are estimated from the candidates.
     """
-    asked = content_stems(question)
+    if not candidates:
+        return []
+    asked = content_stems(question)[:_MAX_WORDS]
     texts = [fold(f"{item.context}\n\n{item.text}") for item in candidates]
     hits = [_locate(text, set(asked)) for text in texts]
-    if weights is None:
-        weights = _estimate_weights(asked, hits)
-    names = _names_hold(question, {item.filename for item in candidates})
-    periods = _period_shares(question, {item.filename for item in candidates})
-    length = fmean(map(len, texts)) if texts else 1.0
-    question_ = _Question(asked, weights)
+    by_stem = _estimate_weights(asked, hits) if weights is None else _by_stem(question, weights)
+    labels = [read_label(item.filename, item.title) for item in candidates]
+    names = _names_hold(question, set(labels))
+    periods = _period_shares(question, set(labels))
+    asking = _Question(asked, by_stem)
+    length = fmean(map(len, texts))
     scores = [
-        item.cosine
-        + question_.share(text, found, sure=names[item.filename], length=len(text) / length)
-        + PERIOD_WEIGHT * periods[item.filename]
-        for item, text, found in zip(candidates, texts, hits, strict=True)
+        (item.vector_score or 0.0)
+        + asking.share(text, found, sure=names[label], length=len(text) / length)
+        + PERIOD_WEIGHT * periods[label]
+        for item, text, found, label in zip(candidates, texts, hits, labels, strict=True)
     ]
     return _add_neighbours(candidates, scores)
+
+
+def without_repeats(texts: Iterable[str], *, limit: int) -> list[int]:
+    """The indices of the first `limit` texts that no earlier one repeats.
+
+    A text repeats another if nine tenths of the shorter one's runs of three
+    words stand in the longer one (Broder's containment, 1997).
+    """
+    kept: list[int] = []
+    seen: list[frozenset[tuple[str, ...]]] = []
+    for index, text in enumerate(texts):
+        if len(kept) == limit:
+            break
+        shingles = _shingles(text)
+        if not any(_repeats(shingles, other) for other in seen):
+            kept.append(index)
+            seen.append(shingles)
+    return kept
+
+
+def without_instructions(question: str) -> str:
+    """The question up to its last question mark, if all that follows tells how to answer.
+
+    "… FY2022? If it is not useful, state that and explain why." asks for what stands before
+    the "If"; the rest draws its embedding away.
+    """
+    ends = list(_QUESTION_END.finditer(question))
+    if not ends:
+        return question
+    rest = re.split(r"(?<=[.!])\s+", question[ends[-1].end() :].strip())
+    told = all(_INSTRUCTION.match(sentence) for sentence in rest)
+    return question[: ends[-1].end()] if told else question
 
 
 class _Question:
@@ -104,12 +155,12 @@ class _Question:
         self, text: str, hits: Sequence[_Hit], *, sure: Collection[str], length: float
     ) -> float:
         """The weighted sum of what is found. `length` is relative to the others' mean."""
-        open_hits = [hit for hit in hits if hit.word not in sure]
-        named = sum(self._weights.get(word, 0.0) for word in sure)
-        words = (named + self._bm25(open_hits, length)) / self._total
-        sentence = (named + self._best_sentence(text, open_hits)) / self._total
+        unsure = [hit for hit in hits if hit.word not in sure]
+        given = sum(self._weights.get(word, 0.0) for word in sure)
+        found = (given + self._bm25(unsure, length)) / self._total
+        sentence = (given + self._best_sentence(text, unsure)) / self._total
         return (
-            WORDS_WEIGHT * words + SENTENCE_WEIGHT * sentence + PAIRS_WEIGHT * self._adjacent(hits)
+            WORDS_WEIGHT * found + SENTENCE_WEIGHT * sentence + PAIRS_WEIGHT * self._adjacent(hits)
         )
 
     def _bm25(self, hits: Sequence[_Hit], length: float) -> float:
@@ -118,16 +169,16 @@ class _Question:
         return sum(self._weights[word] * n / (n + damping) for word, n in counts.items())
 
     def _best_sentence(self, text: str, hits: Sequence[_Hit]) -> float:
-        best, found, begin = 0.0, set[str](), 0
+        best, held, end = 0.0, set[str](), 0
         for hit in hits:
-            if _SENTENCE_END.search(text, begin, hit.start):
-                best, found = max(best, self._weigh(found)), set()
-            found.add(hit.word)
-            begin = hit.end
-        return max(best, self._weigh(found))
+            if _SENTENCE_END.search(text, end, hit.start):
+                best, held = max(best, self._weigh(held)), set()
+            held.add(hit.word)
+            end = hit.end
+        return max(best, self._weigh(held))
 
-    def _weigh(self, words: Collection[str]) -> float:
-        return sum(self._weights[word] for word in words)
+    def _weigh(self, held: Collection[str]) -> float:
+        return sum(self._weights[word] for word in held)
 
     def _adjacent(self, hits: Sequence[_Hit]) -> float:
         found = {
@@ -168,46 +219,57 @@ def _word_end(text: str, start: int) -> int:
     return max(found.end() if found else start, start + 1)
 
 
+def _by_stem(question: str, weights: Mapping[str, float]) -> dict[str, float]:
+    """The lexemes' weights by our stems."""
+    known = {}
+    for word in words(question):
+        fitting = [lexeme for lexeme in weights if _begins(lexeme, word)]
+        if fitting:
+            known[stem(word)] = weights[max(fitting, key=len)]
+    return known
+
+
+def _begins(lexeme: str, word: str) -> bool:
+    """A lexeme begins its word, but for the last letter of some (`compani`)."""
+    return word.startswith(lexeme[:-1]) if len(lexeme) > 3 else word.startswith(lexeme)
+
+
 def _estimate_weights(asked: Sequence[str], hits: Sequence[Sequence[_Hit]]) -> dict[str, float]:
+    """BM25's inverse document frequencies, as if the candidates were all there is."""
     holding = Counter(word for found in hits for word in {hit.word for hit in found})
-    return {word: inverse_frequency(holding[word], len(hits)) for word in asked}
+    return {
+        word: math.log(1 + (len(hits) - holding[word] + 0.5) / (holding[word] + 0.5))
+        for word in asked
+    }
 
 
-def inverse_frequency(holding: int, total: int) -> float:
-    """BM25's inverse document frequency of a word that `holding` of `total` texts hold."""
-    return math.log(1 + (total - holding + 0.5) / (holding + 0.5))
-
-
-def _names_hold(question: str, filenames: Collection[str]) -> dict[str, set[str]]:
+def _names_hold(question: str, labels: Collection[Label]) -> dict[Label, set[str]]:
     """The stems of the question's words that each name holds."""
     asked = question_words(question)
-    return {name: set(map(stem, named(asked, read_label(name)))) for name in filenames}
+    return {label: set(map(stem, named(asked, label))) for label in labels}
 
 
-def _period_shares(question: str, filenames: Collection[str]) -> dict[str, float]:
+def _period_shares(question: str, labels: Collection[Label]) -> dict[Label, float]:
     """How well each name's period is the one that is asked for."""
     if asks_for_latest(question):
-        return _newest(filenames)
+        return _newest(labels)
     wanted = read_period(question)
-    return {name: wanted.covered_by(read_label(name).period) for name in filenames}
+    return {label: wanted.covered_by(label.period) for label in labels}
 
 
-def _newest(filenames: Collection[str]) -> dict[str, float]:
+def _newest(labels: Collection[Label]) -> dict[Label, float]:
     """1 for the newest edition of each series that has several, else 0."""
     ends: dict[str, set[tuple[int, int]]] = {}
-    labels = {name: read_label(name) for name in filenames}
-    for label in labels.values():
+    for label in labels:
         ends.setdefault(label.series, set()).add(label.period.end())
     return {
-        name: float(len(ends[label.series]) > 1 and label.period.end() == max(ends[label.series]))
-        for name, label in labels.items()
+        label: float(len(ends[label.series]) > 1 and label.period.end() == max(ends[label.series]))
+        for label in labels
     }
 
 
 def _add_neighbours(candidates: Sequence[Evidence], scores: Sequence[float]) -> list[float]:
     """Each score, plus a share of what the better of its neighbours is above the median."""
-    if not scores:
-        return []
     middle = median(scores)
     places = {
         (item.document_id, item.ordinal): value
@@ -218,3 +280,14 @@ def _add_neighbours(candidates: Sequence[Evidence], scores: Sequence[float]) -> 
         around = (places.get((item.document_id, item.ordinal + step), middle) for step in (-1, 1))
         raised.append(value + NEIGHBOUR_WEIGHT * max(0.0, *(near - middle for near in around)))
     return raised
+
+
+def _shingles(text: str) -> frozenset[tuple[str, ...]]:
+    found = words(text)
+    runs = range(max(1, len(found) - _SHINGLE + 1))
+    return frozenset(tuple(found[start : start + _SHINGLE]) for start in runs)
+
+
+def _repeats(one: frozenset[tuple[str, ...]], other: frozenset[tuple[str, ...]]) -> bool:
+    shorter = min(len(one), len(other))
+    return len(one & other) >= _REPEATED * shorter

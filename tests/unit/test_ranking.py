@@ -1,0 +1,154 @@
+"""How candidates are ordered: words, sentences, names, periods, neighbours, repeats."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from core import ranking
+
+
+@dataclass(frozen=True)
+class Passage:
+    text: str
+    filename: str = "report.pdf"
+    vector_score: float | None = 0.5
+    ordinal: int = 0
+    document_id: str = "d"
+    title: str | None = None
+    context: str = ""
+
+
+def best(question: str, *candidates: Passage, weights: dict[str, float] | None = None) -> str:
+    scores = ranking.score(question, candidates, weights=weights)
+    assert scores.count(max(scores)) == 1, "nothing tells the best apart"
+    return candidates[scores.index(max(scores))].text
+
+
+def apart(*texts: str) -> list[Passage]:
+    """Passages that are nobody's neighbours."""
+    return [Passage(text, ordinal=10 * place) for place, text in enumerate(texts)]
+
+
+def test_nothing_to_order() -> None:
+    assert ranking.score("What is it?", []) == []
+
+
+@pytest.mark.parametrize("question", ["", "?", "what is it", "…", "( [ * \\"])
+def test_a_question_without_words_leaves_the_cosine(question: str) -> None:
+    candidates = [Passage("One.", vector_score=0.2), Passage("Two.", vector_score=0.7, ordinal=9)]
+    assert best(question, *candidates) == "Two."
+
+
+def test_a_rare_word_counts_for_more_than_a_common_one() -> None:
+    rare, common = "The gearbox is of steel.", "The report is of steel and of the report."
+    weights = {"gearbox": 6.0, "report": 0.5}
+    assert best("gearbox report", *apart(common, rare), weights=weights) == rare
+
+
+def test_words_are_compared_by_stem_and_whole() -> None:
+    held = "Two cities were besieged in 1,066 days."
+    for question in ("city", "besieging", "1,066"):
+        assert best(question, *apart("Something else was said.", held)) == held
+    beside = "The capacity of 066 litres was not besieg'd."
+    scores = ranking.score("city 066 1,066", apart(held, "Nothing."), weights=None)
+    assert scores[0] > scores[1]
+    assert ranking.score("city", apart(beside)) == ranking.score("city", apart("Nothing at all."))
+
+
+def test_words_of_scripts_without_spaces_and_with_marks() -> None:
+    assert best("図書館", *apart("公園は広い。", "図書館は広い。")) == "図書館は広い。"
+    assert best("ÉCOLE", *apart("Le parc est grand.", "L'école est grande.")).startswith("L'école")
+
+
+def test_words_in_one_sentence_count_for_more_than_words_apart() -> None:
+    together = "The bridge was opened by the king. It is made of stone and of a lot of iron."
+    spread = "The bridge is made of stone. A lot of iron was opened. It was by the king, too."
+    assert best("Which king opened the bridge?", *apart(spread, together)) == together
+
+
+def test_neighbours_in_the_question_are_looked_for_as_neighbours() -> None:
+    phrase = "A net income of two and sales of three were reported by the company in a year."
+    parted = "Income was reported of two, and three of a net of sales were by the company in it."
+    assert best("net income", *apart(parted, phrase)) == phrase
+
+
+def test_the_lexemes_weights_are_found_for_the_questions_words() -> None:
+    one, other = "All the companies were named.", "All the universities were named."
+    low, high = {"compani": 0.1, "univers": 5.0}, {"compani": 5.0, "univers": 0.1}
+    assert best("companies universities", *apart(one, other), weights=low) == other
+    assert best("companies universities", *apart(one, other), weights=high) == one
+
+
+def test_the_period_asked_for_is_that_of_the_name() -> None:
+    text = "Net sales rose."
+    candidates = [
+        Passage(f"{name}: {text}", filename=f"{name}.pdf", document_id=name)
+        for name in ("2022_Q3_ACME", "2023_Q1_ACME", "2023_Q3_ACME")
+    ]
+    for question, name in {
+        "What were the net sales in the third quarter of 2022?": "2022_Q3_ACME",
+        "net sales Q1 2023": "2023_Q1_ACME",
+        "What are the latest net sales?": "2023_Q3_ACME",
+        "net sales in the most recent quarter": "2023_Q3_ACME",
+    }.items():
+        assert best(question, *candidates).startswith(name)
+
+
+def test_the_latest_is_the_newest_of_each_series() -> None:
+    names = ("acme-2021.pdf", "acme-2022.pdf", "other-2024.pdf")
+    candidates = [Passage("Sales rose.", filename=name, document_id=name) for name in names]
+    scores = ranking.score("latest sales", candidates)
+    assert scores[1] > scores[0] == scores[2]
+
+
+def test_a_word_that_the_name_holds_does_not_tell_its_passages_apart() -> None:
+    named, silent = "Acme is a company. Acme is old.", "Sales rose, and so did the costs."
+    candidates = [
+        Passage(text, filename="acme.pdf", ordinal=place * 10)
+        for place, text in enumerate((named, silent))
+    ]
+    scores = ranking.score("Acme sales", candidates, weights={"acm": 3.0, "sale": 1.0})
+    assert scores[1] > scores[0]
+
+
+def test_a_good_neighbour_lifts_a_passage() -> None:
+    candidates = [
+        Passage("Sales rose in the north.", ordinal=1, vector_score=0.9),
+        Passage("It was so.", ordinal=2),
+        Passage("It was so.", ordinal=5),
+        Passage("It was so.", ordinal=2, document_id="other"),
+    ]
+    scores = ranking.score("sales north", candidates)
+    assert scores[1] > scores[2] == scores[3]
+
+
+def test_repeats_are_left_out_and_the_rest_moves_up() -> None:
+    text = "The quick brown fox jumps over the lazy dog, and then it sleeps for a long time."
+    texts = [text, f"{text} Quite long.", text.upper(), "Something else is told here.", "Third."]
+    assert ranking.without_repeats(texts, limit=3) == [0, 3, 4]
+    assert ranking.without_repeats(texts, limit=1) == [0]
+    assert ranking.without_repeats([], limit=3) == []
+
+
+def test_tables_with_other_numbers_are_no_repeats() -> None:
+    rows = [" ".join(f"Sales {year} {year * 7 + n}" for year in range(40)) for n in range(2)]
+    assert ranking.without_repeats(rows, limit=5) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("question", "kept"),
+    [
+        ("Is it useful? If not, state that and explain why.", "Is it useful?"),
+        ('Who said "why?" Answer in one word. Please be brief.', 'Who said "why?"'),
+        ("Did it rise? If so, what drove it?", None),
+        ("I have a pump. It leaks. Why?", None),
+        ("Why does it leak? It is a pump of 2019.", None),
+        ("What of a?b and of c", None),
+        ("Summarize the risks.", None),
+        ("", None),
+    ],
+)
+def test_instructions_about_the_answer_are_not_searched_for(
+    question: str, kept: str | None
+) -> None:
+    assert ranking.without_instructions(question) == (kept or question)
