@@ -38,14 +38,21 @@ You are a helpful assistant. No documents were searched for this message: cite n
 NOTHING_FOUND = "(No passage was found. Say that the documents in reach do not answer this.)"
 
 
+# A message is shortened to no less than half of this; and no text has tokens longer than that.
+_LEAST_SHORTENED = 32
+_CHARS_PER_TOKEN = 20
+
+
 def build_messages(
     question: Question, *, history_tokens: int, count_tokens: CountTokens
 ) -> list[Message]:
     """The messages of one chat completion, `{role, content}`, system prompt first.
 
     Earlier turns are kept newest first while they fit into `history_tokens`, as counted by
-    `count_tokens`; memories may take a quarter of that budget. Passages stand in the last
-    message, between tags named after a hash of their text, which the text cannot contain.
+    `count_tokens`; memories may take a quarter of that budget. Of the last two turns at least
+    the beginning is kept. The rules and the question are never shortened. Passages stand in
+    the last message, between tags named after a hash of their text, which the text cannot
+    contain.
     """
     fence = _fence(question)
     rules = GROUNDED_RULES if question.grounded else UNGROUNDED_RULES
@@ -84,10 +91,25 @@ def _history(turns: Sequence[Turn], *, budget: int, count_tokens: CountTokens) -
     newest_first = [_message(turn) for turn in reversed(turns)]
     contents = [message["content"] for message in newest_first]
     kept = newest_first[: len(_fitting(contents, budget=budget, count_tokens=count_tokens))]
+    if len(kept) < min(2, len(newest_first)) and budget >= _LEAST_SHORTENED:
+        # Something huge was said or answered last. What came just before is what a follow-up
+        # leans on, so its beginning stays.
+        kept = [
+            {**message, "content": _shorten(message["content"], budget // 2, count_tokens)}
+            for message in newest_first[:2]
+        ]
     # An answer whose question did not fit would open the conversation; some providers refuse that.
     while kept and kept[-1]["role"] == "assistant":
         kept.pop()
     return kept[::-1]
+
+
+def _shorten(text: str, budget: int, count_tokens: CountTokens) -> str:
+    """As much of the beginning of `text` as fits into `budget` tokens, with an ellipsis."""
+    shown = text[: budget * _CHARS_PER_TOKEN]
+    while (tokens := count_tokens(shown)) > budget:
+        shown = shown[: len(shown) * (budget - 1) // tokens]
+    return shown if shown == text else f"{shown.rstrip()}…"
 
 
 def _message(turn: Turn) -> Message:
