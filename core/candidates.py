@@ -27,7 +27,7 @@ CANDIDATES = 60  # taken from each side
 # and how many chunks the rarest words may bring in to be scored.
 MOST_READ = 2_000
 MOST_COMPARED = 20_000
-MOST_SCORED = 1_000
+MOST_SCORED = 500
 
 # `live` are the documents in reach and `size` their chunks. Of BM25's parts the
 # inverse document frequency comes from what was read, or from the tenant's
@@ -41,7 +41,7 @@ MOST_SCORED = 1_000
 _SEARCH = text(
     """
     WITH live AS MATERIALIZED (
-        SELECT id, generation, filename, chunk_count FROM documents
+        SELECT id, generation, filename, title, chunk_count FROM documents
         WHERE tenant_id = :tenant_id AND generation > 0
           AND (:everything
                OR (user_id IS NULL AND session_id IS NULL)
@@ -56,7 +56,7 @@ _SEARCH = text(
         FROM (SELECT coalesce(sum(chunk_count), 0)::float8 AS n FROM live) AS reach
     ),
     terms AS MATERIALIZED (
-        SELECT term, chunks, sum(chunks) OVER rarest_first AS so_far,
+        SELECT lexeme, term, chunks, sum(chunks) OVER rarest_first AS so_far,
                row_number() OVER rarest_first AS place
         FROM (
             SELECT q.lexeme, lexeme_query(q.lexeme) AS term, coalesce(s.chunks, 1) AS chunks
@@ -95,9 +95,9 @@ _SEARCH = text(
         WHERE :by_words AND NOT (SELECT few FROM size)
     ),
     weighted AS MATERIALIZED (
-        SELECT term, ln(1 + (n - holding + 0.5) / (holding + 0.5)) AS weight
+        SELECT lexeme, term, ln(1 + (n - holding + 0.5) / (holding + 0.5)) AS weight
         FROM (
-            SELECT term, n,
+            SELECT lexeme, term, n,
                    CASE WHEN few OR counted IS NULL
                         THEN (SELECT count(*) FROM matched WHERE tsv @@ term)
                         ELSE least(n, chunks * n / counted)
@@ -106,11 +106,11 @@ _SEARCH = text(
         ) AS frequencies
     ),
     by_words AS MATERIALIZED (
-        SELECT id, score, row_number() OVER (ORDER BY score DESC, id) AS rank
+        SELECT id, row_number() OVER (ORDER BY score DESC, id) AS rank
         FROM (
             SELECT m.id, (
-                SELECT sum(weight * ts_rank('{1,1,1,1}', m.tsv, term)) / sum(weight) FROM weighted
-            )::float8 AS score
+                SELECT sum(weight * ts_rank('{1,1,1,1}', m.tsv, term)) FROM weighted
+            ) AS score
             FROM matched m
         ) AS scored
         ORDER BY rank LIMIT :candidates
@@ -140,11 +140,14 @@ _SEARCH = text(
         SELECT id, row_number() OVER (ORDER BY distance, id) AS rank
         FROM nearest ORDER BY rank LIMIT :candidates
     )
-    SELECT c.id AS chunk_id, live.id AS document_id, live.filename, c.context, c.ordinal,
-           c.page_start, c.page_end, c.text, c.page_break,
+    SELECT c.id AS chunk_id, live.id AS document_id, live.filename, live.title,
+           c.context, c.ordinal, c.page_start, c.page_end, c.text, c.page_break,
            by_meaning.rank AS vector_rank, by_words.rank AS text_rank,
-           by_words.score AS text_score,
-           1 - (v.embedding <=> CAST(:vector AS halfvec)) AS vector_score
+           CASE WHEN :by_words THEN coalesce((
+               SELECT sum(weight * ts_rank('{1,1,1,1}', c.tsv, term)) / sum(weight) FROM weighted
+           ), 0)::float8 END AS text_score,
+           1 - (v.embedding <=> CAST(:vector AS halfvec)) AS vector_score,
+           (SELECT jsonb_object_agg(lexeme, weight) FROM weighted) AS weights
     FROM (SELECT id FROM by_meaning UNION SELECT id FROM by_words) AS chosen
     JOIN chunks c ON c.id = chosen.id
     JOIN live ON live.id = c.document_id
@@ -181,6 +184,7 @@ class Candidate:
     chunk_id: str
     document_id: str
     filename: str
+    title: str | None
     context: str
     ordinal: int
     page_start: int
@@ -193,16 +197,27 @@ class Candidate:
     text_score: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What was found, in no order, and the inverse document frequencies of the query's lexemes.
+
+    Lexemes are those of PostgreSQL's English dictionary; None where no words were looked for.
+    """
+
+    items: list[Candidate]
+    weights: dict[str, float] | None
+
+
 def find_candidates(
     db: Session, *, reach: Reach, query: str, vector: Vectors | None, mode: Mode
-) -> list[Candidate]:
-    """At most CANDIDATES of each side that `mode` asks, in no order.
+) -> Candidates:
+    """At most CANDIDATES of each side that `mode` asks.
 
     `vector` is the query's embedding, of shape (1, dimensions); None where
     `mode` is "text".
     """
-    rows = db.execute(_SEARCH, _of_reach(reach) | _of_question(query, vector, mode))
-    return [_candidate(row) for row in rows]
+    rows = db.execute(_SEARCH, _of_reach(reach) | _of_question(query, vector, mode)).all()
+    return Candidates([_candidate(row) for row in rows], rows[0].weights if rows else None)
 
 
 def _of_reach(reach: Reach) -> dict[str, Any]:
@@ -235,6 +250,7 @@ def _candidate(row: Row[Any]) -> Candidate:
         chunk_id=str(row.chunk_id),
         document_id=str(row.document_id),
         filename=row.filename,
+        title=row.title,
         context=row.context,
         ordinal=row.ordinal,
         page_start=row.page_start,

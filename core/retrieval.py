@@ -16,15 +16,13 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core import documents, reranking
+from core import documents, ranking, reranking
 from core.bootstrap import Services
-from core.candidates import Candidate, Mode, Reach, find_candidates
+from core.candidates import Candidate, Candidates, Mode, Reach, find_candidates
 from core.citations import best_quote
 from core.errors import NotFound
 from core.models import ChatSession
 from core.passages import Passage
-
-WORDS_WEIGHT = 0.7  # of the words' score, at most 1, beside the cosine; by measurement
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +35,7 @@ class Scored:
     def summary(self) -> dict[str, Any]:
         """All but its text, for a trace."""
         kept = asdict(self.candidate)
-        for name in ("context", "ordinal", "page_break", "text"):
+        for name in ("title", "context", "ordinal", "page_break", "text"):
             del kept[name]
         return kept | {"score": self.score}
 
@@ -106,8 +104,8 @@ def find(
             session_id=session_id,
             document_ids=document_ids,
         )
-        candidates = find_candidates(db, reach=reach, query=query, vector=vector, mode=mode)
-    ranked = sorted(map(_scored, candidates), key=lambda one: (-one.score, one.candidate.chunk_id))
+        found = find_candidates(db, reach=reach, query=query, vector=vector, mode=mode)
+    ranked = _ranked(query, found, mode=mode)
     passages = _passages(services, ranked, query=query, top_k=top_k)
     timings = {
         "embed": 1000 * (embedded - started),
@@ -142,10 +140,14 @@ def resolve_reach(
     )
 
 
-def _scored(candidate: Candidate) -> Scored:
-    """One side's score, or their weighted sum where both were asked."""
-    meaning, words = candidate.vector_score, candidate.text_score or 0.0
-    return Scored(candidate, words if meaning is None else meaning + WORDS_WEIGHT * words)
+def _ranked(query: str, found: Candidates, *, mode: Mode) -> list[Scored]:
+    """Best first: by one side's score where one was asked, else by all that is known."""
+    if mode == "hybrid":
+        scores = ranking.score(query, found.items, weights=found.weights)
+    else:
+        scores = [(one.vector_score or 0.0) + (one.text_score or 0.0) for one in found.items]
+    scored = map(Scored, found.items, scores)
+    return sorted(scored, key=lambda one: (-one.score, one.candidate.chunk_id))
 
 
 def _passages(

@@ -106,7 +106,7 @@ class Settings(BaseSettings):
     )
     embedding_model: str = Field("", description="Model name for the embedding endpoint.")
     embedding_dimensions: int = Field(
-        384, ge=1, le=2000, description="Length of a vector; fixed once the database is migrated."
+        384, ge=1, le=4000, description="Length of a vector; fixed once the database is migrated."
     )
     embedding_timeout_seconds: float = Field(
         30, gt=0, description="Longest wait for one embedding call."

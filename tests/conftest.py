@@ -132,6 +132,13 @@ def _url_of(server: PostgresServer, database: str) -> str:
     return url.replace("postgresql://", "postgresql+psycopg2://", 1)
 
 
+def create_empty_database(server: PostgresServer) -> str:
+    """A database with no table in it yet; its URL."""
+    name = f"empty_{secrets.token_hex(4)}"
+    _create_database(server, name=name, template="template1")
+    return _url_of(server, name)
+
+
 def _create_database(server: PostgresServer, *, name: str, template: str) -> None:
     connection = psycopg2.connect(server.admin_url)
     try:

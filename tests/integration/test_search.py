@@ -1,0 +1,298 @@
+"""Candidates under every filter: read whole, through the indexes, with statistics and without."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, cast
+from uuid import UUID
+
+import numpy as np
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import ProgrammingError
+
+import core.db
+from core import candidates, documents, statistics
+from core.bootstrap import Services
+from core.candidates import Candidate, Reach, find_candidates
+from core.chunking import ChunkDraft
+from core.db import Database, make_engine, migrate
+from core.embedding.base import Vectors
+from core.models import Document
+from core.settings import get_settings
+from tests.conftest import create_empty_database
+
+PER_DOCUMENT = 50
+FILLER = ["stone", "timber", "water", "bridge", "near", "old", "town", "mill", "river", "wall"]
+ODD_TENANT = 'o\'brien \\ 50% "söhne"'
+
+
+@dataclass(frozen=True)
+class Library:
+    """Documents of several tenants; `vectors` by document, in the order of its chunks."""
+
+    database: Database
+    documents: dict[str, list[UUID]]
+    vectors: dict[UUID, Vectors]
+
+    @property
+    def services(self) -> Services:
+        return cast(Services, SimpleNamespace(database=self.database))
+
+    def find(
+        self, query: str = "", *, tenant: str = "a", vector: Vectors | None = None, **reach: Any
+    ) -> list[Candidate]:
+        within = {"user_id": None, "session_id": None, "document_ids": None} | reach
+        mode: candidates.Mode = "text" if vector is None else ("hybrid" if query else "vector")
+        with self.database.transaction(tenant_id=tenant) as db:
+            return find_candidates(
+                db, reach=Reach(tenant, **within), query=query, vector=vector, mode=mode
+            ).items
+
+
+def add_document(
+    database: Database, *, tenant: str, name: str, user_id: str, rng: np.random.Generator
+) -> tuple[UUID, Vectors]:
+    """A ready document whose chunk n says `name`wordn, and `common` in each."""
+    vectors = rng.normal(size=(PER_DOCUMENT, 384)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    words = [" ".join(rng.permutation(FILLER)) for _ in vectors]
+    drafts = [
+        ChunkDraft(f"{name}word{number} common {filler}", 1, 1, None)
+        for number, filler in enumerate(words)
+    ]
+    document = Document(
+        tenant_id=tenant,
+        user_id=user_id,
+        filename=f"{name}.pdf",
+        sha256=name,
+        size_bytes=1,
+        storage_key=f"{tenant}/{name}",
+        status="ready",
+        chunk_count=PER_DOCUMENT,
+        generation=1,
+    )
+    with database.transaction(tenant_id=None) as db:
+        db.add(document)
+        db.flush()
+        documents.record_chunks(
+            db,
+            tenant_id=tenant,
+            document_id=document.id,
+            generation=1,
+            first_page=1,
+            label=name,
+            drafts=drafts,
+            vectors=vectors,
+            model="m",
+        )
+    return document.id, vectors
+
+
+@pytest.fixture(scope="module")
+def library(new_database: Callable[[], str]) -> Iterator[Library]:
+    database = Database(make_engine(new_database(), pool_size=4))
+    rng = np.random.default_rng(7)
+    ids: dict[str, list[UUID]] = {}
+    vectors: dict[UUID, Vectors] = {}
+    for tenant in ("a", "b", ODD_TENANT):
+        for name, user_id in (("alpha", "ann"), ("beta", "ann"), ("gamma", "bob")):
+            document_id, made = add_document(
+                database, tenant=tenant, name=name, user_id=user_id, rng=rng
+            )
+            ids.setdefault(tenant, []).append(document_id)
+            vectors[document_id] = made
+    yield Library(database, ids, vectors)
+    database.engine.dispose()
+
+
+@pytest.fixture(params=["read", "indexes", "statistics"])
+def way(request: pytest.FixtureRequest, library: Library, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each way to search, whatever the number of chunks would choose."""
+    with library.database.transaction(tenant_id=None) as db:
+        db.execute(text("DELETE FROM term_statistics"))
+    if request.param != "read":
+        for name in ("MOST_READ", "MOST_COMPARED"):
+            monkeypatch.setattr(candidates, name, 0)
+    if request.param == "statistics":
+        monkeypatch.setattr(statistics, "MOST_READ", 0)
+        assert statistics.refresh(library.services) == 3
+    return str(request.param)
+
+
+def nearest(library: Library, vector: Vectors, ids: list[UUID], *, count: int) -> set[str]:
+    """What an exact comparison finds: file name and the number of the chunk."""
+    scored = [
+        (float(similarity), f"{number}", document_id)
+        for document_id in ids
+        for number, similarity in enumerate(library.vectors[document_id] @ vector[0])
+    ]
+    best = sorted(scored, reverse=True)[:count]
+    return {f"{document_id} {number}" for _, number, document_id in best}
+
+
+def named(found: Candidate) -> str:
+    return f"{found.document_id} {found.ordinal % 100_000}"
+
+
+@pytest.mark.parametrize("tenant", ["a", ODD_TENANT])
+def test_the_nearest_are_the_nearest_in_reach(library: Library, way: str, tenant: str) -> None:
+    rng = np.random.default_rng(3)
+    for ids, reach in (
+        (library.documents[tenant], {}),
+        (library.documents[tenant][:2], {"user_id": "ann"}),
+        (library.documents[tenant][2:], {"document_ids": library.documents[tenant][2:]}),
+    ):
+        vector = rng.normal(size=(1, 384)).astype(np.float32)
+        vector /= np.linalg.norm(vector)
+        found = library.find(tenant=tenant, vector=vector, **reach)
+        ranked = sorted(found, key=lambda one: one.vector_rank or 0)
+        assert len(found) == min(candidates.CANDIDATES, PER_DOCUMENT * len(ids))
+        expected = nearest(library, vector, ids, count=10)
+        assert {named(one) for one in ranked[:10]} == expected
+        scores = [one.vector_score or 0.0 for one in ranked]
+        assert scores == sorted(scores, reverse=True)
+
+
+@pytest.mark.parametrize("tenant", ["a", ODD_TENANT])
+def test_a_word_is_found_in_reach_and_nowhere_else(library: Library, way: str, tenant: str) -> None:
+    found = library.find("Where is alphaword7 common?", tenant=tenant)
+    best = min(found, key=lambda one: one.text_rank or 99)
+    assert named(best) == f"{library.documents[tenant][0]} 7"
+    assert best.text_score == pytest.approx(max(one.text_score or 0 for one in found))
+    assert {one.document_id for one in found} <= {str(one) for one in library.documents[tenant]}
+    assert library.find("gammaword7", tenant=tenant, user_id="ann") == []
+    assert library.find("alphaword7", tenant="nobody") == []
+
+
+def test_common_words_alone_find_something(library: Library, way: str) -> None:
+    assert len(library.find("common water")) == candidates.CANDIDATES
+    assert len(library.find("common")) == candidates.CANDIDATES
+
+
+def test_a_rare_word_outweighs_a_common_one(library: Library, way: str) -> None:
+    with library.database.transaction(tenant_id="a") as db:
+        reach = Reach("a", None, None, None)
+        found = find_candidates(
+            db, reach=reach, query="alphaword7 common", vector=None, mode="text"
+        )
+    assert found.weights is not None
+    assert found.weights["alphaword7"] > 3 * found.weights["common"] > 0
+
+
+def test_both_scores_are_known_of_each_candidate(library: Library, way: str) -> None:
+    vector = library.vectors[library.documents["a"][1]][4:5]
+    found = library.find("alphaword7 betaword4", vector=vector)
+    assert all(one.vector_score is not None and one.text_score is not None for one in found)
+    assert all(one.vector_rank or one.text_rank for one in found)
+    best = next(one for one in found if one.vector_rank == 1)
+    assert best.vector_score == pytest.approx(1, abs=0.001)
+    assert (best.text_score or 0) > 0.2
+
+
+@pytest.mark.parametrize("query", ["", "the of and", "'", "\\ ' & | ! :* <->", "a\\'b"])
+def test_queries_without_words_find_nothing_and_break_nothing(
+    library: Library, way: str, query: str
+) -> None:
+    assert library.find(query) == []
+
+
+def test_too_few_from_the_index_are_made_up_exactly(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The nearest of the whole table are another's: an index that stops early finds none."""
+    monkeypatch.setattr(candidates, "MOST_COMPARED", 0)
+    monkeypatch.setattr(
+        core.db, "SEARCH_OPTIONS", "-c hnsw.ef_search=10 -c hnsw.iterative_scan=off"
+    )
+    url = library.database.engine.url.render_as_string(hide_password=False)
+    hurried = Library(Database(make_engine(url)), library.documents, library.vectors)
+    vector = library.vectors[library.documents["b"][0]][:1]
+    found = hurried.find(vector=vector, tenant="a")
+    hurried.database.engine.dispose()
+    ranked = sorted(found, key=lambda one: one.vector_rank or 0)[:10]
+    expected = nearest(library, vector, library.documents["a"], count=10)
+    assert {named(one) for one in ranked} == expected
+
+
+def test_the_function_that_looks_words_up_is_bound_to_the_tenant(library: Library) -> None:
+    call = text("SELECT count(*) FROM chunks_with('common', NULL)")
+    for tenant, expected in (("a", 3 * PER_DOCUMENT), ("nobody", 0), ("", 0), (None, 0)):
+        with library.database.transaction(tenant_id=tenant) as db:
+            assert db.scalar(call) == expected
+    with library.database.transaction(tenant_id=None) as db:
+        db.execute(text("CREATE ROLE passer_by"))
+        db.execute(text("GRANT passer_by TO CURRENT_USER"))
+        db.execute(text("SET LOCAL ROLE passer_by"))
+        with pytest.raises(ProgrammingError, match="permission denied"):
+            db.scalar(call)
+        db.rollback()
+
+
+def statistics_of(library: Library, tenant: str) -> dict[str, int]:
+    with library.database.transaction(tenant_id=tenant) as db:
+        return {row.lexeme: row.chunks for row in db.execute(text("SELECT * FROM term_statistics"))}
+
+
+def test_statistics_are_kept_of_tenants_with_many_chunks(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with library.database.transaction(tenant_id=None) as db:
+        db.execute(text("DELETE FROM term_statistics"))
+    assert statistics.refresh(library.services) == 0  # 150 chunks each: few
+    monkeypatch.setattr(statistics, "MOST_READ", 100)
+    assert statistics.refresh(library.services) == 3
+    known = statistics_of(library, "a")
+    assert known["common"] == known["\x01a"] == 3 * PER_DOCUMENT
+    assert known["alpha"] == PER_DOCUMENT
+    assert "alphaword7" not in known
+    assert statistics.refresh(library.services) == 0  # nothing has changed
+    assert statistics.refresh(library.services, drift=-1) == 3
+    statistics.forget_small(library.services)
+    assert statistics_of(library, "a") == known
+    monkeypatch.setattr(statistics, "MOST_READ", 1000)
+    statistics.forget_small(library.services)
+    assert statistics_of(library, "a") == {}
+
+
+def test_statistics_of_a_sample_are_scaled_up(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statistics, "MOST_READ", 100)
+    monkeypatch.setattr(statistics, "SAMPLE", 50)
+    statistics.refresh(library.services, drift=-1)
+    known = statistics_of(library, "a")
+    assert known["common"] == known["\x01a"]
+    assert known["common"] % 3 == 0
+    assert 60 <= known["common"] <= 300
+
+
+def test_several_may_count_at_once(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statistics, "MOST_READ", 100)
+    with ThreadPoolExecutor(4) as pool:
+        runs = [pool.submit(statistics.refresh, library.services, drift=-1) for _ in range(8)]
+    assert [run.result() for run in runs] == [3] * 8
+    assert statistics_of(library, "b")["common"] == 3 * PER_DOCUMENT
+
+
+def test_embeddings_of_3072_dimensions_have_their_index(
+    postgres_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMBEDDING_PROVIDER", "openai")
+    monkeypatch.setenv("EMBEDDING_BASE_URL", "http://127.0.0.1:1/v1")
+    monkeypatch.setenv("EMBEDDING_MODEL", "wide")
+    monkeypatch.setenv("EMBEDDING_DIMENSIONS", "3072")
+    get_settings.cache_clear()
+    url = create_empty_database(postgres_server)
+    try:
+        migrate(url)
+    finally:
+        get_settings.cache_clear()
+    engine = make_engine(url)
+    with engine.begin() as connection:
+        found = connection.execute(
+            text("SELECT indexdef FROM pg_indexes WHERE indexname = 'ix_chunk_vectors_embedding'")
+        ).scalar_one()
+    engine.dispose()
+    assert "halfvec_cosine_ops" in found
