@@ -218,12 +218,17 @@ def _chain(asked: Sequence[str]) -> list[str]:
 
 
 def _salient_terms(texts: Sequence[str], *, dropping_years: bool) -> list[str]:
-    terms = [term for text in texts for term in _TERM.findall(text)]
-    return [
-        term
-        for term in terms
-        if term.casefold() not in STOP_WORDS and not (dropping_years and _YEAR.fullmatch(term))
-    ]
+    """The telling terms of the conversation's questions; a later year replaces an earlier one."""
+    terms: list[str] = []
+    for text in texts:
+        if _YEAR.search(text):
+            terms = _without_years(terms)
+        terms += [term for term in _TERM.findall(text) if term.casefold() not in STOP_WORDS]
+    return _without_years(terms) if dropping_years else terms
+
+
+def _without_years(terms: Sequence[str]) -> list[str]:
+    return [term for term in terms if not _YEAR.fullmatch(term)]
 
 
 def _names_in_last_answer(history: Sequence[Turn]) -> list[str]:

@@ -180,6 +180,12 @@ def said(*texts: str) -> list[Turn]:
             ["Acme", "revenue", "2021"],
             [],
         ),
+        (
+            "and the costs?",
+            said("What was Acme's revenue in 2022?", "5", "and in 2023?", "6"),
+            ["Acme", "2023"],
+            ["2022"],
+        ),
         ("Und 2023?", said("Wie hoch war der Umsatz von Acme 2022?"), ["Umsatz", "Acme"], ["2022"]),
         ("What does this mean?", said("What is a writ of mandamus?"), ["writ", "mandamus"], []),
     ],
