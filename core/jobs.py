@@ -8,7 +8,7 @@ the database's, so hosts need not agree on the time.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -178,7 +178,8 @@ def _describe(db: Session, taken: PageRange) -> Claim | None:
         return None
     waiting = None
     if taken.waiting_since is not None:
-        waiting = (datetime.now(UTC) - taken.waiting_since).total_seconds()
+        now = db.execute(select(func.now())).scalar_one()
+        waiting = (now - taken.waiting_since).total_seconds()
     return Claim(
         range_id=taken.id,
         attempt=taken.attempt,

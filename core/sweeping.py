@@ -16,7 +16,9 @@ from core.telemetry import get_logger
 
 log = get_logger(__name__)
 
-ORPHAN_AGE = timedelta(hours=1)  # longer than any upload takes from its file to its row
+# Longer than any upload takes from its file to its row, however wrong a host's clock is:
+# a file's time is that of the host that wrote it.
+ORPHAN_AGE = timedelta(hours=6)
 BATCH = 500
 
 

@@ -3,7 +3,6 @@
 import hashlib
 import hmac
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -73,9 +72,7 @@ def _find_principal() -> Principal | None:
     if not given.isascii():
         return None
     with services().database.transaction(tenant_id=None) as db:
-        return keys.authenticate(
-            db, key=given, pepper=settings.effective_key_pepper, now=datetime.now(UTC)
-        )
+        return keys.authenticate(db, key=given, pepper=settings.effective_key_pepper)
 
 
 def _given_key() -> str | None:

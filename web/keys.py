@@ -78,7 +78,6 @@ def rotate_key(body: dict[str, Any], key_id: UUID) -> Response:
             key_id=key_id,
             grace_seconds=body["grace_seconds"],
             pepper=services().settings.effective_key_pepper,
-            now=datetime.now(UTC),
         )
         return remember(db, json_response(new_key_body(made), status=201, headers=_NO_STORE))
 
@@ -157,7 +156,6 @@ def rotate_command(key_id: UUID, grace_seconds: int) -> None:
             key_id=key_id,
             grace_seconds=grace_seconds,
             pepper=_services().settings.effective_key_pepper,
-            now=datetime.now(UTC),
         )
     click.echo(f"{made.key.id}  {made.secret}")
 

@@ -100,6 +100,9 @@ class Stack:
     def pid(self, name: str) -> int:
         return self._processes[name].popen.pid
 
+    def env_of(self, name: str) -> Mapping[str, str]:
+        return self._processes[name].env
+
     def is_running(self, name: str) -> bool:
         return self._processes[name].popen.poll() is None
 

@@ -1,6 +1,7 @@
 """A stack that notices faults quickly, and what must be true after each of them."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,6 +79,12 @@ class Client:
             return query(connection, sql)
         finally:
             connection.close()
+
+    def execute(self, sql: str) -> None:
+        """Change the database itself."""
+        url = self.stack.env["DATABASE_URL"].replace("+psycopg2", "")
+        with closing(psycopg2.connect(url)) as connection, connection:
+            connection.cursor().execute(sql)
 
     def texts(self, document_id: str) -> list[str]:
         texts: list[str] = []

@@ -15,7 +15,7 @@ import pytest
 
 from core.bootstrap import bootstrap
 from core.settings import Settings
-from core.sweeping import remove_orphans
+from core.sweeping import ORPHAN_AGE, remove_orphans
 from tests.fakes.llm_server import CHAT, LLMServer, Reply
 from tests.functional.conftest import MakeStack
 from tests.functional.faults.conftest import Client
@@ -54,7 +54,7 @@ def web(make_stack: MakeStack, llm: LLMServer) -> Client:
 def session(web: Client) -> str:
     """A session's path, on a web process that runs; no idempotency key is known."""
     restart(web)
-    execute(web, "DELETE FROM idempotency_keys")
+    web.execute("DELETE FROM idempotency_keys")
     made = web.http.post("/api/v1/sessions", json={"user_id": "alice"}).json()
     return f"/api/v1/sessions/{made['id']}"
 
@@ -67,11 +67,6 @@ def restart(web: Client) -> None:
 
 def connect(web: Client) -> Any:
     return psycopg2.connect(web.stack.env["DATABASE_URL"].replace("+psycopg2", ""))
-
-
-def execute(web: Client, sql: str) -> None:
-    with closing(connect(web)) as connection, connection, connection.cursor() as cursor:
-        cursor.execute(sql)
 
 
 @contextmanager
@@ -92,8 +87,8 @@ def wait_blocked(web: Client) -> None:
 
 def end_leases(web: Client) -> None:
     """As if half a minute had gone by."""
-    execute(web, "UPDATE idempotency_keys SET locked_until = locked_until - interval '1 hour'")
-    execute(web, "UPDATE messages SET lease_expires_at = lease_expires_at - interval '1 hour'")
+    web.execute("UPDATE idempotency_keys SET locked_until = locked_until - interval '1 hour'")
+    web.execute("UPDATE messages SET lease_expires_at = lease_expires_at - interval '1 hour'")
 
 
 def messages_of(web: Client, session: str) -> list[dict[str, Any]]:
@@ -214,7 +209,7 @@ def test_an_upload_killed_between_its_file_and_its_row(
     assert post().content == accepted.content
     assert web.http.get("/api/v1/documents").json()["total"] == 1
     assert len(stored_files(web)) == 2
-    long_ago = time.time() - 7200
+    long_ago = time.time() - 2 * ORPHAN_AGE.total_seconds()
     for path in stored_files(web):
         os.utime(path, (long_ago, long_ago))
     assert sweep(web) == 1
