@@ -59,6 +59,30 @@ def test_from_an_answer_to_its_trace_and_the_quote_on_its_page(asker: Caller) ->
     assert asker.get(path, query_string={"highlight": passage["quote"]}).data == marked.data
 
 
+def test_a_picture_that_the_client_has_is_not_sent_again(
+    asker: Caller, make_caller: Callable[..., Caller]
+) -> None:
+    document = upload(asker)
+    path = f"/documents/{document}/pages/1/image"
+    plain = asker.get(path)
+    marked = asker.get(path, query_string={"highlight": "Albin Lind"})
+    assert plain.headers["Cache-Control"] == "private, no-cache"
+    etag = plain.headers["ETag"]
+    assert etag != marked.headers["ETag"]
+    for condition in (etag, f"W/{etag}", f'"other", {etag}', "*"):
+        known = asker.get(path, headers={"If-None-Match": condition})
+        assert (known.status_code, known.data) == (304, b""), condition
+        assert known.headers["ETag"] == etag
+        assert "Content-Type" not in known.headers
+    for condition in ('"other"', marked.headers["ETag"]):
+        changed = asker.get(path, headers={"If-None-Match": condition})
+        assert (changed.status_code, changed.data) == (200, plain.data), condition
+    stranger = Caller(asker.app, make_caller("charlie", tenant="elsewhere").key, "charlie")
+    assert stranger.get(path, headers={"If-None-Match": etag}).status_code == 404
+    assert asker.delete(f"/documents/{document}").status_code == 204
+    assert asker.get(path, headers={"If-None-Match": etag}).status_code == 404
+
+
 def yellow(image: bytes) -> int:
     pixels = Image.open(io.BytesIO(image)).convert("RGB").get_flattened_data()
     return sum(red > 200 and green > 180 and blue < 160 for red, green, blue in pixels)
