@@ -16,12 +16,12 @@ neighbour. The weights' measurements are in docs/adr/0005.
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import pairwise
 from operator import attrgetter
 from statistics import fmean, median
-from typing import Protocol
+from typing import Any, Protocol
 
 from core.labels import Label, asks_for_latest, named, question_words, read_label, read_period
 from core.text import SINGLE_CHARACTERS, content_stems, fold, stem, words
@@ -117,14 +117,14 @@ def without_repeats(texts: Iterable[str], *, limit: int) -> list[int]:
     words stand in the longer one (Broder's containment, 1997).
     """
     kept: list[int] = []
-    seen: list[frozenset[tuple[str, ...]]] = []
+    seen: list[list[str]] = []
     for index, text in enumerate(texts):
         if len(kept) == limit:
             break
-        shingles = _shingles(text)
-        if not any(_repeats(shingles, other) for other in seen):
+        found = fold(text).split()
+        if not any(_repeats(found, other) for other in seen):
             kept.append(index)
-            seen.append(shingles)
+            seen.append(found)
     return kept
 
 
@@ -197,26 +197,32 @@ def _locate(text: str, asked: Collection[str]) -> list[_Hit]:
         prefix = word.rstrip("y") or word
         start = text.find(prefix)
         while start >= 0:
-            end = _word_end(text, start)
-            if not _in_word(text, start) and stem(text[start:end]) == word:
-                hits.append(_Hit(word, start, end))
+            end = start + 1
+            if not _in_word(text, start):
+                end = _word_end(text, start)
+                if stem(text[start:end]) == word:
+                    hits.append(_Hit(word, start, end))
             start = text.find(prefix, end)
     return sorted(hits, key=attrgetter("start"))
 
 
 def _in_word(text: str, start: int) -> bool:
     """Whether a word or number goes on at `start` that began before."""
-    before = text[start - 1 : start]
-    if text[start].isdigit():
+    before, char = text[start - 1 : start], text[start]
+    if char.isdigit():
         return before.isdigit() or (before in (".", ",") and text[start - 2 : start - 1].isdigit())
-    return before.isalpha() and not _SINGLE.match(text, start)
+    return before.isalpha() and not _is_word(char)
 
 
 def _word_end(text: str, start: int) -> int:
-    if _SINGLE.match(text, start):
+    if _is_word(text[start]):
         return start + 1
     found = (_NUMBER if text[start].isdigit() else _LETTERS).match(text, start)
     return max(found.end() if found else start, start + 1)
+
+
+def _is_word(char: str) -> bool:
+    return not char.isascii() and _SINGLE.match(char) is not None
 
 
 def _by_stem(question: str, weights: Mapping[str, float]) -> dict[str, float]:
@@ -282,12 +288,15 @@ def _add_neighbours(candidates: Sequence[Evidence], scores: Sequence[float]) -> 
     return raised
 
 
-def _shingles(text: str) -> frozenset[tuple[str, ...]]:
-    found = words(text)
+def _repeats(one: Sequence[str], other: Sequence[str]) -> bool:
+    """By single words first, which is cheap and lets hardly any pair through."""
+    return _contains(set(one), set(other)) and _contains(_shingles(one), _shingles(other))
+
+
+def _contains(one: Set[Any], other: Set[Any]) -> bool:
+    return len(one & other) >= _REPEATED * min(len(one), len(other))
+
+
+def _shingles(found: Sequence[str]) -> set[tuple[str, ...]]:
     runs = range(max(1, len(found) - _SHINGLE + 1))
-    return frozenset(tuple(found[start : start + _SHINGLE]) for start in runs)
-
-
-def _repeats(one: frozenset[tuple[str, ...]], other: frozenset[tuple[str, ...]]) -> bool:
-    shorter = min(len(one), len(other))
-    return len(one & other) >= _REPEATED * shorter
+    return {tuple(found[start : start + _SHINGLE]) for start in runs}
