@@ -1,8 +1,7 @@
 """Finding passages: by meaning (pgvector), by words (full text), or by both.
 
-Both sides propose candidates, and each candidate is scored by both. `hybrid`
-adds the two scores: the cosine, and a BM25 (Robertson and Zaragoza, 2009) over
-the documents in reach, divided by what a chunk with every word would score. A
+Both sides propose candidates (`core.candidates`), and `hybrid` orders them by
+the cosine and a weighted sum of what words and names say (`core.ranking`). A
 convex combination of scores beats fusion by rank (Bruch, Gai and Ingber, 2023):
 it keeps how much better the first is than the second.
 """
@@ -94,7 +93,9 @@ def find(
     ProviderError if the query cannot be embedded.
     """
     started = time.perf_counter()
-    vector = None if mode == "text" else services.embedder.embed([query])
+    vector = (
+        None if mode == "text" else services.embedder.embed([ranking.without_instructions(query)])
+    )
     embedded = time.perf_counter()
     with services.database.transaction(tenant_id=tenant_id) as db:
         reach = resolve_reach(
@@ -153,10 +154,11 @@ def _ranked(query: str, found: Candidates, *, mode: Mode) -> list[Scored]:
 def _passages(
     services: Services, ranked: Sequence[Scored], *, query: str, top_k: int
 ) -> list[Passage]:
-    """The best candidates as passages, reordered by the reranker if there is one."""
+    """The best candidates that repeat no better one, reordered by the reranker if there is one."""
     depth = top_k if services.reranker is None else max(top_k, reranking.DEPTH)
+    kept = ranking.without_repeats((one.candidate.text for one in ranked), limit=depth)
     passages = [
-        _passage(index, scored, query=query) for index, scored in enumerate(ranked[:depth], start=1)
+        _passage(index, ranked[place], query=query) for index, place in enumerate(kept, start=1)
     ]
     if services.reranker is not None:
         passages = reranking.rerank(services.reranker, query=query, passages=passages)

@@ -171,7 +171,13 @@ def test_one_passage_needs_no_endpoint(server: RerankServer, reranker: HttpReran
     assert server.requests == []
 
 
-PAGES = [f"The survey of the island notes {'stone ' * number}." for number in range(12, 0, -1)]
+def notes(page: int) -> str:
+    """Shorter from page to page, and none repeats another."""
+    words = " ".join(f"rock{page:02}{place:02}" for place in range(25 - page))
+    return f"The survey of the island notes {words}."
+
+
+PAGES = [notes(page) for page in range(12)]
 
 
 def search(services: Services) -> list[Passage]:
