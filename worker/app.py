@@ -22,6 +22,10 @@ QUEUES = (WORK_QUEUE, SWEEP_QUEUE)
 SOFT_LIMIT = 600  # s; a range that hangs is given up and tried again
 HARD_LIMIT = 660
 TIDY_SECONDS = 3600
+# Without workers, what beat sends must not pile up for ever. But beat's host says when a
+# message ends and a worker's whether it did: were this short, a clock that is off by as
+# much would have every sweep thrown away, and nothing be reclaimed.
+EXPIRE_SECONDS = 6 * 3600
 VISIBILITY_TIMEOUT = 1800
 
 # A task longer than the visibility timeout would be delivered twice.
@@ -62,23 +66,22 @@ def _schedule(settings: Settings) -> dict[str, Any]:
         "sweep": {
             "task": SWEEP_TASK,
             "schedule": schedule(settings.sweep_seconds),
-            # A sweep that nobody took before the next one is superfluous.
-            "options": {"queue": SWEEP_QUEUE, "expires": settings.sweep_seconds},
+            "options": {"queue": SWEEP_QUEUE, "expires": EXPIRE_SECONDS},
         },
         "embed-messages": {
             "task": MEMORY_TASK,
             "schedule": schedule(settings.sweep_seconds),
-            "options": {"queue": SWEEP_QUEUE, "expires": settings.sweep_seconds},
+            "options": {"queue": SWEEP_QUEUE, "expires": EXPIRE_SECONDS},
         },
         "count-terms": {
             "task": STATISTICS_TASK,
             "schedule": schedule(4 * settings.sweep_seconds),
-            "options": {"queue": SWEEP_QUEUE, "expires": 4 * settings.sweep_seconds},
+            "options": {"queue": SWEEP_QUEUE, "expires": EXPIRE_SECONDS},
         },
         "tidy-up": {
             "task": TIDY_TASK,
             "schedule": schedule(TIDY_SECONDS),
-            "options": {"queue": SWEEP_QUEUE, "expires": TIDY_SECONDS},
+            "options": {"queue": SWEEP_QUEUE, "expires": EXPIRE_SECONDS},
         },
     }
 
