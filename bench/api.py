@@ -20,7 +20,7 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -43,14 +43,14 @@ TEXT = "How high is the lighthouse of Norrskar, and when was its lamp first lit?
 MESSAGE = {"sender": "user", "content": TEXT}
 
 SCRIPT = """
-local paths = {%(paths)s}
+local paths, bodies = {%(paths)s}, {%(bodies)s}
 local turn = 0
-wrk.method, wrk.body = %(method)s, %(body)s
+wrk.method = %(method)s
 wrk.headers["X-API-Key"] = "%(key)s"
 wrk.headers["Content-Type"] = "application/json"
 request = function()
-  turn = turn %% #paths + 1
-  return wrk.format(nil, paths[turn])
+  turn = turn + 1
+  return wrk.format(nil, paths[turn %% #paths + 1], nil, bodies[turn %% #bodies + 1])
 end
 done = function(summary, latency)
   local errors = summary.errors
@@ -65,20 +65,19 @@ end
 
 @dataclass(frozen=True)
 class Load:
-    """Requests that wrk repeats, cycling through `paths`."""
+    """Requests that wrk repeats, cycling through `paths` and, where they post, `bodies`."""
 
     base_url: str
     paths: list[str]
     key: str = ""
-    body: dict[str, Any] | None = None
+    bodies: Sequence[dict[str, Any]] = ()
 
     def run(self, *, clients: int, seconds: float) -> dict[str, float]:
         """Requests per second, milliseconds at p50 and p99. Raises if one request failed."""
-        quoted = json.dumps(json.dumps(self.body)) if self.body else "nil"
         script = SCRIPT % {
             "paths": ", ".join(f'"{path}"' for path in self.paths),
-            "method": '"POST"' if self.body else '"GET"',
-            "body": quoted,
+            "method": '"POST"' if self.bodies else '"GET"',
+            "bodies": ", ".join(json.dumps(json.dumps(body)) for body in self.bodies),
             "key": self.key,
         }
         with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
@@ -161,7 +160,6 @@ def _values(session_id: str) -> dict[str, Any]:
         "model": None,
         "usage": None,
         "reply_to": None,
-        "lease_expires_at": None,
     }
 
 
@@ -187,11 +185,13 @@ def prepare(service: Service) -> Prepared:
 
 
 def loads(service: Service, bare_url: str, prepared: Prepared) -> dict[str, Load]:
-    def load(*paths: str, body: dict[str, Any] | None = None) -> Load:
-        return Load(service.base_url, [f"/api/v1{p}" for p in paths], service.api_key, body)
+    def load(*paths: str, bodies: Sequence[dict[str, Any]] = ()) -> Load:
+        return Load(service.base_url, [f"/api/v1{p}" for p in paths], service.api_key, bodies)
 
     return {
-        "append": load(*[f"/sessions/{id_}/messages" for id_ in prepared.appended], body=MESSAGE),
+        "append": load(
+            *[f"/sessions/{id_}/messages" for id_ in prepared.appended], bodies=[MESSAGE]
+        ),
         "list of 50": load(f"/sessions/{prepared.listed}/messages?limit={LISTED}"),
         "get": load(f"/messages/{prepared.message}"),
         "bare Flask view": Load(bare_url, ["/health/live"]),
