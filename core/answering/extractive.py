@@ -25,7 +25,7 @@ HEADING_WORDS = 10
 MIN_EXCERPT = 60
 # Calibrated on SQuAD over PDFs: questions whose document is in reach against the same
 # questions with it left out (docs/adr/0010).
-MIN_CONFIDENCE = 0.54
+MIN_CONFIDENCE = 0.535
 
 _UNFINISHED = re.compile(r"[^\d]*[^\d.!?。！？؟…:;\"”’)\]]")
 

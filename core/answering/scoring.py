@@ -19,7 +19,7 @@ from core.text import content_stems
 # The passages whose sentences are looked at, and how many of those are embedded, best by
 # their words first.
 MAX_PASSAGES = 5
-MAX_EMBEDDED = 12
+MAX_EMBEDDED = 16
 MAX_SENTENCE_CHARS = 380
 
 # Fitted on 1,002 questions of SQuAD over PDFs, by softmax regression on the sentence that
