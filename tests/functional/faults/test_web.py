@@ -162,14 +162,14 @@ def test_an_append_killed_before_its_commit(
 
 
 def test_an_append_whose_answer_nobody_heard(web: Client, session: str) -> None:
-    body = b'{"sender": "user", "content": "once"}'
+    body = b'{"sender": "user", "content": "unheard"}'
     head = f"POST {session}/messages HTTP/1.1\r\nHost: x\r\nX-API-Key: {web.stack.api_key}\r\n"
     head += "Idempotency-Key: the same\r\nContent-Type: application/json\r\n"
     head += f"Content-Length: {len(body)}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", web.stack.port)) as client:
         client.sendall(head.encode() + body)
         web.stack.wait_until(
-            lambda: web.query("SELECT 1 FROM messages WHERE content = 'once'"), what="the commit"
+            lambda: web.query("SELECT 1 FROM messages WHERE content = 'unheard'"), what="the commit"
         )
         web.stack.kill("web")
     restart(web)
