@@ -15,7 +15,7 @@ from core.models import ChatSession, Chunk, ChunkVector, Document, DocumentPage,
 from core.paging import Page, PageRequest, decode_cursor, encode_cursor, listing, paginate
 from core.pdf import PageText
 
-_ORDINALS_PER_PAGE = 100_000  # more chunks than one page can yield
+ORDINALS_PER_PAGE = 100_000  # more chunks than one page can yield
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +198,7 @@ def record_chunks(
         {
             **scope,
             "id": chunk_id,
-            "ordinal": first_page * _ORDINALS_PER_PAGE + number,
+            "ordinal": first_page * ORDINALS_PER_PAGE + number,
             "page_start": draft.page_start,
             "page_end": draft.page_end,
             "heading": draft.heading,
