@@ -42,7 +42,7 @@ _SENTENCE_END = re.compile(r"[.!?…؟۔।][\"'”’)\]]*\s|[。！？｡]|\n\
 _LETTERS = re.compile(r"[^\W\d_]*")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _SINGLE = re.compile(f"[{SINGLE_CHARACTERS}]")
-_QUESTION_END = re.compile(r"\?[\"'”’)]*(?=\s|$)")
+_QUESTION_END = re.compile(r"\?[\"'”’)]*(?=\s|$)|[？؟]")
 _INSTRUCTION = re.compile(
     r"(?:please|if|answer|respond|reply|give|list|provide|explain|state|define|describe|use|assume"
     r"|calculate|compute|include|round|express|format|write|return|show|keep|be|do not|don['’]t)\b",
