@@ -88,14 +88,15 @@ def score(
     """A score for each candidate, in their order; more is better.
 
     `weights` are the inverse document frequencies of PostgreSQL's English
-    lexemes of the question; without them they are estimated from the candidates.
+    lexemes of the question. They are estimated from the candidates for words
+    without a lexeme of their own (`B12` is two words here and one there).
     """
     if not candidates:
         return []
     asked = content_stems(question)[:_MAX_WORDS]
     texts = [fold(f"{item.context}\n\n{item.text}") for item in candidates]
     hits = [_locate(text, set(asked)) for text in texts]
-    by_stem = _estimate_weights(asked, hits) if weights is None else _by_stem(question, weights)
+    by_stem = _estimate_weights(asked, hits) | _by_stem(question, weights or {})
     labels = [read_label(item.filename, item.title) for item in candidates]
     names = _names_hold(question, set(labels))
     periods = _period_shares(question, set(labels))

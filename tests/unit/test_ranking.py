@@ -79,6 +79,12 @@ def test_the_lexemes_weights_are_found_for_the_questions_words() -> None:
     assert best("companies universities", *apart(one, other), weights=high) == one
 
 
+def test_words_without_a_lexeme_count_too() -> None:
+    held = "Vitamin B12 is found in liver."
+    other = "Vitamin C is found in lemons."
+    assert best("vitamin b12", *apart(other, held), weights={"vitamin": 1.0, "b12": 4.0}) == held
+
+
 def test_the_period_asked_for_is_that_of_the_name() -> None:
     text = "Net sales rose."
     candidates = [
