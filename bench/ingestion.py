@@ -31,9 +31,11 @@ import psutil
 
 from bench.pdfs import write_report
 from bench.service import ROOT, Service, ingest, running_service
+from core.indexing import text_to_embed
+from core.labels import document_label
 
 # Seldom, so that watching takes no processor time worth mentioning.
-SAMPLE_SECONDS = 1.0
+SAMPLE_SECONDS = 2.0
 PROBE_SECONDS = 0.5
 POLL_SECONDS = 0.5
 RAW_CHUNKS = 400
@@ -106,14 +108,17 @@ def watching(service: Service) -> Iterator[Watch]:
     def probe() -> None:
         with service.client() as client:
             body = client.post("/sessions", json={"user_id": "probe"}).json()
-            number = 0
+            number, small = 0, service.data_dir / "small.pdf"
+            write_report(small, pages=1, seed=0)
+            content = small.read_bytes()
             while not ended.wait(PROBE_SECONDS):
                 watch.requests.append(timed(client, "GET", f"/sessions/{body['id']}"))
                 number += 1
                 if number % 10 == 0:
-                    small = service.data_dir / f"small-{number}.pdf"
-                    write_report(small, pages=1, seed=number)
-                    file = {"file": (small.name, small.read_bytes(), "application/pdf")}
+                    # A comment at its end makes it another file.
+                    file = {
+                        "file": (f"{number}.pdf", content + b"%%%d" % number, "application/pdf")
+                    }
                     watch.uploads.append(timed(client, "POST", "/documents", files=file))
 
     threads = [threading.Thread(target=task) for task in (sample, probe)]
@@ -162,12 +167,17 @@ def warm_up(client: httpx.Client, service: Service) -> None:
 
 
 def texts_of(client: httpx.Client, answer: dict[str, Any]) -> list[str]:
+    """Chunks as they were embedded, but for their headings."""
+    document = answer["document"]
+    label = document_label(document["filename"], document.get("title"))
     texts: list[str] = []
     params: dict[str, Any] = {"limit": 100}
     while len(texts) < RAW_CHUNKS:
-        path = f"/documents/{answer['document']['id']}/chunks"
+        path = f"/documents/{document['id']}/chunks"
         page = client.get(path, params=params).json()
-        texts += [chunk["text"] for chunk in page["items"]]
+        texts += [
+            text_to_embed(chunk["text"], label=label, heading=None) for chunk in page["items"]
+        ]
         if not page["next_cursor"]:
             break
         params["cursor"] = page["next_cursor"]

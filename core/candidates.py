@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
 
-from pgvector import HalfVector
 from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
 from core.embedding.base import Vectors
+from core.models import write_vector
 
 Mode = Literal["hybrid", "vector", "text"]
 
@@ -234,7 +234,7 @@ def _of_reach(reach: Reach) -> dict[str, Any]:
 def _of_question(query: str, vector: Vectors | None, mode: Mode) -> dict[str, Any]:
     return {
         "query": query,
-        "vector": None if vector is None else HalfVector(vector[0]).to_text(),
+        "vector": None if vector is None else write_vector(vector[0].tolist()),
         "by_meaning": mode != "text",
         "by_words": mode != "vector",
         "candidates": CANDIDATES,

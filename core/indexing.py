@@ -30,8 +30,8 @@ log = get_logger(__name__)
 
 MAX_HEADING = 60  # characters embedded; a longer one would push the text out of the model's window
 EMBED_SLICE = 32  # texts embedded between two looks at the lease
-SHARES = 12
-SMALLEST_RANGE = 6
+SHARES = 8
+SMALLEST_RANGE = 8
 RETRY_SECONDS = 2.0  # before a range that failed is tried again
 MAX_WAIT_SECONDS = 60.0  # longest pause between two calls of an endpoint that says no
 SHORT_WAIT_SECONDS = 15.0  # a wait that is worth a delayed message; the sweep does the rest
@@ -153,8 +153,8 @@ def _plan(services: Services, claim: Claim) -> None:
 def range_size(page_count: int, *, most: int) -> int:
     """Pages per range: `most` for a long document, fewer for one that several workers share.
 
-    Twelve ranges divide well among two, three, four or six workers; below six
-    pages the neighbours that each range reads besides cost more than that gains.
+    Eight ranges divide well among two or four workers; below eight pages the
+    neighbours that each range reads besides cost more than that gains.
     """
     return min(most, max(SMALLEST_RANGE, math.ceil(page_count / SHARES)))
 
@@ -200,7 +200,7 @@ def _read(services: Services, claim: Claim) -> tuple[list[PageText], list[ChunkD
 
 def _embed(services: Services, claim: Claim, drafts: Sequence[ChunkDraft], lease: Lease) -> Vectors:
     label = document_label(claim.filename, claim.title)
-    texts = [_text_to_embed(label, draft) for draft in drafts]
+    texts = [text_to_embed(draft.text, label=label, heading=draft.heading) for draft in drafts]
     parts = []
     for start in range(0, len(texts), EMBED_SLICE):
         lease.check()
@@ -210,10 +210,10 @@ def _embed(services: Services, claim: Claim, drafts: Sequence[ChunkDraft], lease
     return np.concatenate(parts)
 
 
-def _text_to_embed(label: str, draft: ChunkDraft) -> str:
+def text_to_embed(text: str, *, label: str, heading: str | None) -> str:
     """What the document calls itself, the section's heading unless it comes next, the text."""
-    heading = (draft.heading or "")[:MAX_HEADING]
-    parts = [label, "" if draft.text.startswith(heading) else heading, draft.text]
+    heading = (heading or "")[:MAX_HEADING]
+    parts = [label, "" if text.startswith(heading) else heading, text]
     return "\n".join(part for part in parts if part)
 
 

@@ -89,7 +89,7 @@ class Settings(BaseSettings):
         "auto", description="Which parser reads the text; `auto` picks per page."
     )
     range_pages: int = Field(
-        16, ge=1, le=500, description="Most pages that a worker takes at a time."
+        32, ge=1, le=500, description="Most pages that a worker takes at a time."
     )
     range_timeout_seconds: int = Field(
         60, ge=1, description="Longest time to parse one page range before it is given up."

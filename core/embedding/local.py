@@ -76,7 +76,7 @@ class LocalEmbedder:
 
         Counts of pieces add up if the text is cut at whitespace or punctuation.
         """
-        return len(self._encode(text).ids)
+        return len(self._encode(text))
 
     def token_offsets(self, text: str) -> list[tuple[int, int]]:
         """Start and end of each token in `text`, as indices of characters."""

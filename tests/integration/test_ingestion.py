@@ -509,7 +509,7 @@ def test_deleting_a_session_takes_its_documents(services: Services) -> None:
     assert reload(services, users_own)[0].status == "ready"
 
 
-@pytest.mark.parametrize(("pages", "size"), [(1, 6), (10, 6), (100, 9), (192, 16), (5000, 16)])
+@pytest.mark.parametrize(("pages", "size"), [(1, 8), (10, 8), (100, 13), (192, 24), (5000, 32)])
 def test_short_documents_are_shared_too(pages: int, size: int) -> None:
-    assert indexing.range_size(pages, most=16) == size
+    assert indexing.range_size(pages, most=32) == size
     assert indexing.range_size(pages, most=2) == 2
