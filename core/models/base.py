@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
+import numpy as np
 from pgvector.sqlalchemy import HALFVEC
 from sqlalchemy import (
     ARRAY,
@@ -55,7 +56,7 @@ class HalfVector(HALFVEC):
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], str | None]:
         """What turns an array of numbers into a parameter."""
-        return lambda vector: None if vector is None else write_vector(vector.tolist())
+        return lambda vector: None if vector is None else write_vector(np.asarray(vector).tolist())
 
 
 class Base(DeclarativeBase):
