@@ -42,12 +42,6 @@ _SENTENCE_END = re.compile(r"[.!?…؟۔।][\"'”’)\]]*\s|[。！？｡]|\n\
 _LETTERS = re.compile(r"[^\W\d_]*")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _SINGLE = re.compile(f"[{SINGLE_CHARACTERS}]")
-_QUESTION_END = re.compile(r"\?[\"'”’)]*(?=\s|$)|[？؟]")
-_INSTRUCTION = re.compile(
-    r"(?:please|if|answer|respond|reply|give|list|provide|explain|state|define|describe|use|assume"
-    r"|calculate|compute|include|round|express|format|write|return|show|keep|be|do not|don['’]t)\b",
-    re.IGNORECASE,
-)
 
 
 class Evidence(Protocol):
@@ -127,20 +121,6 @@ def without_repeats(texts: Iterable[str], *, limit: int) -> list[int]:
             kept.append(index)
             seen.append(found)
     return kept
-
-
-def without_instructions(question: str) -> str:
-    """The question up to its last question mark, if all that follows tells how to answer.
-
-    "… FY2022? If it is not useful, state that and explain why." asks for what stands before
-    the "If"; the rest draws its embedding away.
-    """
-    ends = list(_QUESTION_END.finditer(question))
-    if not ends:
-        return question
-    rest = re.split(r"(?<=[.!])\s+", question[ends[-1].end() :].strip())
-    told = all(_INSTRUCTION.match(sentence) for sentence in rest)
-    return question[: ends[-1].end()] if told else question
 
 
 class _Question:

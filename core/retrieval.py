@@ -22,6 +22,7 @@ from core.citations import best_quote
 from core.errors import NotFound
 from core.models import ChatSession
 from core.passages import Passage
+from core.text import without_instructions
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +94,7 @@ def find(
     ProviderError if the query cannot be embedded.
     """
     started = time.perf_counter()
-    vector = (
-        None if mode == "text" else services.embedder.embed([ranking.without_instructions(query)])
-    )
+    vector = None if mode == "text" else services.embedder.embed([without_instructions(query)])
     embedded = time.perf_counter()
     with services.database.transaction(tenant_id=tenant_id) as db:
         reach = resolve_reach(

@@ -17,6 +17,12 @@ _WORD = re.compile(
 _POSSESSIVE = re.compile(r"['’]s\b")
 # Arabic vowel marks and tatweel, soft hyphen, zero-width characters: never part of a word's match.
 _IGNORED = re.compile("[\u064b-\u065f\u0670\u0640\u00ad\u200b-\u200f\u2060\ufeff]")
+_QUESTION_END = re.compile(r"[?？؟][\"'”’)]*(?=\s|$)|[？؟]")
+_INSTRUCTION = re.compile(
+    r"(?:please|if|answer|respond|reply|give|list|provide|explain|state|define|describe|use|assume"
+    r"|calculate|compute|include|round|express|format|write|return|show|keep|be|do not|don['’]t)\b",
+    re.IGNORECASE,
+)
 
 
 def _word_set(listed: str) -> frozenset[str]:
@@ -83,3 +89,17 @@ def _singular(word: str) -> str:
 
 def _undouble(base: str) -> str:
     return base[:-1] if base[-1] == base[-2] and base[-1] not in "lsz" else base
+
+
+def without_instructions(question: str) -> str:
+    """The question up to its last question mark, if all that follows tells how to answer.
+
+    "… FY2022? If it is not useful, state that and explain why." asks for what stands before
+    the "If"; the rest draws its embedding away.
+    """
+    ends = list(_QUESTION_END.finditer(question))
+    if not ends:
+        return question
+    rest = re.split(r"(?<=[.!])\s+", question[ends[-1].end() :].strip())
+    told = all(_INSTRUCTION.match(sentence) for sentence in rest)
+    return question[: ends[-1].end()] if told else question

@@ -7,7 +7,7 @@ from core.answering.base import AnswerStream, Question
 from core.answering.scoring import Scored, rank_sentences
 from core.citations import strip_citations
 from core.embedding.base import Embedder
-from core.text import content_stems
+from core.text import without_instructions
 
 NOTHING_FOUND = "I could not find anything about this in the documents in reach."
 DOCUMENTS_ONLY = (
@@ -29,7 +29,6 @@ MIN_CONFIDENCE = 0.535
 
 _UNFINISHED = re.compile(r"[^\d]*[^\d.!?。！？؟…:;\"”’)\]]")
 
-_TO_LAST_QUESTION = re.compile(r".*[?？؟](?=\s)", re.DOTALL)
 _FIRST_PERSON = re.compile(
     r"\b(?:i|me|my|we|our|ich|mir|mich|mein\w{0,2}|wir|uns|unser\w{0,2}|je|moi|mon|mes|nous|notre"
     r"|yo|mi|mis|nuestr[oa]s?)\b",
@@ -84,15 +83,6 @@ class ExtractiveAnswerer:
                 stream.finish_reason = "cancelled"
                 return
             yield word
-
-
-def without_instructions(query: str) -> str:
-    """`query` up to its last question mark: what follows says how to answer, not what is asked.
-
-    "What is the margin? If it is no useful metric, say so." All of it if too little remains.
-    """
-    asked = _TO_LAST_QUESTION.match(query)
-    return asked[0] if asked and len(content_stems(asked[0])) >= 2 else query
 
 
 def quote_memory(memory: str) -> str:

@@ -12,7 +12,6 @@ from core.answering.extractive import (
     MAX_CHARS,
     NOTHING_FOUND,
     ExtractiveAnswerer,
-    without_instructions,
 )
 from core.answering.openai import OpenAIAnswerer
 from core.citations import cited_indexes
@@ -125,14 +124,6 @@ def test_without_search_it_says_that_it_needs_documents(answerer: ExtractiveAnsw
 def test_a_follow_up_is_scored_by_its_search_query(answerer: ExtractiveAnswerer) -> None:
     question = ask("And when?", passage(1, NORMANS), query="Duchy Normandy founded And when?")
     assert "911" in answerer.compose(question)
-
-
-def test_what_follows_the_question_is_no_part_of_it() -> None:
-    asked = "What was the price of oil in March 1974?"
-    assert without_instructions(f"{asked} Answer in USD. If unknown, say so.") == asked
-    for whole in (asked, "And then? Tell me.", "Describe the price of oil.", "x/?a=b price oil"):
-        assert without_instructions(whole) == whole
-    assert without_instructions(f"{asked}\nAnd in April 1974? Be brief.").endswith("April 1974?")
 
 
 def test_two_short_sentences_go_before_a_long_one(answerer: ExtractiveAnswerer) -> None:

@@ -139,22 +139,3 @@ def test_repeats_are_left_out_and_the_rest_moves_up() -> None:
 def test_tables_with_other_numbers_are_no_repeats() -> None:
     rows = [" ".join(f"Sales {year} {year * 7 + n}" for year in range(40)) for n in range(2)]
     assert ranking.without_repeats(rows, limit=5) == [0, 1]
-
-
-@pytest.mark.parametrize(
-    ("question", "kept"),
-    [
-        ("Is it useful? If not, state that and explain why.", "Is it useful?"),
-        ('Who said "why?" Answer in one word. Please be brief.', 'Who said "why?"'),
-        ("Did it rise? If so, what drove it?", None),
-        ("I have a pump. It leaks. Why?", None),
-        ("Why does it leak? It is a pump of 2019.", None),
-        ("What of a?b and of c", None),
-        ("Summarize the risks.", None),
-        ("", None),
-    ],
-)
-def test_instructions_about_the_answer_are_not_searched_for(
-    question: str, kept: str | None
-) -> None:
-    assert ranking.without_instructions(question) == (kept or question)
