@@ -17,7 +17,7 @@ _WORD = re.compile(
 _POSSESSIVE = re.compile(r"['’]s\b")
 # Arabic vowel marks and tatweel, soft hyphen, zero-width characters: never part of a word's match.
 _IGNORED = re.compile("[\u064b-\u065f\u0670\u0640\u00ad\u200b-\u200f\u2060\ufeff]")
-_QUESTION_END = re.compile(r"[?？؟][\"'”’)]*(?=\s|$)|[？؟]")
+_QUESTION_END = re.compile(r"\?[\"'”’)]*(?=\s|$)|[？؟]")
 _INSTRUCTION = re.compile(
     r"(?:please|if|answer|respond|reply|give|list|provide|explain|state|define|describe|use|assume"
     r"|calculate|compute|include|round|express|format|write|return|show|keep|be|do not|don['’]t)\b",
