@@ -2,7 +2,7 @@
 
     python -m bench.scale ../shared/data/retrieval [--chunks 100000] [--seconds 10]
 
-The chunks are windows of one to five sentences of the sets' PDFs, each embedded
+The chunks are windows of one to four sentences of the sets' PDFs, each embedded
 by the local model, in 1,000 documents of one tenant, put into the tables without
 the worker. Users own 10, 1 and 0.1 % of the documents, so that searching as one
 of them is a filter. Recall is that of the ten nearest vectors; requests are
@@ -40,7 +40,7 @@ from core.sentences import split_sentences
 
 TENANT = "default"
 PER_DOCUMENT = 100
-MOST_SENTENCES = 5
+MOST_SENTENCES = 4
 MIN_CHARS = 25
 NEAREST = 10
 SHARES = {"everything": 1.0, "tenth": 0.1, "hundredth": 0.01, "thousandth": 0.001}
