@@ -7,6 +7,7 @@ exactly if they are not found so; the words come from the full-text index,
 those first that stand in the fewest chunks, until enough are found.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -147,7 +148,7 @@ _SEARCH = text(
                SELECT sum(weight * ts_rank('{1,1,1,1}', c.tsv, term)) / sum(weight) FROM weighted
            ), 0)::float8 END AS text_score,
            1 - (v.embedding <=> CAST(:vector AS halfvec)) AS vector_score,
-           (SELECT jsonb_object_agg(lexeme, weight) FROM weighted) AS weights
+           (SELECT jsonb_object_agg(lexeme, weight)::text FROM weighted) AS weights
     FROM (SELECT id FROM by_meaning UNION SELECT id FROM by_words) AS chosen
     JOIN chunks c ON c.id = chosen.id
     JOIN live ON live.id = c.document_id
@@ -217,7 +218,9 @@ def find_candidates(
     `mode` is "text".
     """
     rows = db.execute(_SEARCH, _of_reach(reach) | _of_question(query, vector, mode)).all()
-    return Candidates([_candidate(row) for row in rows], rows[0].weights if rows else None)
+    # Text, which is parsed once; psycopg2 would parse JSON in each of the rows.
+    weights = rows[0].weights if rows else None
+    return Candidates([_candidate(row) for row in rows], weights and json.loads(weights))
 
 
 def _of_reach(reach: Reach) -> dict[str, Any]:
