@@ -62,27 +62,19 @@ def _configuration() -> dict[str, Any]:
 
 
 def _schedule(settings: Settings) -> dict[str, Any]:
+    tasks = {
+        "sweep": (SWEEP_TASK, settings.sweep_seconds),
+        "embed-messages": (MEMORY_TASK, settings.sweep_seconds),
+        "count-terms": (STATISTICS_TASK, 4 * settings.sweep_seconds),
+        "tidy-up": (TIDY_TASK, TIDY_SECONDS),
+    }
     return {
-        "sweep": {
-            "task": SWEEP_TASK,
-            "schedule": schedule(settings.sweep_seconds),
+        name: {
+            "task": task,
+            "schedule": schedule(seconds),
             "options": {"queue": SWEEP_QUEUE, "expires": EXPIRE_SECONDS},
-        },
-        "embed-messages": {
-            "task": MEMORY_TASK,
-            "schedule": schedule(settings.sweep_seconds),
-            "options": {"queue": SWEEP_QUEUE, "expires": EXPIRE_SECONDS},
-        },
-        "count-terms": {
-            "task": STATISTICS_TASK,
-            "schedule": schedule(4 * settings.sweep_seconds),
-            "options": {"queue": SWEEP_QUEUE, "expires": EXPIRE_SECONDS},
-        },
-        "tidy-up": {
-            "task": TIDY_TASK,
-            "schedule": schedule(TIDY_SECONDS),
-            "options": {"queue": SWEEP_QUEUE, "expires": EXPIRE_SECONDS},
-        },
+        }
+        for name, (task, seconds) in tasks.items()
     }
 
 
