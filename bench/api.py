@@ -24,7 +24,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -33,9 +32,9 @@ import psycopg2
 from psycopg2.extras import Json
 from sqlalchemy.dialects.postgresql.psycopg2 import dialect
 
-from bench.service import ROOT, Service, running_service
+from bench.service import ROOT, Service, own_servers, running_service
 from core import messages
-from core.embedded import PostgresServer, free_port, start_postgres, start_redis
+from core.embedded import PostgresServer, free_port
 
 CLIENTS = (1, 16)
 LISTED = 50
@@ -224,11 +223,7 @@ def measure(*, rounds: int, seconds: float) -> dict[tuple[str, int], dict[str, f
 @contextmanager
 def _everything() -> Iterator[tuple[Service, str, PostgresServer]]:
     with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rag-bench-")))
-        database = start_postgres(directory / "postgres")
-        stack.callback(database.stop, "immediate")
-        redis = start_redis(directory / "redis")
-        stack.callback(redis.stop)
+        directory, database, redis = stack.enter_context(own_servers())
         servers = {"DATABASE_URL": database.url, "REDIS_URL": redis.url}
         named = {name.lower(): value for name, value in servers.items()}
         service = stack.enter_context(running_service(**named))

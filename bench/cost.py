@@ -12,21 +12,19 @@ import argparse
 import contextlib
 import json
 import os
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from flask import Flask
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from bench.api import LISTED, MESSAGE
+from bench.service import own_servers
 from core.bootstrap import bootstrap
 from core.db import migrate
-from core.embedded import start_postgres, start_redis
 from core.settings import get_settings
 from web.app import create_app
 
@@ -64,11 +62,7 @@ class Call:
 def running_app() -> Iterator[Flask]:
     """The application over servers of its own; its log goes into a file."""
     with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rag-bench-")))
-        database = start_postgres(directory / "postgres")
-        stack.callback(database.stop, "immediate")
-        redis = start_redis(directory / "redis")
-        stack.callback(redis.stop)
+        directory, database, redis = stack.enter_context(own_servers())
         os.environ.update(
             API_KEY=KEY,
             DATABASE_URL=database.url,

@@ -15,7 +15,6 @@ import multiprocessing
 import random
 import shutil
 import statistics
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -26,12 +25,11 @@ import numpy as np
 from sqlalchemy import text
 
 from bench.api import CLIENTS, Load
-from bench.service import ROOT, Service, running_service
+from bench.service import ROOT, Service, own_servers, running_service
 from core import documents
 from core.candidates import Reach, find_candidates
 from core.chunking import ChunkDraft
 from core.db import Database, make_engine
-from core.embedded import start_postgres, start_redis
 from core.embedding import local
 from core.embedding.base import Vectors
 from core.models import Document
@@ -188,11 +186,7 @@ def questions_of(folder: Path, *, count: int) -> list[str]:
 @contextmanager
 def filled_service(texts: Sequence[str], vectors: Vectors) -> Iterator[tuple[Service, Database]]:
     with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rag-bench-")))
-        postgres = start_postgres(directory / "postgres")
-        stack.callback(postgres.stop, "immediate")
-        redis = start_redis(directory / "redis")
-        stack.callback(redis.stop)
+        _, postgres, redis = stack.enter_context(own_servers())
         service = stack.enter_context(
             running_service(database_url=postgres.url, redis_url=redis.url, sweep_seconds=5)
         )

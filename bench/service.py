@@ -8,13 +8,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
-from core.embedded import free_port
+from core.embedded import PostgresServer, RedisServer, free_port, start_postgres, start_redis
 
 ROOT = Path(__file__).resolve().parent.parent
 READY_SECONDS = 180
@@ -34,6 +34,18 @@ class Service:
             timeout=timeout,
             trust_env=False,
         )
+
+
+@contextmanager
+def own_servers() -> Iterator[tuple[Path, PostgresServer, RedisServer]]:
+    """A directory with PostgreSQL and Redis running in it, all removed at the end."""
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rag-bench-")))
+        database = start_postgres(directory / "postgres")
+        stack.callback(database.stop, "immediate")
+        redis = start_redis(directory / "redis")
+        stack.callback(redis.stop)
+        yield directory, database, redis
 
 
 @contextmanager
