@@ -14,6 +14,7 @@ from core.db import migrate
 from core.embedded import PostgresServer, RedisServer, start_postgres, start_redis
 from core.embedding.build import build
 from core.settings import Settings, get_settings, read_settings
+from tests.fakes.llm_server import LLMServer
 
 API_KEY = "test-key-0123456789abcdef"
 # Built once for all runs; it takes a while.
@@ -101,6 +102,13 @@ def redis_url(redis_server: RedisServer) -> str:
     with redis.Redis.from_url(redis_server.url) as client:
         client.flushall()
     return redis_server.url
+
+
+@pytest.fixture
+def llm() -> Iterator[LLMServer]:
+    """An LLM and embedding endpoint; a module may give it a reply of its own."""
+    with LLMServer() as server:
+        yield server
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """What a turn hands to the answerer, and what it writes down: history, query, quotes, trace."""
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 from uuid import UUID
@@ -25,12 +25,6 @@ LIGHTHOUSE = [
     "The last keeper, Elsa Holm, left the island in 1962. A radio beacon took over her work.",
 ]
 WORDS = ["amber", "basin", "cliff", "delta", "fjord", "glade", "haven", "inlet", "marsh", "ridge"]
-
-
-@pytest.fixture
-def llm() -> Iterator[LLMServer]:
-    with LLMServer() as server:
-        yield server
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """What the same user said in other sessions: embedded by the worker, recalled in a turn."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
@@ -18,12 +18,6 @@ from tests.integration.steps import TENANT, ask, ingest, new_session, say
 from tests.pdfs import make_pdf
 
 COLOUR = "My favourite colour is teal."
-
-
-@pytest.fixture
-def llm() -> Iterator[LLMServer]:
-    with LLMServer() as server:
-        yield server
 
 
 @pytest.fixture

@@ -20,12 +20,6 @@ ASKED = Question(text="Who?", search_query="Who?")
 
 
 @pytest.fixture
-def llm() -> Iterator[LLMServer]:
-    with LLMServer() as server:
-        yield server
-
-
-@pytest.fixture
 def answerer(llm: LLMServer) -> Iterator[OpenAIAnswerer]:
     built = build(llm)
     yield built

@@ -18,12 +18,6 @@ from tests.integration.steps import TENANT, new_session
 
 
 @pytest.fixture
-def llm() -> Iterator[LLMServer]:
-    with LLMServer() as server:
-        yield server
-
-
-@pytest.fixture
 def services(make_services: Callable[..., Services], llm: LLMServer) -> Services:
     return make_services(chat_provider="openai", chat_base_url=llm.base_url, chat_model="m")
 

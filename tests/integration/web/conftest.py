@@ -109,13 +109,6 @@ def make_app(web_settings: Settings) -> Iterator[Callable[..., Flask]]:
         services.close()
 
 
-@pytest.fixture
-def llm() -> Iterator[LLMServer]:
-    """What `asker`'s app embeds and answers by; a module may give it a reply of its own."""
-    with LLMServer() as server:
-        yield server
-
-
 @pytest.fixture(scope="module")
 def asker_settings() -> dict[str, Any]:
     """A module's own settings for the app of `asker`."""

@@ -8,11 +8,9 @@ from uuid import uuid4
 import pytest
 from flask import Flask
 
-from core import indexing, keys, memory
+from core import indexing, memory
 from core.answering.extractive import NOTHING_FOUND
-from core.bootstrap import Services
 from core.embedding.base import Embedder
-from core.keys import SCOPES
 from tests.integration.web.conftest import Caller
 from tests.pdfs import make_pdf
 
@@ -33,24 +31,6 @@ def app(make_app: Callable[..., Flask], embedder: Embedder) -> Flask:
     made = make_app()
     made.extensions["services"].__dict__["embedder"] = embedder
     return made
-
-
-@pytest.fixture
-def make_caller(app: Flask) -> Callable[..., Caller]:
-    services: Services = app.extensions["services"]
-
-    def make(user_id: str, *, tenant: str) -> Caller:
-        with services.database.transaction(tenant_id=None) as db:
-            made = keys.create_key(
-                db,
-                tenant_id=tenant,
-                name=user_id,
-                scopes=SCOPES,
-                pepper=services.settings.effective_key_pepper,
-            )
-        return Caller(app, made.secret, user_id)
-
-    return make
 
 
 def upload(caller: Caller, pages: list[str]) -> None:
