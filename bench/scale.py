@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from uuid import UUID
 
 import numpy as np
 from sqlalchemy import text
@@ -102,7 +103,14 @@ def fill(database: Database, texts: Sequence[str], vectors: Vectors) -> None:
     owners = owner_of_each(len(texts) // PER_DOCUMENT)
     for number, owner in enumerate(owners):
         own = slice(number * PER_DOCUMENT, (number + 1) * PER_DOCUMENT)
-        add_document(database, number, owner=owner, texts=texts[own], vectors=vectors[own])
+        add_document(
+            database,
+            f"{number}",
+            owner=owner,
+            texts=texts[own],
+            vectors=vectors[own],
+            first_page=number,  # so that a chunk's ordinal names it
+        )
     with database.engine.begin() as connection:
         connection.execute(text("SET LOCAL statement_timeout = 0"))
         connection.execute(text("SET LOCAL maintenance_work_mem = '512MB'"))
@@ -119,15 +127,23 @@ def owner_of_each(count: int) -> list[str]:
 
 
 def add_document(
-    database: Database, number: int, *, owner: str, texts: Sequence[str], vectors: Vectors
-) -> None:
+    database: Database,
+    name: str,
+    *,
+    tenant: str = TENANT,
+    owner: str,
+    texts: Sequence[str],
+    vectors: Vectors,
+    first_page: int = 1,
+) -> UUID:
+    """A ready document of these chunks, `name`.pdf, without the worker; its id."""
     document = Document(
-        tenant_id=TENANT,
+        tenant_id=tenant,
         user_id=owner,
-        filename=f"{number}.pdf",
-        sha256=f"{number}",
+        filename=f"{name}.pdf",
+        sha256=name,
         size_bytes=1,
-        storage_key=f"{number}",
+        storage_key=f"{tenant}/{name}",
         status="ready",
         chunk_count=len(texts),
         generation=1,
@@ -137,15 +153,16 @@ def add_document(
         db.flush()
         documents.record_chunks(
             db,
-            tenant_id=TENANT,
+            tenant_id=tenant,
             document_id=document.id,
             generation=1,
-            first_page=number,  # so that a chunk's ordinal names it
-            label=f"{number}",
+            first_page=first_page,
+            label=name,
             drafts=[ChunkDraft(text, 1, 1, None) for text in texts],
             vectors=vectors,
             model="bench",
         )
+    return document.id
 
 
 def recall(database: Database, vectors: Vectors, queries: Vectors, *, owner: str) -> float:

@@ -13,13 +13,12 @@ from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
 import core.db
-from core import candidates, documents, statistics
+from bench.scale import add_document
+from core import candidates, statistics
 from core.bootstrap import Services
 from core.candidates import Candidate, Reach, find_candidates
-from core.chunking import ChunkDraft
 from core.db import Database, make_engine, migrate
 from core.embedding.base import Vectors
-from core.models import Document
 from core.settings import get_settings
 from tests.conftest import create_empty_database
 
@@ -51,43 +50,18 @@ class Library:
             ).items
 
 
-def add_document(
-    database: Database, *, tenant: str, name: str, user_id: str, rng: np.random.Generator
-) -> tuple[UUID, Vectors]:
-    """A ready document whose chunk n says `name`wordn, and `common` in each."""
-    vectors = rng.normal(size=(PER_DOCUMENT, 384)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    words = [" ".join(rng.permutation(FILLER)) for _ in vectors]
-    drafts = [
-        ChunkDraft(f"{name}word{number} common {filler}", 1, 1, None)
-        for number, filler in enumerate(words)
+def texts_of(name: str, rng: np.random.Generator) -> list[str]:
+    """Text n says `name`wordn, and `common`."""
+    return [
+        f"{name}word{number} common {' '.join(rng.permutation(FILLER))}"
+        for number in range(PER_DOCUMENT)
     ]
-    document = Document(
-        tenant_id=tenant,
-        user_id=user_id,
-        filename=f"{name}.pdf",
-        sha256=name,
-        size_bytes=1,
-        storage_key=f"{tenant}/{name}",
-        status="ready",
-        chunk_count=PER_DOCUMENT,
-        generation=1,
-    )
-    with database.transaction(tenant_id=None) as db:
-        db.add(document)
-        db.flush()
-        documents.record_chunks(
-            db,
-            tenant_id=tenant,
-            document_id=document.id,
-            generation=1,
-            first_page=1,
-            label=name,
-            drafts=drafts,
-            vectors=vectors,
-            model="m",
-        )
-    return document.id, vectors
+
+
+def unit_vectors(rng: np.random.Generator) -> Vectors:
+    vectors = rng.normal(size=(PER_DOCUMENT, 384)).astype(np.float32)
+    made: Vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -98,8 +72,14 @@ def library(new_database: Callable[[], str]) -> Iterator[Library]:
     vectors: dict[UUID, Vectors] = {}
     for tenant in ("a", "b", ODD_TENANT):
         for name, user_id in (("alpha", "ann"), ("beta", "ann"), ("gamma", "bob")):
-            document_id, made = add_document(
-                database, tenant=tenant, name=name, user_id=user_id, rng=rng
+            made = unit_vectors(rng)
+            document_id = add_document(
+                database,
+                name,
+                tenant=tenant,
+                owner=user_id,
+                texts=texts_of(name, rng),
+                vectors=made,
             )
             ids.setdefault(tenant, []).append(document_id)
             vectors[document_id] = made
