@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import Row, text
-from sqlalchemy.orm import Session
+from sqlalchemy import text
 
+from core.db import Runner
 from core.embedding.base import Vectors
 from core.models import write_vector
 
@@ -141,14 +141,15 @@ _SEARCH = text(
         SELECT id, row_number() OVER (ORDER BY distance, id) AS rank
         FROM nearest ORDER BY rank LIMIT :candidates
     )
-    SELECT c.id AS chunk_id, live.id AS document_id, live.filename, live.title,
-           c.context, c.ordinal, c.page_start, c.page_end, c.text, c.page_break,
-           by_meaning.rank AS vector_rank, by_words.rank AS text_rank,
+    SELECT c.id::text, live.id::text, live.filename, live.title,
+           c.context, c.ordinal, c.page_start, c.page_end, c.page_break, c.text,
+           by_meaning.rank,
+           1 - (v.embedding <=> CAST(:vector AS halfvec)),
+           by_words.rank,
            CASE WHEN :by_words THEN coalesce((
                SELECT sum(weight * ts_rank('{1,1,1,1}', c.tsv, term)) / sum(weight) FROM weighted
-           ), 0)::float8 END AS text_score,
-           1 - (v.embedding <=> CAST(:vector AS halfvec)) AS vector_score,
-           (SELECT jsonb_object_agg(lexeme, weight)::text FROM weighted) AS weights
+           ), 0)::float8 END,
+           (SELECT jsonb_object_agg(lexeme, weight)::text FROM weighted)
     FROM (SELECT id FROM by_meaning UNION SELECT id FROM by_words) AS chosen
     JOIN chunks c ON c.id = chosen.id
     JOIN live ON live.id = c.document_id
@@ -179,7 +180,8 @@ class Candidate:
 
     `vector_score` is the cosine, `text_score` the share of the question's words,
     by weight, that the chunk holds; each None if its side was not asked.
-    `context` and `ordinal` are what `core.models.Chunk` says.
+    `context` and `ordinal` are what `core.models.Chunk` says. The fields are in
+    the order of the statement's columns.
     """
 
     chunk_id: str
@@ -210,7 +212,7 @@ class Candidates:
 
 
 def find_candidates(
-    db: Session, *, reach: Reach, query: str, vector: Vectors | None, mode: Mode
+    db: Runner, *, reach: Reach, query: str, vector: Vectors | None, mode: Mode
 ) -> Candidates:
     """At most CANDIDATES of each side that `mode` asks.
 
@@ -219,8 +221,8 @@ def find_candidates(
     """
     rows = db.execute(_SEARCH, _of_reach(reach) | _of_question(query, vector, mode)).all()
     # Text, which is parsed once; psycopg2 would parse JSON in each of the rows.
-    weights = rows[0].weights if rows else None
-    return Candidates([_candidate(row) for row in rows], weights and json.loads(weights))
+    weights = rows[0][-1] if rows else None
+    return Candidates([Candidate(*row[:-1]) for row in rows], weights and json.loads(weights))
 
 
 def _of_reach(reach: Reach) -> dict[str, Any]:
@@ -228,7 +230,7 @@ def _of_reach(reach: Reach) -> dict[str, Any]:
     return {
         "tenant_id": reach.tenant_id,
         "user_id": reach.user_id,
-        "session_id": reach.session_id,
+        "session_id": None if reach.session_id is None else str(reach.session_id),
         "everything": reach.everything,
         "document_ids": None if ids is None else [str(item) for item in ids],
     }
@@ -245,23 +247,3 @@ def _of_question(query: str, vector: Vectors | None, mode: Mode) -> dict[str, An
         "most_compared": MOST_COMPARED,
         "most_scored": MOST_SCORED,
     }
-
-
-def _candidate(row: Row[Any]) -> Candidate:
-    meaning, words = row.vector_score, row.text_score
-    return Candidate(
-        chunk_id=str(row.chunk_id),
-        document_id=str(row.document_id),
-        filename=row.filename,
-        title=row.title,
-        context=row.context,
-        ordinal=row.ordinal,
-        page_start=row.page_start,
-        page_end=row.page_end,
-        page_break=row.page_break,
-        text=row.text,
-        vector_rank=row.vector_rank,
-        vector_score=None if meaning is None else float(meaning),
-        text_rank=row.text_rank,
-        text_score=None if words is None else float(words),
-    )

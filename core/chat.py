@@ -21,7 +21,7 @@ from core import idempotency, messages, retrieval, traces, turns
 from core import memory as memories
 from core.answering.base import AnswerStream, Question, Turn
 from core.bootstrap import Services
-from core.candidates import Mode
+from core.candidates import Mode, Reach
 from core.citations import CitationFilter, best_quote, cited_statements
 from core.errors import Conflict, RagError
 from core.idempotency import Claim
@@ -156,13 +156,7 @@ def _begin(
         if claim is not None:
             idempotency.note(db, claim, rows.asked.id.bytes)
         if document_ids is not None:
-            retrieval.resolve_reach(
-                db,
-                tenant_id=tenant_id,
-                user_id=None,
-                session_id=session_id,
-                document_ids=document_ids,
-            )
+            retrieval.resolve_reach(db, Reach(tenant_id, None, session_id, document_ids))
     return rows
 
 

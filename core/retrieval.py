@@ -8,7 +8,7 @@ it keeps how much better the first is than the second.
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -96,15 +96,12 @@ def find(
     started = time.perf_counter()
     vector = None if mode == "text" else services.embedder.embed([without_instructions(query)])
     embedded = time.perf_counter()
-    with services.database.transaction(tenant_id=tenant_id) as db:
-        reach = resolve_reach(
-            db,
-            tenant_id=tenant_id,
-            user_id=user_id,
-            session_id=session_id,
-            document_ids=document_ids,
-        )
-        found = find_candidates(db, reach=reach, query=query, vector=vector, mode=mode)
+    reach = Reach(tenant_id, user_id, session_id, document_ids)
+    if session_id is not None or document_ids is not None:
+        with services.database.transaction(tenant_id=tenant_id) as db:
+            reach = resolve_reach(db, reach)
+    alone = services.database.alone(tenant_id=tenant_id)
+    found = find_candidates(alone, reach=reach, query=query, vector=vector, mode=mode)
     ranked = _ranked(query, found, mode=mode)
     passages = _passages(services, ranked, query=query, top_k=top_k)
     timings = {
@@ -114,30 +111,23 @@ def find(
     return Found(passages, ranked, timings)
 
 
-def resolve_reach(
-    db: Session,
-    *,
-    tenant_id: str,
-    user_id: str | None,
-    session_id: UUID | None,
-    document_ids: Sequence[UUID] | None,
-) -> Reach:
-    """What a search may see. Raises NotFound."""
-    if session_id is not None:
+def resolve_reach(db: Session, reach: Reach) -> Reach:
+    """`reach` with the user whose session it names. Raises NotFound for what is not in it."""
+    if reach.session_id is not None:
         owner = db.scalar(
             select(ChatSession.user_id).where(
-                ChatSession.tenant_id == tenant_id, ChatSession.id == session_id
+                ChatSession.tenant_id == reach.tenant_id, ChatSession.id == reach.session_id
             )
         )
         if owner is None:
             raise NotFound("No such session.", code="session_not_found")
-        user_id = user_id or owner
-    if document_ids is not None:
-        reach = documents.in_reach(tenant_id=tenant_id, user_id=user_id, session_id=session_id)
-        documents.check_reach(db, reach=reach, document_ids=document_ids)
-    return Reach(
-        tenant_id=tenant_id, user_id=user_id, session_id=session_id, document_ids=document_ids
-    )
+        reach = replace(reach, user_id=reach.user_id or owner)
+    if reach.document_ids is not None:
+        condition = documents.in_reach(
+            tenant_id=reach.tenant_id, user_id=reach.user_id, session_id=reach.session_id
+        )
+        documents.check_reach(db, reach=condition, document_ids=reach.document_ids)
+    return reach
 
 
 def _ranked(query: str, found: Candidates, *, mode: Mode) -> list[Scored]:

@@ -71,8 +71,8 @@ def _find_principal() -> Principal | None:
         return keys.operator()
     if not given.isascii():
         return None
-    with services().database.transaction(tenant_id=None) as db:
-        return keys.authenticate(db, key=given, pepper=settings.effective_key_pepper)
+    db = services().database.alone(tenant_id=None)
+    return keys.authenticate(db, key=given, pepper=settings.effective_key_pepper)
 
 
 def _given_key() -> str | None:
