@@ -28,7 +28,7 @@ CANDIDATES = 60  # taken from each side
 # and how many chunks the rarest words may bring in to be scored.
 MOST_READ = 2_000
 MOST_COMPARED = 20_000
-MOST_SCORED = 500
+MOST_SCORED = 300
 
 # `live` are the documents in reach and `size` their chunks. Of BM25's parts the
 # inverse document frequency comes from what was read, or from the tenant's
@@ -36,12 +36,16 @@ MOST_SCORED = 500
 # over its occurrences as a share of its limit; chunks are of like length, so
 # length is left out. `|| ''` unpacks a tsvector once instead of for each word.
 #
+# Which of the candidates are the most promising is told by the two scores alone;
+# words count for less here than in the ranking, whose other shares tell more of them.
+#
 # OFFSET 0 and IS TRUE keep the planner from turning the exact side into a walk
 # of the HNSW index and the approximate one into a join, which has no order.
 # Conditions on `size` and on parameters cost nothing where they are false.
 _SEARCH = text(
     """
-    WITH live AS MATERIALIZED (
+    WITH asked AS MATERIALIZED (SELECT CAST(:vector AS halfvec) AS vector),
+    live AS MATERIALIZED (
         SELECT id, generation, filename, title, chunk_count FROM documents
         WHERE tenant_id = :tenant_id AND generation > 0
           AND (:everything
@@ -107,7 +111,7 @@ _SEARCH = text(
         ) AS frequencies
     ),
     by_words AS MATERIALIZED (
-        SELECT id, row_number() OVER (ORDER BY score DESC, id) AS rank
+        SELECT id, score, row_number() OVER (ORDER BY score DESC, id) AS rank
         FROM (
             SELECT m.id, (
                 SELECT sum(weight * ts_rank('{1,1,1,1}', m.tsv, term)) FROM weighted
@@ -117,16 +121,16 @@ _SEARCH = text(
         ORDER BY rank LIMIT :candidates
     ),
     approximate AS MATERIALIZED (
-        SELECT v.chunk_id AS id, v.embedding <=> CAST(:vector AS halfvec) AS distance
+        SELECT v.chunk_id AS id, v.embedding <=> (SELECT vector FROM asked) AS distance
         FROM chunk_vectors v
         WHERE :by_meaning AND NOT (SELECT comparable FROM size)
           AND ((v.document_id, v.generation) IN (SELECT id, generation FROM live)) IS TRUE
-        ORDER BY v.embedding <=> CAST(:vector AS halfvec) LIMIT :candidates
+        ORDER BY v.embedding <=> (SELECT vector FROM asked) LIMIT :candidates
     ),
     nearest AS MATERIALIZED (
         SELECT id, distance FROM approximate
         UNION
-        (SELECT v.chunk_id, v.embedding <=> CAST(:vector AS halfvec) AS distance
+        (SELECT v.chunk_id, v.embedding <=> (SELECT vector FROM asked) AS distance
          FROM live CROSS JOIN LATERAL (
              SELECT chunk_id, embedding FROM chunk_vectors
              WHERE document_id = live.id AND generation = live.generation
@@ -138,24 +142,34 @@ _SEARCH = text(
          ORDER BY distance LIMIT :candidates)
     ),
     by_meaning AS MATERIALIZED (
-        SELECT id, row_number() OVER (ORDER BY distance, id) AS rank
+        SELECT id, distance, row_number() OVER (ORDER BY distance, id) AS rank
         FROM nearest ORDER BY rank LIMIT :candidates
+    ),
+    chosen AS MATERIALIZED (
+        SELECT coalesce(m.id, w.id) AS id, m.rank AS vector_rank, w.rank AS text_rank,
+               m.distance, w.score
+        FROM by_meaning m FULL JOIN by_words w ON w.id = m.id
+    ),
+    scored AS (
+        SELECT c.id, c.document_id, c.context, c.ordinal, c.page_start, c.page_end, c.page_break,
+               c.text, vector_rank, text_rank,
+               CASE WHEN :by_meaning THEN 1 - coalesce(distance, (
+                   SELECT embedding <=> (SELECT vector FROM asked) FROM chunk_vectors
+                   WHERE chunk_id = c.id
+               )) END AS vector_score,
+               CASE WHEN :by_words THEN coalesce(coalesce(score, (
+                   SELECT sum(weight * ts_rank('{1,1,1,1}', c.tsv, term)) FROM weighted
+               )) / (SELECT sum(weight) FROM weighted), 0)::float8 END AS text_score
+        FROM chosen JOIN chunks c ON c.id = chosen.id
+        OFFSET 0
     )
     SELECT c.id::text, live.id::text, live.filename, live.title,
            c.context, c.ordinal, c.page_start, c.page_end, c.page_break, c.text,
-           by_meaning.rank,
-           1 - (v.embedding <=> CAST(:vector AS halfvec)),
-           by_words.rank,
-           CASE WHEN :by_words THEN coalesce((
-               SELECT sum(weight * ts_rank('{1,1,1,1}', c.tsv, term)) / sum(weight) FROM weighted
-           ), 0)::float8 END,
+           c.vector_rank, c.vector_score, c.text_rank, c.text_score,
            (SELECT jsonb_object_agg(lexeme, weight)::text FROM weighted)
-    FROM (SELECT id FROM by_meaning UNION SELECT id FROM by_words) AS chosen
-    JOIN chunks c ON c.id = chosen.id
-    JOIN live ON live.id = c.document_id
-    LEFT JOIN chunk_vectors v ON v.chunk_id = c.id AND :by_meaning
-    LEFT JOIN by_meaning ON by_meaning.id = c.id
-    LEFT JOIN by_words ON by_words.id = c.id
+    FROM scored c JOIN live ON live.id = c.document_id
+    ORDER BY coalesce(c.vector_score, 0) + 0.4 * coalesce(c.text_score, 0) DESC, c.id
+    LIMIT :most
     """
 )
 
@@ -202,9 +216,9 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """What was found, in no order, and the inverse document frequencies of the query's lexemes.
+    """What was found, the promising first, and the inverse document frequencies of the query.
 
-    Lexemes are those of PostgreSQL's English dictionary; None where no words were looked for.
+    Those are by lexeme of PostgreSQL's English dictionary; None where no words were looked for.
     """
 
     items: list[Candidate]
@@ -212,14 +226,21 @@ class Candidates:
 
 
 def find_candidates(
-    db: Runner, *, reach: Reach, query: str, vector: Vectors | None, mode: Mode
+    db: Runner,
+    *,
+    reach: Reach,
+    query: str,
+    vector: Vectors | None,
+    mode: Mode,
+    most: int = 2 * CANDIDATES,
 ) -> Candidates:
-    """At most CANDIDATES of each side that `mode` asks.
+    """CANDIDATES of each side that `mode` asks; of these the `most` promising by both scores.
 
     `vector` is the query's embedding, of shape (1, dimensions); None where
     `mode` is "text".
     """
-    rows = db.execute(_SEARCH, _of_reach(reach) | _of_question(query, vector, mode)).all()
+    values = _of_reach(reach) | _of_question(query, vector, mode) | {"most": most}
+    rows = db.execute(_SEARCH, values).all()
     # Text, which is parsed once; psycopg2 would parse JSON in each of the rows.
     weights = rows[0][-1] if rows else None
     return Candidates([Candidate(*row[:-1]) for row in rows], weights and json.loads(weights))

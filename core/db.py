@@ -34,7 +34,7 @@ APP_ROLE = "rag_app"  # what every tenant's transaction runs as: row-level secur
 # JIT takes longer to compile a search than the search takes. An HNSW index is read on
 # until enough rows pass the filter, 40,000 at most: docs/adr/0006 has the measurements.
 SEARCH_OPTIONS = (
-    "-c jit=off -c hnsw.ef_search=200 -c hnsw.iterative_scan=relaxed_order"
+    "-c jit=off -c hnsw.ef_search=240 -c hnsw.iterative_scan=relaxed_order"
     " -c hnsw.max_scan_tuples=40000 -c hnsw.scan_mem_multiplier=4"
 )
 

@@ -18,6 +18,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from operator import attrgetter
 from statistics import fmean, median
@@ -112,12 +113,12 @@ def without_repeats(texts: Iterable[str], *, limit: int) -> list[int]:
     words stand in the longer one (Broder's containment, 1997).
     """
     kept: list[int] = []
-    seen: list[list[str]] = []
+    seen: list[_Words] = []
     for index, text in enumerate(texts):
         if len(kept) == limit:
             break
-        found = fold(text).split()
-        if not any(_repeats(found, other) for other in seen):
+        found = _Words(fold(text).split())
+        if not any(found.repeats(other) for other in seen):
             kept.append(index)
             seen.append(found)
     return kept
@@ -269,15 +270,23 @@ def _add_neighbours(candidates: Sequence[Evidence], scores: Sequence[float]) -> 
     return raised
 
 
-def _repeats(one: Sequence[str], other: Sequence[str]) -> bool:
-    """By single words first, which is cheap and lets hardly any pair through."""
-    return _contains(set(one), set(other)) and _contains(_shingles(one), _shingles(other))
+class _Words:
+    """A text's words, for telling whether it repeats another."""
+
+    def __init__(self, found: Sequence[str]) -> None:
+        self._found = found
+        self._single = set(found)
+
+    def repeats(self, other: "_Words") -> bool:
+        """By single words first, which is cheap and lets hardly any pair through."""
+        return _contains(self._single, other._single) and _contains(self._runs, other._runs)
+
+    @cached_property
+    def _runs(self) -> set[tuple[str, ...]]:
+        found = self._found
+        starts = range(max(1, len(found) - _SHINGLE + 1))
+        return {tuple(found[start : start + _SHINGLE]) for start in starts}
 
 
 def _contains(one: Set[Any], other: Set[Any]) -> bool:
     return len(one & other) >= _REPEATED * min(len(one), len(other))
-
-
-def _shingles(found: Sequence[str]) -> set[tuple[str, ...]]:
-    runs = range(max(1, len(found) - _SHINGLE + 1))
-    return {tuple(found[start : start + _SHINGLE]) for start in runs}

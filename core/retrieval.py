@@ -24,6 +24,8 @@ from core.models import ChatSession
 from core.passages import Passage
 from core.text import without_instructions
 
+SHORTLIST = 40  # candidates whose texts are looked into; docs/adr/0005 has what that costs
+
 
 @dataclass(frozen=True, slots=True)
 class Scored:
@@ -101,7 +103,8 @@ def find(
         with services.database.transaction(tenant_id=tenant_id) as db:
             reach = resolve_reach(db, reach)
     alone = services.database.alone(tenant_id=tenant_id)
-    found = find_candidates(alone, reach=reach, query=query, vector=vector, mode=mode)
+    most = max(SHORTLIST, 2 * top_k)
+    found = find_candidates(alone, reach=reach, query=query, vector=vector, mode=mode, most=most)
     ranked = _ranked(query, found, mode=mode)
     passages = _passages(services, ranked, query=query, top_k=top_k)
     timings = {

@@ -171,6 +171,27 @@ def test_both_scores_are_known_of_each_candidate(library: Library, way: str) -> 
     assert (best.text_score or 0) > 0.2
 
 
+def test_the_most_promising_of_both_sides_are_kept(library: Library, way: str) -> None:
+    vector = library.vectors[library.documents["a"][1]][4:5]
+    reach = Reach("a", None, None, None)
+
+    def found(most: int) -> list[Candidate]:
+        with library.database.transaction(tenant_id="a") as db:
+            return find_candidates(
+                db, reach=reach, query="alphaword7 common", vector=vector, mode="hybrid", most=most
+            ).items
+
+    def promise(one: Candidate) -> float:
+        return (one.vector_score or 0) + 0.4 * (one.text_score or 0)
+
+    everything, kept = found(2 * candidates.CANDIDATES), found(7)
+    assert len(everything) > candidates.CANDIDATES
+    assert {one.vector_rank is None for one in everything} == {True, False}
+    assert {one.text_rank is None for one in everything} == {True, False}
+    best = sorted(everything, key=promise, reverse=True)[:7]
+    assert [promise(one) for one in kept] == pytest.approx([promise(one) for one in best])
+
+
 @pytest.mark.parametrize("query", ["", "the of and", "'", "\\ ' & | ! :* <->", "a\\'b"])
 def test_queries_without_words_find_nothing_and_break_nothing(
     library: Library, way: str, query: str
