@@ -1,8 +1,10 @@
 """The Celery application: routes, limits and schedule, each with its why."""
 
+import contextlib
 import logging
 import os
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from celery import Celery, signals
@@ -98,6 +100,19 @@ def _log_as_json(**_: object) -> None:
     # Celery's own «received» and «succeeded» repeat what the task's own line says.
     logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)
     logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
+
+
+@signals.worker_init.connect
+def _yield_to_requests(**_: object) -> None:
+    """Make `nice` count between sessions too.
+
+    Linux may share out the processors by session first, and a nice value then orders
+    the processes of one session only (sched(7), "The autogroup feature").
+    """
+    niceness, leads_session = os.nice(0), os.getsid(0) == os.getpid()
+    if niceness > 0 and leads_session:
+        with contextlib.suppress(OSError):  # no such feature, or not ours to say
+            Path("/proc/self/autogroup").write_text(str(niceness))
 
 
 @signals.worker_process_init.connect

@@ -241,7 +241,7 @@ def test_the_build_sees_only_what_it_is_shown() -> None:
 
 def test_the_images_run_what_the_procfile_runs() -> None:
     assert image_command("web") == procfile("web")
-    in_front = ["REMAP_SIGTERM=SIGQUIT", "nice", "-n", "5"]
+    in_front = ["REMAP_SIGTERM=SIGQUIT", "nice", "-n", "10"]
     assert in_front + image_command("worker") == procfile("worker")
     assert "REMAP_SIGTERM=SIGQUIT" in arguments("worker", "ENV").split()
     plain = [re.sub(r"\$\{(\w+):-[^}]*\}", r"$\1", word) for word in procfile("ui")]

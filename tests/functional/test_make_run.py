@@ -176,6 +176,7 @@ def test_it_runs_and_data_outlives_every_way_to_end(service: Service) -> None:
     service.start()
     service.wait_ready()
     _assert_everything_answers(service)
+    _assert_the_worker_yields(service)
     _assert_the_key_is_kept_secret(service)
     _assert_a_second_one_is_refused(service)
     session = _make_session(service)
@@ -216,6 +217,17 @@ def _assert_everything_answers(service: Service) -> None:
     flower = f"http://127.0.0.1:{service.ports['FLOWER_PORT']}/workers"
     assert httpx.get(flower).status_code == 401
     assert httpx.get(flower, auth=("admin", service.key)).status_code == 200
+
+
+def _assert_the_worker_yields(service: Service) -> None:
+    """Requests come before what is done in the background, in whichever session that runs."""
+    command = ["worker.app", "worker"]
+    workers = [one for one in service.processes() if one.cmdline()[5:7] == command]
+    assert workers
+    for worker in workers:
+        assert worker.nice() == 10
+        group = Path(f"/proc/{worker.pid}/autogroup")
+        assert not group.exists() or group.read_text().split()[-2:] == ["nice", "10"]
 
 
 def _assert_the_key_is_kept_secret(service: Service) -> None:
