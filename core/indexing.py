@@ -29,8 +29,10 @@ from core.telemetry import get_logger, log_context
 log = get_logger(__name__)
 
 MAX_HEADING = 60  # characters embedded; a longer one would push the text out of the model's window
-EMBED_SLICE = 32  # texts embedded between two looks at the lease
-SHARES = 8
+# Texts embedded between two looks at the lease, some 3 s. Texts of like length are embedded
+# together, and of many more are alike: a 32nd less padding than with 32.
+EMBED_SLICE = 128
+SHARES = 6
 SMALLEST_RANGE = 8
 RETRY_SECONDS = 2.0  # before a range that failed is tried again
 MAX_WAIT_SECONDS = 60.0  # longest pause between two calls of an endpoint that says no
@@ -140,23 +142,26 @@ def _plan(services: Services, claim: Claim) -> None:
         document.status = "ready" if document.generation else "processing"
         document.updated_at = job.updated_at = datetime.now(UTC)
         job.stage = "indexing"
-        ranges = jobs.plan_ranges(
-            db,
-            job=job,
-            page_count=info.page_count,
-            range_pages=range_size(info.page_count, most=settings.range_pages),
-        )
-    if ranges > 1:
-        services.queue.ring(ranges - 1)  # this worker's own next message makes up the count
+        ranges = cut_ranges(info.page_count, most=settings.range_pages)
+        jobs.plan_ranges(db, job=job, ranges=ranges)
+    if len(ranges) > 1:
+        services.queue.ring(len(ranges) - 1)  # this worker's own next message makes up the count
 
 
-def range_size(page_count: int, *, most: int) -> int:
-    """Pages per range: `most` for a long document, fewer for one that several workers share.
+def cut_ranges(page_count: int, *, most: int) -> list[tuple[int, int]]:
+    """The first and last pages of the ranges a document is worked on in, at most `most` pages each.
 
-    Eight ranges divide well among two or four workers; below eight pages the
-    neighbours that each range reads besides cost more than that gains.
+    Each is a sixth of what is left, so that several workers begin with much and end
+    together (guided self-scheduling, Polychronopoulos and Kuck, 1987). Below eight pages
+    the neighbours that each range reads besides cost more than that gains.
     """
-    return min(most, max(SMALLEST_RANGE, math.ceil(page_count / SHARES)))
+    ranges, first = [], 1
+    while first <= page_count:
+        share = max(SMALLEST_RANGE, math.ceil((page_count - first + 1) / SHARES))
+        last = min(first + min(most, share) - 1, page_count)
+        ranges.append((first, last))
+        first = last + 1
+    return ranges
 
 
 def _index(services: Services, claim: Claim, lease: Lease) -> None:

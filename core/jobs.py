@@ -259,23 +259,22 @@ def release_range(
     )
 
 
-def plan_ranges(db: Session, *, job: Job, page_count: int, range_pages: int) -> int:
-    """Cut pages 1 to `page_count` into ranges of `range_pages`; how many there are."""
+def plan_ranges(db: Session, *, job: Job, ranges: Sequence[tuple[int, int]]) -> None:
+    """Queue `ranges`, first and last page of each, to be worked on in this order."""
     rows = [
         {
             "job_id": job.id,
             "tenant_id": job.tenant_id,
             "number": number,
             "first_page": first,
-            "last_page": min(first + range_pages - 1, page_count),
+            "last_page": last,
             "state": "queued",
             "attempt": 0,
             "failures": 0,
         }
-        for number, first in enumerate(range(1, page_count + 1, range_pages), start=1)
+        for number, (first, last) in enumerate(ranges, start=1)
     ]
     db.execute(PageRange.__table__.insert(), rows)  # type: ignore[attr-defined]
-    return len(rows)
 
 
 def lock_open_job(db: Session, *, job_id: UUID) -> Job | None:

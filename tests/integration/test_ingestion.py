@@ -511,7 +511,19 @@ def test_deleting_a_session_takes_its_documents(services: Services) -> None:
     assert reload(services, users_own)[0].status == "ready"
 
 
-@pytest.mark.parametrize(("pages", "size"), [(1, 8), (10, 8), (100, 13), (192, 24), (5000, 32)])
-def test_short_documents_are_shared_too(pages: int, size: int) -> None:
-    assert indexing.range_size(pages, most=32) == size
-    assert indexing.range_size(pages, most=2) == 2
+@pytest.mark.parametrize("pages", [1, 7, 8, 9, 50, 100, 400, 5000])
+@pytest.mark.parametrize("most", [1, 2, 32])
+def test_ranges_hold_each_page_once(pages: int, most: int) -> None:
+    ranges = indexing.cut_ranges(pages, most=most)
+    assert [page for first, last in ranges for page in range(first, last + 1)] == list(
+        range(1, pages + 1)
+    )
+    assert max(last - first + 1 for first, last in ranges) <= most
+
+
+def test_ranges_become_smaller_so_that_workers_end_together() -> None:
+    sizes = [last - first + 1 for first, last in indexing.cut_ranges(400, most=32)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] == 32
+    assert sizes[-2] == indexing.SMALLEST_RANGE
+    assert len(indexing.cut_ranges(20, most=32)) == 3, "short documents are shared too"
