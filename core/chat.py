@@ -11,7 +11,7 @@ when it is asked for again: the question is there once, and its answer is writte
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -61,6 +61,7 @@ class _Answer:
     passages: Sequence[Passage] = ()
     parts: list[str] = field(default_factory=list)
     status: str = "interrupted"
+    cancelled: bool = False
     model: str | None = None
     usage: dict[str, Any] | None = None
     saved_at: float = field(default_factory=time.monotonic)
@@ -81,13 +82,15 @@ def run_turn(
     document_ids: Sequence[UUID] | None = None,
     memory: Memory = "session",
     claim: Claim | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[ChatEvent]:
     """Answer `message` in a session, event by event; see the HTTP contract for their order.
 
     The first event is yielded once both messages are committed. Before that,
     NotFound (session, or a document out of reach) or Unavailable is raised;
     after it, whatever goes wrong is an `error` event, and closing the generator
-    leaves an `interrupted` answer with what had been produced.
+    leaves an `interrupted` answer with what had been produced. So does `should_stop`,
+    which is asked while the provider is silent too.
 
     `claim` is that on the request's idempotency key: with it a turn that an earlier
     attempt began is gone on with, or told again if its answer is complete.
@@ -119,8 +122,10 @@ def run_turn(
         )
         answer.passages = question.passages
         yield ChatEvent("retrieval", {"passages": list(question.passages)})
-        for delta in _write(services, tenant_id, answer, question):
+        for delta in _write(services, tenant_id, answer, question, should_stop):
             yield ChatEvent("delta", {"content": delta})
+        if answer.cancelled:
+            return
         answer.status = "complete"
     except RagError as error:
         answer.status = "failed"
@@ -239,11 +244,15 @@ def _history(services: Services, *, tenant_id: str, asked: MessageRecord) -> lis
 
 
 def _write(
-    services: Services, tenant_id: str, answer: _Answer, question: Question
+    services: Services,
+    tenant_id: str,
+    answer: _Answer,
+    question: Question,
+    should_stop: Callable[[], bool],
 ) -> Iterator[str]:
     """The answer's deltas, with no marker among them that refers to nothing."""
     started = time.perf_counter()
-    stream = services.answerer.answer(question)
+    stream = services.answerer.answer(question, should_stop=should_stop)
     answer.trace.note("prompt", since=started)
     asked = time.perf_counter()
     citations = CitationFilter({passage.index for passage in question.passages})
@@ -259,11 +268,12 @@ def _write(
         answer.parts.append(rest)
         yield rest
     answer.trace.note("generate", since=asked)
-    _note_usage(answer, stream)
+    _note_end(answer, stream)
 
 
-def _note_usage(answer: _Answer, stream: AnswerStream) -> None:
+def _note_end(answer: _Answer, stream: AnswerStream) -> None:
     answer.model, answer.usage = stream.model, stream.usage.as_dict()
+    answer.cancelled = stream.finish_reason == "cancelled"
 
 
 def _save_now_and_then(services: Services, tenant_id: str, answer: _Answer) -> None:

@@ -1,5 +1,6 @@
 """/sessions/{id}/chat: one turn, as JSON or as server-sent events."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any, Literal
@@ -37,11 +38,18 @@ def chat(body: dict[str, Any], session_id: UUID) -> Response:
     `message_completed` or `error`.
     """
     stream = body.pop("stream") or request.accept_mimetypes.best == EVENT_STREAM
+    stopped = threading.Event()
     turn = run_turn(
-        services(), tenant_id=tenant_id(), session_id=session_id, claim=held_claim(), **body
+        services(),
+        tenant_id=tenant_id(),
+        session_id=session_id,
+        claim=held_claim(),
+        should_stop=stopped.is_set,
+        **body,
     )
     if stream:
-        return event_response(_events(turn, request_id=request.environ["rag.request_id"]))
+        events = _events(turn, request_id=request.environ["rag.request_id"])
+        return event_response(events, stopped=stopped)
     with request_slot():
         return _collect(turn)
 

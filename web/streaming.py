@@ -85,10 +85,10 @@ def request_slot() -> Iterator[None]:
 class _Pump:
     """Runs a generator in a thread; `get` hands out what it yields."""
 
-    def __init__(self, source: Iterator[Event | None]) -> None:
+    def __init__(self, source: Iterator[Event | None], *, stopped: threading.Event) -> None:
         self._source = source
         self._queue: queue.Queue[Event | Exception | None] = queue.Queue(_BACKLOG)
-        self._stopped = threading.Event()
+        self._stopped = stopped
         context = contextvars.copy_context()
         # Not a daemon: a process that ends lets it write down what it has.
         self._thread = threading.Thread(target=context.run, args=(self._run,), name="stream")
@@ -189,13 +189,16 @@ class EventBody:
             self._ticket.settle(remembered if self._ending == "done" else None)
 
 
-def event_response(source: Iterator[Event | None]) -> Response:
+def event_response(
+    source: Iterator[Event | None], *, stopped: threading.Event | None = None
+) -> Response:
     """`source` as a stream. What it raises before its first event is raised here.
 
-    None in `source` is a moment at which it may be stopped, and is not sent.
+    None in `source` is a moment at which it may be stopped, and is not sent; one that
+    waits long between two events can look at `stopped`, which is set when the client is gone.
     """
     give_back = _slots().take()
-    pump = _Pump(source)
+    pump = _Pump(source, stopped=stopped or threading.Event())
     first = pump.get(None)
     if isinstance(first, Exception):
         give_back()

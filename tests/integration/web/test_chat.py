@@ -255,6 +255,25 @@ def test_a_client_that_leaves_interrupts_the_answer(asker: Caller, llm: LLMServe
     assert len(answer["content"]) < 200  # of 280
 
 
+def test_a_client_that_leaves_a_silent_provider_ends_the_request_to_it(
+    asker: Caller, llm: LLMServer
+) -> None:
+    llm.script(Reply(deltas=["one ", "two ", "three "], stall_after=2, stall_seconds=4))
+    session = asker.new_session()["id"]
+    response = asker.app.test_client().post(
+        f"/api/v1/sessions/{session}/chat",
+        json={"message": "hello?", "stream": True},
+        headers={"X-API-Key": API_KEY},
+    )
+    for piece in response.response:
+        if b"event: delta" in piece:
+            break
+    response.close()
+    assert llm.wait_for_disconnect(30)
+    answer = wait_for_answer(asker, session, "one ")
+    assert answer["status"] == "interrupted"
+
+
 def test_who_left_and_asks_again_gets_the_answer_to_the_same_question(
     asker: Caller, llm: LLMServer
 ) -> None:
