@@ -16,6 +16,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from psycopg2.extensions import TransactionRollbackError
 from sqlalchemy import Engine, TextClause, create_engine, event, text
 from sqlalchemy.dialects.postgresql.psycopg2 import dialect
 from sqlalchemy.exc import DBAPIError, InterfaceError, MultipleResultsFound, OperationalError
@@ -38,6 +39,7 @@ SEARCH_OPTIONS = (
     " -c hnsw.max_scan_tuples=40000 -c hnsw.scan_mem_multiplier=4"
 )
 
+_TRIES = 3  # of a statement that loses to others
 _DISK_FULL = {"53100"}
 # class 08 connection, 53 resources, 57 operator intervention, 40 rollback, 55P03 lock timeout
 _PASSING = ("08", "53", "57", "40", "55P03")
@@ -150,16 +152,28 @@ class Alone:
         self._engine, self._settings = engine, settings
 
     def execute(self, statement: TextClause, values: Mapping[str, Any]) -> Rows:
-        """Run and commit; `statement` must return rows. Raises as `Database.transaction` does."""
+        """Run and commit; `statement` must return rows. Raises as `Database.transaction` does.
+
+        One that PostgreSQL ends for the sake of another transaction, a deadlock's
+        victim say, is run again.
+        """
         started = time.perf_counter()
         try:
-            return self._execute(_compiled(statement), dict(values))
+            return self._persist(_compiled(statement), dict(values))
         except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
             raise _translate(error) from error
         except (OperationalError, PoolTimeout) as error:
             raise _translate(error) from error
         finally:
             record_statement(seconds=time.perf_counter() - started)
+
+    def _persist(self, query: str, values: dict[str, Any]) -> Rows:
+        for _ in range(_TRIES - 1):
+            try:
+                return self._execute(query, values)
+            except TransactionRollbackError as error:
+                log.info("statement_repeated", pgcode=error.pgcode)
+        return self._execute(query, values)
 
     def _execute(self, query: str, values: dict[str, Any]) -> Rows:
         pooled = self._engine.raw_connection()

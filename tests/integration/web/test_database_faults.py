@@ -4,8 +4,8 @@ import secrets
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -93,27 +93,46 @@ CREATE TRIGGER hesitate BEFORE INSERT ON messages FOR EACH ROW EXECUTE FUNCTION 
 """
 
 
-def test_a_deadlock_is_503_and_the_same_request_again_is_done_once(
-    caller: Caller, database: str, postgres_server: PostgresServer
-) -> None:
+@contextmanager
+def appending_into_a_deadlock(
+    caller: Caller, database: str, superuser: str, **headers: str
+) -> Iterator[tuple[str, "Future[Any]"]]:
+    """The session and the append that PostgreSQL ended; the other transaction has committed."""
     session = caller.new_session()["id"]
     run(url_of(database), HESITATE)
-    as_superuser = admin_url(postgres_server, database)
-    with closing(psycopg2.connect(as_superuser)) as other, ThreadPoolExecutor(2) as pool:
+    with closing(psycopg2.connect(superuser)) as other, ThreadPoolExecutor(2) as pool:
         cursor = other.cursor()
         cursor.execute("SET deadlock_timeout = '1h'")  # the request is to find it, and be ended
         cursor.execute("SELECT pg_advisory_xact_lock(1)")
-        request = pool.submit(append, caller, session, **{"Idempotency-Key": "k"})
-        eventually(lambda: in_hesitation(as_superuser))
+        request = pool.submit(append, caller, session, **headers)
+        eventually(lambda: in_hesitation(superuser))
         update = pool.submit(cursor.execute, "UPDATE sessions SET title = 'theirs'")
-        eventually(lambda: waiting(as_superuser) == 1)
+        eventually(lambda: waiting(superuser) == 1)
         run(url_of(database), "INSERT INTO gate DEFAULT VALUES")
-        assert_come_back(request.result(30))
         update.result(30)
         other.commit()
+        yield session, request
     eventually(lambda: deadlocks(database) == 1)
+
+
+def test_a_deadlock_is_503_and_the_same_request_again_is_done_once(
+    caller: Caller, database: str, postgres_server: PostgresServer
+) -> None:
+    superuser, key = admin_url(postgres_server, database), {"Idempotency-Key": "k"}
+    with appending_into_a_deadlock(caller, database, superuser, **key) as (session, request):
+        assert_come_back(request.result(30))
     assert caller.get(f"/sessions/{session}").get_json()["title"] == "theirs"
     assert append(caller, session, **{"Idempotency-Key": "k"}).status_code == 201
+    assert caller.get(f"/sessions/{session}/messages").get_json()["total"] == 1
+
+
+def test_a_statement_that_is_all_of_its_transaction_gets_over_a_deadlock(
+    caller: Caller, database: str, postgres_server: PostgresServer
+) -> None:
+    superuser = admin_url(postgres_server, database)
+    with appending_into_a_deadlock(caller, database, superuser) as (session, request):
+        assert request.result(30).status_code == 201
+    assert caller.get(f"/sessions/{session}").get_json()["title"] == "theirs"
     assert caller.get(f"/sessions/{session}/messages").get_json()["total"] == 1
 
 
