@@ -172,14 +172,17 @@ def _embed_batch(services: Services) -> int:
     """Embed one batch; how many messages were claimed for it."""
     with services.database.transaction(tenant_id=None) as db:
         claimed = claim_messages(db, model=services.embedder.name, limit=BATCH)
-    worth = [row for row in claimed if is_worth_embedding(row[1])]
+    worth = {id_: text[:EMBEDDED_CHARS] for id_, text in claimed if is_worth_embedding(text)}
+    # What is said again and again, a suggested question say, is embedded once.
+    place = {content: number for number, content in enumerate(dict.fromkeys(worth.values()))}
     try:
-        vectors = services.embedder.embed([content[:EMBEDDED_CHARS] for _, content in worth])
+        vectors = services.embedder.embed(list(place))
     except ProviderError as error:
         log.warning("messages_not_embedded", code=error.code, detail=error.detail)
         return 0
     with services.database.transaction(tenant_id=None) as db:
-        _record(db, ids=[id_ for id_, _ in worth], vectors=vectors)
+        own = [place[content] for content in worth.values()]
+        _record(db, ids=list(worth), vectors=vectors[own])
         _settle(db, ids=[id_ for id_, _ in claimed])
     return len(claimed)
 

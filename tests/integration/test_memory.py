@@ -10,10 +10,11 @@ from sqlalchemy import select, text
 
 from core import ingestion, memory
 from core.bootstrap import Services
+from core.embedding import create_embedder
 from core.embedding.base import Embedder, Vectors
 from core.errors import ProviderError
 from core.models import MessageVector
-from tests.fakes.llm_server import CHAT, LLMServer
+from tests.fakes.llm_server import CHAT, EMBEDDINGS, LLMServer
 from tests.integration.steps import TENANT, ask, ingest, new_session, say
 from tests.pdfs import make_pdf
 
@@ -162,6 +163,25 @@ def test_greetings_are_passed_over_once(services: Services) -> None:
     assert memory.embed_pending(services) == 3
     assert [row.embedding for row in vectors(services)] == [None] * 3
     assert memory.embed_pending(services) == 0
+
+
+def test_what_many_say_is_embedded_once(
+    make_services: Callable[..., Services], llm: LLMServer
+) -> None:
+    services = make_services(
+        embedding_provider="openai",
+        embedding_base_url=llm.base_url,
+        embedding_model="test-model",
+    )
+    services.__dict__["embedder"] = create_embedder(services.settings)
+    session = new_session(services)
+    for content in (COLOUR, "Where does the old lighthouse stand?", COLOUR, COLOUR):
+        say(services, session, content)
+    assert memory.embed_pending(services) == 4
+    (request,) = llm.requests_to(EMBEDDINGS)
+    assert request.body["input"] == [COLOUR, "Where does the old lighthouse stand?"]
+    kept = [row.embedding.to_list() for row in vectors(services)]
+    assert kept[0] == kept[2] == kept[3] != kept[1]
 
 
 def test_an_endpoint_that_says_no_is_asked_again_later(services: Services, llm: LLMServer) -> None:
