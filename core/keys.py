@@ -28,15 +28,16 @@ SCOPES: tuple[Scope, ...] = ("read", "write", "chat", "documents", "admin")
 DEFAULT_TENANT = "default"
 
 _FORM = re.compile(r"(rcs_[0-9a-f]{12})_[A-Za-z0-9_-]{43}", re.ASCII)
+_LIVE = "revoked_at IS NULL AND coalesce(now() < expires_at, true)"
 # Every request with a stored key asks this: one round trip, and no ORM.
 _FIND = text(
-    """
-    SELECT tenant_id, scopes, rate_limit_per_minute, key_hash,
-           revoked_at IS NULL AND coalesce(now() < expires_at, true) AS live,
+    f"""
+    SELECT tenant_id, scopes, rate_limit_per_minute, key_hash, {_LIVE} AS live,
            coalesce(now() - last_used_at > interval '1 minute', true) AS note
     FROM api_keys WHERE prefix = :prefix
-    """
+    """  # noqa: S608  # constants only
 )
+_LIFE = text(f"SELECT {_LIVE}, now() FROM api_keys WHERE id = :id")  # noqa: S608
 _NOBODY: tuple[Any, ...] = ("", [], None, bytes(32), False, False)
 _NOTE_USE = text("UPDATE api_keys SET last_used_at = now() WHERE prefix = :prefix RETURNING prefix")
 
@@ -119,10 +120,6 @@ def authenticate(db: Runner, *, key: str, pepper: bytes) -> Principal | None:
     )
 
 
-def _is_live(key: ApiKey, *, now: datetime) -> bool:
-    return key.revoked_at is None and (key.expires_at is None or now < key.expires_at)
-
-
 def get_key(db: Session, *, tenant_id: str | None, key_id: UUID) -> ApiKey:
     """A key that is not revoked; of any tenant if `tenant_id` is None. Raises NotFound."""
     query = select(ApiKey).where(ApiKey.id == key_id, ApiKey.revoked_at.is_(None))
@@ -161,8 +158,8 @@ def rotate_key(
     Raises NotFound for a key that is unknown, revoked or expired.
     """
     old = get_key(db, tenant_id=tenant_id, key_id=key_id)
-    now: datetime = db.execute(select(func.now())).scalar_one()
-    if not _is_live(old, now=now):
+    live, now = db.execute(_LIFE, {"id": key_id}).one()
+    if not live:
         raise NotFound("There is no such key.", code="key_not_found")
     made = create_key(
         db,
