@@ -260,15 +260,7 @@ def test_a_client_that_leaves_a_silent_provider_ends_the_request_to_it(
 ) -> None:
     llm.script(Reply(deltas=["one ", "two ", "three "], stall_after=2, stall_seconds=4))
     session = asker.new_session()["id"]
-    response = asker.app.test_client().post(
-        f"/api/v1/sessions/{session}/chat",
-        json={"message": "hello?", "stream": True},
-        headers={"X-API-Key": API_KEY},
-    )
-    for piece in response.response:
-        if b"event: delta" in piece:
-            break
-    response.close()
+    leave_at_the_first_delta(asker, session)
     assert llm.wait_for_disconnect(30)
     answer = wait_for_answer(asker, session, "one ")
     assert answer["status"] == "interrupted"
@@ -280,15 +272,7 @@ def test_who_left_and_asks_again_gets_the_answer_to_the_same_question(
     llm.script(Reply(deltas=["one ", "two ", "three "] * 20, delay_between=0.05))
     session = asker.new_session()["id"]
     key = {"Idempotency-Key": session}
-    response = asker.app.test_client().post(
-        f"/api/v1/sessions/{session}/chat",
-        json={"message": "hello?", "stream": True},
-        headers={"X-API-Key": API_KEY, **key},
-    )
-    for piece in response.response:
-        if b"event: delta" in piece:
-            break
-    response.close()
+    leave_at_the_first_delta(asker, session, **key)
     begun = {"message": "hello?", "stream": True}
     deadline = time.monotonic() + 30
     while (again := asker.post(f"/sessions/{session}/chat", begun, headers=key)).status_code == 409:
@@ -300,6 +284,18 @@ def test_who_left_and_asks_again_gets_the_answer_to_the_same_question(
     assert [item["status"] for item in items] == ["complete", "complete"]
     assert items[1]["content"] == "Hello from the model."
     assert chats(llm) == 2
+
+
+def leave_at_the_first_delta(caller: Caller, session: str, **headers: str) -> None:
+    response = caller.app.test_client().post(
+        f"/api/v1/sessions/{session}/chat",
+        json={"message": "hello?", "stream": True},
+        headers={"X-API-Key": API_KEY, **headers},
+    )
+    for piece in response.response:
+        if b"event: delta" in piece:
+            break
+    response.close()
 
 
 def wait_for_answer(caller: Caller, session: str, beginning: str) -> dict[str, Any]:
