@@ -40,7 +40,8 @@ MOST_SCORED = 300
 # words count for less here than in the ranking, whose other shares tell more of them.
 #
 # OFFSET 0 and IS TRUE keep the planner from turning the exact side into a walk
-# of the HNSW index and the approximate one into a join, which has no order.
+# of the HNSW index and the approximate one into a join, which has no order. From a
+# full join that is not MATERIALIZED no index is reached: all chunks would be read.
 # Conditions on `size` and on parameters cost nothing where they are false.
 _SEARCH = text(
     """

@@ -29,8 +29,8 @@ from core.telemetry import get_logger, log_context
 log = get_logger(__name__)
 
 MAX_HEADING = 60  # characters embedded; a longer one would push the text out of the model's window
-# Texts embedded between two looks at the lease, some 3 s. Texts of like length are embedded
-# together, and of many more are alike: a 32nd less padding than with 32.
+# Texts embedded between two looks at the lease, some 3 s. Those of like length go together:
+# the more there are to choose from, the less padding (3 % less than with 32).
 EMBED_SLICE = 128
 SHARES = 6
 SMALLEST_RANGE = 8
