@@ -254,7 +254,7 @@ def _of_reach(reach: Reach) -> dict[str, Any]:
         "user_id": reach.user_id,
         "session_id": None if reach.session_id is None else str(reach.session_id),
         "everything": reach.everything,
-        "document_ids": None if ids is None else [str(item) for item in ids],
+        "document_ids": None if ids is None else f"{{{','.join(map(str, ids))}}}",
     }
 
 

@@ -3,19 +3,45 @@
 psycopg2 sends BEGIN on its own, a pool that pings first asks once more, and
 binding the transaction to a tenant is a third: three waits before the first row,
 as long as many a request's own statement takes. Here all of it is one message,
-and where one statement is the whole transaction, so is its COMMIT.
+and where one statement is the whole transaction, so is its COMMIT. Such a statement
+is prepared, for parsing and planning it takes longer than many a one's execution.
 """
 
+import hashlib
 import select
 import time
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import psycopg2
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE, connection, cursor
+from sqlalchemy import TextClause
+from sqlalchemy.dialects.postgresql.psycopg2 import dialect
 from sqlalchemy.exc import InvalidatePoolError
 
 UNCHECKED_SECONDS = 30.0
 _USED_AT = "used_at"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A statement for `Connection.run_alone`: what prepares it, and what executes it."""
+
+    name: str
+    preparation: str
+    execution: str
+
+
+@lru_cache(maxsize=64)
+def prepared(statement: TextClause) -> Prepared:
+    """`statement` by PostgreSQL's PREPARE; its parameters' types are those that it infers."""
+    numbered: Any = dialect
+    compiled = statement.compile(dialect=numbered(paramstyle="numeric_dollar"))
+    query, places = str(compiled), getattr(compiled, "positiontup", None) or ()
+    name = f"s{hashlib.sha256(query.encode()).hexdigest()[:16]}"
+    given = ", ".join(f"%({place})s" for place in places)
+    return Prepared(name, f"PREPARE {name} AS {query}", f"EXECUTE {name}{given and f'({given})'}")
 
 
 class Connection(connection):
@@ -27,6 +53,7 @@ class Connection(connection):
         super().__init__(*args, **options)
         self.cursor_factory = Cursor
         self.autocommit = True  # to psycopg2, which then sends no BEGIN of its own
+        self._prepared: set[str] = set()
 
     def bind(self, *, settings: dict[str, str]) -> None:
         """Make `settings` hold in the next transaction and in no later one.
@@ -38,19 +65,24 @@ class Connection(connection):
             self.opening = f"BEGIN; {self._choosing(settings)}"
 
     def run_alone(
-        self, query: str, values: dict[str, Any], *, settings: dict[str, str]
+        self, statement: Prepared, values: dict[str, Any], *, settings: dict[str, str]
     ) -> list[tuple[Any, ...]]:
         """The rows of a statement that is a transaction of its own, in one round trip.
 
         The statements of one message are one transaction (PostgreSQL manual, 53.2.2.1,
         "Multiple Statements in a Simple Query"): committed before it is answered, and
         undone as a whole if one of them fails. So `settings` end with it.
+
+        A plan is kept until a table's definition or statistics change, and is never
+        another role's (manual, PREPARE, "Notes").
         """
-        if settings:
-            query = f"{self._choosing(settings).replace('%', '%%')}; {query}"
+        opening = f"{self._choosing(settings)}; " if settings else ""
         self.rollback()
         with self.cursor() as sender:
-            cursor.execute(sender, query, values)
+            if statement.name not in self._prepared:
+                cursor.execute(sender, opening + statement.preparation)
+                self._prepared.add(statement.name)
+            cursor.execute(sender, opening.replace("%", "%%") + statement.execution, values)
             return sender.fetchall()
 
     def _choosing(self, settings: dict[str, str]) -> str:

@@ -7,7 +7,6 @@ in the project that commits. What takes a db session never does.
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +17,6 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from psycopg2.extensions import TransactionRollbackError
 from sqlalchemy import Engine, TextClause, create_engine, event, text
-from sqlalchemy.dialects.postgresql.psycopg2 import dialect
 from sqlalchemy.exc import DBAPIError, InterfaceError, MultipleResultsFound, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
@@ -159,7 +157,7 @@ class Alone:
         """
         started = time.perf_counter()
         try:
-            return self._persist(_compiled(statement), dict(values))
+            return self._persist(connections.prepared(statement), dict(values))
         except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
             raise _translate(error) from error
         except (OperationalError, PoolTimeout) as error:
@@ -167,19 +165,19 @@ class Alone:
         finally:
             record_statement(seconds=time.perf_counter() - started)
 
-    def _persist(self, query: str, values: dict[str, Any]) -> Rows:
+    def _persist(self, statement: connections.Prepared, values: dict[str, Any]) -> Rows:
         for _ in range(_TRIES - 1):
             try:
-                return self._execute(query, values)
+                return self._execute(statement, values)
             except TransactionRollbackError as error:
                 log.info("statement_repeated", pgcode=error.pgcode)
-        return self._execute(query, values)
+        return self._execute(statement, values)
 
-    def _execute(self, query: str, values: dict[str, Any]) -> Rows:
+    def _execute(self, statement: connections.Prepared, values: dict[str, Any]) -> Rows:
         pooled = self._engine.raw_connection()
         connection = cast(connections.Connection, pooled.dbapi_connection)
         try:
-            return Rows(connection.run_alone(query, values, settings=self._settings))
+            return Rows(connection.run_alone(statement, values, settings=self._settings))
         except psycopg2.Error as error:
             if connection.closed:  # cut: psycopg2 may call that a plain DatabaseError
                 pooled.invalidate(error)
@@ -190,11 +188,6 @@ class Alone:
 
 
 Runner = Session | Alone  # what a function takes that sends one statement
-
-
-@lru_cache(maxsize=64)
-def _compiled(statement: TextClause) -> str:
-    return str(statement.compile(dialect=dialect()))  # type: ignore[no-untyped-call]
 
 
 def _connection_of(db: Session) -> connections.Connection:

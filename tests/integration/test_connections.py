@@ -155,11 +155,41 @@ def test_a_statement_alone_is_one_message(database: Database) -> None:
 
 @pytest.mark.parametrize("how", ["pg_terminate_backend(pg_backend_pid())", "pg_sleep(0.5)"])
 def test_a_statement_alone_that_is_cut_is_unavailable(database: Database, how: str) -> None:
-    database.ping()
-    cut = text(f"SET statement_timeout = 100; SELECT {how}, :x")
+    alone = database.alone(tenant_id=None)
+    alone.execute(text("SELECT set_config('statement_timeout', :ms, false)"), {"ms": "100"})
     with pytest.raises(Unavailable):
-        database.alone(tenant_id=None).execute(cut, {"x": 1})
-    assert database.alone(tenant_id="a").execute(text("SELECT :x"), {"x": 1}) == [(1,)]
+        alone.execute(text(f"SELECT {how}, :x"), {"x": "1"})
+    assert database.alone(tenant_id="a").execute(text("SELECT :x"), {"x": "1"}) == [("1",)]
+
+
+def test_a_statement_alone_is_planned_once_and_anew_for_each_role(database: Database) -> None:
+    count = text("SELECT count(*) FROM sessions WHERE user_id = :user_id")
+    plans = text(
+        "SELECT generic_plans + custom_plans FROM pg_prepared_statements WHERE statement LIKE :like"
+    )
+    with database.transaction(tenant_id="a") as db:
+        db.execute(
+            text(
+                "INSERT INTO sessions (id, tenant_id, user_id, is_favorite, metadata, message_count)"
+                " VALUES (gen_random_uuid(), 'a', 'u', false, '{}', 0)"
+            )
+        )
+    for tenant, seen in (("a", 1), ("b", 0), (None, 1), ("b", 0), ("a", 1)):
+        assert database.alone(tenant_id=tenant).execute(count, {"user_id": "u"}) == [(seen,)]
+    assert database.alone(tenant_id=None).execute(plans, {"like": "%count(*)%"}) == [(5,)]
+
+
+def test_a_statement_that_cannot_be_prepared_is_tried_again(database: Database) -> None:
+    count = text("SELECT count(*) FROM later WHERE true = :yes")
+    with pytest.raises(psycopg2.Error, match="later"):
+        database.alone(tenant_id=None).execute(count, {"yes": True})
+    with database.transaction(tenant_id=None) as db:
+        db.execute(text("CREATE TABLE later ()"))
+    try:
+        assert database.alone(tenant_id=None).execute(count, {"yes": True}) == [(0,)]
+    finally:
+        with database.transaction(tenant_id=None) as db:
+            db.execute(text("DROP TABLE later"))
 
 
 def test_a_statement_alone_without_a_server_is_unavailable() -> None:
