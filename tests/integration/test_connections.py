@@ -170,7 +170,8 @@ def test_a_statement_alone_is_planned_once_and_anew_for_each_role(database: Data
     with database.transaction(tenant_id="a") as db:
         db.execute(
             text(
-                "INSERT INTO sessions (id, tenant_id, user_id, is_favorite, metadata, message_count)"
+                "INSERT INTO sessions"
+                " (id, tenant_id, user_id, is_favorite, metadata, message_count)"
                 " VALUES (gen_random_uuid(), 'a', 'u', false, '{}', 0)"
             )
         )
