@@ -23,7 +23,7 @@ from core.answering.base import AnswerStream, Question, Turn
 from core.bootstrap import Services
 from core.candidates import Mode, Reach
 from core.citations import CitationFilter, best_quote, cited_statements
-from core.errors import Conflict, RagError
+from core.errors import Conflict, ProviderError, RagError
 from core.idempotency import Claim
 from core.messages import MessageRecord
 from core.passages import Passage
@@ -269,6 +269,8 @@ def _write(
         yield rest
     answer.trace.note("generate", since=asked)
     _note_end(answer, stream)
+    if not answer.cancelled and not answer.content.strip():
+        raise ProviderError("The chat provider sent an empty answer.")
 
 
 def _note_end(answer: _Answer, stream: AnswerStream) -> None:

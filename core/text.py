@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 # Scripts written without spaces, whose words are single characters: kana, Han, Thai, Lao, Khmer.
@@ -103,3 +104,24 @@ def without_instructions(question: str) -> str:
     rest = re.split(r"(?<=[.!])\s+", question[ends[-1].end() :].strip())
     told = all(_INSTRUCTION.match(sentence) for sentence in rest)
     return question[: ends[-1].end()] if told else question
+
+
+def repaired(text: str) -> str:
+    """`text` as PostgreSQL and UTF-8 can hold it: U+FFFD for U+0000 and for lone surrogates."""
+    whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return whole.replace("\0", "\ufffd")
+
+
+def storable(deltas: Iterable[str]) -> Iterator[str]:
+    """`deltas`, repaired; the halves of a surrogate pair that stand in two of them are joined.
+
+    JSON may escape a character beyond U+FFFF as two, and a provider cut between them.
+    """
+    held = ""
+    for delta in deltas:
+        text = held + delta
+        held = text[-1] if "\ud800" <= text[-1:] <= "\udbff" else ""
+        if shown := repaired(text.removesuffix(held)):
+            yield shown
+    if held:
+        yield repaired(held)

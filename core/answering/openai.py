@@ -15,10 +15,12 @@ from core.answering.streaming import POLL_SECONDS, Exchange, LoopThread, Stopped
 from core.errors import ProviderBusy, ProviderError, ProviderTimeout
 from core.prompting import CountTokens, build_messages
 from core.retry_after import parse_retry_after
+from core.text import repaired, storable
 
 _CONNECT_TIMEOUT = 5.0
 _RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504, 529})
 _OVERLOADED = frozenset({429, 503, 529})
+_MAX_MODEL_CHARS = 200
 
 
 class _Retry(Exception):
@@ -142,7 +144,7 @@ class OpenAIAnswerer:
             loop=self._loop, client=self._client, timeout=self._timeout, should_stop=should_stop
         )
         try:
-            for delta in self._deltas(stream, body, exchange):
+            for delta in storable(self._deltas(stream, body, exchange)):
                 _check(should_stop)
                 started = True
                 yield delta
@@ -227,14 +229,14 @@ class _Event:
         return cls(
             text=text,
             finish_reason=choices[0].get("finish_reason"),
-            model=data.get("model"),
+            model=_model(data.get("model")),
             usage=_usage(data.get("usage")),
         )
 
     def apply_to(self, stream: AnswerStream) -> bool:
         """Note model, usage and finish reason; True if the answer is complete."""
         if self.model:
-            stream.model = str(self.model)
+            stream.model = self.model
         if self.usage:
             stream.usage = self.usage
         if self.finish_reason:
@@ -242,13 +244,21 @@ class _Event:
         return bool(self.finish_reason)
 
 
-def _usage(data: dict[str, Any] | None) -> Usage | None:
-    if not data:
+def _model(name: object) -> str | None:
+    return repaired(name)[:_MAX_MODEL_CHARS] if isinstance(name, str) else None
+
+
+def _usage(data: object) -> Usage | None:
+    """Counts that make no sense are none: what has been answered is not lost for them."""
+    if not isinstance(data, dict):
         return None
-    return Usage(
-        prompt_tokens=int(data.get("prompt_tokens") or 0),
-        completion_tokens=int(data.get("completion_tokens") or 0),
-    )
+    prompt, completion = data.get("prompt_tokens"), data.get("completion_tokens")
+    return Usage(prompt_tokens=_count(prompt), completion_tokens=_count(completion))
+
+
+def _count(value: object) -> int:
+    fits = isinstance(value, int | float) and 0 <= value < 2**53
+    return int(value) if fits else 0  # type: ignore[call-overload]
 
 
 def _whole_body(chunks: Iterable[bytes]) -> str:

@@ -1,5 +1,6 @@
 """Server-sent events, read from bytes as they arrive."""
 
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 
 from core.errors import ProviderError
@@ -16,7 +17,9 @@ def iter_event_data(chunks: Iterable[bytes], *, max_bytes: int = MAX_EVENT_BYTES
     """
     data: list[str] = []
     size = 0
-    for line in _iter_lines(chunks, max_bytes=max_bytes):
+    for number, line in enumerate(_iter_lines(chunks, max_bytes=max_bytes)):
+        if not number:
+            line = line.removeprefix(BOM_UTF8)
         if not line:
             if data:
                 yield "\n".join(data)

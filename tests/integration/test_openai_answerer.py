@@ -101,8 +101,15 @@ def test_characters_and_lines_cut_anywhere(
         Reply(chunks=[event("All") + event(finish="stop")], drop_after=1),
         Reply(deltas=["All"], headers={"Connection": "close"}),
         Reply(body={"choices": [{"message": {"content": "All"}, "finish_reason": "stop"}]}),
+        Reply(chunks=[b"\xef\xbb", b"\xbf" + event("All") + END]),
+        Reply(chunks=[b'data: {"choices": []}\n\n' + event("All") + END]),
+        Reply(chunks=[event("All"), b'data: {"model": {}, "usage": "many"}\n\n', END]),
+        Reply(chunks=[event("All"), b'data: {"usage": {"prompt_tokens": Infinity}}\n\n', END]),
     ],
-    ids=["no [DONE]", "no finish_reason", "dropped after the end", "close", "not streaming"],
+    ids=[
+        *("no [DONE]", "no finish_reason", "dropped after the end", "close", "not streaming"),
+        *("byte order mark", "no choices", "odd model and usage", "endless usage"),
+    ],
 )
 def test_a_complete_answer_in_an_odd_dress(
     llm: LLMServer, answerer: OpenAIAnswerer, reply: Reply
@@ -134,6 +141,16 @@ def test_a_failure_in_mid_answer_is_raised_at_once(
     assert seen == ["Half"]
     assert caught.value.code == "provider_unavailable"
     assert len(llm.requests) == 1
+
+
+def test_what_no_database_can_store_is_replaced(llm: LLMServer, answerer: OpenAIAnswerer) -> None:
+    raw = ["a\\u0000b ", "\\ud83d", "\\ude00 ", "\\udc00 ", "c\\ud83d"]
+    said = [b'data: {"choices": [{"delta": {"content": "%s"}}]}\n\n' % x.encode() for x in raw]
+    model = b'data: {"model": "m\\u0000\\ud800", "choices": []}\n\n'
+    llm.script(Reply(chunks=[*said, model, END]))
+    stream = answerer.answer(ASKED)
+    assert "".join(stream) == "a\ufffdb \U0001f600 \ufffd c\ufffd"
+    assert stream.model == "m\ufffd\ufffd"
 
 
 def test_a_line_of_10_mb_is_given_up_early(llm: LLMServer, answerer: OpenAIAnswerer) -> None:

@@ -75,6 +75,7 @@ def test_an_answer_as_events(asker: Caller, how: dict[str, Any]) -> None:
     [
         (Reply(status=500), 502, "provider_unavailable"),
         (Reply(stall_after=0, stall_seconds=3), 504, "provider_timeout"),
+        (Reply(deltas=["[9]"]), 502, "provider_unavailable"),  # nothing is left of it
     ],
 )
 def test_a_failing_provider(
@@ -91,6 +92,15 @@ def test_a_failing_provider(
     assert problem["request_id"]
     messages = asker.get(f"/sessions/{session}/messages").get_json()["items"]
     assert [item["status"] for item in messages] == ["complete", "failed"] * 2
+
+
+def test_what_no_database_can_store_ends_no_stream(asker: Caller, llm: LLMServer) -> None:
+    said = b'data: {"choices": [{"delta": {"content": "a\\u0000b\\ud800"}}]}\n\ndata: [DONE]\n\n'
+    llm.script(Reply(chunks=[said]))
+    events = events_of(chat(asker, asker.new_session()["id"], stream=True))
+    assert events[-1][0] == "message_completed", events[-1]
+    stored = events[-1][1]["assistant_message"]
+    assert stored["content"] == "a\ufffdb\ufffd"
 
 
 def test_what_cannot_begin_is_a_problem_even_for_a_stream(asker: Caller, unknown_id: str) -> None:
