@@ -226,8 +226,8 @@ def _begin_commit(db: Session, claim: Claim) -> tuple[Job, Document]:
     """Check, under locks, that the claim still holds. Raises LostClaimError, which rolls back."""
     if not jobs.finish_range(db, claim):
         raise LostClaimError
+    document = documents.find_locked(db, document_id=claim.document_id)
     job = jobs.lock_open_job(db, job_id=claim.job_id)
-    document = db.get(Document, claim.document_id)
     if job is None or document is None:
         raise LostClaimError
     return job, document
@@ -267,7 +267,7 @@ def _complete(db: Session, job: Job, document: Document) -> None:
     now = datetime.now(UTC)
     chunk_count = documents.count_chunks(db, document_id=document.id, generation=job.generation)
     if not chunk_count:
-        _end_failed(db, job, "pdf_no_text", "No page has text; the PDF may be scanned.", now=now)
+        _end_failed(db, job, document, "pdf_no_text", "No page has text; the PDF may be scanned.")
         return
     blank = documents.pages_without_text(db, document_id=document.id, generation=job.generation)
     if document.generation:
@@ -284,24 +284,23 @@ def _complete(db: Session, job: Job, document: Document) -> None:
     jobs.end_job(job, state="succeeded", now=now, result=result)
 
 
-def _end_failed(db: Session, job: Job, code: str, detail: str, *, now: datetime) -> None:
-    """End an open, locked job as failed and remove what it had written."""
+def _end_failed(db: Session, job: Job, document: Document, code: str, detail: str) -> None:
+    """End an open job, locked as its document is, as failed and remove what it had written."""
+    now = datetime.now(UTC)
     jobs.end_job(job, state="failed", now=now, error=(code, detail))
-    assert job.document_id is not None
-    documents.delete_generation(db, document_id=job.document_id, generation=job.generation)
-    document = db.get(Document, job.document_id)
-    if document is not None and document.job_id == job.id and document.generation == 0:
+    documents.delete_generation(db, document_id=document.id, generation=job.generation)
+    if document.job_id == job.id and document.generation == 0:
         document.status, document.updated_at = "failed", now
     log.warning("job_failed", code=code)
 
 
 def _fail(services: Services, claim: Claim, code: str, detail: str) -> None:
     def write(db: Session) -> None:
-        if not jobs.finish_range(db, claim):
+        try:
+            job, document = _begin_commit(db, claim)
+        except LostClaimError:
             return
-        job = jobs.lock_open_job(db, job_id=claim.job_id)
-        if job is not None:
-            _end_failed(db, job, code, detail, now=datetime.now(UTC))
+        _end_failed(db, job, document, code, detail)
 
     _persist(services, write)
 

@@ -13,14 +13,14 @@ from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 from uuid import UUID
 
-from sqlalchemy import delete, select
+from sqlalchemy import and_, delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from core import documents, jobs
 from core.bootstrap import Services
 from core.errors import Conflict, NotFound, Unsupported
-from core.models import TERMINAL_STATES, ChatSession, Document, Job, new_id
+from core.models import ChatSession, Document, Job, new_id
 from core.pagecache import PageKey
 from core.storage import StagedFile, stage, staging_directory
 from core.telemetry import get_logger
@@ -167,8 +167,8 @@ def reingest(services: Services, *, tenant_id: str, document_id: UUID) -> Accept
     A job that is still under way is cancelled. Raises NotFound.
     """
     with services.database.transaction(tenant_id=tenant_id) as db:
-        _cancel_open_jobs(db, tenant_id=tenant_id, document_id=document_id)
         document = documents.lock_document(db, tenant_id=tenant_id, document_id=document_id)
+        _cancel_open_jobs(db, document)
         accepted = Accepted(document, _start_again(db, document))
     services.queue.ring()
     return accepted
@@ -177,45 +177,43 @@ def reingest(services: Services, *, tenant_id: str, document_id: UUID) -> Accept
 def cancel_job(services: Services, *, tenant_id: str, job_id: UUID) -> Job:
     """End a job; its worker stops within one page range. Raises NotFound, Conflict."""
     with services.database.transaction(tenant_id=tenant_id) as db:
-        job = jobs.lock_open_job(db, job_id=job_id)
-        if job is None or job.tenant_id != tenant_id:
-            job = jobs.get_job(db, tenant_id=tenant_id, job_id=job_id)
-            assert job.state in TERMINAL_STATES
+        job = jobs.get_job(db, tenant_id=tenant_id, job_id=job_id)
+        assert job.document_id is not None
+        document = documents.find_locked(db, document_id=job.document_id)
+        if jobs.lock_open_job(db, job_id=job_id) is None:
+            db.refresh(job)
             raise Conflict(f"The job is over: {job.state}.", code="job_finished")
-        _cancel(db, job)
+        _cancel(db, job, document)
         return job
 
 
-def _cancel(db: Session, job: Job) -> None:
-    """End an open, locked job, and remove what it had written so far."""
+def _cancel(db: Session, job: Job, document: Document | None) -> None:
+    """End an open job, locked as its document is, and remove what it had written so far."""
     now = datetime.now(UTC)
     jobs.end_job(job, state="cancelled", now=now)
     assert job.document_id is not None
     documents.delete_generation(db, document_id=job.document_id, generation=job.generation)
-    document = db.get(Document, job.document_id)
     if document is not None and document.job_id == job.id and document.generation == 0:
         document.status, document.updated_at = "cancelled", now
     db.flush()
 
 
-def _cancel_open_jobs(db: Session, *, tenant_id: str, document_id: UUID) -> None:
-    # Job before document, here as in the workers: one order of locks, no deadlock.
+def _cancel_open_jobs(db: Session, document: Document) -> None:
+    """End what is under way for a document that is locked."""
     still_open = select(Job.id).where(
-        Job.tenant_id == tenant_id,
-        Job.document_id == document_id,
-        Job.state.in_(jobs.OPEN_STATES),
+        Job.document_id == document.id, Job.state.in_(jobs.OPEN_STATES)
     )
     for job_id in list(db.scalars(still_open)):
         job = jobs.lock_open_job(db, job_id=job_id)
         if job is not None:
-            _cancel(db, job)
+            _cancel(db, job, document)
 
 
 def delete_document(services: Services, *, tenant_id: str, document_id: UUID) -> None:
     """Remove a document with chunks, vectors and file; a running job ends. Raises NotFound."""
     with services.database.transaction(tenant_id=tenant_id) as db:
-        _cancel_open_jobs(db, tenant_id=tenant_id, document_id=document_id)
         document = documents.lock_document(db, tenant_id=tenant_id, document_id=document_id)
+        _cancel_open_jobs(db, document)
         key = document.storage_key
         db.execute(delete(Document).where(Document.id == document.id))
     _delete_files(services, {document.id: key})
@@ -224,21 +222,15 @@ def delete_document(services: Services, *, tenant_id: str, document_id: UUID) ->
 def delete_session(services: Services, *, tenant_id: str, session_id: UUID) -> None:
     """Remove a session, its messages, and the documents attached to it. Raises NotFound."""
     with services.database.transaction(tenant_id=tenant_id) as db:
-        attached = db.execute(
-            select(Document.id, Document.storage_key).where(
-                Document.tenant_id == tenant_id, Document.session_id == session_id
-            )
-        ).all()
-        for row in attached:
-            _cancel_open_jobs(db, tenant_id=tenant_id, document_id=row.id)
-        gone = db.execute(
-            delete(ChatSession)
-            .where(ChatSession.tenant_id == tenant_id, ChatSession.id == session_id)
-            .returning(ChatSession.id)
-        ).one_or_none()
-        if gone is None:
+        own = and_(ChatSession.tenant_id == tenant_id, ChatSession.id == session_id)
+        # Locked first: an upload to it is either seen below or finds it gone.
+        if db.scalar(select(ChatSession.id).where(own).with_for_update()) is None:
             raise NotFound("No such session.", code="session_not_found")
-    _delete_files(services, {row.id: row.storage_key for row in attached})
+        attached = documents.lock_attached(db, session_id=session_id)
+        for document in attached:
+            _cancel_open_jobs(db, document)
+        db.execute(delete(ChatSession).where(own))
+    _delete_files(services, {document.id: document.storage_key for document in attached})
 
 
 def _delete_files(services: Services, keys: Mapping[UUID, str]) -> None:
@@ -267,8 +259,7 @@ def render_page(
     """Page `number` (from 1) as PNG, `highlight` marked where it stands.
 
     Raises NotFound for a page that is not there, Conflict for a document that was
-    not read yet, DocumentError for a PDF that
-    cannot be rendered within its limits.
+    not read yet, DocumentError for a PDF that cannot be rendered within its limits.
     """
     with services.database.transaction(tenant_id=tenant_id) as db:
         document = documents.get_document(db, tenant_id=tenant_id, document_id=document_id)
@@ -282,4 +273,15 @@ def render_page(
         path = services.storage.local_copy(document.storage_key)
         image = services.pdf_parser.render_page(path, number=number, highlight=highlight)
         services.page_cache.put(key, image)
+        _drop_if_deleted(services, tenant_id=tenant_id, document_id=document_id)
     return image
+
+
+def _drop_if_deleted(services: Services, *, tenant_id: str, document_id: UUID) -> None:
+    """Raises NotFound for a document that was deleted while its page was rendered."""
+    try:
+        with services.database.transaction(tenant_id=tenant_id) as db:
+            documents.get_document(db, tenant_id=tenant_id, document_id=document_id)
+    except NotFound:
+        services.page_cache.drop(document_id)
+        raise

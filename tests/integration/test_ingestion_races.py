@@ -1,0 +1,129 @@
+"""Two who change one document at one instant: whoever comes second sees what the first did.
+
+Each test holds the row that both need, lets the second run into it, and looks at
+PostgreSQL's own list of who waits before it goes on: no moment is left to chance.
+"""
+
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from uuid import UUID
+
+import pytest
+from sqlalchemy import select, text
+
+from core import documents, indexing, ingestion, jobs
+from core.bootstrap import Services
+from core.errors import NotFound
+from core.ingestion import Accepted
+from core.models import Chunk, ChunkVector, Document, Job, new_id
+from tests.integration.steps import TENANT, ingest, new_session
+from tests.pdfs import make_pdf
+
+PAGES = ["The lighthouse of Norrskar was built in 1847 by Albin Lind. It is 31 metres high."]
+WAIT_SECONDS = 30
+
+
+def second(services: Services, act: str, document_id: UUID) -> Accepted | None:
+    arguments = {"tenant_id": TENANT, "document_id": document_id}
+    if act == "delete":
+        ingestion.delete_document(services, **arguments)  # type: ignore[arg-type]
+        return None
+    return ingestion.reingest(services, **arguments)  # type: ignore[arg-type]
+
+
+def await_waiting(services: Services, running: "Future[object]") -> None:
+    """Until a transaction waits for a lock that another one holds."""
+    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    deadline = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < deadline:
+        with services.database.transaction(tenant_id=None) as db:
+            if db.execute(waiting).scalar_one():
+                return
+        assert not running.done(), "it was to wait for the lock"
+        time.sleep(0.01)
+    raise AssertionError("nobody came to wait")
+
+
+def open_jobs(services: Services) -> list[UUID]:
+    with services.database.transaction(tenant_id=None) as db:
+        return list(db.scalars(select(Job.id).where(Job.state.in_(jobs.OPEN_STATES))))
+
+
+def work_off(services: Services) -> None:
+    while indexing.work(services):
+        pass
+
+
+@pytest.mark.parametrize("act", ["delete", "reingest"])
+def test_a_job_that_starts_meanwhile_is_cancelled(services: Services, act: str) -> None:
+    """Else a delete would leave a job that never ends, a reingest two that run at once."""
+    document_id = ingest(services, make_pdf(PAGES))
+    with ThreadPoolExecutor(1) as pool:
+        with services.database.transaction(tenant_id=TENANT) as db:
+            document = documents.lock_document(db, tenant_id=TENANT, document_id=document_id)
+            running = pool.submit(second, services, act, document_id)
+            await_waiting(services, running)
+            first = jobs.start_job(db, document=document).id
+        accepted = running.result(WAIT_SECONDS)
+    assert first not in open_jobs(services)
+    assert open_jobs(services) == ([accepted.job.id] if accepted else [])
+    work_off(services)
+    assert open_jobs(services) == []
+    with services.database.transaction(tenant_id=None) as db:
+        live = {tuple(row) for row in db.execute(select(Document.id, Document.generation))}
+        for table in (Chunk, ChunkVector):
+            rows = db.execute(select(table.document_id, table.generation))
+            assert {tuple(row) for row in rows} == live
+
+
+def test_an_upload_to_a_session_that_is_being_deleted_goes_with_it(services: Services) -> None:
+    """Its row goes with the session's, so its job must end and its file go too."""
+    session_id = new_session(services)
+    key, document_id = "aa/late.pdf", new_id()
+    path = services.settings.data_dir / "uploads" / key
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(make_pdf(PAGES))
+    with ThreadPoolExecutor(1) as pool:
+        with services.database.transaction(tenant_id=TENANT) as db:
+            document = Document(
+                id=document_id,
+                tenant_id=TENANT,
+                session_id=session_id,
+                filename="late.pdf",
+                sha256="0" * 64,
+                size_bytes=1,
+                storage_key=key,
+            )
+            db.add(document)
+            db.flush()
+            job_id = jobs.start_job(db, document=document).id
+            running = pool.submit(
+                ingestion.delete_session, services, tenant_id=TENANT, session_id=session_id
+            )
+            await_waiting(services, running)
+        running.result(WAIT_SECONDS)
+    with services.database.transaction(tenant_id=TENANT) as db:
+        assert jobs.get_job(db, tenant_id=TENANT, job_id=job_id).state == "cancelled"
+        assert db.get(Document, document_id) is None
+    assert not path.exists()
+
+
+def test_a_picture_of_a_document_deleted_meanwhile_is_not_kept(services: Services) -> None:
+    document_id = ingest(services, make_pdf(PAGES))
+    parser = services.pdf_parser
+
+    class Overtaken:
+        def render_page(self, *arguments: object, **options: object) -> bytes:
+            image = parser.render_page(*arguments, **options)  # type: ignore[arg-type]
+            ingestion.delete_document(services, tenant_id=TENANT, document_id=document_id)
+            return image
+
+    services.__dict__["pdf_parser"] = Overtaken()
+    try:
+        with pytest.raises(NotFound):
+            ingestion.render_page(
+                services, tenant_id=TENANT, document_id=document_id, number=1, highlight=None
+            )
+    finally:
+        services.__dict__["pdf_parser"] = parser
+    assert list(services.settings.data_dir.rglob("*.png")) == []
