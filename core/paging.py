@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -82,7 +82,8 @@ def decode_cursor(cursor: str, *, listing: str, types: Sequence[type]) -> Place:
 
 def _parse(value: object, kind: type) -> Any:
     if kind in (int, float):
-        if type(value) is not kind or abs(value) > 2**31:
+        # NaN compares false with all; the bound is that of PostgreSQL's integer.
+        if type(value) is not kind or not abs(value) < 2**31:
             raise ValueError
         return value
     if not isinstance(value, str) or "\0" in value:
@@ -91,7 +92,7 @@ def _parse(value: object, kind: type) -> Any:
         moment = datetime.fromisoformat(value)
         if moment.tzinfo is None:
             raise ValueError
-        return moment
+        return moment.astimezone(UTC)  # PostgreSQL knows offsets up to 15:59 only
     return kind(value)
 
 

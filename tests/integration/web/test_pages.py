@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -123,9 +124,43 @@ def test_a_cursor_belongs_to_its_listing(alice: Caller) -> None:
 
 @pytest.mark.parametrize(
     "keys",
-    [["x", "y"], [1, 2], ["2026-01-01T00:00:00", "x"], [], ["9999-12-31T23:59:59+00:00", "'"]],
+    [
+        ["x", "y"],
+        [1, 2],
+        ["2026-01-01T00:00:00", "x"],
+        [],
+        ["9999-12-31T23:59:59+00:00", "'"],
+        ["0001-01-01T00:00:00+23:59", str(UUID(int=0))],
+    ],
 )
 def test_a_forged_cursor_is_400(alice: Caller, keys: list[Any]) -> None:
     name = listing("sessions", user_id=None, is_favorite=None, q=None)
     cursor = encode_cursor(listing=name, keys=keys, seen=1)
     assert alice.get(f"/sessions?cursor={cursor}").get_json()["code"] == "invalid_cursor"
+
+
+def test_a_forged_offset_is_no_crash(alice: Caller) -> None:
+    """PostgreSQL refuses offsets of 16 hours and more, Python those of 24."""
+    made = alice.new_session()["id"]
+    name = listing("sessions", user_id=None, is_favorite=None, q=None)
+    keys = ["9999-01-01T00:00:00-23:59", str(UUID(int=0))]
+    cursor = encode_cursor(listing=name, keys=keys, seen=1)
+    response = alice.get(f"/sessions?cursor={cursor}")
+    assert [item["id"] for item in response.get_json()["items"]] == [made]
+
+
+@pytest.mark.parametrize("position", [2**31, 10**30, 1.5, float("nan")])
+def test_a_forged_position_is_400(alice: Caller, position: float) -> None:
+    session = alice.new_session()["id"]
+    name = listing("messages", session_id=UUID(session), order="asc", sender=None)
+    cursor = encode_cursor(listing=name, keys=[position], seen=1)
+    response = alice.get(f"/sessions/{session}/messages?cursor={cursor}")
+    assert response.get_json()["code"] == "invalid_cursor"
+
+
+@pytest.mark.parametrize("rank", [2.0**31, float("inf"), float("nan")])
+def test_a_forged_rank_is_400(alice: Caller, rank: float) -> None:
+    name = listing("message search", q="x", user_id=None)
+    cursor = encode_cursor(listing=name, keys=[rank, UUID(int=0)], seen=1)
+    response = alice.get(f"/messages/search?q=x&cursor={cursor}")
+    assert response.get_json()["code"] == "invalid_cursor"
