@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import Any, cast
 
 from flask import Flask, Response, request
+from gunicorn.http.errors import NoMoreData, ParseException
 from werkzeug.exceptions import HTTPException
 
 from core import errors
@@ -120,6 +121,9 @@ def respond(error: Exception) -> Response:
         return _from_core(error)
     if isinstance(error, HTTPException):
         return _from_http(error)
+    if isinstance(error, (ParseException, NoMoreData)):
+        # The server reads chunks when the view does: their framing is wrong, or they broke off.
+        return problem(status=400, code=_HTTP_CODES[400], detail=_HTTP_DETAILS[400])
     log.error("request_failed", exc_info=error)
     return problem(status=500, code="internal_error", detail=_HTTP_DETAILS[500])
 

@@ -157,6 +157,28 @@ def test_what_the_server_itself_refuses_is_a_problem_too(
     assert "canary" not in log
 
 
+@pytest.mark.parametrize(
+    "chunks",
+    [b"zz\r\n{}\r\n0\r\n\r\n", b"-2\r\n{}\r\n0\r\n\r\n", b"2\r\n{}xx", b"2;\0\r\n{}\r\n"],
+)
+@pytest.mark.parametrize("path", ["sessions", "documents"])
+def test_a_body_in_broken_chunks_is_400_and_ends_the_connection(
+    server: Server, path: str, chunks: bytes
+) -> None:
+    port = int(server.url.rpartition(":")[2])
+    kind = "application/json" if path == "sessions" else "multipart/form-data; boundary=x"
+    head = (
+        f"POST /api/v1/{path} HTTP/1.1\r\nHost: x\r\nX-API-Key: {API_KEY}\r\n"
+        f"Content-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+        client.sendall(head.encode() + chunks + GET + b"\r\n")
+        answer = b"".join(iter(lambda: client.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 400 "), answer
+    assert answer.count(b"HTTP/1.1 ") == 1, answer
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == "invalid_request"
+
+
 def test_metrics_add_up_the_processes_also_those_that_died(server: Server) -> None:
     def counted() -> float:
         text = httpx.get(f"{server.url}/metrics", trust_env=False).text
