@@ -126,6 +126,23 @@ def test_a_new_key_is_replayed_and_yet_stored_nowhere(app: Flask, alice: Caller)
         assert all(secret not in bytes(stored or b"") for stored in bodies)
 
 
+def test_what_the_operator_was_given_is_replayed_to_nobody_else(
+    app: Flask, operator: Caller, tenant: str
+) -> None:
+    """Keys of the operator's own tenant share its Idempotency-Keys, but not its reach."""
+    admin = {"name": "k", "scopes": ["admin"]}
+    colleague = Caller(app, operator.post("/keys", admin).get_json()["key"], "x")
+    body, name = admin | {"tenant": tenant}, f"made for {tenant}"
+    made = post(operator, "/keys", body, name)
+    rotation = f"/keys/{made.get_json()['id']}/rotate"
+    rotated = post(operator, rotation, {}, f"{name} again")
+    assert (made.status_code, rotated.status_code) == (201, 201)
+    for path, sent, used in (("/keys", body, name), (rotation, {}, f"{name} again")):
+        refused = post(colleague, path, sent, used)
+        assert (refused.status_code, refused.get_json().get("key")) == (422, None)
+        assert post(operator, path, sent, used).headers["Idempotent-Replayed"] == "true"
+
+
 @pytest.fixture
 def ticket(app: Flask, tenant: str) -> Callable[..., Ticket]:
     def make(fingerprint: bytes = b"f") -> Ticket:
@@ -144,7 +161,7 @@ def test_a_request_under_way_is_409_and_a_dead_one_frees_its_key(
     path = f"/jobs/{unknown_id}/cancel"
     # What a process leaves that dies in mid-request: a claim that nobody renews.
     with app.test_request_context(f"/api/v1{path}", method="POST", json={}):
-        fingerprint = web_idempotency._fingerprint()
+        fingerprint = web_idempotency._fingerprint(sealed=False)
     with app.extensions["services"].database.transaction(tenant_id=tenant) as db:
         idempotency.claim(db, tenant_id=tenant, key="k", fingerprint=fingerprint, hold_seconds=0.6)
     busy = post(alice, path, {}, "k")
