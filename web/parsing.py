@@ -86,7 +86,7 @@ class GuardedParser(FlaskParser):
 def _flatten(path: str, messages: Any, found: dict[str, list[str]]) -> None:
     if isinstance(messages, Mapping):
         for name, inner in messages.items():
-            deeper = path if name in ("_schema", "value", "key") else f"{path}.{name}".strip(".")
+            deeper = path if name == "_schema" else f"{path}.{name}".strip(".")
             _flatten(deeper, inner, found)
     else:
         listed = messages if isinstance(messages, list) else [messages]

@@ -53,6 +53,8 @@ def test_a_session_is_created_and_found_again(alice: Caller) -> None:
         ({"user_id": "a", "metadata": None}, "metadata"),
         ({"user_id": "a", "tenant_id": "b"}, "tenant_id"),
         ({"user_id": "a", "id": "b"}, "id"),
+        ({"user_id": "a", "key": "b"}, "key"),
+        ({"user_id": "a", "value": "b"}, "value"),
         ([], "body"),
         ("text", "body"),
     ],
