@@ -168,6 +168,24 @@ _NAME = re.compile(r"(?<=[\w,;:]\s)[A-Z][\w’'-]+(?:\s+(?:of\s+|de\s+|von\s+)?[
 _YEAR = re.compile(r"\b(?:1\d|20)\d\d\b")
 _TERM = re.compile(r"[\w][\w’'.-]*\w|\w")
 _MAX_TERMS = 16
+_MAX_CHAIN = 6
+_ASKING = re.compile(r"\b(?:what|who|whose|where|when|why|how|which)\b", re.I)
+_TELLING_ALONE = 4  # "and what was Apple's margin?" may still be about the year asked for before
+# Politeness and small talk: they take no subject up, and set none.
+_MAX_COURTESY_CHARS = 200
+_SMALL_TALK = re.compile(
+    r"\b(?:how are you(?: doing| today)*|(?:who|what) are you|what can you do)\b\W*", re.I
+)
+_COURTESY = (
+    r"hello|hi|hey|hallo|bonjour|hola|welcome|thanks?|thx|danke|merci|gracias|cheers|ok|okay|good"
+    r"|great|nice|cool|perfect|excellent|awesome|super|fine|wow|lol|haha|bye|goodbye|sorry"
+)
+_COURTESIES = re.compile(
+    rf"(?=.*\b(?:{_COURTESY})\b)(?:\W|\b(?:{_COURTESY}|morning|afternoon|evening|night|day|you|u|your"
+    r"|so|very|much|a|lot|that|this|is|it|was|for|the|all|help|answer|there|everyone|have|got|really"
+    r"|just|then|i|see|to|please|yes|no|vielen|dank|sehr|beaucoup|muchas)\b)*",
+    re.I | re.S,
+)
 
 
 def standalone_query(text: str, history: Sequence[Turn]) -> str:
@@ -177,8 +195,9 @@ def standalone_query(text: str, history: Sequence[Turn]) -> str:
     the telling words of the latest question that stood alone, and, for a pronoun, the names in
     the last answer. Anything else is returned as it is. `history` is oldest first.
     """
-    asked = [turn.content for turn in history if turn.role == "user"]
-    if not asked or not _leans_on_history(text):
+    said = [turn.content for turn in history if turn.role == "user"]
+    asked = [one for one in said if not _is_courtesy(one)]
+    if not asked or _is_courtesy(text) or not _leans_on_history(text):
         return text
     terms = _salient_terms(_chain(asked), dropping_years=bool(_YEAR.search(text)))
     if _PERSON.search(text):
@@ -188,9 +207,19 @@ def standalone_query(text: str, history: Sequence[Turn]) -> str:
     return " ".join([*fresh[:_MAX_TERMS], text])
 
 
+def _is_courtesy(text: str) -> bool:
+    """Whether a message only greets, thanks, agrees or chats."""
+    if len(text) > _MAX_COURTESY_CHARS:
+        return False
+    rest = _SMALL_TALK.sub("", text)
+    if not rest.strip():
+        return rest != text
+    return "?" not in rest and _COURTESIES.fullmatch(rest) is not None
+
+
 def _leans_on_history(text: str) -> bool:
-    if _CONNECTIVE.match(text):
-        return True
+    if connective := _CONNECTIVE.match(text):
+        return not _is_whole_question(text[connective.end() :])
     pronoun = _PRONOUN.search(_EXPLETIVE.sub("", text))
     if pronoun:
         # "What did Rollo promise his men?" and "Which states let voters of one party change their
@@ -203,6 +232,12 @@ def _leans_on_history(text: str) -> bool:
     return not telling or not _FULL_QUESTION.match(text)
 
 
+def _is_whole_question(text: str) -> bool:
+    """Whether what follows an "and" asks by itself: "… the Plague: when did it reach Paris?"."""
+    named = _NAME.search(text) is not None and len(_telling(text)) >= _TELLING_ALONE
+    return named and _ASKING.search(text) is not None and not _leans_on_history(text)
+
+
 def _telling(text: str) -> list[str]:
     return [word for word in words(text) if word not in STOP_WORDS]
 
@@ -210,7 +245,7 @@ def _telling(text: str) -> list[str]:
 def _chain(asked: Sequence[str]) -> list[str]:
     """The latest questions back to the one that stood alone, that one first."""
     chain: list[str] = []
-    for text in reversed(asked[-4:]):
+    for text in reversed(asked[-_MAX_CHAIN:]):
         chain.append(text)
         if not _leans_on_history(text):
             break
@@ -236,4 +271,11 @@ def _names_in_last_answer(history: Sequence[Turn]) -> list[str]:
     if not answers:
         return []
     first = strip_citations(answers[-1])[:300]
-    return _NAME.findall(f", {first}")[:2]
+    names = (_without_first_stop_word(name) for name in _NAME.findall(f", {first}"))
+    return [name for name in names if name][:2]
+
+
+def _without_first_stop_word(name: str) -> str:
+    """Sentences begin with a capital too: "The Amazon", "In"."""
+    first, _, rest = name.partition(" ")
+    return rest if first.casefold() in STOP_WORDS else name

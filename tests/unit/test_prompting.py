@@ -215,6 +215,45 @@ def test_a_question_that_stands_alone_is_left_alone(text: str) -> None:
     assert standalone_query(text, said("Who built the Eiffel Tower?", "Gustave Eiffel.")) == text
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("thanks", "Danke!", "ok great, thank you!", "Thank you very much.", "no thanks", "lol"),
+        *("Good morning, how are you?", "hello", "Who are you?", "got it, cool", "bye"),
+    ],
+)
+def test_politeness_takes_up_no_subject_and_sets_none(text: str) -> None:
+    history = said("Who built the Eiffel Tower?", "Gustave Eiffel.", text, "Nothing was found.")
+    assert standalone_query(text, history) == text
+    assert standalone_query("When?", history) == "built Eiffel Tower When?"
+
+
+@pytest.mark.parametrize("text", ["Is it good?", "ok, and the height?", "great, who was he?"])
+def test_a_question_among_politeness_is_one(text: str) -> None:
+    assert "Eiffel" in standalone_query(text, said("Who built the Eiffel Tower?"))
+
+
+def test_what_follows_an_and_may_stand_alone() -> None:
+    text = "How about the Black Death: when did it reach England?"
+    assert standalone_query(text, said("What is the Amazon rainforest?")) == text
+    margin = standalone_query("And what was Apple's margin?", said("What did Acme earn in 2023?"))
+    assert "2023" in margin
+
+
+def test_the_first_word_of_an_answer_is_no_name() -> None:
+    history = said("Who patented the engine?", "In 1781 James Watt did. [1]")
+    assert standalone_query("Where was he born?", history) == (
+        "patented engine James Watt Where was he born?"
+    )
+    history = said("What covers the basin?", "The Amazon rainforest. [1]")
+    assert standalone_query("Is it large?", history) == "covers basin Amazon Is it large?"
+
+
+def test_a_subject_outlives_four_follow_ups() -> None:
+    turns = ["Who built the Eiffel Tower?", "1", "when?", "2", "why?", "3", "how?", "4", "where?"]
+    assert "Eiffel" in standalone_query("and why?", said(*turns))
+
+
 def test_without_history_nothing_is_added() -> None:
     assert standalone_query("Why?", []) == "Why?"
     assert standalone_query("Why?", [Turn("system", "Be kind to Acme")]) == "Why?"
