@@ -5,10 +5,11 @@ away in mid-upload, or a process that dies, leaves nothing behind.
 """
 
 import contextlib
+import socket
 import tempfile
-import time
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import wraps
 from typing import IO, Any, TypeVar, cast
 
@@ -27,7 +28,10 @@ View = TypeVar("View", bound=Callable[..., Any])
 # What may surround the file: boundaries, part headers, the other fields.
 _FORM_BYTES = 1024 * 1024
 _READ_BYTES = 64 * 1024
+# Whoever is refused is read on for no longer than this, and not past a pause.
 _DRAIN_SECONDS = 10.0
+_STRANGER_SECONDS = 2.0
+_PAUSE_SECONDS = 0.5
 FIELDS = ("user_id", "session_id", "metadata")
 
 
@@ -162,13 +166,39 @@ def drain(response: Response) -> Response:
     if response.status_code < 400 or request.method not in ("POST", "PUT", "PATCH"):
         return response
     left = 2 * current_app.extensions["services"].settings.max_upload_bytes
+    seconds, body = _DRAIN_SECONDS, request.environ["wsgi.input"]
     if g.get("principal") is None:
-        left = min(left, _FORM_BYTES)
-    deadline, body = time.monotonic() + _DRAIN_SECONDS, request.environ["wsgi.input"]
-    with suppress(Exception):  # the client may be gone, which is fine
-        while left > 0 and time.monotonic() < deadline and (data := body.read(_READ_BYTES)):
+        left, seconds = min(left, _FORM_BYTES), _STRANGER_SECONDS
+    with suppress(Exception), _hurried(seconds):  # the client may be gone, which is fine
+        while left > 0 and (data := body.read(_READ_BYTES)):
             left -= len(data)
     return response
+
+
+@contextmanager
+def _hurried(seconds: float) -> Iterator[None]:
+    """Reading ends at the client's first pause and after `seconds`, however it drips.
+
+    One `read` of the body is many of the socket's, so no clock between reads would do.
+    """
+    client: socket.socket | None = request.environ.get("gunicorn.socket")
+    if client is None or (request.content_length is not None and not request.content_length):
+        yield  # no server, in tests; or nothing to read
+        return
+    cut = threading.Timer(seconds, _stop_reading, [client])
+    cut.daemon = True
+    cut.start()
+    client.settimeout(_PAUSE_SECONDS)
+    try:
+        yield
+    finally:
+        cut.cancel()
+        client.settimeout(None)  # as the server had it
+
+
+def _stop_reading(client: socket.socket) -> None:
+    with suppress(OSError):  # closed meanwhile
+        client.shutdown(socket.SHUT_RD)
 
 
 def _file_missing() -> Invalid:

@@ -1,5 +1,6 @@
 """What only a real server with several processes and real sockets can show."""
 
+import contextlib
 import json
 import socket
 import time
@@ -177,6 +178,27 @@ def test_a_body_in_broken_chunks_is_400_and_ends_the_connection(
     assert answer.startswith(b"HTTP/1.1 400 "), answer
     assert answer.count(b"HTTP/1.1 ") == 1, answer
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == "invalid_request"
+
+
+@pytest.mark.parametrize("path", ["/api/v1/sessions", "/nowhere"])
+@pytest.mark.parametrize("drips", [False, True])
+def test_a_stranger_who_announces_a_body_and_never_sends_it_is_answered(
+    server: Server, path: str, drips: bool
+) -> None:
+    """Waited for, it would hold a thread: for 30 s a pause, for ever if it drips."""
+    port = int(server.url.rpartition(":")[2])
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 900000\r\n\r\n"
+    deadline = time.monotonic() + 20
+    with socket.create_connection(("127.0.0.1", port), timeout=0.1) as client:
+        client.sendall(head.encode())
+        answer = b""
+        while not answer and time.monotonic() < deadline:
+            with contextlib.suppress(TimeoutError):
+                answer = client.recv(65536)
+                break
+            if drips:
+                client.sendall(b"x")
+    assert answer.startswith((b"HTTP/1.1 401 ", b"HTTP/1.1 404 ")), answer
 
 
 def test_metrics_add_up_the_processes_also_those_that_died(server: Server) -> None:
