@@ -5,6 +5,7 @@ away in mid-upload, or a process that dies, leaves nothing behind.
 """
 
 import contextlib
+import re
 import socket
 import tempfile
 import threading
@@ -33,6 +34,8 @@ _DRAIN_SECONDS = 10.0
 _STRANGER_SECONDS = 2.0
 _PAUSE_SECONDS = 0.5
 FIELDS = ("user_id", "session_id", "metadata")
+_QUOTED_NAME = re.compile(r';[ \t]*filename="((?:[^"\\]|\\.)*)"[ \t]*$', re.IGNORECASE)
+_ESCAPED = re.compile(r'\\(["\\])')
 
 
 class _MeasuredFile:
@@ -217,8 +220,21 @@ def take_file() -> FileStorage:
         raise _file_missing()
     if len(given) > 1:
         raise invalid("file", "Must not be given twice.")
-    check_text(given[0].filename or "", field="file")
+    given[0].filename = check_text(_name_of(given[0]), field="file")
     return given[0]
+
+
+def _name_of(file: FileStorage) -> str:
+    """The file's name with its backslashes, which Werkzeug takes for escapes.
+
+    Browsers send them as they are, and a quote as %22 (WHATWG, multipart/form-data encoding
+    algorithm); others escape both as RFC 9110, 5.6.4 has it.
+    """
+    disposition = file.headers.get("Content-Disposition", "")
+    quoted = _QUOTED_NAME.search(disposition)
+    if quoted is None or "\\" not in quoted[1]:
+        return file.filename or ""
+    return _ESCAPED.sub(r"\1", quoted[1]).replace("%22", '"')
 
 
 def take_fields() -> dict[str, str]:
