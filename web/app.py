@@ -43,6 +43,9 @@ _EXPOSED = (
     "Retry-After",
     "Idempotent-Replayed",
     "Content-Disposition",
+    "Accept-Ranges",
+    "Content-Range",
+    "ETag",
     *limits.EXPOSED_HEADERS,
 )
 _SECURITY_HEADERS = {

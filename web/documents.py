@@ -11,7 +11,14 @@ from core.ingestion import Accepted
 from web import schemas
 from web.auth import requires
 from web.context import services, tenant_id, transaction
-from web.downloads import begin, content_disposition, is_known, not_modified, wanted_range
+from web.downloads import (
+    REVALIDATE,
+    begin,
+    content_disposition,
+    is_known,
+    not_modified,
+    wanted_range,
+)
 from web.guard import invalid, parse_json
 from web.idempotency import idempotent
 from web.parsing import Blueprint, load, refuse_query
@@ -27,9 +34,6 @@ from web.sessions import take_page
 from web.uploads import accepts_upload, take_fields, take_file
 
 blp = Blueprint("documents", __name__, url_prefix="/api/v1", description="PDFs and their chunks.")
-
-# What is downloaded is kept by the client, but asked for again: it may have been deleted.
-_REVALIDATE = "private, no-cache"
 
 
 @blp.route("/documents", methods=["POST"])
@@ -148,7 +152,7 @@ def download_document(document_id: UUID) -> Response:
     response.headers["Content-Length"] = str(end - start)
     response.headers["Content-Disposition"] = content_disposition(document.filename)
     response.headers["Accept-Ranges"] = "bytes"
-    response.headers["Cache-Control"] = _REVALIDATE
+    response.headers["Cache-Control"] = REVALIDATE
     response.set_etag(etag)
     return response
 
@@ -174,6 +178,6 @@ def show_page(query: dict[str, Any], document_id: UUID, number: int) -> Response
         number=number,
         highlight=highlight,
     )
-    response = Response(image, mimetype="image/png", headers={"Cache-Control": _REVALIDATE})
+    response = Response(image, mimetype="image/png", headers={"Cache-Control": REVALIDATE})
     response.set_etag(etag)
     return response

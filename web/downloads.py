@@ -28,8 +28,12 @@ def is_known(etag: str) -> bool:
     return request.if_none_match.contains_weak(etag)
 
 
+# What is downloaded is kept by the client, but asked for again: it may have been deleted.
+REVALIDATE = "private, no-cache"
+
+
 def not_modified(etag: str) -> Response:
-    response = Response(status=304)
+    response = Response(status=304, headers={"Cache-Control": REVALIDATE})  # RFC 9110, 15.4.5
     response.set_etag(etag)
     del response.headers["Content-Type"]
     return response

@@ -33,6 +33,7 @@ HEARTBEAT_SECONDS = 10.0
 HEARTBEAT = b": keep-alive\n\n"
 
 _HEADERS = {
+    "Content-Type": f"{EVENT_STREAM}; charset=utf-8",
     "Cache-Control": "no-cache, no-transform",
     "X-Accel-Buffering": "no",  # nginx would collect the events
 }
@@ -184,7 +185,7 @@ class EventBody:
         self._give_back()
         if self._ticket is not None:
             body = b"".join(self._sent)
-            remembered = Remembered(200, {"Content-Type": EVENT_STREAM}, body)
+            remembered = Remembered(200, _HEADERS, body)
             # One who left before the end, and asks again, is owed the end.
             self._ticket.settle(remembered if self._ending == "done" else None)
 
@@ -210,4 +211,4 @@ def event_response(
         give_back=give_back,
         ticket=g.get("held_ticket"),
     )
-    return Response(body, mimetype=EVENT_STREAM, headers=_HEADERS)
+    return Response(body, headers=_HEADERS)

@@ -147,6 +147,9 @@ def test_equal_turns_at_once_ask_the_provider_once(
     assert {answer.status_code for answer in answers} <= {200, 409}
     again = chat(asker, session, stream=stream, headers=key)
     assert again.headers["Idempotent-Replayed"] == "true"
+    first = next(answer for answer in answers if answer.status_code == 200)
+    for name in ("Content-Type", "Cache-Control"):
+        assert again.headers.get(name) == first.headers.get(name)
     done = [answer.data for answer in answers if answer.status_code == 200]
     assert set(done) == {again.data}
     assert chats(llm) == 1

@@ -206,6 +206,25 @@ def test_a_name_is_shown_and_never_a_path(alice: Caller, name: str, suggested: s
     assert got.data == PDF
 
 
+@pytest.mark.parametrize(
+    ("sent", "name"),
+    [
+        (b'"C:\\windows\\x.pdf"', "C:\\windows\\x.pdf"),  # browsers, requests
+        (b'"C:\\\\windows\\\\x.pdf"', "C:\\windows\\x.pdf"),  # curl, httpx
+        (b'"a\\"b\\c.pdf"', 'a"b\\c.pdf'),
+        (b'"a%22b\\c.pdf"', 'a"b\\c.pdf'),
+        (b"\"x.pdf\"; filename*=UTF-8''C%3A%5C%E2%82%AC.pdf", "C:\\\u20ac.pdf"),
+    ],
+)
+def test_backslashes_of_a_name_are_kept(alice: Caller, sent: bytes, name: str) -> None:
+    body = (
+        b'--x\r\nContent-Disposition: form-data; name="file"; filename=' + sent + b"\r\n\r\n"
+    ) + (PDF + b"\r\n--x--\r\n")
+    kind = "multipart/form-data; boundary=x"
+    response = alice.post("/documents", data=body, content_type=kind)
+    assert response.get_json()["document"]["filename"] == name
+
+
 def test_a_download_honours_ranges_and_validators(alice: Caller, charlie: Caller) -> None:
     document = upload(alice).get_json()["document"]
     path = f"/documents/{document['id']}/content"
@@ -239,6 +258,7 @@ def test_a_download_honours_ranges_and_validators(alice: Caller, charlie: Caller
     known = alice.get(path, headers={"If-None-Match": etag})
     assert (known.status_code, known.data) == (304, b"")
     assert known.headers["ETag"] == etag
+    assert known.headers["Cache-Control"] == whole.headers["Cache-Control"]
     assert alice.get(path, headers={"If-None-Match": '"x"'}).status_code == 200
     head = alice.call("HEAD", path)
     assert (head.status_code, head.data) == (200, b"")

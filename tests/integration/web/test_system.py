@@ -300,6 +300,8 @@ def test_browsers_of_known_origins_may_call(app: Flask, alice: Caller) -> None:
     exposed = response.headers["Access-Control-Expose-Headers"]
     for name in ("X-Request-ID", "X-RateLimit-Limit", "Retry-After", "Idempotent-Replayed"):
         assert name in exposed
+    for name in ("Accept-Ranges", "Content-Range", "ETag"):  # what a PDF viewer reads by ranges
+        assert name in exposed
     refused = app.test_client().get("/api/v1/sessions", headers={"Origin": "https://app.example"})
     assert refused.status_code == 401
     assert refused.headers["Access-Control-Allow-Origin"] == "https://app.example"
