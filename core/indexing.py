@@ -191,6 +191,7 @@ def _read(services: Services, claim: Claim) -> tuple[list[PageText], list[ChunkD
         path,
         first=max(1, claim.first_page - 1),
         last=min(claim.pages_total, claim.last_page + 1),
+        page_count=claim.pages_total,
     )
     drafts = chunk_pages(
         around,

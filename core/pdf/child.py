@@ -63,7 +63,9 @@ class Server:
 
 
 def _read(document: OpenDocument, request: dict[str, Any]) -> Reply:
-    pages = document.read(first=request["first"], last=request["last"])
+    pages = document.read(
+        first=request["first"], last=request["last"], page_count=request["page_count"]
+    )
     return {"pages": [(page.number, page.text, page.engine) for page in pages]}, b""
 
 

@@ -31,18 +31,19 @@ class OpenDocument:
     def inspect(self) -> dict[str, Any]:
         """Page count, title and outline, as JSON."""
         judge = self._find_judge()
-        if judge.page_count < 1:
+        count = self._count_pages(judge)
+        if count < 1:
             raise malformed()
-        if judge.page_count > self._limits.max_pages:
-            raise too_many_pages(judge.page_count, self._limits.max_pages)
+        if count > self._limits.max_pages:
+            raise too_many_pages(count, self._limits.max_pages)
         title, outline = _describe(judge, seconds=self._limits.page_seconds)
         if self._engine == "auto":
             self._close_pypdf()  # it is not needed again but for a few pages
-        return {"page_count": judge.page_count, "title": title, "outline": outline}
+        return {"page_count": count, "title": title, "outline": outline}
 
-    def read(self, *, first: int, last: int) -> list[PageText]:
+    def read(self, *, first: int, last: int, page_count: int | None) -> list[PageText]:
         """The texts of a range, the furniture that its neighbours reveal taken out."""
-        count = self._page_count()
+        count = page_count or self._page_count()
         if not 1 <= first <= last <= count:
             raise malformed()
         wanted = range(max(1, first - WINDOW), min(count, last + WINDOW) + 1)
@@ -86,6 +87,24 @@ class OpenDocument:
         except Unreadable as error:
             raise _graver(failure, error) from None
 
+    def _count_pages(self, judge: PypdfDocument | PdfiumDocument) -> int:
+        """The judge's count, unless the engines differ: a wrong /Count, a damaged tree.
+
+        pdfium believes /Count and numbers pages that are lost, pypdf counts those that
+        are there. Then it is the larger one, up to the last page that either can open.
+        """
+        if self._engine == "pypdf":
+            return judge.page_count
+        try:
+            pdfium = self._open_pdfium()
+        except Unreadable:
+            return judge.page_count
+        if judge is not pdfium and judge.page_count == pdfium.page_count:
+            return judge.page_count
+        with fatal_budget(self._limits.page_seconds):
+            last = pdfium.find_last_page(at_most=self._limits.max_pages + 1)
+        return last if judge is pdfium else max(judge.page_count, last)
+
     def _page_count(self) -> int:
         opened = self._pypdf if self._engine == "pypdf" else self._pdfium
         if opened is not None:
@@ -124,8 +143,9 @@ class OpenDocument:
     def _read_with_pypdf(self, number: int) -> str | None:
         """The page's raw text, None if pypdf cannot read it in its time."""
         try:
-            if self._engine == "auto" and self._pdfium is not None:
-                return self._read_single_page(self._pdfium, number)
+            source = self._pdfium if self._engine == "auto" else None
+            if source is not None and number <= source.page_count:
+                return self._read_single_page(source, number)
             document = self._open_pypdf()
             with budget(self._limits.page_seconds):
                 return document.read_page(number, max_chars=self._limits.max_page_chars)

@@ -54,12 +54,16 @@ class PdfParser:
         outline = tuple(OutlineEntry(*entry) for entry in reply["outline"])
         return DocumentInfo(page_count=reply["page_count"], title=reply["title"], outline=outline)
 
-    def read_pages(self, path: Path, *, first: int, last: int) -> list[PageText]:
+    def read_pages(
+        self, path: Path, *, first: int, last: int, page_count: int | None = None
+    ) -> list[PageText]:
         """The cleaned texts of pages `first` to `last`, both included, from 1.
 
-        A page's text does not depend on the range it is read in.
+        `page_count` is that of `inspect`: in a damaged file one engine alone may
+        see the last pages. A page's text does not depend on the range it is read in.
         """
-        reply, _ = self._call({"op": "read", "first": first, "last": last}, path)
+        request = {"op": "read", "first": first, "last": last, "page_count": page_count}
+        reply, _ = self._call(request, path)
         return [PageText(*page) for page in reply["pages"]]
 
     def render_page(

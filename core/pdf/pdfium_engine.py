@@ -3,7 +3,7 @@
 import ctypes
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pypdfium2 as pdfium
@@ -37,6 +37,14 @@ class PdfiumDocument:
                 return _all_text(text_page, max_chars)
         except pdfium.PdfiumError:
             return None
+
+    def find_last_page(self, *, at_most: int) -> int:
+        """Number of the last page that is there, of the first `at_most`; 0 if none is."""
+        for number in range(min(self.page_count, at_most), 0, -1):
+            with suppress(pdfium.PdfiumError):
+                self._pdf.get_page_size(number - 1)
+                return number
+        return 0
 
     def cut_page(self, number: int) -> io.BytesIO:
         """A file of this page alone, without encryption. Empty if that cannot be made."""

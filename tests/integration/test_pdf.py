@@ -42,7 +42,8 @@ def refusal(parser: PdfParser, path: Path) -> str:
 
 
 def read_all(parser: PdfParser, path: Path) -> list[PageText]:
-    return parser.read_pages(path, first=1, last=parser.inspect(path).page_count)
+    count = parser.inspect(path).page_count
+    return parser.read_pages(path, first=1, last=count, page_count=count)
 
 
 def outcome(parser: PdfParser, path: Path) -> str:
@@ -118,6 +119,17 @@ def test_a_damaged_file_is_read(parser: PdfParser, write) -> None:
     assert parser.read_pages(path, first=1, last=1)[0].text == "Still here."
 
 
+@pytest.mark.parametrize("count", [b"1", b"2", b"9"])
+def test_a_wrong_page_count_loses_no_page_and_makes_up_none(
+    parser: PdfParser, write, count: bytes
+) -> None:
+    """One engine believes /Count (ISO 32000-2, 7.7.3.2), the other counts."""
+    path = write(pdfs.make_pdf(["One.", "Two.", "Three."]).replace(b"/Count 3", b"/Count " + count))
+    assert [page.text for page in read_all(parser, path)] == ["One.", "Two.", "Three."]
+    last = parser.read_pages(path, first=3, last=3, page_count=3)
+    assert [page.text for page in last] == ["Three."]
+
+
 def test_junk_before_the_header_is_read(parser: PdfParser, write) -> None:
     path = write(b"junk\n" * 1000 + pdfs.make_pdf(["Behind junk."]))
     assert parser.inspect(path).page_count == 1
@@ -130,13 +142,14 @@ def test_junk_before_the_header_is_read(parser: PdfParser, write) -> None:
         (pdfs.make_encrypted_pdf(["x"], "secret"), "pdf_encrypted"),
         (pdfs.make_zero_page_pdf(), "pdf_malformed"),
         (pdfs.make_truncated_pdf(["x " * 300]), "pdf_malformed"),
+        (pdfs.make_cyclic_page_tree(), "pdf_malformed"),
         (b"", "pdf_malformed"),
         (b"%PDF-1.7\n", "pdf_malformed"),
         (b"<!DOCTYPE html><p>no", "pdf_malformed"),
         (pdfs.make_pdf(["x"] * 61), "pdf_too_many_pages"),
         (pdfs.make_text_bomb(), "pdf_too_complex"),
     ],
-    ids=["password", "no-page", "cut", "empty", "header", "html", "pages", "text-bomb"],
+    ids=["password", "no-page", "cut", "cycle", "empty", "header", "html", "pages", "text-bomb"],
 )
 @pytest.mark.parametrize("engine", ["auto", "pdfium"])
 def test_what_cannot_be_read_has_its_code(engine: str, data: bytes, code: str, write) -> None:
