@@ -30,9 +30,15 @@ MOST_READ = 2_000
 MOST_COMPARED = 20_000
 MOST_SCORED = 300
 
+# Where a part of a tenant's chunks is in reach: how many of it are looked into to tell how
+# common a word is there, and how many chunks the tenant's own frequency counts for beside them.
+SAMPLE = 400
+PRIOR = 10
+
 # `live` are the documents in reach and `size` their chunks. Of BM25's parts the
-# inverse document frequency comes from what was read, or from the tenant's
-# statistics; the saturation of a word's frequency is ts_rank's, the sum of 1/i²
+# inverse document frequency comes from what was read, from the tenant's
+# statistics, or, where less than half of the tenant's chunks are in reach, from a
+# sample of those; the saturation of a word's frequency is ts_rank's, the sum of 1/i²
 # over its occurrences as a share of its limit; chunks are of like length, so
 # length is left out. `|| ''` unpacks a tsvector once instead of for each word.
 #
@@ -100,15 +106,35 @@ _SEARCH = text(
         JOIN live ON live.id = c.document_id AND live.generation = c.generation
         WHERE :by_words AND NOT (SELECT few FROM size)
     ),
+    sampled AS MATERIALIZED (
+        SELECT c.tsv || '' AS tsv
+        FROM live CROSS JOIN LATERAL (
+            SELECT chunk_id FROM chunk_vectors
+            WHERE document_id = live.id AND generation = live.generation
+              AND abs(uuid_hash(chunk_id)::bigint)
+                  % (SELECT greatest(1, round(n / :sample)::bigint) FROM size) = 0
+            OFFSET 0
+        ) AS v
+        JOIN chunks c ON c.id = v.chunk_id
+        WHERE :by_words AND (
+            SELECT NOT few AND comparable AND coalesce(n < 0.5 * counted, false) FROM size
+        )
+    ),
     weighted AS MATERIALIZED (
         SELECT lexeme, term, ln(1 + (n - holding + 0.5) / (holding + 0.5)) AS weight
         FROM (
-            SELECT lexeme, term, n,
-                   CASE WHEN few OR counted IS NULL
-                        THEN (SELECT count(*) FROM matched WHERE tsv @@ term)
-                        ELSE least(n, chunks * n / counted)
-                   END AS holding
-            FROM terms CROSS JOIN size OFFSET 0
+            SELECT lexeme, term, n, CASE
+                WHEN few OR counted IS NULL THEN (SELECT count(*) FROM matched WHERE tsv @@ term)
+                WHEN looked_into > 0 THEN greatest(
+                    (SELECT count(*) FROM matched WHERE tsv @@ term),
+                    n * ((SELECT count(*) FROM sampled WHERE tsv @@ term)
+                         + :prior * least(1, chunks / counted)) / (looked_into + :prior)
+                )
+                ELSE least(n, chunks * n / counted)
+            END AS holding
+            FROM terms CROSS JOIN size
+            CROSS JOIN (SELECT count(*)::float8 AS looked_into FROM sampled) AS sample
+            OFFSET 0
         ) AS frequencies
     ),
     by_words AS MATERIALIZED (
@@ -268,4 +294,6 @@ def _of_question(query: str, vector: Vectors | None, mode: Mode) -> dict[str, An
         "most_read": MOST_READ,
         "most_compared": MOST_COMPARED,
         "most_scored": MOST_SCORED,
+        "sample": SAMPLE,
+        "prior": PRIOR,
     }

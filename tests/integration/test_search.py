@@ -1,5 +1,6 @@
 """Candidates under every filter: read whole, through the indexes, with statistics and without."""
 
+import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -44,16 +45,16 @@ class Library:
     ) -> list[Candidate]:
         within = {"user_id": None, "session_id": None, "document_ids": None} | reach
         mode: candidates.Mode = "text" if vector is None else ("hybrid" if query else "vector")
-        with self.database.transaction(tenant_id=tenant) as db:
-            return find_candidates(
-                db, reach=Reach(tenant, **within), query=query, vector=vector, mode=mode
-            ).items
+        db = self.database.alone(tenant_id=tenant)
+        return find_candidates(
+            db, reach=Reach(tenant, **within), query=query, vector=vector, mode=mode
+        ).items
 
 
 def texts_of(name: str, rng: np.random.Generator) -> list[str]:
-    """Text n says `name`wordn, and `common`."""
+    """Text n says `name`wordn, `name`kind and `common`."""
     return [
-        f"{name}word{number} common {' '.join(rng.permutation(FILLER))}"
+        f"{name}word{number} {name}kind common {' '.join(rng.permutation(FILLER))}"
         for number in range(PER_DOCUMENT)
     ]
 
@@ -159,6 +160,24 @@ def test_a_rare_word_outweighs_a_common_one(library: Library, way: str) -> None:
         )
     assert found.weights is not None
     assert found.weights["alphaword7"] > 3 * found.weights["common"] > 0
+
+
+def test_words_are_weighed_by_what_is_in_reach(
+    library: Library, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a small part of the tenant's chunks the tenant's statistics would mislead."""
+    monkeypatch.setattr(candidates, "MOST_COMPARED", 20_000)
+    reach = Reach("a", None, None, library.documents["a"][2:])
+    found = find_candidates(
+        library.database.alone(tenant_id="a"),
+        reach=reach,
+        query="gammaword7 gammakind",
+        vector=None,
+        mode="text",
+    )
+    assert found.weights is not None
+    assert found.weights["gammaword7"] == pytest.approx(math.log(1 + 49.5 / 1.5))
+    assert found.weights["gammakind"] < 0.2  # 1.1 by the tenant's statistics
 
 
 def test_both_scores_are_known_of_each_candidate(library: Library, way: str) -> None:
