@@ -14,6 +14,9 @@ from core.pdf.values import OutlineEntry
 
 _OUTLINE_MAX_ENTRIES = 10_000
 _OUTLINE_MAX_DEPTH = 15
+_HEADER_WITHIN = 1000  # pdfium seeks it in the first 1024 bytes
+_HEAD_BYTES = 8 * 1024  # as far as an upload's header is sought
+_MARK = b"%PDF-"
 
 
 class PdfiumDocument:
@@ -25,7 +28,7 @@ class PdfiumDocument:
         # Loading nothing resets pdfium's last error: a file without pages sets none.
         pdfium_c.FPDF_LoadMemDocument(b"", 0, None)
         try:
-            self._pdf = pdfium.PdfDocument(path)
+            self._pdf = pdfium.PdfDocument(_readable(path))
         except pdfium.PdfiumError as error:
             raise _opening_error(error) from None
         self.page_count = len(self._pdf)
@@ -82,6 +85,16 @@ class PdfiumDocument:
 
     def close(self) -> None:
         self._pdf.close()
+
+
+def _readable(path: str) -> str | bytes:
+    """The path, or the file from its header on where pdfium would not look that far."""
+    with open(path, "rb") as file:
+        start = file.read(_HEAD_BYTES).find(_MARK)
+        if start <= _HEADER_WITHIN:
+            return path
+        file.seek(start)
+        return file.read()
 
 
 @contextmanager

@@ -134,6 +134,7 @@ def test_junk_before_the_header_is_read(parser: PdfParser, write) -> None:
     path = write(b"junk\n" * 1000 + pdfs.make_pdf(["Behind junk."]))
     assert parser.inspect(path).page_count == 1
     assert parser.read_pages(path, first=1, last=1)[0].text == "Behind junk."
+    assert parser.render_page(path, number=1).startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(
