@@ -22,7 +22,7 @@ from core import memory as memories
 from core.answering.base import AnswerStream, Question, Turn
 from core.bootstrap import Services
 from core.candidates import Mode, Reach
-from core.citations import CitationFilter, best_quote, cited_statements
+from core.citations import CitationFilter, best_quote, cited_statements, verbatim_quote
 from core.errors import Conflict, ProviderError, RagError
 from core.idempotency import Claim
 from core.messages import MessageRecord
@@ -317,8 +317,9 @@ def _cited(answer: _Answer) -> list[Passage]:
 def _quoted(passage: Passage, statement: str) -> Passage:
     if set(content_stems(statement)).isdisjoint(content_stems(passage.text)):
         return passage  # in other words, or another language: what fits the question stays
-    quote = best_quote(passage.text, statement, page_break=passage.page_break)
-    return passage.quoted(quote)
+    place = {"page_break": passage.page_break}
+    quote = verbatim_quote(passage.text, statement, **place)
+    return passage.quoted(quote or best_quote(passage.text, statement, **place))
 
 
 def _save_quietly(

@@ -25,6 +25,10 @@ _TRAILING_SPACE = re.compile(r"[ \t]{1,3}\Z")
 _UNCLOSED = re.compile(rf"[{_OPEN}][{_LIST}]*\Z")
 _ITEMS = re.compile(r"\s*(\d+(?:\s*[-–]\s*\d+)?(?:\s*[,;，、]\s*\d+(?:\s*[-–]\s*\d+)?)*)\s*")
 _MAX_RANGE = 50
+# Of an answer's statement that is sought in its passage word for word.
+_MIN_VERBATIM_WORDS, _MAX_VERBATIM_WORDS = 3, 200
+# Longer sentences are rows of a table mostly: of these no more is quoted than was said.
+_MAX_QUOTE_CHARS = 500
 
 
 class CitationFilter:
@@ -143,6 +147,29 @@ def best_quote(passage_text: str, support: str, *, page_break: int | None = None
 
     best = max(prose, key=fit)
     return passage_text[best.start : min(best.end, end)].rstrip()
+
+
+def verbatim_quote(
+    passage_text: str, statement: str, *, page_break: int | None = None
+) -> str | None:
+    """`statement` as `passage_text` has it word for word, with the rest of its sentence.
+
+    None if it does not stand there, or says too little to be told from others. From
+    `page_break` on it is as with `best_quote`.
+    """
+    end = len(passage_text) if page_break is None else page_break
+    said = strip_citations(statement).strip(" …\n\t").split()
+    if not _MIN_VERBATIM_WORDS <= len(said) <= _MAX_VERBATIM_WORDS:
+        return None
+    found = re.search(r"\s+".join(map(re.escape, said)), passage_text)
+    if found is None or found.start() >= end:
+        return None
+    start, stop = found.span()
+    for segment in split_sentences(passage_text):
+        whole = segment.start <= start and stop <= segment.end
+        if whole and segment.end - segment.start <= _MAX_QUOTE_CHARS:
+            start, stop = segment.start, segment.end
+    return passage_text[start : min(stop, end)].rstrip()
 
 
 def _overlap(wanted: set[str], offered: set[str]) -> float:

@@ -7,7 +7,7 @@ from core.answering.base import AnswerStream, Question
 from core.answering.scoring import Scored, rank_sentences
 from core.citations import strip_citations
 from core.embedding.base import Embedder
-from core.text import without_instructions
+from core.text import without_instructions, words
 
 NOTHING_FOUND = "I could not find anything about this in the documents in reach."
 DOCUMENTS_ONLY = (
@@ -21,13 +21,23 @@ MAX_CHARS = 400
 # more often than a long one.
 LENGTH_PENALTY = 0.02
 HEADING_WORDS = 10
+MIN_WORDS = 3
 # A shorter rest of a sentence than this is not worth showing.
 MIN_EXCERPT = 60
 # Calibrated on SQuAD over PDFs: questions whose document is in reach against the same
 # questions with it left out (docs/adr/0010).
 MIN_CONFIDENCE = 0.535
 
-_UNFINISHED = re.compile(r"[^\d]*[^\d.!?。！？؟…:;\"”’)\]]")
+_UNFINISHED = re.compile(r"[^\d]*[^\d.!?。！？؟…;\"”’)\]]|.*:")
+# What is left of a page's furniture and of lists: numbers, dates and titles alone, "Page 3",
+# "Annual report | 3", "Item 1. Business".
+_RUBBLE = re.compile(
+    r"(?:[\W\d_]|\b(?:page|date|jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?"
+    r"|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\b)+"
+    r"|.{0,100}\|\s*(?:page\s*)?\d{1,4}"
+    r"|(?:note|item|part|section|chapter)\s+\d{1,2}\w?\b[^.!?]{0,60}",
+    re.IGNORECASE,
+)
 
 _FIRST_PERSON = re.compile(
     r"\b(?:i|me|my|we|our|ich|mir|mich|mein\w{0,2}|wir|uns|unser\w{0,2}|je|moi|mon|mes|nous|notre"
@@ -111,7 +121,7 @@ def join_sentences(ranked: Sequence[Scored]) -> str:
     """The best sentences, best first, each with its marker, in at most MAX_CHARS."""
     parts: list[str] = []
     left = MAX_CHARS
-    for item in _in_order([item for item in ranked if not _is_heading(item.text)] or ranked):
+    for item in _in_order([item for item in ranked if _says_something(item.text)] or ranked):
         marker = f" [{item.candidate.passage.index}]"
         room = left - len(marker) - bool(parts)
         text = item.text
@@ -134,14 +144,19 @@ def _worth(item: Scored) -> float:
     return item.score - LENGTH_PENALTY * len(item.text) / 100
 
 
-def _is_heading(text: str) -> bool:
-    """A few words, no figure and no end: a title repeats the question and answers nothing."""
-    return _UNFINISHED.fullmatch(text) is not None and len(text.split()) <= HEADING_WORDS
+def _says_something(text: str) -> bool:
+    """False for titles, which repeat the question and answer nothing, and for rubble."""
+    if _RUBBLE.fullmatch(text):
+        return False
+    if len(words(text)) < MIN_WORDS and not any(char.isdigit() for char in text):
+        return False
+    return _UNFINISHED.fullmatch(text) is None or len(text.split()) > HEADING_WORDS
 
 
 def _cut(text: str, room: int) -> str:
-    """`text`, or as many of its words as fit with an ellipsis."""
+    """`text`, or as many of its words as fit with an ellipsis; scripts without spaces anywhere."""
     if len(text) <= room:
         return text
     cut = text[: room - 2]
-    return f"{cut.rpartition(' ')[0] or cut} …"
+    whole = cut.rpartition(" ")[0]
+    return f"{(whole if len(whole) > len(cut) // 2 else cut).removesuffix(' …')} …"

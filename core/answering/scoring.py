@@ -21,6 +21,7 @@ from core.text import content_stems
 MAX_PASSAGES = 5
 MAX_EMBEDDED = 16
 MAX_SENTENCE_CHARS = 380
+_ELLIPSIS = " …"
 
 # Fitted on 1,002 questions of SQuAD over PDFs, by softmax regression on the sentence that
 # holds the answer; validated two-fold by document (docs/adr/0010). How a sentence is embedded:
@@ -112,7 +113,8 @@ def rank_sentences(query: str, passages: Sequence[Passage], *, embedder: Embedde
 def _cosines(query: str, candidates: Sequence[Candidate], embedder: Embedder) -> list[float]:
     texts = [query]
     for one in candidates:
-        texts += [f"{one.title}: {one.text}", f"{one.title}: {one.before} {one.text}"]
+        before, text = one.before.strip(_ELLIPSIS), one.text.strip(_ELLIPSIS)
+        texts += [f"{one.title}: {text}", f"{one.title}: {before} {text}"]
     vectors = embedder.embed(texts)
     by_form = (vectors[1:] @ vectors[0]).reshape(-1, 2)
     return [float(cosine) for cosine in by_form @ np.array([W_TITLED, W_PAIR])]
@@ -156,9 +158,12 @@ def _shown_sentences(text: str) -> list[str]:
 
 
 def _cut_in_pieces(line: str) -> list[str]:
+    """Each piece with an ellipsis where it was cut."""
     if len(line) <= MAX_SENTENCE_CHARS:
         return [line]
-    return textwrap.wrap(line, MAX_SENTENCE_CHARS, break_on_hyphens=False)
+    first, *others = textwrap.wrap(line, MAX_SENTENCE_CHARS, break_on_hyphens=False)
+    pieces = [first, *(f"… {piece}" for piece in others)]
+    return [*(piece + _ELLIPSIS for piece in pieces[:-1]), pieces[-1]]
 
 
 def _weights(query: str, candidates: Sequence[Candidate]) -> dict[str, float]:

@@ -11,6 +11,7 @@ from core.citations import (
     cited_indexes,
     cited_statements,
     keep_citations,
+    verbatim_quote,
 )
 from tests.growth import grows_quadratically
 
@@ -167,3 +168,45 @@ def test_statements_are_what_the_markers_stand_behind(
     answer: str, statements: dict[int, str]
 ) -> None:
     assert cited_statements(answer) == statements
+
+
+TABLE = (
+    "Table 4 Determination\n\nE4 A B C D\n\n"
+    "Sales by segment\nOctober\n29,\n2023\n($ in millions)\nNetworking $ 14,645 284 %\n"
+    "The rise in fiscal year\n2023 was due to higher revenue. It is over."
+)
+
+
+@pytest.mark.parametrize(
+    ("statement", "quote"),
+    [
+        ("Table 4 Determination", "Table 4 Determination"),
+        ("The rise in fiscal year 2023 was due to …", "The rise in fiscal year\n2023 was due to"),
+        ("… 2023 was due to higher revenue. [1]", "2023 was due to higher revenue."),
+        ("E4 A B", "E4 A B C D"),
+    ],
+)
+def test_what_was_said_word_for_word_is_quoted_with_its_sentence(
+    statement: str, quote: str
+) -> None:
+    found = verbatim_quote(TABLE, statement)
+    assert found is not None
+    assert quote in found
+    assert found in TABLE
+
+
+@pytest.mark.parametrize("statement", ["", "…", "It is", "The rise was due to revenue.", "[1] [2]"])
+def test_what_was_said_in_other_words_is_no_verbatim_quote(statement: str) -> None:
+    assert verbatim_quote(TABLE, statement) is None
+
+
+def test_of_a_long_row_no_more_is_quoted_than_was_said() -> None:
+    row = " ".join(f"cell {number}" for number in range(200))
+    assert verbatim_quote(row, "… cell 7 cell 8 …") == "cell 7 cell 8"
+
+
+def test_a_verbatim_quote_ends_with_its_page() -> None:
+    text = "The gross margin rose to 74 percent,\nfrom 53 percent."
+    said, page_break = "The gross margin rose to 74 percent, from 53 percent.", text.index("from")
+    assert verbatim_quote(text, said, page_break=page_break) == text[: page_break - 1]
+    assert verbatim_quote(text, "from 53 percent. ", page_break=page_break - 1) is None

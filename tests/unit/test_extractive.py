@@ -291,3 +291,42 @@ def test_a_heading_is_no_further_sentence(answerer: ExtractiveAnswerer) -> None:
         )
     )
     assert answer == "The last keeper of the lighthouse, Elsa Holm, left in 1962. [1]"
+
+
+@pytest.mark.parametrize(
+    "rubble",
+    [
+        *("Page 1", "Oil | 1", "Oil Inc. | Q3 2023 | 12", "2.", "(4)", "Oil price:", "Oil Inc."),
+        *("Note 2 – Oil price", "Date: March 3, 1974", "· Oil."),
+    ],
+)
+def test_furniture_and_list_marks_are_no_further_sentence(
+    answerer: ExtractiveAnswerer, rubble: str
+) -> None:
+    text = f"{rubble}\n\nThe price of oil had risen to nearly $12 by March 1974."
+    answer = answerer.compose(ask("What was the oil price in March 1974?", passage(1, text)))
+    assert answer == "The price of oil had risen to nearly $12 by March 1974. [1]"
+
+
+@pytest.mark.parametrize("row", ["Price: 12", "Total net sales 82,959", "1.5 million barrels"])
+def test_a_row_with_a_figure_is_an_answer(answerer: ExtractiveAnswerer, row: str) -> None:
+    question = ask(f"What was the {row.rstrip('0123456789,.: ')}?", passage(1, row))
+    assert answerer.compose(question) == f"{row} [1]"
+
+
+def test_a_piece_of_a_long_sentence_shows_where_it_was_cut(answerer: ExtractiveAnswerer) -> None:
+    long = ", and ".join(f"the oil price rose to ${year} dollars" for year in range(30))
+    answer = answerer.compose(ask("To what did the oil price rise?", passage(1, f"{long}.")))
+    pieces = answer.split(" [1]")[:-1]
+    assert pieces
+    for piece in pieces:
+        inside = piece.removeprefix("… ").removesuffix(" …")
+        assert inside in f"{long}."
+        assert piece.startswith("… ") is not long.startswith(inside)
+        assert piece.endswith(" …") is not inside.endswith("$29 dollars.")
+
+
+def test_a_script_without_spaces_is_cut_anywhere(answerer: ExtractiveAnswerer) -> None:
+    text = f"灯台 {'は海のそばに建てられた灯台である' * 40}"
+    answer = answerer.compose(ask("灯台は海のそばに建てられたか", passage(1, text)))
+    assert len(answer) > MAX_CHARS // 2
