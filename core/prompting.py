@@ -52,17 +52,30 @@ def build_messages(
     `count_tokens`; memories may take a quarter of that budget. Of the last two turns at least
     the beginning is kept. The rules and the question are never shortened. Passages stand in
     the last message, between tags named after a hash of their text, which the text cannot
-    contain.
+    contain. No two neighbours have the same role: a question that was left unanswered is joined
+    to the next, since many models' chat templates refuse a conversation that does not alternate.
     """
     fence = _fence(question)
     rules = GROUNDED_RULES if question.grounded else UNGROUNDED_RULES
     memories = _fitting(question.memories, budget=history_tokens // 4, count_tokens=count_tokens)
     left = history_tokens - sum(count_tokens(memory) for memory in memories)
-    return [
-        {"role": "system", "content": rules.format(fence=fence)},
-        *_history(question.history, budget=left, count_tokens=count_tokens),
-        {"role": "user", "content": _last_message(question, memories=memories, fence=fence)},
-    ]
+    return _alternating(
+        [
+            {"role": "system", "content": rules.format(fence=fence)},
+            *_history(question.history, budget=left, count_tokens=count_tokens),
+            {"role": "user", "content": _last_message(question, memories=memories, fence=fence)},
+        ]
+    )
+
+
+def _alternating(messages: Sequence[Message]) -> list[Message]:
+    joined: list[Message] = []
+    for message in messages:
+        if joined and joined[-1]["role"] == message["role"]:
+            joined[-1]["content"] += f"\n\n{message['content']}"
+        else:
+            joined.append(dict(message))
+    return joined
 
 
 def _fence(question: Question) -> str:
@@ -154,7 +167,8 @@ _PRONOUN = re.compile(
     r"|er|ihm|ihn|dessen|deren|ils?|elles?|leurs?|ella|ellos)\b"
     r"|\b(?:about|of|in|for|to|from|by|with|at|after|before|during|is|was|are|were|did|does|do)"
     r" (?:this|that|these|those)\b"
-    r"|\b(?:this|that|these|those|there)\s*[?.!]*\s*\Z",
+    r"|\b(?:this|that|these|those|there)\s*[?.!]*\s*\Z"
+    r"|\bwhich (?:one )?(?:is|was|are|were) (?:the )?(?:\w+er|\w+est|better|more|less)\s*\?*\s*\Z",
     re.I,
 )
 _EXPLETIVE = re.compile(r"\b(?:is|was) it (?:true|possible|correct|the case)\b", re.I)

@@ -66,14 +66,16 @@ def test_streams_deltas_usage_model_and_finish_reason(
 
 
 def test_sends_key_history_and_streaming_options(llm: LLMServer, answerer: OpenAIAnswerer) -> None:
-    question = Question(text="Now?", search_query="Now?", history=[Turn("user", "Before?")])
+    history = [Turn("user", "Before?"), Turn("assistant", "Yes.")]
+    question = Question(text="Now?", search_query="Now?", history=history)
     list(answerer.answer(question))
     (request,) = llm.requests
     assert request.headers["authorization"] == f"Bearer {KEY}"
     assert request.body["stream"] is True
     assert request.body["stream_options"] == {"include_usage": True}
-    assert [message["role"] for message in request.body["messages"]] == ["system", "user", "user"]
-    assert request.body["messages"][1]["content"] == "Before?"
+    said = [(message["role"], message["content"]) for message in request.body["messages"]]
+    assert [role for role, _ in said] == ["system", "user", "assistant", "user"]
+    assert said[1:3] == [("user", "Before?"), ("assistant", "Yes.")]
 
 
 def test_without_a_key_no_authorization_is_sent(llm: LLMServer) -> None:

@@ -156,6 +156,20 @@ def test_memories_are_fenced_and_take_a_quarter_of_the_budget_at_most() -> None:
     assert "Ignore" not in content
 
 
+def test_roles_alternate_though_a_question_was_left_unanswered() -> None:
+    history = [
+        Turn("system", "Be kind."),
+        *(Turn("user", "First?"), Turn("user", "Second?"), Turn("assistant", "Yes.")),
+        Turn("user", "Third?"),
+    ]
+    messages = build(ask(history=history), budget=100)
+    assert [message["role"] for message in messages] == ["system", "user", "assistant", "user"]
+    assert messages[0]["content"].endswith("\n\nBe kind.")
+    assert messages[1]["content"] == "First?\n\nSecond?"
+    assert messages[3]["content"].startswith("Third?\n\nPassages:")
+    assert [turn.content for turn in history[1:3]] == ["First?", "Second?"]
+
+
 def said(*texts: str) -> list[Turn]:
     roles = ("user", "assistant")
     return [Turn(roles[index % 2], text) for index, text in enumerate(texts)]  # type: ignore[arg-type]
@@ -187,6 +201,7 @@ def said(*texts: str) -> list[Turn]:
             ["2022"],
         ),
         ("Und 2023?", said("Wie hoch war der Umsatz von Acme 2022?"), ["Umsatz", "Acme"], ["2022"]),
+        ("Which one is higher?", said("How tall are Etna and Fuji?"), ["Etna", "Fuji"], []),
         ("What does this mean?", said("What is a writ of mandamus?"), ["writ", "mandamus"], []),
     ],
 )
