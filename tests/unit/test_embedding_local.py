@@ -139,6 +139,26 @@ def test_counts_tokens_as_the_published_tokenizer(
     assert embedder.count_tokens(case["text"]) == case["tokens"]
 
 
+@pytest.mark.parametrize(
+    "separator", [*" \n\r\t\v\f\x1c\x1d\x1e\x1f\x85\xa0\u1680", *"\u2003\u2028\u3000"]
+)
+def test_counts_word_by_word_what_the_whole_text_has(
+    embedder: LocalEmbedder, separator: str
+) -> None:
+    words = (
+        "Keeper's naïve e\u0301tude, 灯塔守护人 don't 3.5% [2] \ud800 \u200bzero (U.S.) of"
+        + "x" * 150
+    )
+    text = separator.join([*words.split(), *words.split()])
+    assert embedder.count_tokens(text) == len(embedder.token_offsets(text))
+
+
+def test_words_that_a_control_character_joins_are_one(embedder: LocalEmbedder) -> None:
+    apart, joined = embedder.embed(["light\x1chouse keeper"]), embedder.embed(["lighthouse keeper"])
+    assert_alike(apart, joined)
+    assert embedder.count_tokens("light\x1chouse") == embedder.count_tokens("lighthouse") == 1
+
+
 def test_offsets_are_indexes_of_characters(embedder: LocalEmbedder) -> None:
     text = "Café 東京,\n\nharbour lights \ud800 end"
     offsets = embedder.token_offsets(text)
