@@ -18,10 +18,13 @@ VERSION = "0.1.0"
 
 blp = Blueprint("system", __name__, description="For orchestrators and monitoring.")
 
+_UNHEALTHY = {"status": "unhealthy", "database": "disconnected", "service": SERVICE}
+_UNREADY = {"status": "unready", "reason": "database_unavailable"}
+
 
 @blp.route("/health", methods=["GET"])
 @blp.response(200, schemas.Health)
-@blp.response(503, schemas.Health)
+@blp.response(503, schemas.Health, example=_UNHEALTHY)
 def health() -> Response:
     """Whether the service works. Redis down is `degraded`: nothing is lost, limits are local.
 
@@ -71,7 +74,7 @@ def live() -> Response:
 
 @blp.route("/health/ready", methods=["GET"])
 @blp.response(200, schemas.Ready)
-@blp.response(503, schemas.Ready)
+@blp.response(503, schemas.Ready, example=_UNREADY)
 def ready() -> Response:
     """Whether requests should come here: the database answers, its schema is this code's."""
     try:

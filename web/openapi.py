@@ -14,6 +14,7 @@ from flask_smorest import Api
 
 from web import schemas
 from web.auth import is_guarded, scopes_of
+from web.examples import add_examples
 from web.idempotency import HEADER
 
 Document = dict[str, Any]
@@ -88,6 +89,44 @@ _HEADERS: Document = {
         "description": "`true` if this is the first response again.",
         "schema": {"type": "string"},
     },
+    "WWW-Authenticate": {
+        "description": "The schemes that are taken.",
+        "schema": {"type": "string"},
+    },
+    "ETag": {"description": "For `If-None-Match`, `If-Range`.", "schema": {"type": "string"}},
+    "Cache-Control": {"description": "What may keep it.", "schema": {"type": "string"}},
+    "Accept-Ranges": {"description": "`bytes`.", "schema": {"type": "string"}},
+    "Content-Range": {
+        "description": "Which bytes of how many.",
+        "schema": {"type": "string", "example": "bytes 0-1023/120000"},
+    },
+    "Content-Disposition": {
+        "description": "`attachment`, with the file's name.",
+        "schema": {"type": "string"},
+    },
+}
+# The headers of an operation's answers, by its name and their status.
+_ANSWER_HEADERS = {
+    "create_session": {"201": ["Location"]},
+    "append_message": {"201": ["Location"]},
+    "upload_document": {"202": ["Location", "Retry-After"]},
+    "reingest_document": {"202": ["Location", "Retry-After"]},
+    "create_key": {"201": ["Cache-Control"]},
+    "rotate_key": {"201": ["Cache-Control"]},
+    "download_document": {
+        "200": ["ETag", "Cache-Control", "Accept-Ranges", "Content-Disposition"],
+        "206": ["ETag", "Cache-Control", "Accept-Ranges", "Content-Disposition", "Content-Range"],
+        "304": ["ETag", "Cache-Control"],
+    },
+    "show_page": {"200": ["ETag", "Cache-Control"], "304": ["ETag", "Cache-Control"]},
+    "health": {"503": ["Retry-After"]},
+    "ready": {"503": ["Retry-After"]},
+}
+_PROBLEM_HEADERS = {
+    401: ["WWW-Authenticate"],
+    416: ["Content-Range"],
+    429: ["Retry-After"],
+    503: ["Retry-After"],
 }
 _LIMIT_HEADERS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
 _KEY_PARAMETER = {
@@ -102,6 +141,28 @@ _KEY_PARAMETER = {
         "maxLength": 255,
         "pattern": "^[!-~]([ -~]*[!-~])?$",
     },
+}
+
+
+def _request_header(name: str, description: str) -> Document:
+    schema = {"type": "string"}
+    return {
+        "name": name,
+        "in": "header",
+        "required": False,
+        "description": description,
+        "schema": schema,
+    }
+
+
+_IF_NONE_MATCH = _request_header("If-None-Match", "ETags; 304 if one is the present one.")
+_PARAMETERS = {
+    "download_document": [
+        _request_header("Range", "One range of bytes, such as `bytes=0-1023`."),
+        _request_header("If-Range", "An ETag: of another version, everything is sent."),
+        _IF_NONE_MATCH,
+    ],
+    "show_page": [_IF_NONE_MATCH],
 }
 _UPLOAD_BODY: Document = {
     "required": True,
@@ -172,8 +233,18 @@ def build(app: Flask, api: Api) -> Document:
         for method in rule.methods or ():
             operation = (path or {}).get(method.lower())
             if operation is not None:
-                _complete(operation, rule=rule.rule, view=view, has_body=method != "GET")
+                _complete(operation, rule=rule.rule, view=view, writes=method != "GET")
+    add_examples(document)
+    _tell_apart(document["paths"]["/api/v1/sessions/{session_id}/chat"]["post"])
     return document
+
+
+def _tell_apart(chat: Document) -> None:
+    """An answer's two messages are of one schema, but not of one sender."""
+    example = chat["responses"]["200"]["content"]["application/json"]["example"]
+    answer = {"position": 2, "sender": "assistant", "content": "Revenue grew by 12 % [1]."}
+    example["assistant_message"] |= answer
+    example["user_message"] |= {"retrieved_context": [], "model": None}
 
 
 def _views(app: Flask) -> Iterator[tuple[Any, Any]]:
@@ -211,10 +282,9 @@ def _problem_response(status: int) -> Document:
     }
     if status == 400:
         example["errors"] = {"user_id": ["Missing data for required field."]}
-    headers = ["X-Request-ID"] + (["Retry-After"] if status in (429, 503) else [])
     return {
         "description": detail,
-        "headers": _references(headers),
+        "headers": _references(["X-Request-ID", *_PROBLEM_HEADERS.get(status, ())]),
         "content": {
             "application/problem+json": {
                 "schema": {"$ref": "#/components/schemas/Problem"},
@@ -228,7 +298,7 @@ def _references(names: list[str]) -> Document:
     return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
-def _complete(operation: Document, *, rule: str, view: Any, has_body: bool) -> None:
+def _complete(operation: Document, *, rule: str, view: Any, writes: bool) -> None:
     name = view.__name__
     operation["operationId"] = name
     for status in ("default", "400"):  # flask-smorest's own idea of an error
@@ -239,8 +309,15 @@ def _complete(operation: Document, *, rule: str, view: Any, has_body: bool) -> N
         operation["requestBody"] = _UPLOAD_BODY
     if name in _EXAMPLES:
         operation["responses"]["200"]["content"]["text/event-stream"]["example"] = _EXAMPLES[name]
-    if not guarded:
-        return
+    operation.setdefault("parameters", []).extend(_PARAMETERS.get(name, ()))
+    if guarded:
+        _complete_guarded(operation, rule=rule, view=view, writes=writes)
+    else:
+        _add_responses(operation["responses"], name=name, statuses=set(), headers=["X-Request-ID"])
+
+
+def _complete_guarded(operation: Document, *, rule: str, view: Any, writes: bool) -> None:
+    name = view.__name__
     scopes = " or ".join(f"`{scope}`" for scope in scopes_of(view))
     operation["description"] = f"{operation.get('description', '')}\n\nScope: {scopes}.".strip()
     headers = ["X-Request-ID", *_LIMIT_HEADERS]
@@ -249,19 +326,20 @@ def _complete(operation: Document, *, rule: str, view: Any, has_body: bool) -> N
         statuses.add(404)
     if "requestBody" in operation:
         statuses |= {413, 415}
+    if writes:
+        statuses.add(507)
     if getattr(view, "_idempotent", False):
-        operation.setdefault("parameters", []).append(_KEY_PARAMETER)
-        statuses |= {409, 422}
+        operation["parameters"].append(_KEY_PARAMETER)
+        statuses |= {409, 413, 422}
         headers.append("Idempotent-Replayed")
-    _add_responses(operation["responses"], statuses=statuses, headers=headers)
+    _add_responses(operation["responses"], name=name, statuses=statuses, headers=headers)
 
 
-def _add_responses(responses: Document, *, statuses: set[int], headers: list[str]) -> None:
-    for name, response in responses.items():
-        response["headers"] = _references(
-            headers
-            + (["Location"] if name in ("201", "202") else [])
-            + (["Retry-After"] if name == "202" else [])
-        )
-    for status in sorted(statuses):
-        responses[str(status)] = {"$ref": f"#/components/responses/{HTTPStatus(status).name}"}
+def _add_responses(
+    responses: Document, *, name: str, statuses: set[int], headers: list[str]
+) -> None:
+    for status, response in responses.items():
+        own = _ANSWER_HEADERS.get(name, {}).get(status, [])
+        response["headers"] = _references(headers + own)
+    for code in sorted(statuses):
+        responses[str(code)] = {"$ref": f"#/components/responses/{HTTPStatus(code).name}"}

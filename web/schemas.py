@@ -117,7 +117,9 @@ class SessionQuery(Paging):
 
 
 class FavoriteUpdate(Schema):
-    is_favorite = Flag(metadata={"description": "Left out, the mark is turned over."})
+    is_favorite = Flag(
+        metadata={"example": True, "description": "Left out, the mark is turned over."}
+    )
 
 
 class Passage(Schema):
@@ -199,7 +201,7 @@ class MessageSearchQuery(Paging):
 class MessageHit(Schema):
     message = fields.Nested(Message, required=True)
     session_id = fields.UUID(required=True, metadata=ID)
-    snippet = fields.String(required=True)
+    snippet = fields.String(required=True, metadata={"example": "How did revenue develop?"})
 
 
 class Key(Schema):
@@ -215,7 +217,13 @@ class Key(Schema):
 
 
 class NewKey(Key):
-    key = fields.String(required=True, metadata={"description": "The key itself, shown this once."})
+    key = fields.String(
+        required=True,
+        metadata={
+            "example": "rcs_0f1e2d3c4b5a_" + "x" * 43,
+            "description": "The key itself, shown this once.",
+        },
+    )
 
 
 class KeyCreate(Schema):
@@ -242,7 +250,7 @@ class KeyRotate(Schema):
     grace_seconds = Whole(
         load_default=3600,
         validate=validate.Range(min=0, max=30 * 86_400),
-        metadata={"description": "How long the old key goes on working."},
+        metadata={"example": 600, "description": "How long the old key goes on working."},
     )
 
 
@@ -285,7 +293,7 @@ class Document(Schema):
     user_id = fields.String(required=True, allow_none=True, metadata={"example": "alice"})
     session_id = fields.UUID(required=True, allow_none=True, metadata=ID)
     filename = fields.String(required=True, metadata={"example": "report.pdf"})
-    sha256 = fields.String(required=True)
+    sha256 = fields.String(required=True, metadata={"example": "9f86d081884c7d65" * 4})
     size_bytes = fields.Integer(required=True, metadata={"example": 120000})
     page_count = fields.Integer(required=True, allow_none=True, metadata={"example": 40})
     chunk_count = fields.Integer(required=True, metadata={"example": 170})
@@ -324,7 +332,7 @@ class Chunk(Schema):
     position = fields.Integer(required=True, metadata={"example": 1})
     page_start = fields.Integer(required=True, metadata={"example": 1})
     page_end = fields.Integer(required=True, metadata={"example": 1})
-    text = fields.String(required=True)
+    text = fields.String(required=True, metadata={"example": "Revenue grew by 12 %."})
 
 
 class PageImageQuery(Schema):

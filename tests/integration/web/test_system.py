@@ -1,17 +1,21 @@
 """Health, limits, metrics, docs, CORS, and what one request costs."""
 
+import json
 import logging
 import re
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import redis
 from flask import Flask
+from openapi_schema_validator import OAS30Validator
 from openapi_spec_validator import validate
 from prometheus_client.parser import text_string_to_metric_families
+from referencing import Registry
+from referencing.jsonschema import DRAFT4
 
 from core import presence
 from core.embedded import start_redis
@@ -271,6 +275,69 @@ def test_the_document_is_valid_openapi(app: Flask) -> None:
     document = app.test_client().get("/openapi.json").get_json()
     validate(document)
     assert document["info"]["title"] == "Chat Storage API"
+
+
+def test_examples_are_what_their_schemas_say(app: Flask) -> None:
+    document = app.test_client().get("/openapi.json").get_json()
+    described = Registry().with_resource(
+        "urn:openapi", DRAFT4.create_resource({"components": document["components"]})
+    )
+    shown = 0
+    for media in _media(document):
+        if "example" not in media or "schema" not in media:
+            continue
+        at_home = json.loads(json.dumps(media["schema"]).replace('"#/', '"urn:openapi#/'))
+        OAS30Validator(at_home, registry=described).validate(media["example"])
+        shown += 1
+    assert shown > 40
+    lacking = [media for media in _media(document, "application/json") if "example" not in media]
+    assert lacking == []
+
+
+def _media(node: Any, kind: str | None = None) -> Iterator[dict[str, Any]]:
+    """Whatever stands under a `content`; of one media type, if it is given."""
+    if isinstance(node, list):
+        for item in node:
+            yield from _media(item, kind)
+    elif isinstance(node, dict):
+        for name, inner in node.items():
+            if name == "content" and isinstance(inner, dict):
+                for found, media in inner.items():
+                    if kind in (None, found) and isinstance(media, dict):
+                        yield media
+            yield from _media(inner, kind)
+
+
+def test_headers_and_statuses_of_answers_are_described(app: Flask, alice: Caller) -> None:
+    document = app.test_client().get("/openapi.json").get_json()
+
+    def described(method: str, path: str, status: int) -> set[str]:
+        answer = document["paths"][path][method]["responses"][str(status)]
+        name = answer.get("$ref", "").rpartition("/")[2]
+        answer = document["components"]["responses"][name] if name else answer
+        return set(answer["headers"])
+
+    made = alice.post("/sessions", {"user_id": "a"})
+    key = alice.post("/keys", {"name": "k", "scopes": ["read"]})
+    stranger = app.test_client().get("/api/v1/sessions")
+    for answer, method, path in (
+        (made, "post", "/api/v1/sessions"),
+        (key, "post", "/api/v1/keys"),
+        (stranger, "get", "/api/v1/sessions"),
+    ):
+        told = described(method, path, answer.status_code)
+        assert told - {"Idempotent-Replayed"} <= set(answer.headers.keys()) - {""}
+        for name in ("Location", "Cache-Control", "WWW-Authenticate"):
+            assert (name in answer.headers) == (name in told), (path, name)
+    content = document["paths"]["/api/v1/documents/{document_id}/content"]["get"]
+    sent = {parameter.get("name") for parameter in content["parameters"]}
+    assert {"Range", "If-Range", "If-None-Match"} <= sent
+    assert {"ETag", "Content-Range", "Content-Disposition"} <= set(
+        content["responses"]["206"]["headers"]
+    )
+    for path in document["paths"].values():
+        for method in {"post", "put", "patch", "delete"} & set(path):
+            assert "507" in path[method]["responses"]
 
 
 def test_the_docs_are_served_from_here(app: Flask) -> None:
