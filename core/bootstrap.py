@@ -57,7 +57,9 @@ class Services:
             memory_mb=self.settings.range_memory_mb,
             max_pages=self.settings.max_pages,
         )
-        return PdfParser(limits=limits, engine=self.settings.pdf_engine)
+        # With the three quarters of the threads that answers may take, most still leave some.
+        callers = max(1, self.settings.web_threads // 8)
+        return PdfParser(limits=limits, engine=self.settings.pdf_engine, max_callers=callers)
 
     def close(self) -> None:
         for name in ("pdf_parser", "answerer", "embedder", "reranker"):

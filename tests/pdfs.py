@@ -144,6 +144,26 @@ def make_shared_stream_bomb(*, pages: int = 200, megabytes: int = 20) -> bytes:
     return build_pdf(objects | {5 + index: page for index in range(pages)})
 
 
+def make_slow_pdf() -> bytes:
+    """One page that takes minutes to draw: a shading whose function is 40,000 operators long."""
+    page = (
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R"
+        b" /Resources << /Shading << /S 5 0 R >> >> >>"
+    )
+    shading = b"<< /ShadingType 1 /ColorSpace /DeviceRGB /Function 6 0 R"
+    domain = b"/FunctionType 4 /Domain [0 1 0 1] /Range [0 1 0 1 0 1]"
+    return build_pdf(
+        {
+            1: b"<< /Type /Catalog /Pages 2 0 R >>",
+            2: b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+            3: page,
+            4: _stream(b"/S sh", b""),
+            5: shading + b" /Matrix [600 0 0 700 0 0] >>",
+            6: _stream(b"{ " + b"sin cos " * 20_000 + b"dup dup }", domain),
+        }
+    )
+
+
 def make_cyclic_page_tree() -> bytes:
     """A page tree that contains itself."""
     return build_pdf(

@@ -14,11 +14,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from core.errors import DocumentError
+from core.errors import DocumentError, Unavailable
 from core.pdf import wire
 from core.pdf.values import DocumentInfo, Engine, OutlineEntry, PageText, PdfLimits
 
@@ -26,6 +27,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 # The child ends by its own limits first; the parent's clock is the one that cannot be fooled.
 _GRACE_SECONDS = 0.5
 _START_SECONDS = 60.0
+_TURN_SECONDS = 1.0  # a page is drawn in a tenth of that, a hostile one in ten times as much
 
 
 class PdfParser:
@@ -35,15 +37,24 @@ class PdfParser:
     (the new process starts its own child). Every method raises DocumentError
     with `pdf_malformed`, `pdf_encrypted`, `pdf_too_many_pages` or
     `pdf_too_complex`; a file that cannot be opened, and a child that does not
-    start, raise OSError.
+    start, raise OSError. Who finds `max_callers` before them, and for a second
+    none of them served, gets Unavailable: a document that takes long must not
+    take every thread of a server.
     """
 
-    def __init__(self, *, limits: PdfLimits | None = None, engine: Engine = "auto") -> None:
+    def __init__(
+        self,
+        *,
+        limits: PdfLimits | None = None,
+        engine: Engine = "auto",
+        max_callers: int = 64,
+    ) -> None:
         self._limits = limits or PdfLimits()
         self._engine = engine
         self._child: subprocess.Popen[bytes] | None = None
         self._owner = 0
         self._lock = threading.Lock()
+        self._turns = threading.BoundedSemaphore(max_callers)
 
     def inspect(self, path: Path) -> DocumentInfo:
         """Page count, metadata title and outline; refuses what cannot be read.
@@ -91,7 +102,7 @@ class PdfParser:
 
     def _call(self, request: dict[str, Any], path: Path) -> tuple[dict[str, Any], bytes]:
         request |= {"path": str(path.resolve(strict=True)), "engine": self._engine}
-        with self._lock:
+        with self._turn(), self._lock:
             try:
                 reply, blob = self._exchange(request)
             except BaseException:
@@ -103,6 +114,15 @@ class PdfParser:
         if error := reply.get("error"):
             raise DocumentError(error["detail"], code=error["code"])
         return reply, blob
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        if not self._turns.acquire(timeout=_TURN_SECONDS):
+            raise Unavailable("Too many pages are asked for; try again shortly.", code="pdf_busy")
+        try:
+            yield
+        finally:
+            self._turns.release()
 
     def _exchange(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         child = self._ensure_child()

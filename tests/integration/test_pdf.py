@@ -6,12 +6,13 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from core.errors import DocumentError
+from core.errors import DocumentError, Unavailable
 from core.pdf import OutlineEntry, PageText, PdfLimits, PdfParser
 from tests import pdfs
 
@@ -276,6 +277,33 @@ def test_a_fork_starts_its_own_child(parser: PdfParser, write) -> None:
     assert os.waitpid(forked, 0)[1] == 0
     assert parser.read_pages(path, first=1, last=1)[0].text == "Mine."
     assert child_of(parser) == ours
+
+
+def test_who_finds_too_many_waiting_is_told_so(write) -> None:
+    """Pages that take long must not take every thread of the web server."""
+    slow, quick = write(pdfs.make_slow_pdf(), "slow.pdf"), write(pdfs.make_pdf(["Quick."]))
+    with PdfParser(limits=PdfLimits(page_seconds=30), max_callers=1) as parser:
+        parser.inspect(quick)
+        child = child_of(parser)
+        with ThreadPoolExecutor(1) as pool:
+            drawing = pool.submit(outcome_of_drawing, parser, slow)
+            deadline = time.monotonic() + 30
+            while not parser._lock.locked() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            with pytest.raises(Unavailable) as caught:
+                parser.render_page(quick, number=1)
+            assert caught.value.code == "pdf_busy"
+            os.kill(child, signal.SIGKILL)
+            assert drawing.result(30) == "pdf_too_complex"
+        assert parser.render_page(quick, number=1).startswith(b"\x89PNG")
+
+
+def outcome_of_drawing(parser: PdfParser, path: Path) -> str:
+    try:
+        parser.render_page(path, number=1)
+    except DocumentError as error:
+        return error.code
+    return "drawn"
 
 
 def test_threads_share_a_parser(parser: PdfParser, write) -> None:
