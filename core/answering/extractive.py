@@ -35,7 +35,7 @@ _RUBBLE = re.compile(
     r"(?:[\W\d_]|\b(?:page|date|jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?"
     r"|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\b)+"
     r"|.{0,100}\|\s*(?:page\s*)?\d{1,4}"
-    r"|(?:note|item|part|section|chapter)\s+\d{1,2}\w?\b[^.!?]{0,60}",
+    r"|(?:note|item|part|section|chapter)\s+\d{1,2}\w?\b\.?[^.!?]{0,60}",
     re.IGNORECASE,
 )
 

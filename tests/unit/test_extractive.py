@@ -297,7 +297,7 @@ def test_a_heading_is_no_further_sentence(answerer: ExtractiveAnswerer) -> None:
     "rubble",
     [
         *("Page 1", "Oil | 1", "Oil Inc. | Q3 2023 | 12", "2.", "(4)", "Oil price:", "Oil Inc."),
-        *("Note 2 – Oil price", "Date: March 3, 1974", "· Oil."),
+        *("Note 2 – Oil price", "Item 3.", "Item 1. Oil price", "Date: March 3, 1974", "· Oil."),
     ],
 )
 def test_furniture_and_list_marks_are_no_further_sentence(
