@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -12,15 +12,17 @@ from flask.cli import AppGroup
 
 from core import keys
 from core.bootstrap import Services
-from core.errors import Forbidden, NotFound
+from core.errors import Forbidden, Invalid, RagError
 from core.keys import SCOPES
 from core.paging import MAX_LIMIT, PageRequest
 from web import schemas
 from web.auth import requires
 from web.context import principal, services, transaction
+from web.guard import check_text
 from web.idempotency import idempotent, remember
-from web.parsing import Blueprint
+from web.parsing import Blueprint, load
 from web.presenters import json_response, key_body, new_key_body, no_content, page_body
+from web.schemas import MAX_GRACE_SECONDS
 from web.sessions import take_page
 
 blp = Blueprint("keys", __name__, url_prefix="/api/v1", description="API keys.")
@@ -111,16 +113,21 @@ def create_command(
     rate_limit: int | None,
 ) -> None:
     """Make a key and print it, this once."""
-    with _services().database.transaction(tenant_id=None) as db:
-        made = keys.create_key(
-            db,
-            tenant_id=tenant,
-            name=name,
-            scopes=scopes,
-            pepper=_services().settings.effective_key_pepper,
-            expires_at=expires_at.replace(tzinfo=UTC) if expires_at else None,
-            rate_limit_per_minute=rate_limit,
-        )
+    given = {
+        "scopes": list(scopes),
+        "tenant": tenant,
+        "expires_at": f"{expires_at.isoformat()}Z" if expires_at else None,
+        "rate_limit_per_minute": rate_limit,
+    }
+    with _telling():
+        body = load(schemas.KeyCreate(), given | {"name": check_text(name, field="name")})
+        with _services().database.transaction(tenant_id=None) as db:
+            made = keys.create_key(
+                db,
+                tenant_id=body.pop("tenant"),
+                pepper=_services().settings.effective_key_pepper,
+                **body,
+            )
     click.echo(f"{made.key.id}  {made.secret}")
 
 
@@ -129,7 +136,7 @@ def list_command() -> None:
     """List the keys of all tenants that are not revoked."""
     page = PageRequest(limit=MAX_LIMIT)
     while True:
-        with _services().database.transaction(tenant_id=None) as db:
+        with _telling(), _services().database.transaction(tenant_id=None) as db:
             found = keys.list_keys(db, tenant_id=None, page=page)
         for key in found.items:
             ends = key.expires_at.isoformat() if key.expires_at else "never"
@@ -146,7 +153,9 @@ def list_command() -> None:
 
 @cli.command("rotate")
 @click.argument("key_id", type=click.UUID)
-@click.option("--grace-seconds", default=3600, show_default=True, type=click.IntRange(min=0))
+@click.option(
+    "--grace-seconds", default=3600, show_default=True, type=click.IntRange(0, MAX_GRACE_SECONDS)
+)
 def rotate_command(key_id: UUID, grace_seconds: int) -> None:
     """Replace a key; the old one lives on for a while."""
     with _telling(), _services().database.transaction(tenant_id=None) as db:
@@ -171,8 +180,11 @@ def revoke_command(key_id: UUID) -> None:
 
 @contextmanager
 def _telling() -> Iterator[None]:
-    """An unknown key is one line for the user, not a trace."""
+    """What goes wrong is one line for the user, not a trace."""
     try:
         yield
-    except NotFound as error:
+    except Invalid as error:
+        wrong = (f"{name}: {' '.join(said)}" for name, said in (error.errors or {}).items())
+        raise click.ClickException("; ".join(wrong) or error.detail) from None
+    except RagError as error:
         raise click.ClickException(error.detail) from None

@@ -23,6 +23,7 @@ from web.fields import (
     Whole,
 )
 
+MAX_GRACE_SECONDS = 30 * 86_400
 MOMENT = {"example": "2026-03-01T12:00:00.123456Z"}
 BINARY = {"type": "string", "format": "binary"}
 EVENTS = {"description": "Server-sent events; the data of each is JSON."}
@@ -249,7 +250,7 @@ class KeyCreate(Schema):
 class KeyRotate(Schema):
     grace_seconds = Whole(
         load_default=3600,
-        validate=validate.Range(min=0, max=30 * 86_400),
+        validate=validate.Range(min=0, max=MAX_GRACE_SECONDS),
         metadata={"example": 600, "description": "How long the old key goes on working."},
     )
 

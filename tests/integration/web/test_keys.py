@@ -4,13 +4,14 @@ import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from flask import Flask
 from sqlalchemy import text
 
 from core.keys import SCOPES
-from tests.conftest import API_KEY
+from tests.conftest import API_KEY, NOWHERE_POSTGRES
 from tests.integration.web.conftest import Caller
 
 
@@ -207,6 +208,40 @@ def test_the_command_line_manages_keys(app: Flask) -> None:
     again = run(args=["keys", "revoke", new_id])
     assert again.exit_code == 1
     assert again.output == "Error: There is no such key.\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ([""], "name"),
+        (["x" * 256], "name"),
+        (["half a character: \udcff"], "name"),
+        (["k", "--tenant", ""], "tenant"),
+        (["k", "--tenant", "a b"], "tenant"),
+        (["k", "--rate-limit", "99999999999"], "rate_limit_per_minute"),
+    ],
+)
+def test_the_command_line_takes_what_the_api_takes(
+    app: Flask, arguments: list[str], field: str
+) -> None:
+    made = app.test_cli_runner().invoke(args=["keys", "create", "--scope", "read", *arguments])
+    assert made.exit_code == 1
+    assert made.output.startswith(f"Error: {field}: ")
+    assert made.output.count("\n") == 1
+
+
+def test_the_command_line_says_in_one_line_that_the_database_is_away(
+    make_app: Callable[..., Flask],
+) -> None:
+    run = (
+        make_app(database_url=NOWHERE_POSTGRES.replace(":", "+psycopg2:", 1))
+        .test_cli_runner()
+        .invoke
+    )
+    listed = run(args=["keys", "list"])
+    assert (listed.exit_code, listed.output.count("\n")) == (1, 1), listed.output
+    long = run(args=["keys", "rotate", str(UUID(int=0)), "--grace-seconds", "9" * 20])
+    assert (long.exit_code, type(long.exception)) == (2, SystemExit)
 
 
 def test_with_the_condition_gone_row_level_security_still_holds(
