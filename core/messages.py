@@ -153,7 +153,7 @@ def get_message(db: Runner, *, tenant_id: str, message_id: UUID) -> MessageRecor
     """Raises NotFound."""
     row = db.execute(_GET, {"tenant_id": tenant_id, "id": message_id}).one_or_none()
     if row is None:
-        raise NotFound("There is no such message.")
+        raise NotFound("There is no such message.", code="message_not_found")
     return MessageRecord(*row)
 
 

@@ -40,7 +40,7 @@ def get_session(db: Session, *, tenant_id: str, session_id: UUID) -> ChatSession
 
 
 def session_not_found() -> NotFound:
-    return NotFound("There is no such session.")
+    return NotFound("There is no such session.", code="session_not_found")
 
 
 def list_sessions(

@@ -119,8 +119,10 @@ def test_a_deleted_session_is_gone_with_its_messages(alice: Caller) -> None:
     message = alice.say(session["id"])
     response = alice.delete(f"/sessions/{session['id']}")
     assert (response.status_code, response.data) == (204, b"")
-    assert alice.get(f"/sessions/{session['id']}").status_code == 404
-    assert alice.get(f"/messages/{message['id']}").status_code == 404
+    gone = alice.get(f"/sessions/{session['id']}")
+    assert (gone.status_code, gone.get_json()["code"]) == (404, "session_not_found")
+    gone = alice.get(f"/messages/{message['id']}")
+    assert (gone.status_code, gone.get_json()["code"]) == (404, "message_not_found")
     assert alice.delete(f"/sessions/{session['id']}").status_code == 404
 
 
