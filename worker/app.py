@@ -50,6 +50,8 @@ def _configuration() -> dict[str, Any]:
         # A lost broker connection must not end the range that is being embedded.
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_max_tasks_per_child": 1000,
+        # s; a new child loads the model first, and is killed at celery's 4 on a busy machine.
+        "worker_proc_alive_timeout": 60,
         "worker_soft_shutdown_timeout": 10,  # s; `docker stop` puts the message back at once
         # It is a plain sleep of the whole timeout: an idle worker has nothing to wait for.
         "worker_enable_soft_shutdown_on_idle": False,
