@@ -6,13 +6,15 @@ For each size a fresh service, warmed up, ingests one generated PDF, from its
 acceptance to its job's end. After it (and before it, on the texts of the size
 before) as many processes as there are workers embed texts of such a document
 with nothing else running; the ratio is end to end over their mean. Meanwhile a
-client asks for a session twice a second and uploads a small PDF every 5 s.
+client asks for a session twice a second and uploads a small PDF every 5 s, whose chunks
+count too: they are ingested in the same time.
 Memory is the resident one of Celery's processes and the parsing children, summed
 up, pages that they share counted each time.
 """
 
 import argparse
 import json
+import re
 import statistics
 import subprocess
 import sys
@@ -39,6 +41,7 @@ SAMPLE_SECONDS = 2.0
 PROBE_SECONDS = 0.5
 POLL_SECONDS = 0.5
 RAW_CHUNKS = 400
+PROBE_NAME = re.compile(r"probe-\d+\.pdf")
 
 RAW = """
 import json, sys, time
@@ -117,7 +120,11 @@ def watching(service: Service) -> Iterator[Watch]:
                 if number % 10 == 0:
                     # A comment at its end makes it another file.
                     file = {
-                        "file": (f"{number}.pdf", content + b"%%%d" % number, "application/pdf")
+                        "file": (
+                            f"probe-{number}.pdf",
+                            content + b"%%%d" % number,
+                            "application/pdf",
+                        )
                     }
                     watch.uploads.append(timed(client, "POST", "/documents", files=file))
 
@@ -155,7 +162,14 @@ def ingest_and_watch(pdf: Path, *, workers: int) -> tuple[float, int, Watch, lis
         seconds = (
             datetime.fromisoformat(job["finished_at"]) - datetime.fromisoformat(job["created_at"])
         ).total_seconds()
-        return seconds, job["progress"]["chunks_done"], watch, texts_of(client, answer)
+        chunks = job["progress"]["chunks_done"] + chunks_of_probes(client)
+        return seconds, chunks, watch, texts_of(client, answer)
+
+
+def chunks_of_probes(client: httpx.Client) -> int:
+    """Chunks of the small PDFs that were uploaded meanwhile and are ready."""
+    found = client.get("/documents", params={"status": "ready", "limit": 100}).json()["items"]
+    return sum(item["chunk_count"] for item in found if PROBE_NAME.fullmatch(item["filename"]))
 
 
 def warm_up(client: httpx.Client, service: Service) -> None:
