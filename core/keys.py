@@ -39,7 +39,14 @@ _FIND = text(
 )
 _LIFE = text(f"SELECT {_LIVE}, now() FROM api_keys WHERE id = :id")  # noqa: S608
 _NOBODY: tuple[Any, ...] = ("", [], None, bytes(32), False, False)
-_NOTE_USE = text("UPDATE api_keys SET last_used_at = now() WHERE prefix = :prefix RETURNING prefix")
+# Nobody waits for the note: not while the key is rotated, not for who notes the same.
+_NOTE_USE = text(
+    """
+    UPDATE api_keys SET last_used_at = now()
+    WHERE id IN (SELECT id FROM api_keys WHERE prefix = :prefix FOR UPDATE SKIP LOCKED)
+    RETURNING id
+    """
+)
 
 
 @dataclass(frozen=True, slots=True)

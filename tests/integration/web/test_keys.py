@@ -177,6 +177,14 @@ def test_last_use_is_noted(alice: Caller) -> None:
     assert [item["last_used_at"] is not None for item in listed] == [True]
 
 
+def test_noting_the_use_waits_for_nobody(app: Flask, alice: Caller) -> None:
+    """One who holds the key's row, rotating it say, holds up no request."""
+    with app.extensions["services"].database.transaction(tenant_id=None) as db:
+        held = text("SELECT id FROM api_keys WHERE prefix = :prefix FOR UPDATE")
+        assert db.execute(held, {"prefix": alice.key[:16]}).all()
+        assert alice.get("/sessions").status_code == 200
+
+
 def test_no_key_and_no_text_is_logged(alice: Caller, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     session = alice.new_session(title="canary-title", metadata={"a": "canary-meta"})
