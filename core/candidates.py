@@ -42,6 +42,11 @@ PRIOR = 10
 # over its occurrences as a share of its limit; chunks are of like length, so
 # length is left out. `|| ''` unpacks a tsvector once instead of for each word.
 #
+# `rare` are the words of few chunks, `common` the others, of which the rarest must stand
+# with another: they are looked for where there is nothing rare, and for lack of the other
+# side where the rare bring in too little, a word misspelt say. As the index gives the first
+# chunks that hold them, whosever they are, a part of the tenant's is rather read.
+#
 # Which of the candidates are the most promising is told by the two scores alone;
 # words count for less here than in the ranking, whose other shares tell more of them.
 #
@@ -62,31 +67,48 @@ _SEARCH = text(
           AND (CAST(:document_ids AS uuid[]) IS NULL OR id = ANY(CAST(:document_ids AS uuid[])))
     ),
     size AS MATERIALIZED (
-        SELECT n, n <= :most_read AS few, n <= :most_compared AS comparable,
-               (SELECT chunks FROM term_statistics
-                WHERE tenant_id = :tenant_id AND lexeme = chr(1) || :tenant_id) AS counted
-        FROM (SELECT coalesce(sum(chunk_count), 0)::float8 AS n FROM live) AS reach
+        SELECT n, n <= :most_read AS few, n <= :most_compared AS comparable, counted,
+               CASE WHEN counted > n THEN n / counted ELSE 1 END AS share
+        FROM (SELECT coalesce(sum(chunk_count), 0)::float8 AS n FROM live) AS reach,
+             (SELECT max(chunks) AS counted FROM term_statistics
+              WHERE tenant_id = :tenant_id AND lexeme = chr(1) || :tenant_id) AS tenant
     ),
     terms AS MATERIALIZED (
-        SELECT lexeme, term, chunks, sum(chunks) OVER rarest_first AS so_far,
-               row_number() OVER rarest_first AS place
+        SELECT lexeme, term, chunks, so_far, so_far <= :most_scored AS rare,
+               row_number() OVER (ORDER BY chunks, lexeme)
+               - count(*) FILTER (WHERE so_far <= :most_scored) OVER () AS beyond
         FROM (
-            SELECT q.lexeme, lexeme_query(q.lexeme) AS term, coalesce(s.chunks, 1) AS chunks
+            SELECT q.lexeme, lexeme_query(q.lexeme) AS term, coalesce(s.chunks, 1) AS chunks,
+                   (SELECT share FROM size)
+                   * sum(coalesce(s.chunks, 1)) OVER (ORDER BY s.chunks NULLS FIRST, q.lexeme)
+                   AS so_far
             FROM unnest(to_tsvector('english', :query)) AS q
             LEFT JOIN term_statistics s ON s.tenant_id = :tenant_id AND s.lexeme = q.lexeme
             WHERE :by_words
         ) AS known
-        WINDOW rarest_first AS (ORDER BY chunks, lexeme)
     ),
     wanted AS MATERIALIZED (
-        SELECT string_agg(term::text, '|')::tsquery AS any_term,
-               CASE WHEN min(chunks) <= :most_scored OR count(*) = 1
-                    THEN (string_agg(term::text, '|')
-                          FILTER (WHERE place = 1 OR so_far <= :most_scored))::tsquery
-                    ELSE (string_agg(term::text, '|') FILTER (WHERE place = 1))::tsquery
-                         && (string_agg(term::text, '|') FILTER (WHERE place > 1))::tsquery
-               END AS telling
-        FROM terms
+        SELECT any_term, rare, CASE
+            WHEN rare IS NULL THEN common
+            WHEN NOT :by_meaning AND so_far < :candidates THEN common && !!rare
+        END AS common
+        FROM (
+            SELECT string_agg(term::text, '|')::tsquery AS any_term,
+                   (string_agg(term::text, '|') FILTER (WHERE rare))::tsquery AS rare,
+                   max(so_far) FILTER (WHERE rare) AS so_far,
+                   coalesce(
+                       (string_agg(term::text, '|') FILTER (WHERE beyond = 1))::tsquery
+                       && (string_agg(term::text, '|') FILTER (WHERE beyond > 1))::tsquery,
+                       (string_agg(term::text, '|') FILTER (WHERE beyond = 1))::tsquery
+                   ) AS common
+            FROM terms
+        ) AS parts
+    ),
+    way AS MATERIALIZED (
+        SELECT few OR NOT :by_meaning AND comparable AND share < 1
+                      AND (SELECT common IS NOT NULL FROM wanted) AS all_read,
+               2 * :most_scored / share AS most
+        FROM size
     ),
     matched AS MATERIALIZED (
         SELECT c.id, c.tsv || '' AS tsv
@@ -96,15 +118,16 @@ _SEARCH = text(
               AND tsv @@ (SELECT any_term FROM wanted)
             OFFSET 0
         ) AS c
-        WHERE :by_words AND (SELECT few FROM size)
+        WHERE :by_words AND (SELECT all_read FROM way)
         UNION ALL
         SELECT c.id, c.tsv || ''
         FROM wanted
+        CROSS JOIN LATERAL unnest(ARRAY[rare, common]) AS telling
         CROSS JOIN LATERAL chunks_with(
-            telling, (SELECT CASE WHEN counted > 0 THEN 2 * :most_scored END FROM size)
+            telling, (SELECT CASE WHEN counted > 0 THEN most END FROM size, way)::bigint
         ) AS c
         JOIN live ON live.id = c.document_id AND live.generation = c.generation
-        WHERE :by_words AND NOT (SELECT few FROM size)
+        WHERE :by_words AND NOT (SELECT all_read FROM way)
     ),
     sampled AS MATERIALIZED (
         SELECT c.tsv || '' AS tsv
@@ -117,14 +140,15 @@ _SEARCH = text(
         ) AS v
         JOIN chunks c ON c.id = v.chunk_id
         WHERE :by_words AND (
-            SELECT NOT few AND comparable AND coalesce(n < 0.5 * counted, false) FROM size
+            SELECT NOT all_read AND comparable AND share < 0.5 FROM size, way
         )
     ),
     weighted AS MATERIALIZED (
         SELECT lexeme, term, ln(1 + (n - holding + 0.5) / (holding + 0.5)) AS weight
         FROM (
             SELECT lexeme, term, n, CASE
-                WHEN few OR counted IS NULL THEN (SELECT count(*) FROM matched WHERE tsv @@ term)
+                WHEN all_read OR counted IS NULL
+                THEN (SELECT count(*) FROM matched WHERE tsv @@ term)
                 WHEN looked_into > 0 THEN greatest(
                     (SELECT count(*) FROM matched WHERE tsv @@ term),
                     n * ((SELECT count(*) FROM sampled WHERE tsv @@ term)
@@ -132,7 +156,7 @@ _SEARCH = text(
                 )
                 ELSE least(n, chunks * n / counted)
             END AS holding
-            FROM terms CROSS JOIN size
+            FROM terms CROSS JOIN size CROSS JOIN way
             CROSS JOIN (SELECT count(*)::float8 AS looked_into FROM sampled) AS sample
             OFFSET 0
         ) AS frequencies

@@ -152,6 +152,26 @@ def test_common_words_alone_find_something(library: Library, way: str) -> None:
     assert len(library.find("common")) == candidates.CANDIDATES
 
 
+@pytest.mark.parametrize("query", ["zyzzyva common water", "zyzzyva common", "alphaword7 common"])
+def test_a_word_that_is_not_in_reach_hides_no_other(
+    library: Library, way: str, monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    monkeypatch.setattr(candidates, "MOST_SCORED", 10)
+    monkeypatch.setattr(candidates, "MOST_COMPARED", 20_000)
+    assert len(library.find(query)) >= 2 * candidates.MOST_SCORED
+    assert len(library.find(query, user_id="bob")) == PER_DOCUMENT
+
+
+def test_rare_means_rare_in_reach(
+    library: Library, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`gammakind` stands in 50 of the tenant's 150 chunks, and all of these are bob's."""
+    monkeypatch.setattr(candidates, "MOST_SCORED", 20)
+    vector = library.vectors[library.documents["a"][2]][:1]
+    found = library.find("alphaword7 gammakind", vector=vector, user_id="bob")
+    assert sum(one.text_rank is not None for one in found) == PER_DOCUMENT
+
+
 def test_a_rare_word_outweighs_a_common_one(library: Library, way: str) -> None:
     with library.database.transaction(tenant_id="a") as db:
         reach = Reach("a", None, None, None)
