@@ -112,7 +112,7 @@ def appending_into_a_deadlock(
         update.result(30)
         other.commit()
         yield session, request
-    eventually(lambda: deadlocks(database) == 1)
+    eventually(lambda: deadlocks(database) >= 1)  # the append may lose more than once
 
 
 def test_a_deadlock_is_503_and_the_same_request_again_is_done_once(
