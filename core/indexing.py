@@ -32,8 +32,7 @@ MAX_HEADING = 60  # characters embedded; a longer one would push the text out of
 # Texts embedded between two looks at the lease, some 3 s. Those of like length go together:
 # the more there are to choose from, the less padding (3 % less than with 32).
 EMBED_SLICE = 128
-SHARES = 6
-SMALLEST_RANGE = 8
+SMALLEST_RANGE = 4  # pages
 RETRY_SECONDS = 2.0  # before a range that failed is tried again
 MAX_WAIT_SECONDS = 60.0  # longest pause between two calls of an endpoint that says no
 SHORT_WAIT_SECONDS = 15.0  # a wait that is worth a delayed message; the sweep does the rest
@@ -142,22 +141,24 @@ def _plan(services: Services, claim: Claim) -> None:
         document.status = "ready" if document.generation else "processing"
         document.updated_at = job.updated_at = datetime.now(UTC)
         job.stage = "indexing"
-        ranges = cut_ranges(info.page_count, most=settings.range_pages)
+        ranges = cut_ranges(
+            info.page_count, most=settings.range_pages, workers=settings.worker_concurrency
+        )
         jobs.plan_ranges(db, job=job, ranges=ranges)
     if len(ranges) > 1:
         services.queue.ring(len(ranges) - 1)  # this worker's own next message makes up the count
 
 
-def cut_ranges(page_count: int, *, most: int) -> list[tuple[int, int]]:
+def cut_ranges(page_count: int, *, most: int, workers: int) -> list[tuple[int, int]]:
     """The first and last pages of the ranges a document is worked on in, at most `most` pages each.
 
-    Each is a sixth of what is left, so that several workers begin with much and end
-    together (guided self-scheduling, Polychronopoulos and Kuck, 1987). Below eight pages
+    Each is half of one worker's share of what is left, so that they begin with much and end
+    together (after guided self-scheduling, Polychronopoulos and Kuck, 1987). Below four pages
     the neighbours that each range reads besides cost more than that gains.
     """
     ranges, first = [], 1
     while first <= page_count:
-        share = max(SMALLEST_RANGE, math.ceil((page_count - first + 1) / SHARES))
+        share = max(SMALLEST_RANGE, math.ceil((page_count - first + 1) / (2 * workers)))
         last = min(first + min(most, share) - 1, page_count)
         ranges.append((first, last))
         first = last + 1
