@@ -3,14 +3,16 @@
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID
 
 import numpy as np
+import psycopg2
 import pytest
-from sqlalchemy import text
+from sqlalchemy import delete, text
 from sqlalchemy.exc import ProgrammingError
 
 import core.db
@@ -20,6 +22,7 @@ from core.bootstrap import Services
 from core.candidates import Candidate, Reach, find_candidates
 from core.db import Database, make_engine, migrate
 from core.embedding.base import Vectors
+from core.models import Document
 from core.settings import get_settings
 from tests.conftest import create_empty_database
 
@@ -336,3 +339,40 @@ def test_embeddings_of_3072_dimensions_have_their_index(
         ).scalar_one()
     engine.dispose()
     assert "halfvec_cosine_ops" in found
+
+
+def test_after_half_is_deleted_each_tenant_finds_its_nearest_still(
+    new_database: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through the index, whose graph the deleted rows held together."""
+    monkeypatch.setattr(candidates, "MOST_COMPARED", 0)
+    url, rng = new_database(), np.random.default_rng(11)
+    library = Library(Database(make_engine(url, pool_size=1)), {"a": [], "b": []}, {})
+    for number in range(40):
+        tenant, vectors = "ab"[number % 2], unit_vectors(rng)
+        texts = texts_of(f"{number}", rng)
+        document_id = add_document(
+            library.database, f"{number}", tenant=tenant, owner="ann", texts=texts, vectors=vectors
+        )
+        library.vectors[document_id] = vectors
+        library.documents[tenant].append(document_id)
+    delete_every_other(library, url)
+    for tenant, ids in library.documents.items():
+        hits = 0
+        for vector in unit_vectors(rng)[:20, None]:
+            found = library.find(tenant=tenant, vector=vector)
+            assert len(found) == candidates.CANDIDATES
+            best = {named(one) for one in found if (one.vector_rank or 99) <= 10}
+            hits += len(best & nearest(library, vector, ids, count=10))
+        assert hits / 200 >= 0.95
+    library.database.engine.dispose()
+
+
+def delete_every_other(library: Library, url: str) -> None:
+    for ids in library.documents.values():
+        gone, ids[:] = ids[::2], ids[1::2]
+        with library.database.transaction(tenant_id=None) as db:
+            db.execute(delete(Document).where(Document.id.in_(gone)))
+    with closing(psycopg2.connect(url.replace("+psycopg2", ""))) as connection:
+        connection.autocommit = True
+        connection.cursor().execute("VACUUM ANALYZE chunk_vectors")

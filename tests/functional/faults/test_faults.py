@@ -146,6 +146,27 @@ def test_redis_killed_under_a_running_range(faulty: Callable[..., Client], docum
     assert_whole(client, documents=1)
 
 
+def test_a_full_redis_and_connections_that_are_cut(
+    faulty: Callable[..., Client], document: bytes
+) -> None:
+    client = faulty()
+    server = redis.Redis.from_url(client.stack.env["REDIS_URL"])
+    server.config_set("maxmemory", 1)
+    accepted = client.upload(document, user_id="alice")
+    assert client.http.get("/api/v1/documents").status_code == 200
+    server.config_set("maxmemory", 0)
+    client.wait_for_pages(accepted["job"]["id"], pages=2)
+    for _ in range(20):
+        server.client_kill_filter(skipme=True)
+        time.sleep(0.1)
+    (job,) = client.wait_finished(accepted["job"]["id"], seconds=90)
+    server.close()
+    assert job["state"] == "succeeded"
+    assert client.stack.is_running("worker")
+    assert client.stack.is_running("beat")
+    assert_whole(client, documents=1)
+
+
 def test_an_emptied_redis_with_twenty_jobs_queued(faulty: Callable[..., Client]) -> None:
     client = faulty(worker=False)
     accepted = [client.upload(long_pdf(3, label=f"Copy {n}."), user_id="alice") for n in range(20)]
