@@ -39,24 +39,24 @@ def get_document(db: Session, *, tenant_id: str, document_id: UUID) -> Document:
     return document
 
 
-def find_locked(db: Session, *, document_id: UUID) -> Document | None:
-    """The document, locked until the transaction ends; None if it is gone.
+def find_locked(db: Session, *, tenant_id: str, document_id: UUID) -> Document | None:
+    """The tenant's document, locked until the transaction ends; None if it is gone.
 
     Whoever changes a document or its jobs locks the document first and then the
     job: no job can begin or end meanwhile, and nobody waits in a circle.
     """
     return db.scalar(
         select(Document)
-        .where(Document.id == document_id)
+        .where(Document.tenant_id == tenant_id, Document.id == document_id)
         .with_for_update()
         .execution_options(populate_existing=True)
     )
 
 
 def lock_document(db: Session, *, tenant_id: str, document_id: UUID) -> Document:
-    """The tenant's document, locked until the transaction ends. Raises NotFound."""
-    document = find_locked(db, document_id=document_id)
-    if document is None or document.tenant_id != tenant_id:
+    """As `find_locked`. Raises NotFound."""
+    document = find_locked(db, tenant_id=tenant_id, document_id=document_id)
+    if document is None:
         raise _unknown_document()
     return document
 
@@ -65,10 +65,10 @@ def _unknown_document() -> NotFound:
     return NotFound("No such document.", code="document_not_found")
 
 
-def lock_attached(db: Session, *, session_id: UUID) -> list[Document]:
+def lock_attached(db: Session, *, tenant_id: str, session_id: UUID) -> list[Document]:
     """The documents of a session, locked until the transaction ends."""
-    rows = select(Document).where(Document.session_id == session_id).order_by(Document.id)
-    return list(db.scalars(rows.with_for_update()))
+    own = (Document.tenant_id == tenant_id, Document.session_id == session_id)
+    return list(db.scalars(select(Document).where(*own).order_by(Document.id).with_for_update()))
 
 
 def find_in_scope(

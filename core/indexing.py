@@ -228,7 +228,7 @@ def _begin_commit(db: Session, claim: Claim) -> tuple[Job, Document]:
     """Check, under locks, that the claim still holds. Raises LostClaimError, which rolls back."""
     if not jobs.finish_range(db, claim):
         raise LostClaimError
-    document = documents.find_locked(db, document_id=claim.document_id)
+    document = documents.find_locked(db, tenant_id=claim.tenant_id, document_id=claim.document_id)
     job = jobs.lock_open_job(db, job_id=claim.job_id)
     if job is None or document is None:
         raise LostClaimError

@@ -179,7 +179,7 @@ def cancel_job(services: Services, *, tenant_id: str, job_id: UUID) -> Job:
     with services.database.transaction(tenant_id=tenant_id) as db:
         job = jobs.get_job(db, tenant_id=tenant_id, job_id=job_id)
         assert job.document_id is not None
-        document = documents.find_locked(db, document_id=job.document_id)
+        document = documents.find_locked(db, tenant_id=tenant_id, document_id=job.document_id)
         if jobs.lock_open_job(db, job_id=job_id) is None:
             db.refresh(job)
             raise Conflict(f"The job is over: {job.state}.", code="job_finished")
@@ -226,7 +226,7 @@ def delete_session(services: Services, *, tenant_id: str, session_id: UUID) -> N
         # Locked first: an upload to it is either seen below or finds it gone.
         if db.scalar(select(ChatSession.id).where(own).with_for_update()) is None:
             raise NotFound("No such session.", code="session_not_found")
-        attached = documents.lock_attached(db, session_id=session_id)
+        attached = documents.lock_attached(db, tenant_id=tenant_id, session_id=session_id)
         for document in attached:
             _cancel_open_jobs(db, document)
         db.execute(delete(ChatSession).where(own))
