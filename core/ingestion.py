@@ -22,14 +22,11 @@ from core.bootstrap import Services
 from core.errors import Conflict, NotFound, Unsupported
 from core.models import ChatSession, Document, Job, new_id
 from core.pagecache import PageKey
+from core.pdf.values import PDF_MARK
 from core.storage import StagedFile, stage, staging_directory
 from core.telemetry import get_logger
 
 log = get_logger(__name__)
-
-# ISO 32000-2, 7.5.2. Readers accept something in front of it, a mail's headers for one:
-# Acrobat 1024 bytes, pypdf more.
-PDF_MARK = b"%PDF-"
 
 # What another run of the same bytes may well cure; a broken PDF stays broken.
 RETRYABLE = frozenset({"embedding_unavailable", "internal_error", "pdf_too_complex"})

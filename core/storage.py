@@ -24,20 +24,20 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from core.errors import Invalid, NotFound, StorageFull, TooLarge, Unavailable
+from core.pdf.values import HEAD_BYTES
 from core.settings import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 BLOCK = 256 * 1024  # bytes read and written at a time
-HEAD = 8 * 1024
 CACHE_SECONDS = 3600  # how long a bucket's object stays on the worker's disk after its last use
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 @dataclass(frozen=True, slots=True)
 class StagedFile:
-    """An upload on local disk, not yet under a key. `head` is its first 8 KiB."""
+    """An upload on local disk, not yet under a key. `head` is its first HEAD_BYTES."""
 
     path: Path
     sha256: str
@@ -117,7 +117,7 @@ def _copy(body: BinaryIO, target: BinaryIO, *, path: Path, max_bytes: int) -> St
         if size > max_bytes:
             limit = max_bytes // (1024 * 1024)
             raise TooLarge(f"The file is larger than {limit} MiB.", code="file_too_large")
-        head = head or block[:HEAD]
+        head = head or block[:HEAD_BYTES]
         digest.update(block)
         target.write(block)
     if not size:

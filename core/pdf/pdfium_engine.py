@@ -10,13 +10,11 @@ import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
 
 from core.pdf.errors import Unreadable, encrypted, malformed, too_complex
-from core.pdf.values import OutlineEntry
+from core.pdf.values import HEAD_BYTES, PDF_MARK, OutlineEntry
 
 _OUTLINE_MAX_ENTRIES = 10_000
 _OUTLINE_MAX_DEPTH = 15
 _HEADER_WITHIN = 1000  # pdfium seeks it in the first 1024 bytes
-_HEAD_BYTES = 8 * 1024  # as far as an upload's header is sought
-_MARK = b"%PDF-"
 
 
 class PdfiumDocument:
@@ -90,7 +88,7 @@ class PdfiumDocument:
 def _readable(path: str) -> str | bytes:
     """The path, or the file from its header on where pdfium would not look that far."""
     with open(path, "rb") as file:
-        start = file.read(_HEAD_BYTES).find(_MARK)
+        start = file.read(HEAD_BYTES).find(PDF_MARK)
         if start <= _HEADER_WITHIN:
             return path
         file.seek(start)

@@ -5,6 +5,11 @@ from typing import Literal
 
 Engine = Literal["auto", "pypdf", "pdfium"]
 
+# ISO 32000-2, 7.5.2. Readers accept something in front of it, a mail's headers for one:
+# Acrobat 1024 bytes, pypdf more.
+PDF_MARK = b"%PDF-"
+HEAD_BYTES = 8 * 1024  # as far as the mark is sought
+
 
 @dataclass(frozen=True, slots=True)
 class OutlineEntry:
