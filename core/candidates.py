@@ -68,7 +68,7 @@ _SEARCH = text(
     ),
     size AS MATERIALIZED (
         SELECT n, n <= :most_read AS few, n <= :most_compared AS comparable, counted,
-               CASE WHEN counted > n THEN n / counted ELSE 1 END AS share
+               CASE WHEN counted > n THEN greatest(n, 1) / counted ELSE 1 END AS share
         FROM (SELECT coalesce(sum(chunk_count), 0)::float8 AS n FROM live) AS reach,
              (SELECT max(chunks) AS counted FROM term_statistics
               WHERE tenant_id = :tenant_id AND lexeme = chr(1) || :tenant_id) AS tenant

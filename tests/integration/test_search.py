@@ -165,6 +165,13 @@ def test_a_word_that_is_not_in_reach_hides_no_other(
     assert len(library.find(query, user_id="bob")) == PER_DOCUMENT
 
 
+@pytest.mark.parametrize("query", ["alphaword7 common", ""])
+def test_who_has_nothing_in_reach_finds_nothing(library: Library, way: str, query: str) -> None:
+    vector = library.vectors[library.documents["a"][0]][:1]
+    assert library.find(query, vector=vector, user_id="newcomer") == []
+    assert library.find(query, user_id="newcomer") == []
+
+
 def test_rare_means_rare_in_reach(
     library: Library, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
