@@ -5,7 +5,8 @@ from types import SimpleNamespace
 from flask import Flask, Response
 
 app = Flask("bare")
-app.extensions["services"] = SimpleNamespace(embedder=None)  # what the configuration warms up
+# What the configuration warms up.
+app.extensions["services"] = SimpleNamespace(embedder=SimpleNamespace(warm_up=lambda: None))
 
 
 @app.route("/health/live")

@@ -19,6 +19,10 @@ class Embedder(Protocol):
     name: str
     dimensions: int
 
+    def warm_up(self) -> None:
+        """Do now what the first question would wait for. Nothing of it leaves the machine."""
+        ...
+
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Vectors of shape (len(texts), dimensions), float32, L2 norm 1, in the order given.
 

@@ -48,6 +48,9 @@ class OpenAIEmbedder:
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._client = httpx.Client(headers=headers, timeout=timeout)
 
+    def warm_up(self) -> None:
+        """Nothing: the first call connects."""
+
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Vectors of shape (len(texts), dimensions), float32, L2 norm 1, in the order given.
 

@@ -13,6 +13,7 @@ import pytest
 
 from core.embedding import artefacts, build, local
 from core.embedding.local import LocalEmbedder
+from core.embedding.words import split
 
 REFERENCE = json.loads((Path(__file__).parent / "data" / "minilm_reference.json").read_text())
 TEXTS: list[dict[str, Any]] = REFERENCE["texts"]
@@ -183,7 +184,43 @@ def test_meets_few_shapes(embedder: LocalEmbedder, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(embedder, "_infer", watch)
     for length in range(1, 300, 3):
         embedder.embed(["word " * length] * (1 + length % 4))
+    shapes.remove((1, local.QUESTION_LENGTH))
     assert all(rows <= 4 and length % 16 == 0 and length <= 256 for rows, length in shapes)
+
+
+def test_a_question_has_the_vector_that_it_has_among_others(embedder: LocalEmbedder) -> None:
+    questions = [
+        " ".join(text.split()[:words]) + "?"
+        for text, words in zip(mixed_texts(40), 10 * [3, 8, 14, 30], strict=True)
+    ]
+    together = embedder.embed([*questions, *questions])[: len(questions)]
+    for question, expected in zip(questions, together, strict=True):
+        np.testing.assert_allclose(embedder.embed([question])[0], expected, atol=1e-5)
+
+
+def test_warming_up_leaves_nothing_to_compile(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedder = local.load(directory.parent)
+    embedder.warm_up()
+    monkeypatch.setattr(local, "_compile", None)
+    assert embedder.embed(["Who kept the light?"]).shape == (1, 384)
+
+
+def test_the_table_of_words_is_not_unpacked(directory: Path) -> None:
+    model = local.ov.Core().read_model(directory / artefacts.GRAPH)
+    words, encoder = split(model)
+    constants = [op for op in encoder.get_ops() if op.get_type_name() == "Constant"]
+    assert max(constant.get_byte_size() for constant in constants) < 4_000_000
+    ids = np.array([[101, 2040, 102]])
+    assert words(ids).shape == (1, 3, 384)
+    assert words(ids).dtype == np.float32
+
+
+def test_refuses_to_split_another_model(directory: Path) -> None:
+    _, encoder = split(local.ov.Core().read_model(directory / artefacts.GRAPH))
+    with pytest.raises((ValueError, RuntimeError), match="input_ids"):
+        split(encoder)
 
 
 @pytest.mark.parametrize("name", artefacts.ARTEFACTS)
