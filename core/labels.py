@@ -65,11 +65,15 @@ class Period:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A document's name, taken apart. Editions of different periods share their `series`."""
+    """A document's name, taken apart. Editions of different periods share their `series`.
+
+    `joined` are those of its words that may be several, written as one.
+    """
 
     words: frozenset[str]
     period: Period
     series: str
+    joined: tuple[str, ...]
 
 
 def separate(name: str) -> str:
@@ -106,7 +110,8 @@ def read_label(filename: str, title: str | None = None) -> Label:
     series = _words(separate(_PERIOD.sub(" ", dated)))
     held = _words(separate(name)) + _words(title)
     kept = frozenset(stem(word.casefold()) for word in held)
-    return Label(kept, read_period(dated), " ".join(series).casefold())
+    joined = tuple(word for word in kept if len(word) >= _RUN_TOGETHER and word.isalpha())
+    return Label(kept, read_period(dated), " ".join(series).casefold(), joined)
 
 
 def read_period(text: str) -> Period:
@@ -136,11 +141,12 @@ def named(asked: Sequence[str], label: Label) -> set[str]:
     """
     folded = [word.casefold() for word in asked]
     found = {word for word in folded if stem(word) in label.words}
-    joined = [word for word in label.words if len(word) >= _RUN_TOGETHER and word.isalpha()]
+    if not label.joined:
+        return found
     for index, word in enumerate(folded):
         if len(word) < _MIN_PREFIX or not word.isalpha() or not asked[index][0].isupper():
             continue
-        for name in joined:
+        for name in label.joined:
             if name.startswith(word):
                 found.add(word)
                 found.update(_continued(folded[index + 1 :], name[len(word) :]))

@@ -1,6 +1,6 @@
 """A passage: a chunk as it was found for one question."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 
@@ -35,4 +35,7 @@ class Passage:
         return replace(self, score=score)
 
     def as_dict(self) -> dict[str, Any]:
-        return {name: value for name, value in asdict(self).items() if name != "page_break"}
+        return {name: getattr(self, name) for name in _SHOWN}
+
+
+_SHOWN = tuple(field.name for field in fields(Passage) if field.name != "page_break")

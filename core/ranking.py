@@ -44,6 +44,8 @@ _LETTERS = re.compile(r"[^\W\d_]*")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _SINGLE = re.compile(f"[{SINGLE_CHARACTERS}]")
 
+_Name = tuple[str, str | None]  # a document's file name and title
+
 
 class Evidence(Protocol):
     """What is known of a candidate.
@@ -92,16 +94,17 @@ def score(
     texts = [fold(f"{item.context}\n\n{item.text}") for item in candidates]
     hits = [_locate(text, set(asked)) for text in texts]
     by_stem = _estimate_weights(asked, hits) | _by_stem(question, weights or {})
-    labels = [read_label(item.filename, item.title) for item in candidates]
-    names = _names_hold(question, set(labels))
-    periods = _period_shares(question, set(labels))
+    names = [(item.filename, item.title) for item in candidates]
+    labels = {name: read_label(*name) for name in names}
+    held = _names_hold(question, labels)
+    periods = _period_shares(question, labels)
     asking = _Question(asked, by_stem)
     length = fmean(map(len, texts))
     scores = [
         (item.vector_score or 0.0)
-        + asking.share(text, found, sure=names[label], length=len(text) / length)
-        + PERIOD_WEIGHT * periods[label]
-        for item, text, found, label in zip(candidates, texts, hits, labels, strict=True)
+        + asking.share(text, found, sure=held[name], length=len(text) / length)
+        + PERIOD_WEIGHT * periods[name]
+        for item, text, found, name in zip(candidates, texts, hits, names, strict=True)
     ]
     return _add_neighbours(candidates, scores)
 
@@ -151,16 +154,15 @@ class _Question:
         return sum(self._weights[word] * n / (n + damping) for word, n in counts.items())
 
     def _best_sentence(self, text: str, hits: Sequence[_Hit]) -> float:
-        best, held, end = 0.0, set[str](), 0
+        best, weight, held, end = 0.0, 0.0, set[str](), 0
         for hit in hits:
             if _SENTENCE_END.search(text, end, hit.start):
-                best, held = max(best, self._weigh(held)), set()
-            held.add(hit.word)
+                best, weight, held = max(best, weight), 0.0, set()
+            if hit.word not in held:
+                held.add(hit.word)
+                weight += self._weights[hit.word]
             end = hit.end
-        return max(best, self._weigh(held))
-
-    def _weigh(self, held: Collection[str]) -> float:
-        return sum(self._weights[word] for word in held)
+        return max(best, weight)
 
     def _adjacent(self, hits: Sequence[_Hit]) -> float:
         found = {
@@ -231,28 +233,30 @@ def _estimate_weights(asked: Sequence[str], hits: Sequence[Sequence[_Hit]]) -> d
     }
 
 
-def _names_hold(question: str, labels: Collection[Label]) -> dict[Label, set[str]]:
+def _names_hold(question: str, labels: Mapping[_Name, Label]) -> dict[_Name, set[str]]:
     """The stems of the question's words that each name holds."""
     asked = question_words(question)
-    return {label: set(map(stem, named(asked, label))) for label in labels}
+    return {name: set(map(stem, named(asked, label))) for name, label in labels.items()}
 
 
-def _period_shares(question: str, labels: Collection[Label]) -> dict[Label, float]:
+def _period_shares(question: str, labels: Mapping[_Name, Label]) -> dict[_Name, float]:
     """How well each name's period is the one that is asked for."""
     if asks_for_latest(question):
         return _newest(labels)
     wanted = read_period(question)
-    return {label: wanted.covered_by(label.period) for label in labels}
+    if not wanted:
+        return dict.fromkeys(labels, 0.0)
+    return {name: wanted.covered_by(label.period) for name, label in labels.items()}
 
 
-def _newest(labels: Collection[Label]) -> dict[Label, float]:
+def _newest(labels: Mapping[_Name, Label]) -> dict[_Name, float]:
     """1 for the newest edition of each series that has several, else 0."""
     ends: dict[str, set[tuple[int, int]]] = {}
-    for label in labels:
+    for label in labels.values():
         ends.setdefault(label.series, set()).add(label.period.end())
     return {
-        label: float(len(ends[label.series]) > 1 and label.period.end() == max(ends[label.series]))
-        for label in labels
+        name: float(len(ends[label.series]) > 1 and label.period.end() == max(ends[label.series]))
+        for name, label in labels.items()
     }
 
 
