@@ -35,6 +35,22 @@ MOST_SCORED = 300
 SAMPLE = 400
 PRIOR = 10
 
+
+def _is_live(row: str) -> str:
+    """The condition that the document of `row` is in reach and this its live generation.
+
+    Looked up where hardly any row fails it; else one of thousands of rows may pass,
+    and hashing all that is in reach costs less.
+    """
+    return f"""
+        CASE WHEN :whole THEN (
+            SELECT true FROM documents
+            WHERE id = {row}.document_id AND generation = {row}.generation
+              AND tenant_id = :tenant_id
+        ) ELSE ({row}.document_id, {row}.generation) IN (SELECT id, generation FROM live)
+        END IS TRUE"""  # noqa: S608 - `row` is an alias in the statement below
+
+
 # `live` are the documents in reach and `size` their chunks. Of BM25's parts the
 # inverse document frequency comes from what was read, from the tenant's
 # statistics, or, where less than half of the tenant's chunks are in reach, from a
@@ -50,12 +66,15 @@ PRIOR = 10
 # Which of the candidates are the most promising is told by the two scores alone;
 # words count for less here than in the ranking, whose other shares tell more of them.
 #
+# Where all of a tenant's is in reach, `live` is not read: that would take the longer the more
+# documents there are. A candidate's document is then looked up, and the statistics say the size.
+#
 # OFFSET 0 and IS TRUE keep the planner from turning the exact side into a walk
 # of the HNSW index and the approximate one into a join, which has no order. From a
 # full join that is not MATERIALIZED no index is reached: all chunks would be read.
 # Conditions on `size` and on parameters cost nothing where they are false.
 _SEARCH = text(
-    """
+    f"""
     WITH asked AS MATERIALIZED (SELECT CAST(:vector AS halfvec) AS vector),
     live AS MATERIALIZED (
         SELECT id, generation, filename, title, chunk_count FROM documents
@@ -69,9 +88,14 @@ _SEARCH = text(
     size AS MATERIALIZED (
         SELECT n, n <= :most_read AS few, n <= :most_compared AS comparable, counted,
                CASE WHEN counted > n THEN greatest(n, 1) / counted ELSE 1 END AS share
-        FROM (SELECT coalesce(sum(chunk_count), 0)::float8 AS n FROM live) AS reach,
-             (SELECT max(chunks) AS counted FROM term_statistics
-              WHERE tenant_id = :tenant_id AND lexeme = chr(1) || :tenant_id) AS tenant
+        FROM (
+            SELECT counted, CASE
+                WHEN :whole AND counted > :most_compared THEN counted
+                ELSE (SELECT coalesce(sum(chunk_count), 0) FROM live)
+            END::float8 AS n
+            FROM (SELECT max(chunks) AS counted FROM term_statistics
+                  WHERE tenant_id = :tenant_id AND lexeme = chr(1) || :tenant_id) AS tenant
+        ) AS reach
     ),
     terms AS MATERIALIZED (
         SELECT lexeme, term, chunks, so_far, so_far <= :most_scored AS rare,
@@ -105,10 +129,13 @@ _SEARCH = text(
         ) AS parts
     ),
     way AS MATERIALIZED (
-        SELECT few OR NOT :by_meaning AND comparable AND share < 1
-                      AND (SELECT common IS NOT NULL FROM wanted) AS all_read,
-               2 * :most_scored / share AS most
-        FROM size
+        SELECT all_read, 2 * :most_scored / share AS most,
+               :by_words AND NOT all_read AND comparable AND share < 0.5 AS sampling
+        FROM (
+            SELECT *, few OR NOT :by_meaning AND comparable AND share < 1
+                             AND (SELECT common IS NOT NULL FROM wanted) AS all_read
+            FROM size
+        ) AS reach
     ),
     matched AS MATERIALIZED (
         SELECT c.id, c.tsv || '' AS tsv
@@ -126,22 +153,33 @@ _SEARCH = text(
         CROSS JOIN LATERAL chunks_with(
             telling, (SELECT CASE WHEN counted > 0 THEN most END FROM size, way)::bigint
         ) AS c
-        JOIN live ON live.id = c.document_id AND live.generation = c.generation
-        WHERE :by_words AND NOT (SELECT all_read FROM way)
+        WHERE :by_words AND NOT (SELECT all_read FROM way) AND {_is_live("c")}
+    ),
+    approximate AS MATERIALIZED (
+        SELECT v.chunk_id AS id, v.embedding <=> (SELECT vector FROM asked) AS distance
+        FROM chunk_vectors v
+        WHERE :by_meaning AND NOT (SELECT comparable FROM size) AND {_is_live("v")}
+        ORDER BY v.embedding <=> (SELECT vector FROM asked) LIMIT :candidates
+    ),
+    compared AS MATERIALIZED (
+        SELECT v.chunk_id AS id, v.embedding <=> (SELECT vector FROM asked) AS distance
+        FROM live CROSS JOIN LATERAL (
+            SELECT chunk_id, embedding FROM chunk_vectors
+            WHERE document_id = live.id AND generation = live.generation
+            OFFSET 0
+        ) AS v
+        WHERE (
+            SELECT sampling OR :by_meaning AND (
+                comparable OR (SELECT count(*) FROM approximate) < :candidates
+            ) FROM size, way
+        )
     ),
     sampled AS MATERIALIZED (
         SELECT c.tsv || '' AS tsv
-        FROM live CROSS JOIN LATERAL (
-            SELECT chunk_id FROM chunk_vectors
-            WHERE document_id = live.id AND generation = live.generation
-              AND abs(uuid_hash(chunk_id)::bigint)
-                  % (SELECT greatest(1, round(n / :sample)::bigint) FROM size) = 0
-            OFFSET 0
-        ) AS v
-        JOIN chunks c ON c.id = v.chunk_id
-        WHERE :by_words AND (
-            SELECT NOT all_read AND comparable AND share < 0.5 FROM size, way
-        )
+        FROM compared JOIN chunks c ON c.id = compared.id
+        WHERE (SELECT sampling FROM way)
+          AND abs(uuid_hash(compared.id)::bigint)
+              % (SELECT greatest(1, round(n / :sample)::bigint) FROM size) = 0
     ),
     weighted AS MATERIALIZED (
         SELECT lexeme, term, ln(1 + (n - holding + 0.5) / (holding + 0.5)) AS weight
@@ -165,31 +203,16 @@ _SEARCH = text(
         SELECT id, score, row_number() OVER (ORDER BY score DESC, id) AS rank
         FROM (
             SELECT m.id, (
-                SELECT sum(weight * ts_rank('{1,1,1,1}', m.tsv, term)) FROM weighted
+                SELECT sum(weight * ts_rank('{{1,1,1,1}}', m.tsv, term)) FROM weighted
             ) AS score
             FROM matched m
         ) AS scored
         ORDER BY rank LIMIT :candidates
     ),
-    approximate AS MATERIALIZED (
-        SELECT v.chunk_id AS id, v.embedding <=> (SELECT vector FROM asked) AS distance
-        FROM chunk_vectors v
-        WHERE :by_meaning AND NOT (SELECT comparable FROM size)
-          AND ((v.document_id, v.generation) IN (SELECT id, generation FROM live)) IS TRUE
-        ORDER BY v.embedding <=> (SELECT vector FROM asked) LIMIT :candidates
-    ),
     nearest AS MATERIALIZED (
         SELECT id, distance FROM approximate
         UNION
-        (SELECT v.chunk_id, v.embedding <=> (SELECT vector FROM asked) AS distance
-         FROM live CROSS JOIN LATERAL (
-             SELECT chunk_id, embedding FROM chunk_vectors
-             WHERE document_id = live.id AND generation = live.generation
-             OFFSET 0
-         ) AS v
-         WHERE :by_meaning AND (
-             SELECT comparable OR (SELECT count(*) FROM approximate) < :candidates FROM size
-         )
+        (SELECT id, distance FROM compared WHERE :by_meaning
          ORDER BY distance LIMIT :candidates)
     ),
     by_meaning AS MATERIALIZED (
@@ -209,19 +232,22 @@ _SEARCH = text(
                    WHERE chunk_id = c.id
                )) END AS vector_score,
                CASE WHEN :by_words THEN coalesce(coalesce(score, (
-                   SELECT sum(weight * ts_rank('{1,1,1,1}', c.tsv, term)) FROM weighted
+                   SELECT sum(weight * ts_rank('{{1,1,1,1}}', c.tsv, term)) FROM weighted
                )) / (SELECT sum(weight) FROM weighted), 0)::float8 END AS text_score
         FROM chosen JOIN chunks c ON c.id = chosen.id
         OFFSET 0
+    ),
+    promising AS (
+        SELECT *, coalesce(vector_score, 0) + 0.4 * coalesce(text_score, 0) AS promise
+        FROM scored ORDER BY promise DESC, id LIMIT :most
     )
-    SELECT c.id::text, live.id::text, live.filename, live.title,
+    SELECT c.id::text, d.id::text, d.filename, d.title,
            c.context, c.ordinal, c.page_start, c.page_end, c.page_break, c.text,
            c.vector_rank, c.vector_score, c.text_rank, c.text_score,
            (SELECT jsonb_object_agg(lexeme, weight)::text FROM weighted)
-    FROM scored c JOIN live ON live.id = c.document_id
-    ORDER BY coalesce(c.vector_score, 0) + 0.4 * coalesce(c.text_score, 0) DESC, c.id
-    LIMIT :most
-    """
+    FROM promising c JOIN documents d ON d.id = c.document_id
+    ORDER BY c.promise DESC, c.id
+    """  # noqa: S608 - nothing of a request's stands in it
 )
 
 
@@ -304,6 +330,7 @@ def _of_reach(reach: Reach) -> dict[str, Any]:
         "user_id": reach.user_id,
         "session_id": None if reach.session_id is None else str(reach.session_id),
         "everything": reach.everything,
+        "whole": reach.everything and ids is None,
         "document_ids": None if ids is None else f"{{{','.join(map(str, ids))}}}",
     }
 

@@ -12,7 +12,7 @@ from uuid import UUID
 import numpy as np
 import psycopg2
 import pytest
-from sqlalchemy import delete, text
+from sqlalchemy import delete, text, update
 from sqlalchemy.exc import ProgrammingError
 
 import core.db
@@ -170,6 +170,51 @@ def test_who_has_nothing_in_reach_finds_nothing(library: Library, way: str, quer
     vector = library.vectors[library.documents["a"][0]][:1]
     assert library.find(query, vector=vector, user_id="newcomer") == []
     assert library.find(query, user_id="newcomer") == []
+
+
+@pytest.mark.parametrize("user_id", [None, "ann"])
+def test_chunks_of_another_generation_are_not_in_reach(
+    library: Library, way: str, user_id: str | None
+) -> None:
+    document_id = library.documents["a"][0]
+    vector = library.vectors[document_id][:1]
+
+    def switch(generation: int) -> None:
+        with library.database.transaction(tenant_id=None) as db:
+            db.execute(
+                update(Document).where(Document.id == document_id).values(generation=generation)
+            )
+
+    switch(2)
+    try:
+        found = library.find("alphaword7 common", vector=vector, user_id=user_id)
+    finally:
+        switch(1)
+    assert found
+    assert str(document_id) not in {one.document_id for one in found}
+
+
+def test_a_search_in_all_there_is_reads_no_list_of_documents(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(candidates, "MOST_READ", 0)
+    monkeypatch.setattr(candidates, "MOST_COMPARED", 0)
+    monkeypatch.setattr(statistics, "MOST_READ", 0)
+    statistics.refresh(library.services)
+    assert times_listed(library, user_id=None) == 0
+    assert times_listed(library, user_id="ann") == 1
+
+
+def times_listed(library: Library, *, user_id: str | None) -> int:
+    """How often the statement works out which documents are in reach, by PostgreSQL's account."""
+    vector = library.vectors[library.documents["a"][0]][:1]
+    values = candidates._of_reach(Reach("a", user_id, None, None))
+    values |= candidates._of_question("alphaword7 common", vector, "hybrid") | {"most": 40}
+    explained = text(f"EXPLAIN (ANALYZE, FORMAT JSON) {candidates._SEARCH.text}")
+    with library.database.transaction(tenant_id="a") as db:
+        (plan,) = db.execute(explained, values).scalar_one()
+    (listing,) = [node for node in plan["Plan"]["Plans"] if node.get("Subplan Name") == "CTE live"]
+    return int(listing["Actual Loops"])
 
 
 def test_rare_means_rare_in_reach(
