@@ -13,7 +13,7 @@ from sqlalchemy import select, text
 
 from core import documents, indexing, ingestion, jobs
 from core.bootstrap import Services
-from core.errors import NotFound
+from core.errors import DocumentError, NotFound
 from core.ingestion import Accepted
 from core.models import Chunk, ChunkVector, Document, Job, new_id
 from tests.integration.steps import TENANT, ingest, new_session
@@ -108,7 +108,10 @@ def test_an_upload_to_a_session_that_is_being_deleted_goes_with_it(services: Ser
     assert not path.exists()
 
 
-def test_a_picture_of_a_document_deleted_meanwhile_is_not_kept(services: Services) -> None:
+@pytest.mark.parametrize("outcome", ["drawn", "refused"])
+def test_a_picture_of_a_document_deleted_meanwhile_is_not_kept(
+    services: Services, outcome: str
+) -> None:
     document_id = ingest(services, make_pdf(PAGES))
     parser = services.pdf_parser
 
@@ -116,6 +119,8 @@ def test_a_picture_of_a_document_deleted_meanwhile_is_not_kept(services: Service
         def render_page(self, *arguments: object, **options: object) -> bytes:
             image = parser.render_page(*arguments, **options)  # type: ignore[arg-type]
             ingestion.delete_document(services, tenant_id=TENANT, document_id=document_id)
+            if outcome == "refused":
+                raise DocumentError("Too much.", code="pdf_too_complex")
             return image
 
     services.__dict__["pdf_parser"] = Overtaken()
@@ -126,4 +131,6 @@ def test_a_picture_of_a_document_deleted_meanwhile_is_not_kept(services: Service
             )
     finally:
         services.__dict__["pdf_parser"] = parser
-    assert list(services.settings.data_dir.rglob("*.png")) == []
+    assert list((services.settings.data_dir / "cache").rglob("*")) == [
+        services.settings.data_dir / "cache" / "pages"
+    ]
