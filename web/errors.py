@@ -71,6 +71,12 @@ class TooManyStreams(errors.Unavailable):
     default_code = "too_many_streams"
 
 
+class UnsupportedCoding(errors.Unsupported):
+    """A body that is compressed; the answer says what would be taken (RFC 9110, 15.5.16)."""
+
+    headers: Mapping[str, str] = {"Accept-Encoding": "identity"}
+
+
 def status_of(error: errors.RagError) -> int:
     return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
 
@@ -130,7 +136,7 @@ def respond(error: Exception) -> Response:
 
 def _from_core(error: errors.RagError) -> Response:
     status = status_of(error)
-    headers = {}
+    headers = dict(getattr(error, "headers", {}))
     wait = getattr(error, "retry_after", None)
     if status == 503 or wait:
         headers["Retry-After"] = str(max(1, round(wait or RETRY_SECONDS)))

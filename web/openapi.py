@@ -93,6 +93,10 @@ _HEADERS: Document = {
         "description": "The schemes that are taken.",
         "schema": {"type": "string"},
     },
+    "Accept-Encoding": {
+        "description": "`identity`, if it is the body's `Content-Encoding` that is not supported.",
+        "schema": {"type": "string"},
+    },
     "ETag": {"description": "For `If-None-Match`, `If-Range`.", "schema": {"type": "string"}},
     "Cache-Control": {"description": "What may keep it.", "schema": {"type": "string"}},
     "Accept-Ranges": {"description": "`bytes`.", "schema": {"type": "string"}},
@@ -124,6 +128,7 @@ _ANSWER_HEADERS = {
 }
 _PROBLEM_HEADERS = {
     401: ["WWW-Authenticate"],
+    415: ["Accept-Encoding"],
     416: ["Content-Range"],
     429: ["Retry-After"],
     503: ["Retry-After"],
