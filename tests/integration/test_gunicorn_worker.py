@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from core.embedded import free_port
-from web.gunicorn_worker import LARGEST_HEAD, SMALL_BODY, is_complete
+from web.gunicorn_worker import LARGEST_HEAD, LINGER_SECONDS, SMALL_BODY, is_complete
 
 ROOT = Path(__file__).resolve().parents[2]
 ECHO = """
@@ -61,6 +61,46 @@ def test_two_hundred_slow_connections_hold_nobody_up(port: int, opening: bytes) 
             started = time.monotonic()
             assert _post(port, b"quick") == b"quick"
             assert time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize(
+    "last", [b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", b"NONSENSE\r\n\r\n"]
+)
+def test_clients_that_keep_an_ended_connection_open_hold_nobody_up(port: int, last: bytes) -> None:
+    """gunicorn waits two seconds for each to close, in its main loop or in a thread."""
+    with ExitStack() as stack:
+        ended = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
+            for _ in range(20)
+        ]
+        for connection in ended:
+            connection.sendall(last)
+        started = time.monotonic()
+        for connection in ended:
+            assert _read_all(connection).startswith(b"HTTP/1.1 ")
+        assert _post(port, b"quick") == b"quick"
+        assert time.monotonic() - started < 2
+        deadline = time.monotonic() + LINGER_SECONDS + 5
+        while not all(_is_closed(connection) for connection in ended):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+
+def _is_closed(connection: socket.socket) -> bool:
+    """By the server altogether: what is sent to it is answered by a reset."""
+    try:
+        connection.sendall(b"x")
+    except OSError:
+        return True
+    return False
+
+
+def test_an_answer_arrives_though_more_was_sent_than_read(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(b"NONSENSE\r\n\r\n" + bytes(LARGEST_HEAD))
+        time.sleep(0.2)
+        connection.sendall(bytes(LARGEST_HEAD))
+        assert _read_all(connection).startswith(b"HTTP/1.1 400 ")
 
 
 def test_a_request_in_single_bytes_is_served(port: int) -> None:
