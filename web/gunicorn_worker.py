@@ -3,7 +3,8 @@
 gthread reads a request's head in a thread, without a deadline: as many slow
 connections as there are threads stop the service (the slowloris attack). Here
 the main loop gathers head and small body, without blocking, and a thread is
-taken only by a request that is there as a whole. Where the last answer was
+taken only by a request that is there as a whole; larger bodies, which a thread
+reads, are paced (`web.pacing`). Where the last answer was
 given gthread's main loop blocks until the client closes, for up to two seconds
 each time; here it goes on meanwhile.
 """
@@ -25,16 +26,19 @@ from gunicorn import http
 from gunicorn.http import errors as refusals
 from gunicorn.workers.gthread import TConn, ThreadWorker
 from uuid_utils.compat import uuid7
+from werkzeug.exceptions import RequestTimeout
 
 from core.telemetry import get_logger
 from web.errors import MEDIA_TYPE, problem_body, words_for
+from web.pacing import PacedUnreader
+from web.streaming import Slots
 
 log = get_logger(__name__)
 
 GATHER_SECONDS = 10.0  # for head and small body together, from the connection's first moment
 SMALL_BODY = 64 * 1024  # a larger one, an upload say, is read by its thread as it comes
 LARGEST_HEAD = 64 * 1024
-# For what a thread reads and writes itself: the longest pause of the other side.
+# For what a thread writes itself: the longest pause of the other side.
 STALL_SECONDS = 30
 
 # How long, and for how much, a connection is read on after its last answer: closed with
@@ -47,6 +51,7 @@ _REFUSALS = (
     (refusals.LimitRequestHeaders, 431),
     (refusals.ExpectationFailed, 417),
     (refusals.UnsupportedTransferCoding, 501),
+    (RequestTimeout, 408),
 )
 _END_OF_HEAD = b"\r\n\r\n"
 _CONTENT_LENGTH = re.compile(rb"^content-length:[ \t]*([0-9]{1,9})[ \t]*\r$", re.I | re.M)
@@ -78,6 +83,12 @@ class GatheringWorker(ThreadWorker):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._lingering: deque[Connection] = deque()
+        self._slots = Slots(self.cfg.threads)
+
+    def load_wsgi(self) -> None:
+        super().load_wsgi()
+        # Those of the app, whose answers take them too.
+        self._slots = getattr(self.wsgi, "extensions", {}).get("slots", self._slots)
 
     def accept(self, listener: socket.socket) -> None:
         try:
@@ -131,10 +142,23 @@ class GatheringWorker(ThreadWorker):  # type: ignore[misc]
     def _hand_over(self, connection: Connection) -> None:
         if connection.parser is None:
             connection.parser = http.get_parser(self.cfg, connection.sock, connection.client)
+            connection.parser.unreader = PacedUnreader(
+                connection.sock,
+                parser=connection.parser,
+                take_slot=self._slots.take_for_body,
+            )
         connection.parser.unreader.unread(bytes(connection.gathered))
         connection.gathered.clear()
         connection.data_ready = True
         self.enqueue_req(connection)
+
+    def handle(self, connection: Connection) -> Any:
+        """Called in a thread, for one request."""
+        connection.parser.unreader.begin()
+        try:
+            return super().handle(connection)
+        finally:
+            connection.parser.unreader.end()
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: BaseException) -> None:
         """Answer what the app never saw, or did not survive, as the app answers errors.
@@ -245,5 +269,4 @@ def _bound_stalls(client: socket.socket) -> None:
     # By the kernel, since gthread makes the socket blocking, which undoes `settimeout`.
     timeout = struct.pack("ll", STALL_SECONDS, 0)
     with contextlib.suppress(OSError):
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)

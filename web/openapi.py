@@ -44,6 +44,7 @@ _CODES = {
     401: ("unauthorized", "A valid API key is required."),
     403: ("insufficient_scope", "The key lacks the scope."),
     404: ("not_found", "Unknown, or somebody else's."),
+    408: ("request_timeout", "The body came too slowly."),
     409: ("conflict", "Its state forbids it, or a request with this key is still under way."),
     413: ("payload_too_large", "The request is too large."),
     415: ("unsupported_media_type", "The media type is not supported."),
@@ -330,7 +331,7 @@ def _complete_guarded(operation: Document, *, rule: str, view: Any, writes: bool
     if "<" in rule:
         statuses.add(404)
     if "requestBody" in operation:
-        statuses |= {413, 415}
+        statuses |= {408, 413, 415}
     if writes:
         statuses.add(507)
     if getattr(view, "_idempotent", False):
