@@ -7,8 +7,10 @@ finishes last makes the document ready and the job succeeded in its own commit.
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -19,7 +21,14 @@ from core import documents, jobs
 from core.bootstrap import Services
 from core.chunking import ChunkDraft, chunk_pages
 from core.embedding.base import Vectors
-from core.errors import DocumentError, ProviderBusy, ProviderError, StorageFull, Unavailable
+from core.errors import (
+    DocumentError,
+    NotFound,
+    ProviderBusy,
+    ProviderError,
+    StorageFull,
+    Unavailable,
+)
 from core.jobs import Claim
 from core.labels import document_label
 from core.models import Document, Job
@@ -131,8 +140,8 @@ def _handle(services: Services, claim: Claim) -> None:
 def _plan(services: Services, claim: Claim) -> None:
     """Let the file be opened and judged, then cut it into ranges."""
     settings = services.settings
-    path = services.storage.local_copy(claim.storage_key)
-    info = services.pdf_parser.inspect(path)
+    with _open_file(services, claim) as path:
+        info = services.pdf_parser.inspect(path)
     with services.database.transaction(tenant_id=None) as db:
         job, document = _begin_commit(db, claim)
         document.page_count = job.pages_total = info.page_count
@@ -147,6 +156,23 @@ def _plan(services: Services, claim: Claim) -> None:
         jobs.plan_ranges(db, job=job, ranges=ranges)
     if len(ranges) > 1:
         services.queue.ring(len(ranges) - 1)  # this worker's own next message makes up the count
+
+
+@contextmanager
+def _open_file(services: Services, claim: Claim) -> Iterator[Path]:
+    """The claim's PDF, to be read inside. Raises LostClaimError if it went with its document.
+
+    A document is deleted before its file is, and the file under the eyes of whoever
+    reads it: missing, or to the parsing child broken.
+    """
+    try:
+        yield services.storage.local_copy(claim.storage_key)
+    except (NotFound, FileNotFoundError, DocumentError):
+        with services.database.transaction(tenant_id=None) as db:
+            held = jobs.renew_lease(db, claim, lease_seconds=services.settings.lease_seconds)
+        if not held:
+            raise LostClaimError from None
+        raise
 
 
 def cut_ranges(page_count: int, *, most: int, workers: int) -> list[tuple[int, int]]:
@@ -186,14 +212,14 @@ def _read(services: Services, claim: Claim) -> tuple[list[PageText], list[ChunkD
     The neighbouring pages are read too: a sentence that runs over the edge
     belongs to the range it starts in.
     """
-    path = services.storage.local_copy(claim.storage_key)
     assert claim.pages_total is not None
-    around = services.pdf_parser.read_pages(
-        path,
-        first=max(1, claim.first_page - 1),
-        last=min(claim.pages_total, claim.last_page + 1),
-        page_count=claim.pages_total,
-    )
+    with _open_file(services, claim) as path:
+        around = services.pdf_parser.read_pages(
+            path,
+            first=max(1, claim.first_page - 1),
+            last=min(claim.pages_total, claim.last_page + 1),
+            page_count=claim.pages_total,
+        )
     drafts = chunk_pages(
         around,
         first=claim.first_page,

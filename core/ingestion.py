@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from core import documents, jobs
 from core.bootstrap import Services
-from core.errors import Conflict, NotFound, Unsupported
+from core.errors import Conflict, DocumentError, NotFound, Unsupported
 from core.models import ChatSession, Document, Job, new_id
 from core.pagecache import PageKey
 from core.pdf.values import PDF_MARK
@@ -256,7 +256,8 @@ def render_page(
     """Page `number` (from 1) as PNG, `highlight` marked where it stands.
 
     Raises NotFound for a page that is not there, Conflict for a document that was
-    not read yet, DocumentError for a PDF that cannot be rendered within its limits.
+    not read yet, DocumentError for a PDF that cannot be rendered within its limits;
+    that is remembered for `pagecache.REFUSAL_SECONDS`.
     """
     with services.database.transaction(tenant_id=tenant_id) as db:
         document = documents.get_document(db, tenant_id=tenant_id, document_id=document_id)
@@ -266,19 +267,32 @@ def render_page(
         raise Conflict("The document has not been read yet.", code="document_not_ready")
     key = PageKey(document.id, document.generation, number, highlight)
     image = services.page_cache.find(key)
-    if image is None:
-        path = services.storage.local_copy(document.storage_key)
-        image = services.pdf_parser.render_page(path, number=number, highlight=highlight)
-        services.page_cache.put(key, image)
-        _drop_if_deleted(services, tenant_id=tenant_id, document_id=document_id)
+    return image if image is not None else _draw(services, document, key)
+
+
+def _draw(services: Services, document: Document, key: PageKey) -> bytes:
+    """Render a page that is not in the cache, and keep it there; or why it cannot be."""
+    cache = services.page_cache
+    if refusal := cache.find_refusal(key):
+        raise refusal
+    path = services.storage.local_copy(document.storage_key)
+    try:
+        image = services.pdf_parser.render_page(path, number=key.number, highlight=key.highlight)
+    except DocumentError as error:
+        if error.code == "pdf_too_complex":  # the others are told at once
+            cache.put_refusal(key, error)
+            _drop_if_deleted(services, document)
+        raise
+    cache.put(key, image)
+    _drop_if_deleted(services, document)
     return image
 
 
-def _drop_if_deleted(services: Services, *, tenant_id: str, document_id: UUID) -> None:
+def _drop_if_deleted(services: Services, document: Document) -> None:
     """Raises NotFound for a document that was deleted while its page was rendered."""
     try:
-        with services.database.transaction(tenant_id=tenant_id) as db:
-            documents.get_document(db, tenant_id=tenant_id, document_id=document_id)
+        with services.database.transaction(tenant_id=document.tenant_id) as db:
+            documents.get_document(db, tenant_id=document.tenant_id, document_id=document.id)
     except NotFound:
-        services.page_cache.drop(document_id)
+        services.page_cache.drop(document.id)
         raise

@@ -1,14 +1,21 @@
-"""Pages that were rendered, on disk: a directory per document, bounded in size and age."""
+"""Pages that were rendered, on disk: a directory per document, bounded in size and age.
 
+Of a page that took too much the refusal is kept instead, for a while, so that
+asking for it over and over costs no more than asking once.
+"""
+
+import json
 import os
 import shutil
 import tempfile
 import threading
+import time
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from uuid import UUID
 
+from core.errors import DocumentError
 from core.storage import remove_old_files
 from core.telemetry import get_logger
 
@@ -16,6 +23,9 @@ log = get_logger(__name__)
 
 MAX_BYTES = 256 * 1024 * 1024
 MAX_AGE_SECONDS = 24 * 3600.0  # since the last use
+# A page costs 11 s of processor time before it is refused, so this makes it 2 % of a core. No
+# longer: it may have been the machine's fault, a child ended for lack of memory say.
+REFUSAL_SECONDS = 600.0
 _PUTS_PER_EVICTION = 32
 
 
@@ -49,13 +59,31 @@ class PageCache:
 
     def put(self, key: PageKey, image: bytes) -> None:
         """Keep an image. Where there is no room for it, it is not kept."""
-        path = self._path(key)
+        self._write(self._path(key), image)
+
+    def find_refusal(self, key: PageKey) -> DocumentError | None:
+        """Why the page, marked or not, was not rendered a short while ago."""
+        path = self._refusal_path(key)
+        try:
+            if abs(time.time() - path.stat().st_mtime) > REFUSAL_SECONDS:
+                return None
+            refusal = json.loads(path.read_bytes())
+        except OSError:
+            return None
+        return DocumentError(refusal["detail"], code=refusal["code"])
+
+    def put_refusal(self, key: PageKey, error: DocumentError) -> None:
+        """Remember that the page cannot be rendered."""
+        refusal = {"code": error.code, "detail": error.detail}
+        self._write(self._refusal_path(key), json.dumps(refusal).encode())
+
+    def _write(self, path: Path, data: bytes) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor, name = tempfile.mkstemp(dir=path.parent, prefix="new-")
             try:
                 with os.fdopen(descriptor, "wb") as target:
-                    target.write(image)
+                    target.write(data)
                 Path(name).replace(path)  # whole or not at all
             finally:
                 Path(name).unlink(missing_ok=True)
@@ -101,6 +129,11 @@ class PageCache:
         marked = sha256(key.highlight.encode()).hexdigest()[:32] if key.highlight else "plain"
         name = f"{key.generation}-{key.number}-{marked}.png"
         return self._root / str(key.document_id) / name
+
+    def _refusal_path(self, key: PageKey) -> Path:
+        # Whatever was to be marked: it is the drawing that takes long, and a client could ask
+        # for another mark each time.
+        return self._root / str(key.document_id) / f"{key.generation}-{key.number}-refused.json"
 
 
 def _remove_if_empty(directory: Path) -> None:

@@ -100,7 +100,7 @@ def _configure(app: Flask) -> None:
 
 
 def _guard_the_door(app: Flask, settings: Settings) -> None:
-    """The checks in their order: who is it, how often, may they, is the address sound."""
+    """The checks in their order: who is it, how often, may they, are address and coding sound."""
     limiter = limits.create_limiter(settings)
     app.extensions["rate_limiter"] = limiter
     if settings.cors_origins:
@@ -116,6 +116,7 @@ def _guard_the_door(app: Flask, settings: Settings) -> None:
     limits.init_app(app, limiter)
     app.before_request(auth.authorize)
     app.before_request(guard.check_address)
+    app.before_request(guard.check_coding)
     app.after_request(uploads.drain)
 
 

@@ -11,6 +11,9 @@ from werkzeug.exceptions import RequestedRangeNotSatisfiable
 
 _NAME_CHARACTERS = 150
 _UNSAFE_ASCII = re.compile(r"[^A-Za-z0-9 ._()\-]")
+# RFC 9110, 14.1.2 and, for the commas of empty elements, 5.6.1.2. Longer numerals than
+# that can say nothing, and from 4,300 digits on Python reads none.
+_ONE_RANGE = re.compile(r"bytes=[ \t,]*([0-9]{0,100})-([0-9]{0,100})[ \t,]*", re.IGNORECASE)
 
 
 def content_disposition(filename: str) -> str:
@@ -42,18 +45,32 @@ def not_modified(etag: str) -> Response:
 def wanted_range(*, size: int, etag: str) -> tuple[int, int] | None:
     """The one range asked for, as (start, end exclusive); None: send everything.
 
-    Several ranges, or one of a version that is gone (If-Range), count as none
-    (RFC 9110, 14.2). Raises RequestedRangeNotSatisfiable.
+    Ranges are for GET alone (RFC 9110, 14.2); of a version that is gone, or was named by a
+    weak ETag (If-Range, 13.1.5), everything is sent. Raises RequestedRangeNotSatisfiable.
     """
-    asked = request.range
-    if asked is None or asked.units != "bytes" or len(asked.ranges) != 1:
+    present = f'"{etag}"'
+    if request.method != "GET" or request.headers.get("If-Range", present) != present:
         return None
-    if "If-Range" in request.headers and request.if_range.etag != etag:
+    return find_range(request.headers.get("Range", ""), size=size)
+
+
+def find_range(asked: str, *, size: int) -> tuple[int, int] | None:
+    """What a Range field means for a content of `size` bytes, as `wanted_range` has it.
+
+    Several ranges, other units and what is malformed count as none, which is always allowed
+    (RFC 9110, 14.2). Raises RequestedRangeNotSatisfiable, also for the last 0 bytes (14.1.2).
+    """
+    found = _ONE_RANGE.fullmatch(asked)
+    first, last = found.groups() if found else ("", "")
+    if not first + last or (first and last and int(first) > int(last)):
         return None
-    found = asked.range_for_length(size)
-    if found is None:
+    if first:
+        start, end = int(first), min(int(last) + 1, size) if last else size
+    else:
+        start, end = max(0, size - int(last)), size
+    if start >= size:
         raise RequestedRangeNotSatisfiable(length=size)
-    return found
+    return start, end
 
 
 def begin(blocks: Iterator[bytes]) -> Iterator[bytes]:

@@ -38,6 +38,7 @@ _HTTP_CODES = {
     401: "unauthorized",
     404: "not_found",
     405: "method_not_allowed",
+    408: "request_timeout",
     413: "payload_too_large",
     414: "uri_too_long",
     415: "unsupported_media_type",
@@ -52,6 +53,7 @@ _HTTP_DETAILS = {
     401: "A valid API key is required: X-API-Key, or Authorization: Bearer.",
     404: "There is nothing at this address.",
     405: "This address does not support the method.",
+    408: "The body came too slowly.",
     413: "The request is too large.",
     414: "The address is too long.",
     415: "The body's media type is not supported here.",
@@ -69,6 +71,12 @@ class TooManyStreams(errors.Unavailable):
     """All threads that long answers may take are taken."""
 
     default_code = "too_many_streams"
+
+
+class UnsupportedCoding(errors.Unsupported):
+    """A body that is compressed; the answer says what would be taken (RFC 9110, 15.5.16)."""
+
+    headers: Mapping[str, str] = {"Accept-Encoding": "identity"}
 
 
 def status_of(error: errors.RagError) -> int:
@@ -130,7 +138,7 @@ def respond(error: Exception) -> Response:
 
 def _from_core(error: errors.RagError) -> Response:
     status = status_of(error)
-    headers = {}
+    headers = dict(getattr(error, "headers", {}))
     wait = getattr(error, "retry_after", None)
     if status == 503 or wait:
         headers["Retry-After"] = str(max(1, round(wait or RETRY_SECONDS)))

@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from marshmallow import ValidationError, fields, validate
 
@@ -11,6 +12,7 @@ MAX_TITLE = 1000
 MAX_QUERY = 500  # four bytes each, percent-encoded, fit into a request line of 8190
 
 _NO_NUL = r"^[^\u0000]*$"
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
 _WHOLE = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 
 
@@ -64,6 +66,18 @@ class Text(fields.String):
         if not isinstance(value, str):
             raise self.make_error("invalid")
         return value
+
+
+class Id(fields.UUID):
+    """A UUID in its one spelling (RFC 9562, 4), in either case; as it stands in a path too.
+
+    Python would also take it without hyphens, in braces, or as `urn:uuid:…`.
+    """
+
+    def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> UUID:
+        if not isinstance(value, str) or not _UUID.fullmatch(value):
+            raise self.make_error("invalid_uuid")
+        return UUID(value)
 
 
 class Moment(fields.AwareDateTime):

@@ -14,6 +14,7 @@ from urllib.parse import unquote_to_bytes
 from flask import request
 
 from core.errors import Invalid
+from web.errors import UnsupportedCoding
 
 MAX_DEPTH = 64
 MAX_DIGITS = 100
@@ -128,6 +129,18 @@ def check_address() -> None:
     query = request.query_string
     if b"%" in query or not query.isascii():
         _decode(unquote_to_bytes(query.replace(b"+", b" ")), field="query")
+
+
+def check_coding() -> None:
+    """Refuse a compressed body: taken as it is, it would be no JSON and no form.
+
+    At the door, so that no Idempotency-Key remembers it: the same request is fine uncompressed.
+    """
+    given = request.headers.get("Content-Encoding")
+    if given is None or request.endpoint is None or request.content_length == 0:
+        return
+    if {coding.strip().lower() for coding in given.split(",")} - {"", "identity"}:
+        raise UnsupportedCoding("The body must not be compressed: no Content-Encoding is taken.")
 
 
 def _decode(data: bytes, *, field: str) -> None:

@@ -1,9 +1,12 @@
-"""gunicorn's threaded worker, hardened against clients that send slowly on purpose.
+"""gunicorn's threaded worker, hardened against clients that are slow on purpose.
 
 gthread reads a request's head in a thread, without a deadline: as many slow
 connections as there are threads stop the service (the slowloris attack). Here
 the main loop gathers head and small body, without blocking, and a thread is
-taken only by a request that is there as a whole.
+taken only by a request that is there as a whole; larger bodies, which a thread
+reads, are paced (`web.pacing`). Where the last answer was
+given gthread's main loop blocks until the client closes, for up to two seconds
+each time; here it goes on meanwhile.
 """
 
 import contextlib
@@ -14,41 +17,78 @@ import selectors
 import socket
 import struct
 import time
+from collections import deque
 from functools import partial
 from http import HTTPStatus
 from typing import Any
 
-from gunicorn import http, util
+from gunicorn import http
 from gunicorn.http import errors as refusals
 from gunicorn.workers.gthread import TConn, ThreadWorker
 from uuid_utils.compat import uuid7
+from werkzeug.exceptions import RequestTimeout
 
 from core.telemetry import get_logger
 from web.errors import MEDIA_TYPE, problem_body, words_for
+from web.pacing import PacedUnreader
+from web.streaming import Slots
 
 log = get_logger(__name__)
 
 GATHER_SECONDS = 10.0  # for head and small body together, from the connection's first moment
 SMALL_BODY = 64 * 1024  # a larger one, an upload say, is read by its thread as it comes
 LARGEST_HEAD = 64 * 1024
-# For what a thread reads and writes itself: the longest pause of the other side.
+# For what a thread writes itself: the longest pause of the other side.
 STALL_SECONDS = 30
 
-LINGER_SECONDS = 1.0
+# How long, and for how much, a connection is read on after its last answer: closed with
+# bytes unread it would be reset, and the answer lost (RFC 9112, 9.6).
+LINGER_SECONDS = 2.0
+LINGER_BYTES = 256 * 1024
 
 _REFUSALS = (
     (refusals.LimitRequestLine, 414),
     (refusals.LimitRequestHeaders, 431),
     (refusals.ExpectationFailed, 417),
     (refusals.UnsupportedTransferCoding, 501),
+    (RequestTimeout, 408),
 )
 _END_OF_HEAD = b"\r\n\r\n"
 _CONTENT_LENGTH = re.compile(rb"^content-length:[ \t]*([0-9]{1,9})[ \t]*\r$", re.I | re.M)
 _EXPECT = re.compile(rb"^expect:", re.I | re.M)
 
 
+class Connection(TConn):  # type: ignore[misc]
+    """A client's connection, and what has been gathered of its next request."""
+
+    def __init__(
+        self, worker: "GatheringWorker", client: socket.socket, *, address: Any, server: Any
+    ) -> None:
+        super().__init__(worker.cfg, client, address, server)
+        self._worker = worker
+        self.gathered = bytearray()
+        self.unread = 0
+
+    def close(self, graceful: bool = False) -> None:
+        """Called by gunicorn in the main loop; `graceful` after an answer, not to lose it."""
+        if graceful:
+            self._worker.linger(self)
+        else:
+            super().close()
+
+
 class GatheringWorker(ThreadWorker):  # type: ignore[misc]
     """`worker_class` for the service. Plain HTTP/1.1 only: TLS ends at a proxy in front."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._lingering: deque[Connection] = deque()
+        self._slots = Slots(self.cfg.threads)
+
+    def load_wsgi(self) -> None:
+        super().load_wsgi()
+        # Those of the app, whose answers take them too.
+        self._slots = getattr(self.wsgi, "extensions", {}).get("slots", self._slots)
 
     def accept(self, listener: socket.socket) -> None:
         try:
@@ -56,12 +96,11 @@ class GatheringWorker(ThreadWorker):  # type: ignore[misc]
         except (BlockingIOError, ConnectionAbortedError):
             return
         _bound_stalls(client)
-        connection = TConn(self.cfg, client, address, listener.getsockname())
-        connection.gathered = bytearray()
         self.nr_conns += 1
-        self._gather(connection)
+        server = listener.getsockname()
+        self._gather(Connection(self, client, address=address, server=server))
 
-    def on_client_socket_readable(self, connection: TConn, client: socket.socket) -> None:
+    def on_client_socket_readable(self, connection: Connection, client: socket.socket) -> None:
         """The next request on a connection kept alive."""
         self.poller.unregister(client)
         self.keepalived_conns.remove(connection)
@@ -69,12 +108,12 @@ class GatheringWorker(ThreadWorker):  # type: ignore[misc]
         if self._read(connection):
             self._gather(connection)
 
-    def on_pending_socket_readable(self, connection: TConn, client: socket.socket) -> None:
+    def on_pending_socket_readable(self, connection: Connection, client: socket.socket) -> None:
         if not self._read(connection):
             self.poller.unregister(client)
             self.pending_conns.remove(connection)
 
-    def _gather(self, connection: TConn) -> None:
+    def _gather(self, connection: Connection) -> None:
         """Wait for the request in the main loop; `murder_pending` ends it at its deadline."""
         connection.sock.setblocking(False)
         connection.timeout = time.monotonic() + GATHER_SECONDS
@@ -82,7 +121,7 @@ class GatheringWorker(ThreadWorker):  # type: ignore[misc]
         callback = partial(self.on_pending_socket_readable, connection)
         self.poller.register(connection.sock, selectors.EVENT_READ, callback)
 
-    def _read(self, connection: TConn) -> bool:
+    def _read(self, connection: Connection) -> bool:
         """Take what has arrived; whether there is more to wait for."""
         try:
             data = connection.sock.recv(LARGEST_HEAD)
@@ -100,13 +139,26 @@ class GatheringWorker(ThreadWorker):  # type: ignore[misc]
         self._hand_over(connection)
         return False
 
-    def _hand_over(self, connection: TConn) -> None:
+    def _hand_over(self, connection: Connection) -> None:
         if connection.parser is None:
             connection.parser = http.get_parser(self.cfg, connection.sock, connection.client)
+            connection.parser.unreader = PacedUnreader(
+                connection.sock,
+                parser=connection.parser,
+                take_slot=self._slots.take_for_body,
+            )
         connection.parser.unreader.unread(bytes(connection.gathered))
         connection.gathered.clear()
         connection.data_ready = True
         self.enqueue_req(connection)
+
+    def handle(self, connection: Connection) -> Any:
+        """Called in a thread, for one request."""
+        connection.parser.unreader.begin()
+        try:
+            return super().handle(connection)
+        finally:
+            connection.parser.unreader.end()
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: BaseException) -> None:
         """Answer what the app never saw, or did not survive, as the app answers errors.
@@ -125,8 +177,45 @@ class GatheringWorker(ThreadWorker):  # type: ignore[misc]
         )
         with contextlib.suppress(OSError):
             client.sendall(_problem(status, request_id=request_id))
-            # Closed with bytes unread, the connection would be reset, and the answer lost.
-            util.close_graceful(client, timeout=LINGER_SECONDS, max_drain=LARGEST_HEAD * 4)
+
+    def linger(self, connection: Connection) -> None:
+        """Read on, in the main loop, until the client has closed or is given up."""
+        try:
+            connection.sock.shutdown(socket.SHUT_WR)
+        except OSError:  # the client has closed already
+            connection.close()
+            return
+        connection.sock.setblocking(False)
+        connection.timeout = time.monotonic() + LINGER_SECONDS
+        connection.unread = LINGER_BYTES
+        self.nr_conns += 1
+        self._lingering.append(connection)
+        callback = partial(self._read_on, connection)
+        self.poller.register(connection.sock, selectors.EVENT_READ, callback)
+
+    def _read_on(self, connection: Connection, client: socket.socket) -> None:
+        try:
+            data = client.recv(LARGEST_HEAD)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        connection.unread -= len(data)
+        if not data or connection.unread < 0:
+            self._lingering.remove(connection)
+            self._let_go(connection)
+
+    def _let_go(self, connection: Connection) -> None:
+        self.poller.unregister(connection.sock)
+        self.nr_conns -= 1
+        connection.close()
+
+    def murder_pending(self) -> None:
+        """Called at each turn of the main loop, at least once a second."""
+        super().murder_pending()
+        now = time.monotonic()
+        while self._lingering and self._lingering[0].timeout <= now:
+            self._let_go(self._lingering.popleft())
 
     def _cap_keepalive(self, deadline: float) -> None:
         """A worker that stops does not wait for requests that have not arrived."""
@@ -180,5 +269,4 @@ def _bound_stalls(client: socket.socket) -> None:
     # By the kernel, since gthread makes the socket blocking, which undoes `settimeout`.
     timeout = struct.pack("ll", STALL_SECONDS, 0)
     with contextlib.suppress(OSError):
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)

@@ -44,6 +44,7 @@ _CODES = {
     401: ("unauthorized", "A valid API key is required."),
     403: ("insufficient_scope", "The key lacks the scope."),
     404: ("not_found", "Unknown, or somebody else's."),
+    408: ("request_timeout", "The body came too slowly."),
     409: ("conflict", "Its state forbids it, or a request with this key is still under way."),
     413: ("payload_too_large", "The request is too large."),
     415: ("unsupported_media_type", "The media type is not supported."),
@@ -93,6 +94,10 @@ _HEADERS: Document = {
         "description": "The schemes that are taken.",
         "schema": {"type": "string"},
     },
+    "Accept-Encoding": {
+        "description": "`identity`, if it is the body's `Content-Encoding` that is not supported.",
+        "schema": {"type": "string"},
+    },
     "ETag": {"description": "For `If-None-Match`, `If-Range`.", "schema": {"type": "string"}},
     "Cache-Control": {"description": "What may keep it.", "schema": {"type": "string"}},
     "Accept-Ranges": {"description": "`bytes`.", "schema": {"type": "string"}},
@@ -124,6 +129,7 @@ _ANSWER_HEADERS = {
 }
 _PROBLEM_HEADERS = {
     401: ["WWW-Authenticate"],
+    415: ["Accept-Encoding"],
     416: ["Content-Range"],
     429: ["Retry-After"],
     503: ["Retry-After"],
@@ -325,7 +331,7 @@ def _complete_guarded(operation: Document, *, rule: str, view: Any, writes: bool
     if "<" in rule:
         statuses.add(404)
     if "requestBody" in operation:
-        statuses |= {413, 415}
+        statuses |= {408, 413, 415}
     if writes:
         statuses.add(507)
     if getattr(view, "_idempotent", False):

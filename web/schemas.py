@@ -15,6 +15,7 @@ from web.fields import (
     MAX_QUERY,
     MAX_TITLE,
     Flag,
+    Id,
     JsonObject,
     Moment,
     QueryFlag,
@@ -286,7 +287,7 @@ class Job(Schema):
 
 class JobQuery(Paging):
     state = fields.String(validate=one_of(JOB_STATES))
-    document_id = fields.UUID()
+    document_id = Id()
 
 
 class Document(Schema):
@@ -310,7 +311,7 @@ class Document(Schema):
 
 class DocumentQuery(Paging):
     user_id = Text(most=MAX_NAME)
-    session_id = fields.UUID()
+    session_id = Id()
     status = fields.String(validate=one_of(DOCUMENT_STATUSES))
 
 
@@ -318,7 +319,7 @@ class UploadFields(Schema):
     """The form's fields beside `file`."""
 
     user_id = Text(most=MAX_NAME, metadata={"example": "alice"})
-    session_id = fields.UUID()
+    session_id = Id()
     metadata = JsonObject()
 
 
@@ -343,10 +344,8 @@ class PageImageQuery(Schema):
 class SearchRequest(Schema):
     query = Text(required=True, most=10_000, metadata={"example": "How did revenue develop?"})
     user_id = Text(most=MAX_NAME, allow_none=True)
-    session_id = fields.UUID(allow_none=True)
-    document_ids = fields.List(
-        fields.UUID(), allow_none=True, validate=validate.Length(min=1, max=1000)
-    )
+    session_id = Id(allow_none=True)
+    document_ids = fields.List(Id(), allow_none=True, validate=validate.Length(min=1, max=1000))
     top_k = Whole(load_default=5, validate=validate.Range(min=1, max=50))
     mode = fields.String(load_default="hybrid", validate=one_of(("hybrid", "vector", "text")))
 
@@ -361,7 +360,7 @@ class ChatRequest(Schema):
     stream = Flag(load_default=False)
     top_k = Whole(load_default=None, allow_none=True, validate=validate.Range(min=1, max=50))
     document_ids = fields.List(
-        fields.UUID(),
+        Id(),
         load_default=None,
         allow_none=True,
         validate=validate.Length(min=1, max=1000),

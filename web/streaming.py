@@ -61,12 +61,27 @@ class Slots:
     def __init__(self, threads: int) -> None:
         self.count = max(1, threads * 3 // 4)
         self._free = threading.BoundedSemaphore(self.count)
+        # Bodies that come slowly take half at most, so that there are answers meanwhile.
+        self._free_for_bodies = threading.BoundedSemaphore(max(1, self.count // 2))
 
     def take(self) -> Callable[[], None]:
         """A slot; what is returned gives it back. Raises TooManyStreams."""
         if not self._free.acquire(timeout=0.5):
             raise TooManyStreams("Too many answers are being written; try again shortly.")
         return self._free.release
+
+    def take_for_body(self) -> Callable[[], None] | None:
+        """As `take`, for a request whose body comes slowly; at once, and None if none is free."""
+        if not self._free_for_bodies.acquire(blocking=False):
+            return None
+        if not self._free.acquire(blocking=False):
+            self._free_for_bodies.release()
+            return None
+        return self._give_back_of_body
+
+    def _give_back_of_body(self) -> None:
+        self._free.release()
+        self._free_for_bodies.release()
 
 
 def _slots() -> Slots:

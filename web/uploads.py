@@ -168,6 +168,8 @@ def drain(response: Response) -> Response:
     """
     if response.status_code < 400 or request.method not in ("POST", "PUT", "PATCH"):
         return response
+    if response.status_code == 408:
+        return response  # it has been waited for long enough
     left = 2 * current_app.extensions["services"].settings.max_upload_bytes
     seconds, body = _DRAIN_SECONDS, request.environ["wsgi.input"]
     if g.get("principal") is None:

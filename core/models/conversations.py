@@ -10,7 +10,6 @@ from sqlalchemy import (
     Index,
     UniqueConstraint,
     func,
-    literal_column,
     text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
@@ -72,11 +71,12 @@ class Message(Base):
             postgresql_where=text("lease_expires_at IS NOT NULL"),
         ),
         # left(): a tsvector holds at most 1 MiB and a longer text would fail the insert.
+        # With the tenant as one more lexeme: docs/adr/0006.
         Index(
             "ix_messages_search",
-            func.to_tsvector(
-                literal_column("'simple'::regconfig"),
-                func.left(literal_column("content"), literal_column("100000")),
+            text(
+                "(to_tsvector('simple'::regconfig, left(content, 100000))"
+                " || array_to_tsvector(ARRAY[chr(1) || tenant_id]))"
             ),
             postgresql_using="gin",
         ),

@@ -7,13 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
 from core.embedded import free_port
-from web.gunicorn_worker import LARGEST_HEAD, SMALL_BODY, is_complete
+from web.gunicorn_worker import LARGEST_HEAD, LINGER_SECONDS, SMALL_BODY, is_complete
+from web.pacing import PATIENCE_SECONDS, PIECE_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 ECHO = """
@@ -61,6 +62,98 @@ def test_two_hundred_slow_connections_hold_nobody_up(port: int, opening: bytes) 
             started = time.monotonic()
             assert _post(port, b"quick") == b"quick"
             assert time.monotonic() - started < 2
+
+
+LARGE = SMALL_BODY * 4
+LARGE_HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % LARGE
+
+
+@pytest.mark.parametrize("drip", [b"", b"x"], ids=["stalled", "dripping"])
+def test_large_bodies_that_come_slowly_hold_nobody_up_for_long(port: int, drip: bytes) -> None:
+    """Eight for four threads, of which one goes on waiting, until its time is up too."""
+    started, answers = time.monotonic(), []
+    with ExitStack() as stack:
+        slow = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=0.05))
+            for _ in range(8)
+        ]
+        for connection in slow:
+            connection.sendall(LARGE_HEAD + b"x")
+        assert _post(port, b"quick") == b"quick"
+        assert time.monotonic() - started < 2 * PATIENCE_SECONDS + 2
+        while slow:
+            assert time.monotonic() - started < 2 * PATIENCE_SECONDS + PIECE_SECONDS + 5
+            for connection in slow.copy():
+                with suppress(TimeoutError):
+                    answers.append(connection.recv(10_000))
+                    slow.remove(connection)
+                    continue
+                connection.sendall(drip)
+    assert time.monotonic() - started > PIECE_SECONDS, "one was to be waited for"
+    for answer in answers:
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b"Connection: close\r\n" in answer
+        assert b'"code": "request_timeout"' in answer
+
+
+def test_a_large_body_may_come_as_slowly_as_from_a_telephone(port: int) -> None:
+    piece = bytes(16 * 1024)
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(LARGE_HEAD.replace(b"Host", b"Connection: close\r\nHost"))
+        for _ in range(LARGE // len(piece)):
+            time.sleep(2 * PATIENCE_SECONDS / (LARGE // len(piece)))
+            connection.sendall(piece)
+        assert _read_all(connection).endswith(bytes(LARGE))
+
+
+def test_a_head_that_begins_within_what_is_sent_before_has_its_time_too(port: int) -> None:
+    """A pipelined request is read by a thread, from its first bytes on."""
+    whole = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"
+    with socket.create_connection(("127.0.0.1", port), timeout=PIECE_SECONDS + 5) as connection:
+        connection.sendall(whole + whole[:20])
+        answer = _read_all(connection)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"HTTP/1.1 408 " in answer
+
+
+@pytest.mark.parametrize(
+    "last", [b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", b"NONSENSE\r\n\r\n"]
+)
+def test_clients_that_keep_an_ended_connection_open_hold_nobody_up(port: int, last: bytes) -> None:
+    """gunicorn waits two seconds for each to close, in its main loop or in a thread."""
+    with ExitStack() as stack:
+        ended = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
+            for _ in range(20)
+        ]
+        for connection in ended:
+            connection.sendall(last)
+        started = time.monotonic()
+        for connection in ended:
+            assert _read_all(connection).startswith(b"HTTP/1.1 ")
+        assert _post(port, b"quick") == b"quick"
+        assert time.monotonic() - started < 2
+        deadline = time.monotonic() + LINGER_SECONDS + 5
+        while not all(_is_closed(connection) for connection in ended):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+
+def _is_closed(connection: socket.socket) -> bool:
+    """By the server altogether: what is sent to it is answered by a reset."""
+    try:
+        connection.sendall(b"x")
+    except OSError:
+        return True
+    return False
+
+
+def test_an_answer_arrives_though_more_was_sent_than_read(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(b"NONSENSE\r\n\r\n" + bytes(LARGEST_HEAD))
+        time.sleep(0.2)
+        connection.sendall(bytes(LARGEST_HEAD))
+        assert _read_all(connection).startswith(b"HTTP/1.1 400 ")
 
 
 def test_a_request_in_single_bytes_is_served(port: int) -> None:

@@ -4,8 +4,11 @@ Each test holds the row that both need, lets the second run into it, and looks a
 PostgreSQL's own list of who waits before it goes on: no moment is left to chance.
 """
 
+import io
+import logging
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -13,9 +16,12 @@ from sqlalchemy import select, text
 
 from core import documents, indexing, ingestion, jobs
 from core.bootstrap import Services
-from core.errors import NotFound
+from core.errors import DocumentError, NotFound
 from core.ingestion import Accepted
 from core.models import Chunk, ChunkVector, Document, Job, new_id
+from core.pdf import PageText
+from core.pdf.values import DocumentInfo
+from core.telemetry import configure_logging
 from tests.integration.steps import TENANT, ingest, new_session
 from tests.pdfs import make_pdf
 
@@ -108,7 +114,108 @@ def test_an_upload_to_a_session_that_is_being_deleted_goes_with_it(services: Ser
     assert not path.exists()
 
 
-def test_a_picture_of_a_document_deleted_meanwhile_is_not_kept(services: Services) -> None:
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """What is logged, as a worker logs it."""
+    configure_logging()
+    logging.getLogger().addHandler(caplog.handler)  # configuring sets the handlers anew
+    return caplog
+
+
+class Overtaking:
+    """A parser for which a document is deleted just before it reads the file."""
+
+    def __init__(
+        self, services: Services, document_id: UUID, refusal: DocumentError | None
+    ) -> None:
+        self._services, self._id, self._refusal = services, document_id, refusal
+        self._inner = services.pdf_parser
+
+    def inspect(self, path: Path) -> DocumentInfo:
+        self._overtake()
+        return self._inner.inspect(path)
+
+    def read_pages(self, path: Path, **pages: int) -> list[PageText]:
+        self._overtake()
+        return self._inner.read_pages(path, **pages)  # type: ignore[arg-type]
+
+    def _overtake(self) -> None:
+        ingestion.delete_document(self._services, tenant_id=TENANT, document_id=self._id)
+        if self._refusal is not None:
+            raise self._refusal
+
+
+# What the parsing child says that was to open the file at that very moment.
+BROKEN = DocumentError("Reading the document went past its limits.", code="pdf_too_complex")
+
+
+@pytest.mark.parametrize("refusal", [None, BROKEN], ids=["missing", "broken"])
+@pytest.mark.parametrize("done", [0, 1], ids=["planned", "read"])
+def test_a_range_whose_document_is_deleted_is_lost_and_no_failure(
+    services: Services, log: pytest.LogCaptureFixture, done: int, refusal: DocumentError | None
+) -> None:
+    document_id = upload(services)
+    for _ in range(done):
+        indexing.work(services)
+    parser = services.pdf_parser
+    services.__dict__["pdf_parser"] = Overtaking(services, document_id, refusal)
+    try:
+        indexing.work(services)
+    finally:
+        services.__dict__["pdf_parser"] = parser
+    assert logged(log)[done:] == [("info", "range_lost")]
+    assert open_jobs(services) == []
+
+
+def test_a_file_that_is_gone_before_it_is_found_is_lost_too(
+    services: Services, log: pytest.LogCaptureFixture
+) -> None:
+    document_id = upload(services)
+    find = services.storage.local_copy
+
+    def overtaken(key: str) -> Path:
+        ingestion.delete_document(services, tenant_id=TENANT, document_id=document_id)
+        return find(key)
+
+    services.storage.local_copy = overtaken  # type: ignore[method-assign]
+    indexing.work(services)
+    assert logged(log) == [("info", "range_lost")]
+
+
+def test_a_file_that_is_missing_while_its_document_is_there_is_a_failure(
+    services: Services, log: pytest.LogCaptureFixture
+) -> None:
+    document_id = upload(services)
+    with services.database.transaction(tenant_id=TENANT) as db:
+        document = documents.get_document(db, tenant_id=TENANT, document_id=document_id)
+    services.storage.delete(document.storage_key)
+    indexing.work(services)
+    assert logged(log) == [("error", "range_failed")]
+
+
+def upload(services: Services) -> UUID:
+    accepted = ingestion.accept_upload(
+        services,
+        tenant_id=TENANT,
+        body=io.BytesIO(make_pdf(PAGES)),
+        filename="report.pdf",
+        user_id=None,
+        session_id=None,
+        metadata={},
+    )
+    return accepted.document.id
+
+
+def logged(log: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    """What became of ranges: level and event."""
+    events = [record.msg for record in log.records if record.name == "core.indexing"]
+    return [(event["level"], event["event"]) for event in events]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("outcome", ["drawn", "refused"])
+def test_a_picture_of_a_document_deleted_meanwhile_is_not_kept(
+    services: Services, outcome: str
+) -> None:
     document_id = ingest(services, make_pdf(PAGES))
     parser = services.pdf_parser
 
@@ -116,6 +223,8 @@ def test_a_picture_of_a_document_deleted_meanwhile_is_not_kept(services: Service
         def render_page(self, *arguments: object, **options: object) -> bytes:
             image = parser.render_page(*arguments, **options)  # type: ignore[arg-type]
             ingestion.delete_document(services, tenant_id=TENANT, document_id=document_id)
+            if outcome == "refused":
+                raise DocumentError("Too much.", code="pdf_too_complex")
             return image
 
     services.__dict__["pdf_parser"] = Overtaken()
@@ -126,4 +235,6 @@ def test_a_picture_of_a_document_deleted_meanwhile_is_not_kept(services: Service
             )
     finally:
         services.__dict__["pdf_parser"] = parser
-    assert list(services.settings.data_dir.rglob("*.png")) == []
+    assert list((services.settings.data_dir / "cache").rglob("*")) == [
+        services.settings.data_dir / "cache" / "pages"
+    ]

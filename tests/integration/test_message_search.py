@@ -84,6 +84,22 @@ def test_the_index_serves_the_search(filled: Database) -> None:
     assert found.total == 20
 
 
+def test_the_index_passes_over_what_other_tenants_said(filled: Database) -> None:
+    """Else a word that is common among theirs would cost whoever seeks it among a few."""
+    page = PageRequest(limit=5)
+    with filled.transaction(tenant_id="a") as db:
+        db.execute(text("SET LOCAL enable_seqscan = off"))
+        before = matches(db)
+        found = messages.search_messages(db, tenant_id="a", q="common", page=page)
+        assert matches(db) - before == found.total == 400
+
+
+def matches(db: Session) -> int:
+    """How many the full-text index has given; counted within a transaction."""
+    given = text("SELECT pg_stat_get_xact_tuples_returned('ix_messages_search'::regclass)")
+    return db.execute(given).scalar_one()
+
+
 def scans(db: Session) -> tuple[int, int]:
     """By the full-text index and of the whole table; counted within a transaction."""
     numbers = db.execute(
@@ -126,13 +142,17 @@ def test_the_role_alone_may_call_what_runs_as_the_owner(filled: Database) -> Non
             }
 
 
-def test_the_migration_can_be_undone_and_done_again(new_database: Callable[[], str]) -> None:
+def test_the_migrations_can_be_undone_and_done_again(new_database: Callable[[], str]) -> None:
     url = new_database()
     database = Database(make_engine(url, pool_size=1))
+    with database.transaction(tenant_id=None) as db:
+        db.execute(text(FILL))
+    command.downgrade(alembic_config(url), "0004")
+    assert search(database, "n7", "u1").total == 10
     command.downgrade(alembic_config(url), "0003")
     assert not has_function(database)
     migrate(url)
-    assert has_function(database)
+    assert search(database, "n7", "u1").total == 10
     database.engine.dispose()
 
 

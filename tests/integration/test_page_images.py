@@ -3,6 +3,7 @@
 import io
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,10 +13,10 @@ from PIL import Image
 
 from core import documents, ingestion, pagecache, retrieval, sweeping
 from core.bootstrap import Services
-from core.errors import NotFound
+from core.errors import DocumentError, NotFound
 from core.pagecache import PageCache, PageKey
 from tests.integration.steps import TENANT, ingest
-from tests.pdfs import make_pdf
+from tests.pdfs import make_pdf, make_slow_pdf
 
 PAGES = [
     "The first page speaks of nothing much. It fills the space before the second.",
@@ -80,6 +81,51 @@ def test_pictures_go_with_their_document(services: Services) -> None:
     assert [path.parent.name for path in cached(services)] == [str(other_id)]
     with pytest.raises(NotFound):
         picture(services, document_id, 1, None)
+
+
+@pytest.fixture
+def hurried(make_services: Callable[..., Services]) -> Services:
+    """Services that give a page one second instead of ten."""
+    return make_services(range_timeout_seconds=1.0)
+
+
+def refusal(services: Services, document_id: UUID, highlight: str | None = None) -> tuple[str, str]:
+    with pytest.raises(DocumentError) as caught:
+        picture(services, document_id, 1, highlight)
+    return caught.value.code, caught.value.detail
+
+
+def test_a_page_that_takes_too_much_is_drawn_once_in_a_while(hurried: Services) -> None:
+    document_id = ingest(hurried, make_slow_pdf())
+    first = refusal(hurried, document_id)
+    assert first[0] == "pdf_too_complex"
+    remove_file(hurried, document_id)  # nothing to render from any more
+    assert refusal(hurried, document_id) == first
+    assert refusal(hurried, document_id, "whatever is to be marked") == first
+    old = time.time() - pagecache.REFUSAL_SECONDS - 10
+    os.utime(cached(hurried)[0], (old, old))
+    with pytest.raises(NotFound):
+        picture(hurried, document_id, 1, None)
+
+
+def test_a_refusal_goes_with_its_document(hurried: Services) -> None:
+    document_id = ingest(hurried, make_slow_pdf())
+    refusal(hurried, document_id)
+    assert len(cached(hurried)) == 1
+    ingestion.delete_document(hurried, tenant_id=TENANT, document_id=document_id)
+    assert cached(hurried) == []
+
+
+@pytest.mark.parametrize("change", [{"generation": 2}, {"number": 2}, {"document_id": uuid4()}])
+def test_a_refusal_is_one_page_s(tmp_path: Path, change: dict[str, Any]) -> None:
+    key = {"document_id": uuid4(), "generation": 1, "number": 1, "highlight": None}
+    cache = PageCache(tmp_path)
+    cache.put_refusal(PageKey(**key), DocumentError("Too much.", code="pdf_too_complex"))
+    found = cache.find_refusal(PageKey(**key))
+    assert found is not None
+    assert (found.code, found.detail) == ("pdf_too_complex", "Too much.")
+    assert cache.find_refusal(PageKey(**(key | change))) is None
+    assert cache.find(PageKey(**key)) is None
 
 
 def test_the_sweep_removes_old_pictures(services: Services) -> None:

@@ -1,4 +1,4 @@
-"""Pure pieces of the web layer: the JSON guard, cursors, events."""
+"""Pure pieces of the web layer: the JSON guard, cursors, events, ranges."""
 
 import json
 from contextlib import suppress
@@ -9,9 +9,11 @@ from uuid import UUID, uuid4
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from werkzeug.exceptions import RequestedRangeNotSatisfiable
 
 from core.errors import Invalid
 from core.paging import decode_cursor, encode_cursor, listing
+from web.downloads import find_range
 from web.guard import MAX_DEPTH, MAX_DIGITS, parse_json
 from web.streaming import Event, encode
 
@@ -84,3 +86,39 @@ def test_an_event_is_one_block_whatever_its_text(text: str) -> None:
     assert "\n" not in rest[:-2]
     assert "\r" not in rest
     assert json.loads(rest) == {"content": text}
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ("bytes=0-0", (0, 1)),
+        ("bytes=2-4", (2, 5)),
+        ("Bytes=2-4", (2, 5)),  # units are case-insensitive
+        ("bytes=, 2-4 ,", (2, 5)),  # empty elements are passed over
+        ("bytes=8-", (8, 10)),
+        ("bytes=8-99", (8, 10)),
+        ("bytes=8-" + "9" * 30, (8, 10)),
+        ("bytes=-3", (7, 10)),
+        ("bytes=-10", (0, 10)),
+        ("bytes=-99", (0, 10)),  # a suffix longer than the content is all of it
+        ("", None),
+        ("bytes", None),
+        ("bytes=", None),
+        ("bytes=-", None),
+        ("bytes=4-2", None),
+        ("bytes=+2-4", None),
+        ("bytes=2-4-5", None),
+        ("bytes=\u0662-\u0664", None),
+        ("bytes=0-1,3-4", None),
+        ("lines=0-1", None),
+        ("bytes=0-" + "9" * 5000, None),
+    ],
+)
+def test_a_range_is_what_rfc_9110_says(asked: str, expected: tuple[int, int] | None) -> None:
+    assert find_range(asked, size=10) == expected
+
+
+@pytest.mark.parametrize("asked", ["bytes=10-", "bytes=10-12", "bytes=-0", "bytes=-00"])
+def test_a_range_that_holds_no_byte_is_not_satisfiable(asked: str) -> None:
+    with pytest.raises(RequestedRangeNotSatisfiable):
+        find_range(asked, size=10)

@@ -1,5 +1,6 @@
 """Errors are problems, and hostile input is an error, never a crash."""
 
+import gzip
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -89,6 +90,33 @@ def test_a_body_of_3_mb_is_413(alice: Caller) -> None:
 def test_a_body_that_is_no_json_is_415(alice: Caller, kind: str) -> None:
     response = alice.call("POST", "/sessions", data=b'{"user_id":"a"}', content_type=kind)
     check_problem(response, status=415, code="unsupported_media_type")
+
+
+@pytest.mark.parametrize("coding", ["gzip", "GZIP", "br", "identity, gzip", "unheard-of"])
+def test_a_compressed_body_is_415_and_says_what_is_taken(alice: Caller, coding: str) -> None:
+    body = gzip.compress(b'{"user_id":"a"}')
+    for path, kind in (("/sessions", JSON), ("/documents", "multipart/form-data; boundary=x")):
+        headers = {"Content-Encoding": coding}
+        response = alice.post(path, data=body, content_type=kind, headers=headers)
+        problem = check_problem(response, status=415, code="unsupported_media_type")
+        assert "Content-Encoding" in problem["detail"]
+        assert response.headers["Accept-Encoding"] == "identity"
+
+
+def test_a_body_that_is_not_compressed_is_taken_also_after_one_that_was(alice: Caller) -> None:
+    body, key = b'{"user_id":"a"}', {"Idempotency-Key": "k"}
+    refused = alice.post(
+        "/sessions",
+        data=gzip.compress(body),
+        content_type=JSON,
+        headers={"Content-Encoding": "gzip", **key},
+    )
+    assert refused.status_code == 415
+    for headers in ({"Content-Encoding": "identity"}, key):
+        made = alice.post("/sessions", data=body, content_type=JSON, headers=headers)
+        assert made.status_code == 201, made.text
+    other = alice.post("/sessions", data=body, content_type="text/plain")
+    assert (other.status_code, other.headers.get("Accept-Encoding")) == (415, None)
 
 
 def test_unknown_addresses_and_methods(alice: Caller, app: Flask) -> None:

@@ -201,6 +201,29 @@ def test_a_stranger_who_announces_a_body_and_never_sends_it_is_answered(
     assert answer.startswith((b"HTTP/1.1 401 ", b"HTTP/1.1 404 ")), answer
 
 
+def test_uploads_that_stall_leave_threads_to_others(server: Server) -> None:
+    """Thirty for two times eight threads, by one valid key."""
+    port = int(server.url.rpartition(":")[2])
+    head = (
+        f"POST /api/v1/documents HTTP/1.1\r\nHost: x\r\nX-API-Key: {API_KEY}\r\n"
+        "Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 900000\r\n\r\n--x\r\n"
+    )
+    with contextlib.ExitStack() as stack:
+        stalled = []
+        for _ in range(30):
+            client = socket.create_connection(("127.0.0.1", port), timeout=30)
+            stack.enter_context(client).sendall(head.encode())
+            stalled.append(client)
+        started = time.monotonic()
+        for _ in range(10):
+            assert httpx.get(f"{server.url}/health/live", trust_env=False, timeout=15).is_success
+        assert time.monotonic() - started < 10
+        for client in stalled:
+            answer = b"".join(iter(lambda: client.recv(65536), b""))  # noqa: B023
+            assert answer.startswith(b"HTTP/1.1 408 "), answer
+            assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == "request_timeout"
+
+
 def test_metrics_add_up_the_processes_also_those_that_died(server: Server) -> None:
     def counted() -> float:
         text = httpx.get(f"{server.url}/metrics", trust_env=False).text

@@ -1,0 +1,78 @@
+"""What is in reach is said twice, and must be the same: to check ids given, and to search.
+
+The check is a condition for the planner to know, the search a prepared statement's
+part for every caller; neither serves the other.
+"""
+
+from collections.abc import Callable, Iterator
+from uuid import UUID
+
+import numpy as np
+import pytest
+from sqlalchemy import select, text
+
+from bench.scale import add_document
+from core import candidates, documents, sessions
+from core.candidates import Reach, find_candidates
+from core.db import Database, make_engine
+from core.models import Document
+
+OWNERS = (None, "ann", "bob")
+
+
+@pytest.fixture(scope="module")
+def database(new_database: Callable[[], str]) -> Iterator[Database]:
+    database = Database(make_engine(new_database(), pool_size=2))
+    yield database
+    database.engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def session_ids(database: Database) -> list[UUID | None]:
+    """None, and two sessions. In each of two tenants a document for every owner with each."""
+    ids: list[UUID | None] = [None]
+    with database.transaction(tenant_id=None) as db:
+        ids += [sessions.create_session(db, tenant_id="a", user_id="ann").id for _ in range(2)]
+    vector = np.eye(1, 384, dtype=np.float32)
+    for tenant in ("a", "b"):
+        for owner in OWNERS:
+            for number, session_id in enumerate(ids):
+                name = f"{tenant}-{owner}-{number}"
+                made = add_document(
+                    database, name, tenant=tenant, owner="", texts=["common"], vectors=vector
+                )
+                attach = (
+                    "UPDATE documents SET user_id = :owner, session_id = :session WHERE id = :id"
+                )
+                with database.transaction(tenant_id=None) as db:
+                    db.execute(text(attach), {"owner": owner, "session": session_id, "id": made})
+    return ids
+
+
+@pytest.mark.parametrize("most_read", [candidates.MOST_READ, 0])
+@pytest.mark.parametrize("user_id", [*OWNERS, "newcomer"])
+@pytest.mark.parametrize("attached", [0, 1, 2])
+def test_a_search_finds_what_may_be_named(
+    database: Database,
+    session_ids: list[UUID | None],
+    monkeypatch: pytest.MonkeyPatch,
+    attached: int,
+    user_id: str | None,
+    most_read: int,
+) -> None:
+    monkeypatch.setattr(candidates, "MOST_READ", most_read)
+    session_id = session_ids[attached]
+    condition = documents.in_reach(tenant_id="a", user_id=user_id, session_id=session_id)
+    with database.transaction(tenant_id=None) as db:
+        named = {str(id_) for id_ in db.scalars(select(Document.id).where(condition))}
+    found = find_candidates(
+        database.alone(tenant_id="a"),
+        reach=Reach("a", user_id, session_id, None),
+        query="common",
+        vector=None,
+        mode="text",
+    )
+    assert {one.document_id for one in found.items} == named
+    owned = 0 if user_id not in ("ann", "bob") else 3
+    expected = 9 if user_id is None and not attached else 1 + owned + 3 * bool(attached)
+    assert len(named) == expected - bool(owned and attached)
