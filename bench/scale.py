@@ -135,6 +135,7 @@ def add_document(
     texts: Sequence[str],
     vectors: Vectors,
     first_page: int = 1,
+    indexed: bool = True,  # as those of a tenant with many chunks are
 ) -> UUID:
     """A ready document of these chunks, `name`.pdf, without the worker; its id."""
     document = Document(
@@ -161,6 +162,7 @@ def add_document(
             drafts=[ChunkDraft(text, 1, 1, None) for text in texts],
             vectors=vectors,
             model="bench",
+            indexed=indexed,
         )
     return document.id
 

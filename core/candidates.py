@@ -66,6 +66,8 @@ def _is_live(row: str) -> str:
 # Which of the candidates are the most promising is told by the two scores alone;
 # words count for less here than in the ranking, whose other shares tell more of them.
 #
+# What of a large tenant's is not in the index yet is compared beside it, see core.vectorindex.
+#
 # Where all of a tenant's is in reach, `live` is not read: that would take the longer the more
 # documents there are. A candidate's document is then looked up, and the statistics say the size.
 #
@@ -158,7 +160,7 @@ _SEARCH = text(
     approximate AS MATERIALIZED (
         SELECT v.chunk_id AS id, v.embedding <=> (SELECT vector FROM asked) AS distance
         FROM chunk_vectors v
-        WHERE :by_meaning AND NOT (SELECT comparable FROM size) AND {_is_live("v")}
+        WHERE indexed AND :by_meaning AND NOT (SELECT comparable FROM size) AND {_is_live("v")}
         ORDER BY v.embedding <=> (SELECT vector FROM asked) LIMIT :candidates
     ),
     compared AS MATERIALIZED (
@@ -211,6 +213,12 @@ _SEARCH = text(
     ),
     nearest AS MATERIALIZED (
         SELECT id, distance FROM approximate
+        UNION
+        (SELECT v.chunk_id, v.embedding <=> (SELECT vector FROM asked) AS distance
+         FROM chunk_vectors v
+         WHERE NOT indexed AND tenant_id = :tenant_id
+           AND :by_meaning AND NOT (SELECT comparable FROM size) AND {_is_live("v")}
+         ORDER BY distance LIMIT :candidates)
         UNION
         (SELECT id, distance FROM compared WHERE :by_meaning
          ORDER BY distance LIMIT :candidates)

@@ -201,10 +201,12 @@ def record_chunks(
     drafts: Sequence[ChunkDraft],
     vectors: Vectors,
     model: str,
+    indexed: bool,
 ) -> None:
     """Keep one range's chunks and their vectors, of shape (len(drafts), dimensions).
 
-    `label` is what the document calls itself, for the search by words.
+    `label` is what the document calls itself, for the search by words; `indexed` whether
+    the vectors go into the HNSW index.
     """
     if not drafts:
         return
@@ -225,7 +227,13 @@ def record_chunks(
         for number, (chunk_id, draft) in enumerate(zip(ids, drafts, strict=True))
     ]
     rows = [
-        {**scope, "chunk_id": chunk_id, "model": model, "embedding": vector}
+        {
+            **scope,
+            "chunk_id": chunk_id,
+            "model": model,
+            "embedding": vector,
+            "indexed": indexed,
+        }
         for chunk_id, vector in zip(ids, vectors, strict=True)
     ]
     db.execute(insert(Chunk), chunks)

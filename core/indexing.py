@@ -17,7 +17,7 @@ from typing import Self
 import numpy as np
 from sqlalchemy.orm import Session
 
-from core import documents, jobs
+from core import documents, jobs, vectorindex
 from core.bootstrap import Services
 from core.chunking import ChunkDraft, chunk_pages
 from core.embedding.base import Vectors
@@ -287,6 +287,7 @@ def _record(
         drafts=drafts,
         vectors=vectors,
         model=model,
+        indexed=vectorindex.is_wanted(db, tenant_id=claim.tenant_id),
     )
 
 

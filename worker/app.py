@@ -19,6 +19,7 @@ from core.telemetry import configure_logging
 
 TIDY_TASK = "ingest.tidy_up"
 STATISTICS_TASK = "ingest.count_terms"
+VECTORS_TASK = "ingest.index_vectors"
 QUEUES = (WORK_QUEUE, SWEEP_QUEUE)
 
 SOFT_LIMIT = 600  # s; a range that hangs is given up and tried again
@@ -70,6 +71,7 @@ def _schedule(settings: Settings) -> dict[str, Any]:
         "sweep": (SWEEP_TASK, settings.sweep_seconds),
         "embed-messages": (MEMORY_TASK, settings.sweep_seconds),
         "count-terms": (STATISTICS_TASK, 4 * settings.sweep_seconds),
+        "index-vectors": (VECTORS_TASK, 4 * settings.sweep_seconds),
         "tidy-up": (TIDY_TASK, TIDY_SECONDS),
     }
     return {

@@ -5,11 +5,11 @@ from typing import Any
 
 from celery import Task
 
-from core import indexing, memory, statistics, sweeping
+from core import indexing, memory, statistics, sweeping, vectorindex
 from core.errors import Unavailable
 from core.queue import MEMORY_TASK, SWEEP_TASK, WORK_TASK
 from core.telemetry import get_logger, log_context, measure_database
-from worker.app import STATISTICS_TASK, TIDY_TASK, app, services
+from worker.app import STATISTICS_TASK, TIDY_TASK, VECTORS_TASK, app, services
 
 log = get_logger(__name__)
 
@@ -56,6 +56,11 @@ def embed_messages() -> None:
 @app.task(base=LoggedTask, name=STATISTICS_TASK)
 def count_terms() -> None:
     statistics.refresh(services())
+
+
+@app.task(base=LoggedTask, name=VECTORS_TASK)
+def index_vectors() -> None:
+    vectorindex.catch_up(services())
 
 
 @app.task(base=LoggedTask, name=TIDY_TASK)

@@ -10,6 +10,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     UniqueConstraint,
+    false,
     func,
     literal_column,
     text,
@@ -203,7 +204,7 @@ class ChunkVector(Base):
     """A chunk's embedding, in a row narrow enough to stay in line.
 
     In half precision: half the memory, and an index of up to 4,000 dimensions
-    instead of 2,000.
+    instead of 2,000. `indexed` says whether it stands in that index, `core.vectorindex` when.
     """
 
     __tablename__ = "chunk_vectors"
@@ -216,6 +217,7 @@ class ChunkVector(Base):
     generation: Mapped[int]
     model: Mapped[str]
     embedding: Mapped[Any] = mapped_column(HalfVector(DIMENSIONS))
+    indexed: Mapped[bool] = mapped_column(server_default=false())
 
     __table_args__ = (
         Index("ix_chunk_vectors_document_id", "document_id", "generation"),
@@ -224,7 +226,9 @@ class ChunkVector(Base):
             "embedding",
             postgresql_using="hnsw",
             postgresql_ops={"embedding": "halfvec_cosine_ops"},
+            postgresql_where=text("indexed"),
         ),
+        Index("ix_chunk_vectors_waiting", "tenant_id", postgresql_where=text("NOT indexed")),
     )
 
 
