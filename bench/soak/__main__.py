@@ -13,6 +13,7 @@ once and be what was sent. Exit status 1 if anything is not.
 
 import argparse
 import random
+import signal
 import sys
 from pathlib import Path
 
@@ -33,6 +34,7 @@ def main() -> None:
     options = parser.parse_args()
     plan = Plan(options.jobs, options.faults, options.seed, options.rate)
     configure_logging(level="WARNING")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends the service's processes too
     print(f"seed {plan.seed}", flush=True)
     with whole_service() as ground:
         try:
