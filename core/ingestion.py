@@ -17,9 +17,10 @@ from sqlalchemy import and_, delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from core import documents, jobs
+from core import documents, idempotency, jobs
 from core.bootstrap import Services
 from core.errors import Conflict, DocumentError, NotFound, Unsupported
+from core.idempotency import Claim
 from core.models import ChatSession, Document, Job, new_id
 from core.pagecache import PageKey
 from core.pdf.values import PDF_MARK
@@ -158,15 +159,25 @@ def _keep(
     # the sweep removes it if no row stands for it.
 
 
-def reingest(services: Services, *, tenant_id: str, document_id: UUID) -> Accepted:
+def reingest(
+    services: Services, *, tenant_id: str, document_id: UUID, claim: Claim | None = None
+) -> Accepted:
     """Ingest a document anew; its present chunks serve until the new ones are complete.
 
-    A job that is still under way is cancelled. Raises NotFound.
+    A job that is still under way is cancelled. `claim` is that on the request's
+    idempotency key: with it the job is found that an earlier attempt began before it
+    died. Raises NotFound, Conflict.
     """
     with services.database.transaction(tenant_id=tenant_id) as db:
         document = documents.lock_document(db, tenant_id=tenant_id, document_id=document_id)
-        _cancel_open_jobs(db, document)
-        accepted = Accepted(document, _start_again(db, document))
+        if claim is not None and claim.checkpoint is not None:
+            begun = UUID(bytes=claim.checkpoint)
+            accepted = Accepted(document, jobs.get_job(db, tenant_id=tenant_id, job_id=begun))
+        else:
+            _cancel_open_jobs(db, document)
+            accepted = Accepted(document, _start_again(db, document))
+            if claim is not None:
+                idempotency.note(db, claim, accepted.job.id.bytes)
     services.queue.ring()
     return accepted
 

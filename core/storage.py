@@ -74,7 +74,7 @@ class Storage(Protocol):
         ...
 
     def list_objects(self) -> Iterator[StoredObject]:
-        """All that is kept."""
+        """All that is kept; what is put or deleted meanwhile may be among it or not."""
         ...
 
 
@@ -158,7 +158,10 @@ class LocalStorage:
 
     def list_objects(self) -> Iterator[StoredObject]:
         for path in self.root.glob("*/*"):
-            modified = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+            try:
+                modified = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+            except FileNotFoundError:
+                continue  # deleted, or an upload that was staged and has its key now
             yield StoredObject(f"{path.parent.name}/{path.name}", modified)
 
     def _path(self, key: str) -> Path:

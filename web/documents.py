@@ -20,7 +20,7 @@ from web.downloads import (
     wanted_range,
 )
 from web.guard import invalid, parse_json
-from web.idempotency import idempotent
+from web.idempotency import held_claim, idempotent
 from web.parsing import Blueprint, load, refuse_query
 from web.presenters import (
     accepted_body,
@@ -113,7 +113,10 @@ def delete_document(document_id: UUID) -> Response:
 @blp.response(202, schemas.AcceptedUpload)
 def reingest_document(document_id: UUID) -> Response:
     """Ingest anew; the present chunks serve until the new ones are complete."""
-    return _accepted(ingestion.reingest(services(), tenant_id=tenant_id(), document_id=document_id))
+    accepted = ingestion.reingest(
+        services(), tenant_id=tenant_id(), document_id=document_id, claim=held_claim()
+    )
+    return _accepted(accepted)
 
 
 @blp.route("/documents/<uuid:document_id>/chunks", methods=["GET"])

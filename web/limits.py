@@ -112,10 +112,16 @@ class KeyLimiter(Limiter):
         if not needs_key():
             return
         counted = None if is_degraded(self) else self._count()
-        if counted is None:
-            super()._check_request_limit(callable_name, in_middleware)
-        else:
+        if counted is not None:
             self._keep(*counted)
+            return
+        try:
+            super()._check_request_limit(callable_name, in_middleware)
+        except RedisError:
+            # The base class falls back for the first request that fails. Those that waited
+            # for Redis beside it find it known to be dead when they fail, and would be 500.
+            self.context.seen_limits.clear()
+            super()._check_request_limit(callable_name, in_middleware)
 
     def _count(self) -> tuple[int, float] | None:
         """This request counted in Redis; None if that failed, which the base class goes into."""

@@ -11,8 +11,8 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
+from bench.stack import Stack
 from tests.functional.conftest import MakeStack
-from tests.functional.stack import Stack
 from web.gunicorn_worker import GATHER_SECONDS
 
 STALLED_HEADS, DRIPPING_HEADS, PARTIAL_BODIES = 100, 50, 49  # and one that completes

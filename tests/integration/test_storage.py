@@ -80,6 +80,18 @@ def test_objects_are_listed_and_deleted(storage: Storage, tmp_path: Path) -> Non
     assert {item.key for item in storage.list_objects()} == {"00/0.pdf", "02/2.pdf"}
 
 
+def test_an_object_deleted_while_all_are_listed_ends_no_listing(
+    storage: Storage, tmp_path: Path
+) -> None:
+    keys = {"00/0.pdf", "00/1.pdf"}
+    for key in keys:
+        storage.put(key, staged(tmp_path / "in", b"x"))
+    objects = storage.list_objects()
+    (other,) = keys - {next(objects).key}
+    storage.delete(other)
+    assert {item.key for item in objects} <= {other}
+
+
 def test_what_is_not_there_is_not_found(storage: Storage) -> None:
     with pytest.raises(NotFound):
         storage.local_copy("ab/none.pdf")

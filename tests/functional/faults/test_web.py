@@ -256,6 +256,55 @@ def test_an_upload_whose_answer_nobody_heard(
     assert again.json()["document"]["id"] == document
 
 
+@pytest.fixture
+def slow_commits(web: Client) -> Iterator[None]:
+    """Who writes a job waits, at its commit, for whoever holds advisory lock 1."""
+    web.execute(
+        "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS"
+        " 'BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NULL; END';"
+        "CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON jobs DEFERRABLE INITIALLY DEFERRED"
+        " FOR EACH ROW EXECUTE FUNCTION wait()"
+    )
+    yield
+    web.execute("DROP FUNCTION wait CASCADE")
+
+
+@pytest.mark.usefixtures("slow_commits")
+def test_a_reingest_whose_answer_nobody_heard(
+    web: Client, session: str, background: ThreadPoolExecutor
+) -> None:
+    """Killed when the new job is committed, and the response is not yet remembered."""
+    made = web.upload(make_pdf(["A page that is read anew."]), user_id="carol")
+    path = f"/api/v1/documents/{made['document']['id']}/reingest"
+    jobs = f"SELECT id FROM jobs WHERE document_id = '{made['document']['id']}' ORDER BY id"
+    blocked = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    blocked += " AND datname = current_database()"
+    with (
+        closing(connect(web)) as gate,
+        closing(connect(web)) as holder,
+        ThreadPoolExecutor(1) as beside,
+    ):
+        gate.cursor().execute("SELECT pg_advisory_lock(1)")
+        request = background.submit(web.http.post, path, headers=KEY)
+        wait_blocked(web)
+        # Next in line for the key's row: the response can be stored by nobody.
+        held = beside.submit(holder.cursor().execute, "SELECT 1 FROM idempotency_keys FOR UPDATE")
+        web.stack.wait_until(
+            lambda: held.done() or len(web.query(blocked)) == 2, what="it stands in line"
+        )
+        gate.cursor().execute("SELECT pg_advisory_unlock(1)")
+        held.result(10)
+        web.stack.wait_until(lambda: len(web.query(jobs)) == 2, what="the commit")
+        wait_blocked(web)
+        kill_under(web, request)
+    restart(web)
+    end_leases(web)
+    again = web.http.post(path, headers=KEY)
+    assert again.status_code == 202
+    assert [job for (job,) in web.query(jobs)] == [made["job"]["id"], again.json()["job"]["id"]]
+    assert web.http.post(path, headers=KEY).content == again.content
+
+
 def test_streams_in_every_slot_leave_health_and_short_requests_alone(
     web: Client, llm: LLMServer, session: str
 ) -> None:

@@ -6,6 +6,8 @@ import re
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -157,6 +159,28 @@ def test_a_silent_redis_holds_nobody_up(make_app: Callable[..., Flask]) -> None:
         health = app.test_client().get("/health").get_json()
         assert (health["status"], health["workers"]) == ("degraded", None)
         assert time.monotonic() - started < 1.5
+
+
+def test_a_redis_that_falls_silent_fails_none_of_many_requests(
+    make_app: Callable[..., Flask],
+) -> None:
+    many = 12
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        ThreadPoolExecutor(many) as clients,
+    ):
+        app = make_app(
+            redis_url=f"redis://127.0.0.1:{silent.getsockname()[1]}/0", rate_limit_per_minute=many
+        )
+        start = Barrier(many)
+
+        def ask() -> int:
+            start.wait()
+            return Caller(app, API_KEY, "x").get("/documents").status_code
+
+        asked = [clients.submit(ask) for _ in range(many)]
+        assert [answer.result() for answer in asked] == [200] * many
+        assert Caller(app, API_KEY, "x").get("/documents").status_code == 429, "each was counted"
 
 
 def test_health_counts_workers_heard_of_lately(

@@ -17,7 +17,7 @@ from honcho.environ import parse_procfile
 
 from core.embedded import RedisServer, free_port
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parent.parent
 READY_SECONDS = 60
 STOP_SECONDS = 40
 TAIL_BYTES = 6000
@@ -96,6 +96,15 @@ class Stack:
             )
         self._processes[name] = _Process(popen, log, kind, own_env)
         return popen.pid
+
+    def migrate(self) -> None:
+        """Bring the database to this code's schema, as a deployment does before it starts."""
+        subprocess.run(
+            [sys.executable, "-m", "alembic", "upgrade", "head"],
+            cwd=ROOT,
+            env=_environment() | self.env,
+            check=True,
+        )
 
     def pid(self, name: str) -> int:
         return self._processes[name].popen.pid

@@ -1,0 +1,55 @@
+"""A client that asks until it is answered: the same request, by the same key, once more."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+PATIENCE_SECONDS = 120.0
+PAUSE_SECONDS = 0.2
+
+
+class NoAnswer(Exception):
+    """Nobody answered within PATIENCE_SECONDS."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back in the end, and how often it was asked for."""
+
+    status: int
+    body: dict[str, Any]
+    tries: int
+
+    @property
+    def code(self) -> str | None:
+        return self.body.get("code")
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.code or ''}".strip()
+
+
+def ask(
+    http: httpx.Client, method: str, path: str, *, key: str | None = None, **options: Any
+) -> Answer:
+    """Send until the answer is more than «not now»; a POST needs a `key` for that.
+
+    A connection that breaks, 503, and 409 while the first try is still held to be under
+    way are tried again. Raises NoAnswer.
+    """
+    headers = {"Idempotency-Key": key} if key else {}
+    deadline, tries = time.monotonic() + PATIENCE_SECONDS, 0
+    while time.monotonic() < deadline:
+        tries += 1
+        try:
+            response = http.request(method, path, headers=headers, **options)
+        except httpx.TransportError:
+            time.sleep(PAUSE_SECONDS)
+            continue
+        is_json = "json" in response.headers.get("Content-Type", "")
+        answer = Answer(response.status_code, response.json() if is_json else {}, tries)
+        if answer.status != 503 and answer.code != "idempotency_in_progress":
+            return answer
+        time.sleep(PAUSE_SECONDS)
+    raise NoAnswer(f"{method} {path}")

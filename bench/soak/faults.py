@@ -1,0 +1,199 @@
+"""What breaks during a soak. Each puts right only what a supervisor would: it starts what ended."""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+import psutil
+import psycopg2
+import redis
+
+from bench.stack import NotReady, Stack
+from core.embedded import PostgresServer, RedisServer
+from core.embedded.postgres import StopMode
+
+WORKERS = ("worker", "worker-2")
+PAUSE_SECONDS = (0.2, 3.0)  # how long something is away
+CATCH_SECONDS = 4.0
+LONG_SECONDS = 0.25
+RENEWED_SECONDS = 2.5  # at least left of a lease of 4 s that is renewed each second
+CUTS = 10  # of all connections to Redis
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What faults happen to; `chance` says to whom and for how long."""
+
+    stack: Stack
+    postgres: PostgresServer
+    redis: RedisServer
+    chance: random.Random = field(default_factory=random.Random)
+
+    def any_worker(self) -> str:
+        return self.chance.choice(WORKERS)
+
+    def wait_a_moment(self) -> None:
+        time.sleep(self.chance.uniform(*PAUSE_SECONDS))
+
+    @contextmanager
+    def database(self) -> Iterator[psycopg2.extensions.cursor]:
+        connection = psycopg2.connect(self.postgres.url)
+        try:
+            with connection, connection.cursor() as cursor:
+                yield cursor
+        finally:
+            connection.close()
+
+    def wait_until_busy(self) -> None:
+        """Until a worker holds a range; not for ever."""
+        with self.database() as cursor, suppress(NotReady):
+            self.stack.wait_until(lambda: _held(cursor), what="a range is held", seconds=3)
+
+
+def catch_in_mid_range(ground: Ground) -> str:
+    """A worker, frozen at a moment when it holds a range; at any moment if it never does."""
+    worker, deadline = ground.any_worker(), time.monotonic() + CATCH_SECONDS
+    while True:
+        ground.stack.signal(worker, signal.SIGSTOP, group=True)
+        if _is_held_for_long(ground) or time.monotonic() > deadline:
+            return worker
+        ground.stack.signal(worker, signal.SIGCONT, group=True)
+        time.sleep(ground.chance.uniform(0.01, 0.05))
+
+
+def _is_held_for_long(ground: Ground) -> bool:
+    """Whether a range stays in the same hands for longer than one that is worked on."""
+    with ground.database() as cursor:
+        before = _held(cursor)
+        time.sleep(LONG_SECONDS if before else 0)
+        return not before.isdisjoint(_held(cursor))
+
+
+def _held(cursor: psycopg2.extensions.cursor) -> set[tuple[int, int]]:
+    """Ranges in living hands: those of a worker that died are held too, but nobody renews them."""
+    cursor.execute(
+        "SELECT id, attempt FROM page_ranges WHERE state = 'running'"
+        f" AND lease_expires_at > clock_timestamp() + interval '{RENEWED_SECONDS} seconds'"
+    )
+    return set(cursor.fetchall())
+
+
+def kill_pool_process(ground: Ground) -> None:
+    worker = catch_in_mid_range(ground)
+    for child in psutil.Process(ground.stack.pid(worker)).children():
+        child.kill()
+    ground.stack.signal(worker, signal.SIGCONT, group=True)
+
+
+def kill_worker(ground: Ground) -> None:
+    worker = catch_in_mid_range(ground)
+    ground.stack.kill(worker)
+    ground.wait_a_moment()
+    ground.stack.start(worker, kind="worker")
+
+
+def stop_worker(ground: Ground) -> None:
+    worker = catch_in_mid_range(ground)
+    ground.stack.signal(worker, signal.SIGCONT, group=True)
+    ground.stack.stop(worker)
+    ground.stack.start(worker, kind="worker")
+
+
+def freeze_worker(ground: Ground) -> None:
+    """Past its lease: when it wakes up, what it held is another's."""
+    worker = catch_in_mid_range(ground)
+    time.sleep(float(ground.stack.env["LEASE_SECONDS"]) + 1.5)
+    ground.stack.signal(worker, signal.SIGCONT, group=True)
+
+
+def kill_beat(ground: Ground) -> None:
+    ground.stack.kill("beat")
+    ground.wait_a_moment()
+    ground.stack.start("beat")
+
+
+def kill_web(ground: Ground) -> None:
+    ground.stack.kill("web")
+    ground.wait_a_moment()
+    ground.stack.start("web")
+
+
+def kill_redis(ground: Ground) -> None:
+    ground.wait_until_busy()
+    ground.redis.kill()
+    ground.wait_a_moment()
+    ground.redis.start()
+
+
+def freeze_redis(ground: Ground) -> None:
+    """Its port is open, and nobody answers."""
+    ground.wait_until_busy()
+    os.kill(ground.redis.pid, signal.SIGSTOP)
+    ground.wait_a_moment()
+    os.kill(ground.redis.pid, signal.SIGCONT)
+
+
+def stop_redis(ground: Ground) -> None:
+    ground.wait_until_busy()
+    ground.redis.stop()
+    ground.wait_a_moment()
+    ground.redis.start()
+
+
+def empty_redis(ground: Ground) -> None:
+    ground.wait_until_busy()
+    with redis.Redis.from_url(ground.redis.url) as server:
+        server.flushall()
+
+
+def cut_redis(ground: Ground) -> None:
+    with redis.Redis.from_url(ground.redis.url) as server:
+        for _ in range(CUTS):
+            server.client_kill_filter(skipme=True)
+            time.sleep(0.1)
+
+
+def restart_postgres(ground: Ground) -> None:
+    _restart_postgres(ground, "fast")
+
+
+def crash_postgres(ground: Ground) -> None:
+    _restart_postgres(ground, "immediate")
+
+
+def _restart_postgres(ground: Ground, mode: StopMode) -> None:
+    ground.wait_until_busy()
+    port = ground.postgres.port
+    ground.postgres.stop(mode)
+    ground.wait_a_moment()
+    ground.postgres.start()
+    assert ground.postgres.port == port, "somebody took PostgreSQL's port; the soak is void"
+
+
+FAULTS: dict[str, Callable[[Ground], None]] = {
+    "pool process killed": kill_pool_process,
+    "worker killed": kill_worker,
+    "worker stopped": stop_worker,
+    "worker frozen past its lease": freeze_worker,
+    "beat killed": kill_beat,
+    "web killed": kill_web,
+    "Redis killed": kill_redis,
+    "Redis frozen": freeze_redis,
+    "Redis restarted": stop_redis,
+    "Redis emptied": empty_redis,
+    "Redis connections cut": cut_redis,
+    "PostgreSQL restarted": restart_postgres,
+    "PostgreSQL crashed": crash_postgres,
+}
+
+
+def plan_faults(chance: random.Random, *, count: int, kinds: Sequence[str]) -> list[str]:
+    """Which fault follows which: each kind as often as another."""
+    names: list[str] = []
+    while len(names) < count:
+        names += chance.sample(kinds, k=len(kinds))
+    return names[:count]
