@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 
 from core.bootstrap import Services, bootstrap
+from core.db import Database, make_engine
 from core.embedding import create_embedder
 from core.embedding.base import Embedder
 from core.pdf import PdfParser
 from core.settings import Settings
+from tests.integration.library import Library, filled
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +53,10 @@ def make_services(
 @pytest.fixture
 def services(make_services: Callable[..., Services]) -> Services:
     return make_services()
+
+
+@pytest.fixture(scope="module")
+def library(new_database: Callable[[], str]) -> Iterator[Library]:
+    database = Database(make_engine(new_database(), pool_size=4))
+    yield filled(database)
+    database.engine.dispose()

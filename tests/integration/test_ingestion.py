@@ -1,83 +1,34 @@
 """Uploads, from the bytes to the vectors, and what may happen on the way."""
 
-import io
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID, uuid4
 
 import numpy as np
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select
 
-from core import documents, idempotency, indexing, ingestion, jobs, sweeping
+from core import indexing, ingestion, jobs, sweeping
 from core.bootstrap import Services
 from core.embedding.base import Embedder, Vectors
 from core.errors import (
     Conflict,
-    Invalid,
     NotFound,
-    StorageFull,
-    TooLarge,
-    Unsupported,
 )
-from core.ingestion import Accepted
-from core.models import Chunk, ChunkVector, Document, DocumentPage, Job, PageRange
-from core.paging import PageRequest
+from core.models import Chunk, ChunkVector, Document, DocumentPage, PageRange
+from tests.integration.uploading import (
+    PAGES,
+    TENANT,
+    chunk_texts,
+    count,
+    reload,
+    stored_files,
+    upload,
+    work_off,
+)
 from tests.pdfs import make_encrypted_pdf, make_mixed_pdf, make_pdf, make_scanned_pdf
-
-TENANT = "default"
-PAGES = [
-    "The lighthouse of Norrskar was built in 1847 by Albin Lind. It is 31 metres high.",
-    "Its lamp burned rapeseed oil until 1886. Since then it has burned petroleum.",
-    "The last keeper, Elsa Holm, left the island in 1962. A radio beacon took over her work.",
-]
-
-
-def upload(services: Services, data: bytes, **overrides: Any) -> Accepted:
-    arguments: dict[str, Any] = {
-        "filename": "report.pdf",
-        "user_id": None,
-        "session_id": None,
-        "metadata": {},
-    }
-    return ingestion.accept_upload(
-        services, tenant_id=TENANT, body=io.BytesIO(data), **(arguments | overrides)
-    )
-
-
-def work_off(services: Services) -> int:
-    """Play the worker until nothing is due; how many units that took."""
-    count = 0
-    while indexing.work(services):
-        count += 1
-    return count
-
-
-def reload(services: Services, accepted: Accepted) -> tuple[Document, Job]:
-    with services.database.transaction(tenant_id=TENANT) as db:
-        document = documents.get_document(db, tenant_id=TENANT, document_id=accepted.document.id)
-        return document, jobs.get_job(db, tenant_id=TENANT, job_id=document.job_id or uuid4())
-
-
-def chunk_texts(services: Services, document_id: UUID) -> list[str]:
-    with services.database.transaction(tenant_id=TENANT) as db:
-        page = documents.list_chunks(
-            db, tenant_id=TENANT, document_id=document_id, page=PageRequest(limit=100)
-        )
-    return [chunk.text for chunk in page.items]
-
-
-def count(services: Services, table: type) -> int:
-    with services.database.transaction(tenant_id=None) as db:
-        return len(db.execute(select(table)).all())
-
-
-def stored_files(services: Services) -> list[str]:
-    return [item.key for item in services.storage.list_objects()]
 
 
 class Refusing:
@@ -138,90 +89,6 @@ def test_ranges_do_not_change_the_text(make_services: Callable[..., Services]) -
         work_off(services)
         texts.append(" ".join(" ".join(chunk_texts(services, accepted.document.id)).split()))
     assert texts[0] == texts[1] == texts[2]
-
-
-def test_the_same_bytes_in_the_same_scope_are_one_document(services: Services) -> None:
-    first = upload(services, make_pdf(PAGES), user_id="alice")
-    again = upload(services, make_pdf(PAGES), user_id="alice", filename="other.pdf")
-    elsewhere = upload(services, make_pdf(PAGES), user_id="bob")
-    assert again.duplicate
-    assert again.document.id == first.document.id
-    assert again.job.id == first.job.id
-    assert elsewhere.document.id != first.document.id
-    assert len(stored_files(services)) == 2
-
-
-def test_twenty_uploads_of_the_same_bytes_at_once_are_one(services: Services) -> None:
-    data = make_pdf(PAGES)
-    with ThreadPoolExecutor(20) as pool:
-        accepted = list(pool.map(lambda _: upload(services, data), range(20)))
-    assert len({item.document.id for item in accepted}) == 1
-    assert sum(not item.duplicate for item in accepted) == 1
-    assert len(stored_files(services)) == 1
-    assert count(services, Job) == 1
-
-
-@pytest.mark.parametrize(
-    ("data", "error", "code"),
-    [
-        (b"", Invalid, "file_empty"),
-        (b"<html>%pdf</html>", Unsupported, "unsupported_media_type"),
-        (b"MZ" + bytes(9000) + b"%PDF-1.4", Unsupported, "unsupported_media_type"),
-        (b"%PDF-" + bytes(1024 * 1024), TooLarge, "file_too_large"),
-    ],
-)
-def test_what_is_no_pdf_is_refused_and_leaves_nothing(
-    make_services: Callable[..., Services], data: bytes, error: type[Exception], code: str
-) -> None:
-    services = make_services(max_upload_mb=1)
-    with pytest.raises(error) as caught:
-        upload(services, data)
-    assert caught.value.code == code  # type: ignore[attr-defined]
-    assert count(services, Document) == 0
-    assert [p for p in services.settings.data_dir.rglob("*") if p.is_file()] == []
-
-
-def test_a_client_that_leaves_in_mid_upload_leaves_nothing(services: Services) -> None:
-    class Gone(io.BytesIO):
-        def read(self, size: int | None = -1) -> bytes:
-            if self.tell() > 0:
-                raise ConnectionResetError
-            return super().read(10)
-
-    with pytest.raises(ConnectionResetError):
-        ingestion.accept_upload(
-            services,
-            tenant_id=TENANT,
-            body=Gone(make_pdf(PAGES)),
-            filename="a.pdf",
-            user_id=None,
-            session_id=None,
-            metadata={},
-        )
-    assert [p for p in services.settings.data_dir.rglob("*") if p.is_file()] == []
-
-
-def test_a_full_disk_is_storage_full(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Full(io.BytesIO):
-        def read(self, size: int | None = -1) -> bytes:
-            raise OSError(28, "No space left on device")
-
-    with pytest.raises(StorageFull):
-        ingestion.accept_upload(
-            services,
-            tenant_id=TENANT,
-            body=Full(b"x"),
-            filename="a.pdf",
-            user_id=None,
-            session_id=None,
-            metadata={},
-        )
-
-
-def test_an_unknown_session_is_not_found(services: Services) -> None:
-    with pytest.raises(NotFound):
-        upload(services, make_pdf(PAGES), session_id=uuid4())
-    assert stored_files(services) == []
 
 
 @pytest.mark.parametrize(
@@ -463,68 +330,3 @@ def test_progress_never_goes_back(make_services: Callable[..., Services]) -> Non
     assert seen[0] == (0, 0, 0)
     assert seen[-1][:2] == (100, 3)
     assert len({percent for percent, _, _ in seen}) >= 4
-
-
-def test_orphaned_files_are_swept(services: Services) -> None:
-    kept = upload(services, make_pdf(PAGES))
-    staged = services.settings.data_dir / "uploads" / "aa" / "orphan.pdf"
-    staged.parent.mkdir(parents=True, exist_ok=True)
-    staged.write_bytes(b"%PDF-")
-    assert sweeping.remove_orphans(services) == 0, "younger than an hour"
-    later = kept.document.created_at + 2 * sweeping.ORPHAN_AGE
-    assert sweeping.remove_orphans(services, now=later) == 1
-    assert stored_files(services) == [kept.document.storage_key]
-
-
-def test_the_hourly_task_forgets_old_responses_and_files(services: Services) -> None:
-    with services.database.transaction(tenant_id="default") as db:
-        for key in ("old", "new"):
-            idempotency.claim(db, tenant_id="default", key=key, fingerprint=b"x", hold_seconds=60)
-        db.execute(
-            text(
-                "UPDATE idempotency_keys SET created_at = now() - interval '25 hours'"
-                " WHERE key = 'old'"
-            )
-        )
-    orphan = services.settings.data_dir / "uploads" / "aa" / "orphan.pdf"
-    orphan.parent.mkdir(parents=True, exist_ok=True)
-    orphan.write_bytes(b"%PDF-")
-    sweeping.tidy_up(services, now=datetime.now(UTC) + 2 * sweeping.ORPHAN_AGE)
-    with services.database.transaction(tenant_id=None) as db:
-        assert db.execute(text("SELECT key FROM idempotency_keys")).scalars().all() == ["new"]
-    assert not orphan.exists()
-
-
-def test_deleting_a_session_takes_its_documents(services: Services) -> None:
-    from core.sessions import create_session
-
-    with services.database.transaction(tenant_id=TENANT) as db:
-        session = create_session(db, tenant_id=TENANT, user_id="alice")
-    attached = upload(services, make_pdf(PAGES), session_id=session.id)
-    users_own = upload(services, make_pdf(PAGES), user_id="alice")
-    indexing.work(services)
-    ingestion.delete_session(services, tenant_id=TENANT, session_id=session.id)
-    work_off(services)
-    assert stored_files(services) == [users_own.document.storage_key]
-    with services.database.transaction(tenant_id=TENANT) as db:
-        assert jobs.get_job(db, tenant_id=TENANT, job_id=attached.job.id).state == "cancelled"
-    assert reload(services, users_own)[0].status == "ready"
-
-
-@pytest.mark.parametrize("pages", [1, 7, 8, 9, 50, 100, 400, 5000])
-@pytest.mark.parametrize("most", [1, 2, 32])
-@pytest.mark.parametrize("workers", [1, 2, 16])
-def test_ranges_hold_each_page_once(pages: int, most: int, workers: int) -> None:
-    ranges = indexing.cut_ranges(pages, most=most, workers=workers)
-    assert [page for first, last in ranges for page in range(first, last + 1)] == list(
-        range(1, pages + 1)
-    )
-    assert max(last - first + 1 for first, last in ranges) <= most
-
-
-def test_ranges_become_smaller_so_that_workers_end_together() -> None:
-    sizes = [last - first + 1 for first, last in indexing.cut_ranges(400, most=32, workers=2)]
-    assert sizes == sorted(sizes, reverse=True)
-    assert sizes[0] == 32
-    assert sizes[-2] == indexing.SMALLEST_RANGE
-    assert len(indexing.cut_ranges(20, most=32, workers=2)) == 5, "short documents are shared too"

@@ -1,12 +1,9 @@
 """Candidates under every filter: read whole, through the indexes, with statistics and without."""
 
 import math
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -18,77 +15,13 @@ from sqlalchemy.exc import ProgrammingError
 import core.db
 from bench.scale import add_document
 from core import candidates, statistics
-from core.bootstrap import Services
 from core.candidates import Candidate, Reach, find_candidates
 from core.db import Database, make_engine, migrate
 from core.embedding.base import Vectors
 from core.models import Document
 from core.settings import get_settings
 from tests.conftest import create_empty_database
-
-PER_DOCUMENT = 50
-FILLER = ["stone", "timber", "water", "bridge", "near", "old", "town", "mill", "river", "wall"]
-ODD_TENANT = 'o\'brien \\ 50% "söhne"'
-
-
-@dataclass(frozen=True)
-class Library:
-    """Documents of several tenants; `vectors` by document, in the order of its chunks."""
-
-    database: Database
-    documents: dict[str, list[UUID]]
-    vectors: dict[UUID, Vectors]
-
-    @property
-    def services(self) -> Services:
-        return cast(Services, SimpleNamespace(database=self.database))
-
-    def find(
-        self, query: str = "", *, tenant: str = "a", vector: Vectors | None = None, **reach: Any
-    ) -> list[Candidate]:
-        within = {"user_id": None, "session_id": None, "document_ids": None} | reach
-        mode: candidates.Mode = "text" if vector is None else ("hybrid" if query else "vector")
-        db = self.database.alone(tenant_id=tenant)
-        return find_candidates(
-            db, reach=Reach(tenant, **within), query=query, vector=vector, mode=mode
-        ).items
-
-
-def texts_of(name: str, rng: np.random.Generator) -> list[str]:
-    """Text n says `name`wordn, `name`kind and `common`."""
-    return [
-        f"{name}word{number} {name}kind common {' '.join(rng.permutation(FILLER))}"
-        for number in range(PER_DOCUMENT)
-    ]
-
-
-def unit_vectors(rng: np.random.Generator) -> Vectors:
-    vectors = rng.normal(size=(PER_DOCUMENT, 384)).astype(np.float32)
-    made: Vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    return made
-
-
-@pytest.fixture(scope="module")
-def library(new_database: Callable[[], str]) -> Iterator[Library]:
-    database = Database(make_engine(new_database(), pool_size=4))
-    rng = np.random.default_rng(7)
-    ids: dict[str, list[UUID]] = {}
-    vectors: dict[UUID, Vectors] = {}
-    for tenant in ("a", "b", ODD_TENANT):
-        for name, user_id in (("alpha", "ann"), ("beta", "ann"), ("gamma", "bob")):
-            made = unit_vectors(rng)
-            document_id = add_document(
-                database,
-                name,
-                tenant=tenant,
-                owner=user_id,
-                texts=texts_of(name, rng),
-                vectors=made,
-            )
-            ids.setdefault(tenant, []).append(document_id)
-            vectors[document_id] = made
-    yield Library(database, ids, vectors)
-    database.engine.dispose()
+from tests.integration.library import ODD_TENANT, PER_DOCUMENT, Library, texts_of, unit_vectors
 
 
 @pytest.fixture(params=["read", "indexes", "statistics"])
@@ -323,52 +256,6 @@ def test_the_function_that_looks_words_up_is_bound_to_the_tenant(library: Librar
         with pytest.raises(ProgrammingError, match="permission denied"):
             db.scalar(call)
         db.rollback()
-
-
-def statistics_of(library: Library, tenant: str) -> dict[str, int]:
-    with library.database.transaction(tenant_id=tenant) as db:
-        return {row.lexeme: row.chunks for row in db.execute(text("SELECT * FROM term_statistics"))}
-
-
-def test_statistics_are_kept_of_tenants_with_many_chunks(
-    library: Library, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with library.database.transaction(tenant_id=None) as db:
-        db.execute(text("DELETE FROM term_statistics"))
-    assert statistics.refresh(library.services) == 0  # 150 chunks each: few
-    monkeypatch.setattr(statistics, "MOST_READ", 100)
-    assert statistics.refresh(library.services) == 3
-    known = statistics_of(library, "a")
-    assert known["common"] == known["\x01a"] == 3 * PER_DOCUMENT
-    assert known["alpha"] == PER_DOCUMENT
-    assert "alphaword7" not in known
-    assert statistics.refresh(library.services) == 0  # nothing has changed
-    assert statistics.refresh(library.services, drift=-1) == 3
-    statistics.forget_small(library.services)
-    assert statistics_of(library, "a") == known
-    monkeypatch.setattr(statistics, "MOST_READ", 1000)
-    statistics.forget_small(library.services)
-    assert statistics_of(library, "a") == {}
-
-
-def test_statistics_of_a_sample_are_scaled_up(
-    library: Library, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(statistics, "MOST_READ", 100)
-    monkeypatch.setattr(statistics, "SAMPLE", 50)
-    statistics.refresh(library.services, drift=-1)
-    known = statistics_of(library, "a")
-    assert known["common"] == known["\x01a"]
-    assert known["common"] % 3 == 0
-    assert 60 <= known["common"] <= 300
-
-
-def test_several_may_count_at_once(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(statistics, "MOST_READ", 100)
-    with ThreadPoolExecutor(4) as pool:
-        runs = [pool.submit(statistics.refresh, library.services, drift=-1) for _ in range(8)]
-    assert [run.result() for run in runs] == [3] * 8
-    assert statistics_of(library, "b")["common"] == 3 * PER_DOCUMENT
 
 
 def test_embeddings_of_3072_dimensions_have_their_index(

@@ -17,15 +17,9 @@ from core.bootstrap import Services
 from core.candidates import Reach, find_candidates
 from core.db import Database, alembic_config, make_engine, migrate
 from core.embedding.base import Vectors
+from tests.integration.library import PER_DOCUMENT, unit_vectors
 
-PER_DOCUMENT = 40
 SIZES = {"large": 6, "small": 1}  # documents of each tenant
-
-
-def unit_vectors(rng: np.random.Generator) -> Vectors:
-    vectors = rng.normal(size=(PER_DOCUMENT, 384)).astype(np.float32)
-    made: Vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    return made
 
 
 @pytest.fixture
@@ -102,9 +96,9 @@ def nearest(vectors: dict[UUID, Vectors], vector: Vectors) -> set[tuple[str, int
 
 def test_a_large_tenants_vectors_are_put_in_and_a_small_ones_are_not(services: Services) -> None:
     fill(services)
-    assert counts(services) == {"large": (0, 240), "small": (0, 40)}
-    assert vectorindex.catch_up(services) == 240
-    assert counts(services) == {"large": (240, 240), "small": (0, 40)}
+    assert counts(services) == {"large": (0, 300), "small": (0, 50)}
+    assert vectorindex.catch_up(services) == 300
+    assert counts(services) == {"large": (300, 300), "small": (0, 50)}
     assert vectorindex.catch_up(services) == 0
 
 
@@ -119,15 +113,15 @@ def test_what_is_added_to_a_large_tenant_goes_in_at_once(services: Services) -> 
 def test_one_call_takes_no_longer_than_it_may(services: Services) -> None:
     fill(services)
     assert vectorindex.catch_up(services, most_seconds=0) == 0
-    assert counts(services)["large"] == (0, 240)
+    assert counts(services)["large"] == (0, 300)
 
 
 def test_several_may_catch_up_at_once(services: Services) -> None:
     fill(services)
     with ThreadPoolExecutor(4) as pool:
         done = list(pool.map(lambda _: vectorindex.catch_up(services), range(4)))
-    assert sum(done) == 240
-    assert counts(services)["large"] == (240, 240)
+    assert sum(done) == 300
+    assert counts(services)["large"] == (300, 300)
 
 
 @pytest.mark.parametrize("user_id", [None, "ann"])
@@ -138,7 +132,7 @@ def test_the_nearest_are_found_in_the_index_and_outside(
     vectors = fill(services)
     for _ in range(batches):
         vectorindex._put_in(services, "large")
-    assert counts(services)["large"][0] == min(50 * batches, 240)
+    assert counts(services)["large"][0] == min(50 * batches, 300)
     rng = np.random.default_rng(9)
     for _ in range(5):
         vector = unit_vectors(rng)[:1]
@@ -153,5 +147,5 @@ def test_an_upgrade_puts_large_tenants_vectors_in(new_database: Callable[[], str
         db.execute(text("UPDATE documents SET chunk_count = 3334 WHERE tenant_id = 'large'"))
     command.downgrade(alembic_config(url), "0005")
     migrate(url)
-    assert counts(services) == {"large": (240, 240), "small": (0, 40)}
+    assert counts(services) == {"large": (300, 300), "small": (0, 50)}
     services.database.engine.dispose()

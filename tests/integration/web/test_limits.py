@@ -1,0 +1,183 @@
+"""Rate limits, with Redis, without it, and while it is silent."""
+
+import logging
+import socket
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import Any
+
+import pytest
+import redis
+from flask import Flask
+
+from core.embedded import start_redis
+from core.settings import Settings
+from tests.conftest import API_KEY, NOWHERE_REDIS
+from tests.integration.web.conftest import Caller
+from web.limits import limits_url
+
+
+def test_limits_are_told_and_kept(make_caller: Callable[..., Caller], tenant: str) -> None:
+    caller = make_caller("limited", tenant=tenant, rate_limit_per_minute=3)
+    answers = [caller.get("/sessions") for _ in range(5)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
+    remaining = [answer.headers["X-RateLimit-Remaining"] for answer in answers]
+    assert remaining == ["2", "1", "0", "0", "0"]
+    assert {answer.headers["X-RateLimit-Limit"] for answer in answers} == {"3"}
+    assert len({answer.headers["X-RateLimit-Reset"] for answer in answers}) <= 2
+    refused = answers[-1]
+    assert 1 <= int(refused.headers["Retry-After"]) <= 60
+    assert "Retry-After" not in answers[0].headers
+    assert refused.headers["Content-Type"] == "application/problem+json"
+    assert refused.get_json()["code"] == "rate_limited"
+    assert caller.get("/nothing").status_code == 429  # every address counts, also an unknown one
+    other = make_caller("other", tenant=tenant)
+    assert other.get("/sessions").status_code == 200
+
+
+def test_limits_outlive_what_redis_forgets(
+    make_caller: Callable[..., Caller], tenant: str, web_settings: Settings
+) -> None:
+    caller = make_caller("limited", tenant=tenant, rate_limit_per_minute=3)
+    assert caller.get("/sessions").headers["X-RateLimit-Remaining"] == "2"
+    with redis.Redis.from_url(limits_url(web_settings.redis_url)) as client:
+        client.script_flush()
+        own = str(client.client_id())
+        listed = {other["id"]: other["db"] for other in client.client_list()}
+        others = [id_ for id_, number in listed.items() if number == listed[own] and id_ != own]
+        assert others
+        for id_ in others:
+            client.client_kill_filter(_id=id_)
+    answers = [caller.get("/sessions") for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+
+
+def test_chat_and_uploads_may_cost_more(make_app: Callable[..., Flask], unknown_id: str) -> None:
+    caller = Caller(make_app(chat_cost=7, upload_cost=5), API_KEY, "x")
+
+    def spent(method: str, path: str) -> int:
+        before = int(caller.get("/sessions").headers["X-RateLimit-Remaining"])
+        after = int(caller.call(method, path).headers["X-RateLimit-Remaining"])
+        return before - after
+
+    assert spent("POST", f"/sessions/{unknown_id}/chat") == 7
+    assert spent("POST", "/documents") == 5
+    assert spent("POST", "/search") == 1
+    assert spent("GET", "/documents") == 1
+
+
+def test_without_redis_limits_hold_in_each_process_and_say_so(
+    make_app: Callable[..., Flask], tmp_path: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    server = start_redis(tmp_path / "redis")
+    app = make_app(redis_url=server.url, rate_limit_per_minute=4)
+    logging.getLogger().addHandler(caplog.handler)  # a new app sets the handlers anew
+    caller = Caller(app, API_KEY, "x")
+    try:
+        assert caller.get("/sessions").status_code == 200
+    finally:
+        server.stop()
+    answers = [caller.get("/sessions").status_code for _ in range(6)]
+    assert answers == [200] * 4 + [429] * 2
+    health = app.test_client().get("/health")
+    assert (health.status_code, health.get_json()["status"]) == (200, "degraded")
+    assert (health.get_json()["redis"], health.get_json()["limits"]) == (
+        "disconnected",
+        "per process",
+    )
+    assert told(caplog) == [logging.WARNING]
+    server.start()
+    try:
+        deadline = time.monotonic() + 20
+        while len(told(caplog)) < 2:  # it looks after 1, 2, 4 … s
+            assert time.monotonic() < deadline
+            caller.get("/sessions")
+            time.sleep(0.05)
+        back = app.test_client().get("/health").get_json()
+        assert (back["status"], back["limits"]) == ("healthy", "shared")
+        assert told(caplog) == [logging.WARNING, logging.INFO]
+    finally:
+        server.stop()
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[int]:
+    """What was logged about the limits' storage, but for limits that were reached."""
+    return [
+        record.levelno
+        for record in caplog.records
+        if record.name == "flask-limiter" and "exceeded" not in record.getMessage()
+    ]
+
+
+def test_a_silent_redis_holds_nobody_up(make_app: Callable[..., Flask]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and never answers
+        app = make_app(redis_url=f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
+        caller = Caller(app, API_KEY, "x")
+        started = time.monotonic()
+        assert caller.get("/sessions").status_code == 200
+        assert time.monotonic() - started < 2
+        started = time.monotonic()
+        statuses = [caller.get("/sessions").status_code for _ in range(5)]
+        assert statuses == [200] * 5
+        assert time.monotonic() - started < 2
+        started = time.monotonic()
+        health = app.test_client().get("/health").get_json()
+        assert (health["status"], health["workers"]) == ("degraded", None)
+        assert time.monotonic() - started < 1.5
+
+
+def test_a_redis_that_falls_silent_fails_none_of_many_requests(
+    make_app: Callable[..., Flask],
+) -> None:
+    many = 12
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        ThreadPoolExecutor(many) as clients,
+    ):
+        app = make_app(
+            redis_url=f"redis://127.0.0.1:{silent.getsockname()[1]}/0", rate_limit_per_minute=many
+        )
+        start = Barrier(many)
+
+        def ask() -> int:
+            start.wait()
+            return Caller(app, API_KEY, "x").get("/documents").status_code
+
+        asked = [clients.submit(ask) for _ in range(many)]
+        assert [answer.result() for answer in asked] == [200] * many
+        assert Caller(app, API_KEY, "x").get("/documents").status_code == 429, "each was counted"
+
+
+def test_a_request_asks_redis_once(app: Flask, alice: Caller) -> None:
+    alice.get("/sessions")
+    client = app.extensions["redis"]
+
+    def calls() -> int:
+        stats = client.info("commandstats")
+        return sum(
+            value["calls"] for name, value in stats.items() if name.startswith("cmdstat_eval")
+        )
+
+    before, total = calls(), client.info("stats")["total_commands_processed"]
+    alice.get("/sessions")
+    assert calls() - before == 1
+    # INCRBY and PTTL run inside the script; the two INFOs are ours.
+    assert client.info("stats")["total_commands_processed"] - total <= 1 + 2 + 3
+
+
+@pytest.mark.parametrize(
+    ("url", "limits"),
+    [
+        ("redis://h:1/0", "redis://h:1/1"),
+        ("redis://h:1", "redis://h:1/1"),
+        ("redis://:p%40w@h:1/3", "redis://:p%40w@h:1/4"),
+        ("rediss://u:p@h/2", "rediss://u:p@h/3"),
+        ("unix:///run/redis.sock", "unix:///run/redis.sock?db=1"),
+        (NOWHERE_REDIS, NOWHERE_REDIS[:-1] + "1"),
+    ],
+)
+def test_limits_live_beside_the_queue(url: str, limits: str) -> None:
+    assert limits_url(url) == limits
