@@ -66,7 +66,8 @@ def _is_live(row: str) -> str:
 # Which of the candidates are the most promising is told by the two scores alone;
 # words count for less here than in the ranking, whose other shares tell more of them.
 #
-# What of a large tenant's is not in the index yet is compared beside it, see core.vectorindex.
+# What of a large tenant's is not in the index yet (core.vectorindex) is compared beside what the
+# index gives; where that is too little, all in reach is compared.
 #
 # Where all of a tenant's is in reach, `live` is not read: that would take the longer the more
 # documents there are. A candidate's document is then looked up, and the statistics say the size.
@@ -216,8 +217,8 @@ _SEARCH = text(
         UNION
         (SELECT v.chunk_id, v.embedding <=> (SELECT vector FROM asked) AS distance
          FROM chunk_vectors v
-         WHERE NOT indexed AND tenant_id = :tenant_id
-           AND :by_meaning AND NOT (SELECT comparable FROM size) AND {_is_live("v")}
+         WHERE NOT indexed AND tenant_id = :tenant_id AND {_is_live("v")}
+           AND (SELECT count(*) >= :candidates FROM approximate)
          ORDER BY distance LIMIT :candidates)
         UNION
         (SELECT id, distance FROM compared WHERE :by_meaning
