@@ -30,7 +30,7 @@ LIGHTHOUSE = [
     "The Amber Lighthouse was built in 1871 by Ingrid Solberg on the island of Vetla.",
     "In 1902 the keeper of the lighthouse was Tomas Eide, who kept a diary of the storms.",
 ]
-LONG = [f"Page {number} speaks of barley, rope and weather. " * 12 for number in range(1, 161)]
+LONG = [f"Page {number} speaks of barley, rope and weather. " * 30 for number in range(1, 161)]
 
 
 @pytest.fixture(scope="module")
