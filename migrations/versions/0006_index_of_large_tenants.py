@@ -30,14 +30,7 @@ def upgrade() -> None:
         )
         """
     )
-    op.create_index(
-        INDEX,
-        "chunk_vectors",
-        ["embedding"],
-        postgresql_using="hnsw",
-        postgresql_ops={"embedding": "halfvec_cosine_ops"},
-        postgresql_where=sa.text("indexed"),
-    )
+    _index_vectors(where=sa.text("indexed"))
     op.create_index(
         "ix_chunk_vectors_waiting",
         "chunk_vectors",
@@ -51,10 +44,15 @@ def downgrade() -> None:
     op.drop_index("ix_chunk_vectors_waiting", table_name="chunk_vectors")
     op.drop_index(INDEX, table_name="chunk_vectors")
     op.drop_column("chunk_vectors", "indexed")
+    _index_vectors(where=None)
+
+
+def _index_vectors(*, where: sa.TextClause | None) -> None:
     op.create_index(
         INDEX,
         "chunk_vectors",
         ["embedding"],
         postgresql_using="hnsw",
         postgresql_ops={"embedding": "halfvec_cosine_ops"},
+        postgresql_where=where,
     )
