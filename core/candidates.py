@@ -80,7 +80,7 @@ _SEARCH = text(
     f"""
     WITH asked AS MATERIALIZED (SELECT CAST(:vector AS halfvec) AS vector),
     live AS MATERIALIZED (
-        SELECT id, generation, filename, title, chunk_count FROM documents
+        SELECT id, generation, chunk_count FROM documents
         WHERE tenant_id = :tenant_id AND generation > 0
           AND (:everything
                OR (user_id IS NULL AND session_id IS NULL)

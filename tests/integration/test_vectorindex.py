@@ -14,10 +14,9 @@ from sqlalchemy import text
 from bench.scale import add_document
 from core import candidates, statistics, vectorindex
 from core.bootstrap import Services
-from core.candidates import Reach, find_candidates
 from core.db import Database, alembic_config, make_engine, migrate
 from core.embedding.base import Vectors
-from tests.integration.library import PER_DOCUMENT, unit_vectors
+from tests.integration.library import PER_DOCUMENT, Library, unit_vectors
 
 SIZES = {"large": 6, "small": 1}  # documents of each tenant
 
@@ -73,14 +72,8 @@ def counts(services: Services) -> dict[str, tuple[int, int]]:
 
 
 def find(services: Services, vector: Vectors, **reach: Any) -> set[tuple[str, int]]:
-    within = Reach("large", reach.get("user_id"), None, None)
-    found = find_candidates(
-        services.database.alone(tenant_id="large"),
-        reach=within,
-        query="",
-        vector=vector,
-        mode="vector",
-    ).items
+    library = Library(services.database, {}, {})
+    found = library.find(tenant="large", vector=vector, **reach)
     best = [one for one in found if (one.vector_rank or 99) <= 10]
     return {(one.document_id, one.ordinal % 100_000) for one in best}
 
