@@ -14,7 +14,7 @@ help:  ## List the targets
 
 run:  ## Run the whole service here until Ctrl-C; needs Python 3.11 and nothing else
 	@deploy/install.sh run
-	@exec $(PYTHON_IN_VENV) -m core.run
+	@exec $(PYTHON_IN_VENV) -m launcher
 
 install:  ## Install what running, testing and checking need into .venv
 	@deploy/install.sh dev

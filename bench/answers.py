@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 
 from bench.relevance import normalised
+from core.answering.citations import strip_citations
 from core.answering.extractive import MAX_CHARS, NOTHING_FOUND
-from core.citations import strip_citations
 
 
 @dataclass(frozen=True)

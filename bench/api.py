@@ -32,9 +32,9 @@ import psycopg2
 from psycopg2.extras import Json
 from sqlalchemy.dialects.postgresql.psycopg2 import dialect
 
-from bench.service import ROOT, Service, own_servers, running_service
-from core import messages
-from core.embedded import PostgresServer, free_port
+from core.conversations import messages
+from launcher.servers import PostgresServer, free_port
+from tests.harness.service import ROOT, Service, own_servers, running_service
 
 CLIENTS = (1, 16)
 LISTED = 50

@@ -22,10 +22,10 @@ from flask import Flask
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from bench.api import LISTED, MESSAGE
-from bench.service import own_servers
 from core.bootstrap import bootstrap
 from core.db import migrate
 from core.settings import get_settings
+from tests.harness.service import own_servers
 from web.app import create_app
 
 KEY = "bench-0123456789abcdef"

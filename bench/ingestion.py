@@ -32,9 +32,9 @@ import httpx
 import psutil
 
 from bench.pdfs import write_report
-from bench.service import ROOT, Service, ingest, running_service
-from core.indexing import text_to_embed
-from core.labels import document_label
+from core.documents.ingestion import text_to_embed
+from core.search.document_names import document_label
+from tests.harness.service import ROOT, Service, ingest, running_service
 
 # Seldom, so that watching takes no processor time worth mentioning.
 SAMPLE_SECONDS = 2.0

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx
 
-from bench.service import running_service
+from tests.harness.service import running_service
 
 WAIT_SECONDS = 1800
 

@@ -22,8 +22,8 @@ import httpx
 from bench.answers import measure_answers
 from bench.baseline import build_baseline
 from bench.relevance import DEPTH, rate
-from bench.service import ROOT, ingest, running_service
 from core.embedding.local import LocalEmbedder, load
+from tests.harness.service import ROOT, ingest, running_service
 
 MODES = ("text", "vector", "hybrid")
 

@@ -26,16 +26,17 @@ import numpy as np
 from sqlalchemy import text
 
 from bench.api import CLIENTS, Load
-from bench.service import ROOT, Service, own_servers, running_service
-from core import documents
-from core.candidates import Reach, find_candidates
-from core.chunking import ChunkDraft
 from core.db import Database, make_engine
+from core.db.models import Document
+from core.documents import records
+from core.documents.chunking import ChunkDraft
 from core.embedding import local
 from core.embedding.base import Vectors
-from core.models import Document
 from core.pdf import PdfParser
-from core.sentences import split_sentences
+from core.search.candidates import find_candidates
+from core.search.reach import Reach
+from core.text.sentences import split_sentences
+from tests.harness.service import ROOT, Service, own_servers, running_service
 
 TENANT = "default"
 PER_DOCUMENT = 100
@@ -152,7 +153,7 @@ def add_document(
     with database.transaction(tenant_id=None) as db:
         db.add(document)
         db.flush()
-        documents.record_chunks(
+        records.record_chunks(
             db,
             tenant_id=tenant,
             document_id=document.id,
@@ -189,7 +190,7 @@ def recall(database: Database, vectors: Vectors, queries: Vectors, *, owner: str
 
 
 def place_of(ordinal: int) -> int:
-    number, within = divmod(ordinal, documents.ORDINALS_PER_PAGE)
+    number, within = divmod(ordinal, records.ORDINALS_PER_PAGE)
     return number * PER_DOCUMENT + within
 
 

@@ -7,12 +7,12 @@ from core.answering.base import Answerer
 from core.db import Database, make_engine
 from core.embedding import create_embedder
 from core.embedding.base import Embedder
-from core.pagecache import PageCache
 from core.pdf import PdfLimits, PdfParser
-from core.queue import Doorbell
-from core.reranking import Reranker, create_reranker
+from core.providers.reranker import Reranker, create_reranker
+from core.queue.doorbell import Doorbell
 from core.settings import Settings
-from core.storage import Storage, create_storage
+from core.storage.objects import Storage, create_storage
+from core.storage.page_cache import PageCache
 
 
 class Services:

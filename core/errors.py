@@ -1,6 +1,6 @@
 """What can go wrong, as a handful of categories.
 
-Core raises these; `web.errors` maps each category to one HTTP status, and
+Core raises these; `web.http.errors` maps each category to one HTTP status, and
 `worker` maps them to a job's error code. The tree:
 
     RagError

@@ -114,7 +114,7 @@ def measure_database() -> Iterator[DatabaseStats]:
 
 
 def record_statement(*, seconds: float) -> None:
-    """Called by `core.db` for each statement."""
+    """Called by `core.db.transactions` for each statement."""
     stats = _database_stats.get()
     if stats is not None:
         stats.statements += 1

@@ -5,13 +5,13 @@ import shutil
 from pathlib import Path
 
 from core.settings import get_settings
-from web import metrics_files
+from web.http import metrics_files
 
 _settings = get_settings()
 
 bind = f"{_settings.bind_host}:{_settings.port}"
 workers = _settings.web_workers
-worker_class = "web.gunicorn_worker.GatheringWorker"  # gthread, hardened against slow clients
+worker_class = "web.server.gunicorn_worker.GatheringWorker"  # gthread, hardened
 threads = _settings.web_threads
 worker_connections = 1000
 backlog = 1024

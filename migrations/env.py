@@ -1,9 +1,9 @@
-"""Alembic's entry: runs the migrations of `core.db.migrate` under one advisory lock."""
+"""Alembic's entry point: runs the migrations under one advisory lock."""
 
 from alembic import context
 from sqlalchemy import create_engine, pool, text
 
-from core.models import Base
+from core.db.models import Base
 from core.settings import get_settings
 
 ADVISORY_LOCK = 0x7261675F  # any fixed number: two hosts starting at once migrate one by one

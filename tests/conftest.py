@@ -11,9 +11,9 @@ import pytest
 import redis
 
 from core.db import migrate
-from core.embedded import PostgresServer, RedisServer, start_postgres, start_redis
 from core.embedding.build import build
 from core.settings import Settings, get_settings, read_settings
+from launcher.servers import PostgresServer, RedisServer, start_postgres, start_redis
 from tests.fakes.llm_server import LLMServer
 
 API_KEY = "test-key-0123456789abcdef"

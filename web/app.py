@@ -9,28 +9,14 @@ from flask_cors import CORS
 from flask_smorest import Api
 
 from core.bootstrap import Services, bootstrap
-from core.presence import create_redis
+from core.queue.worker_heartbeats import create_redis
 from core.settings import Settings, get_settings
 from core.telemetry import configure_logging
-from web import (
-    auth,
-    chat,
-    docs,
-    documents,
-    errors,
-    guard,
-    health,
-    jobs,
-    keys,
-    limits,
-    messages,
-    search,
-    sessions,
-    traces,
-    uploads,
-)
-from web.requestlog import RequestLog
-from web.streaming import Slots
+from web.api import chat, documents, health, jobs, keys, messages, search, sessions, traces
+from web.api_docs import views
+from web.http import auth, errors, limits, request_checks, uploads
+from web.http.request_log import RequestLog
+from web.http.streaming import Slots
 
 BODY_BYTES = 1024 * 1024
 FORM_FIELD_BYTES = 64 * 1024
@@ -92,7 +78,7 @@ def _configure(app: Flask) -> None:
         MAX_CONTENT_LENGTH=BODY_BYTES,
         MAX_FORM_MEMORY_SIZE=FORM_FIELD_BYTES,
         MAX_FORM_PARTS=FORM_PARTS,
-        **docs.CONFIG,
+        **views.CONFIG,
     )
     # A redirect to a nicer spelling would lose a POST's body, and be no problem+json.
     app.url_map.merge_slashes = False
@@ -115,8 +101,8 @@ def _guard_the_door(app: Flask, settings: Settings) -> None:
     app.before_request(auth.identify)
     limits.init_app(app, limiter)
     app.before_request(auth.authorize)
-    app.before_request(guard.check_address)
-    app.before_request(guard.check_coding)
+    app.before_request(request_checks.check_address)
+    app.before_request(request_checks.check_coding)
     app.after_request(uploads.drain)
 
 
@@ -124,5 +110,5 @@ def _register(app: Flask) -> None:
     api = Api(app)
     for module in (health, sessions, messages, chat, traces, documents, jobs, search, keys):
         api.register_blueprint(module.blp)
-    docs.init_app(app, api)
+    views.init_app(app, api)
     app.cli.add_command(keys.cli)

@@ -11,9 +11,9 @@ from celery import Celery, signals
 from celery.schedules import schedule
 from redis import Redis
 
-from core import presence
 from core.bootstrap import Services, bootstrap
-from core.queue import MEMORY_TASK, SWEEP_QUEUE, SWEEP_TASK, WORK_QUEUE, celery_config
+from core.queue import worker_heartbeats
+from core.queue.doorbell import MEMORY_TASK, SWEEP_QUEUE, SWEEP_TASK, WORK_QUEUE, celery_config
 from core.settings import Settings, get_settings
 from core.telemetry import configure_logging
 
@@ -132,19 +132,19 @@ def _close(**_: object) -> None:
 
 @lru_cache(maxsize=1)
 def _redis() -> Redis:
-    return presence.create_redis(get_settings().redis_url)
+    return worker_heartbeats.create_redis(get_settings().redis_url)
 
 
 @signals.heartbeat_sent.connect
 def _announce(sender: Any, **_: object) -> None:
     """Every two seconds from the main process's loop: one that hangs is soon not counted."""
-    presence.announce(_redis(), worker=_own_name(sender.eventer.hostname))
+    worker_heartbeats.announce(_redis(), worker=_own_name(sender.eventer.hostname))
 
 
 @signals.worker_shutdown.connect
 def _withdraw(sender: Any, **_: object) -> None:
     """Its last: the heartbeat's end announces once more. One that is killed expires."""
-    presence.withdraw(_redis(), worker=_own_name(sender.hostname))
+    worker_heartbeats.withdraw(_redis(), worker=_own_name(sender.hostname))
 
 
 def _own_name(node: str) -> str:

@@ -5,9 +5,11 @@ from typing import Any
 
 from celery import Task
 
-from core import indexing, memory, statistics, sweeping, vectorindex
+from core.conversations import memory
+from core.documents import ingestion, sweeping
 from core.errors import Unavailable
-from core.queue import MEMORY_TASK, SWEEP_TASK, WORK_TASK
+from core.queue.doorbell import MEMORY_TASK, SWEEP_TASK, WORK_TASK
+from core.search import term_statistics, vector_index
 from core.telemetry import get_logger, log_context, measure_database
 from worker.app import STATISTICS_TASK, TIDY_TASK, VECTORS_TASK, app, services
 
@@ -40,7 +42,7 @@ class LoggedTask(Task):  # type: ignore[type-arg]  # not generic at run time
 
 @app.task(base=LoggedTask, name=WORK_TASK)
 def work() -> None:
-    indexing.work(services())
+    ingestion.work(services())
 
 
 @app.task(base=LoggedTask, name=SWEEP_TASK)
@@ -55,12 +57,12 @@ def embed_messages() -> None:
 
 @app.task(base=LoggedTask, name=STATISTICS_TASK)
 def count_terms() -> None:
-    statistics.refresh(services())
+    term_statistics.refresh(services())
 
 
 @app.task(base=LoggedTask, name=VECTORS_TASK)
 def index_vectors() -> None:
-    vectorindex.catch_up(services())
+    vector_index.catch_up(services())
 
 
 @app.task(base=LoggedTask, name=TIDY_TASK)

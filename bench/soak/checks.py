@@ -13,8 +13,8 @@ from psycopg2.extensions import cursor as Cursor
 
 from bench.soak.uploads import Promise
 from core.bootstrap import bootstrap
+from core.documents.sweeping import ORPHAN_AGE, remove_orphans
 from core.settings import Settings
-from core.sweeping import ORPHAN_AGE, remove_orphans
 
 LOST, DOUBLED, WRONG, STRANGE = "lost", "doubled", "wrong", "strange"
 KINDS = (LOST, DOUBLED, WRONG, STRANGE)

@@ -12,9 +12,9 @@ import psutil
 import psycopg2
 import redis
 
-from bench.stack import NotReady, Stack
-from core.embedded import PostgresServer, RedisServer
-from core.embedded.postgres import StopMode
+from launcher.servers import PostgresServer, RedisServer
+from launcher.servers.postgres import StopMode
+from tests.harness.stack import NotReady, Stack
 
 WORKERS = ("worker", "worker-2")
 PAUSE_SECONDS = (0.2, 3.0)  # how long something is away

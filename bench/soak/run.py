@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bench.service import own_servers
 from bench.soak import checks
 from bench.soak.checks import Violation
 from bench.soak.documents import make_uploads
 from bench.soak.faults import FAULTS, WORKERS, Ground, plan_faults
 from bench.soak.uploads import Promise, Uploads
-from bench.stack import ROOT, NotReady, Stack
 from core.settings import read_settings
+from tests.harness.service import own_servers
+from tests.harness.stack import ROOT, NotReady, Stack
 
 # Seconds instead of minutes, so that what was interrupted goes on within the soak.
 QUICK = {

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from core.passages import Passage
+from core.answering.passages import Passage
 
 Role = Literal["system", "user", "assistant"]
 

@@ -4,10 +4,11 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 
 from core.answering.base import AnswerStream, Question
+from core.answering.citations import strip_citations
 from core.answering.scoring import Scored, rank_sentences
-from core.citations import strip_citations
 from core.embedding.base import Embedder
-from core.text import without_instructions, words
+from core.text.questions import without_instructions
+from core.text.words import words
 
 NOTHING_FOUND = "I could not find anything about this in the documents in reach."
 DOCUMENTS_ONLY = (

@@ -10,12 +10,12 @@ from typing import Any
 import httpx
 
 from core.answering.base import AnswerStream, Question, Usage
+from core.answering.prompt import CountTokens, build_messages
 from core.answering.sse import MAX_EVENT_BYTES, iter_event_data
 from core.answering.streaming import POLL_SECONDS, Exchange, LoopThread, Stopped
 from core.errors import ProviderBusy, ProviderError, ProviderTimeout
-from core.prompting import CountTokens, build_messages
-from core.retry_after import parse_retry_after
-from core.text import repaired, storable
+from core.providers.retry_after import parse_retry_after
+from core.text.unicode import repaired, storable
 
 _CONNECT_TIMEOUT = 5.0
 _RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504, 529})

@@ -10,11 +10,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from core.citations import strip_citations
+from core.answering.citations import strip_citations
+from core.answering.passages import Passage
 from core.embedding.base import Embedder
-from core.passages import Passage
-from core.sentences import split_sentences
-from core.text import content_stems
+from core.text.sentences import split_sentences
+from core.text.words import content_stems
 
 # The passages whose sentences are looked at, and how many of those are embedded, best by
 # their words first.

@@ -10,7 +10,7 @@ import numpy as np
 
 from core.embedding.base import Vectors
 from core.errors import ProviderBusy, ProviderError, ProviderTimeout
-from core.retry_after import parse_retry_after
+from core.providers.retry_after import parse_retry_after
 
 # Bytes of an answer beyond which it is not read on: 64 vectors of 3,072 numbers
 # as text take about 4 MB.

@@ -8,11 +8,11 @@ import pytest
 from flask import Flask
 from werkzeug.routing import Rule
 
+from core.access.keys import SCOPES
 from core.bootstrap import bootstrap
-from core.keys import SCOPES
 from core.settings import get_settings
 from web.app import create_app
-from web.auth import is_guarded, scopes_of
+from web.http.auth import is_guarded, scopes_of
 
 OPEN = {
     "/health",

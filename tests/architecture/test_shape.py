@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("core", "web", "worker", "ui")
+ROOMS = ("core", "web", "worker", "ui", "launcher")
 SOURCES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 EVERYTHING = [*SOURCES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "bench").rglob("*.py")]
 
@@ -45,7 +45,7 @@ def test_modules_stay_under_400_lines(path: Path) -> None:
 
 def test_only_the_database_module_commits() -> None:
     found = [relative(path) for path in SOURCES if ".commit(" in path.read_text()]
-    assert [name for name in found if name != "core/db.py"] == []
+    assert [name for name in found if name != "core/db/transactions.py"] == []
 
 
 def test_tasks_are_thin() -> None:
@@ -66,7 +66,7 @@ def test_the_page_is_only_an_api_client() -> None:
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 names = [node.module or ""]
             rooms = {name.split(".")[0] for name in names}
-            assert not rooms & {"core", "web", "worker"}, relative(path)
+            assert not rooms & {"core", "web", "worker", "launcher"}, relative(path)
 
 
 def test_no_path_of_one_machine_is_in_the_project() -> None:

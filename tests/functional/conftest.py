@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.stack import Stack
-from core.embedded import start_redis
+from launcher.servers import start_redis
 from tests.functional.browser import Page
+from tests.harness.stack import Stack
 
 MakeStack = Callable[..., Stack]
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.stack import Stack
 from tests.functional import browser
 from tests.functional.browser import Page, open_browser
 from tests.functional.conftest import MakeStack
+from tests.harness.stack import Stack
 from tests.pdfs import make_pdf
 
 pytestmark = pytest.mark.skipif(

@@ -18,9 +18,9 @@ import psutil
 import pytest
 from dotenv import dotenv_values
 
-from core.children import User, spawn, unprivileged_user
-from core.embedded import free_port
 from core.settings import Settings
+from launcher.children import User, spawn, unprivileged_user
+from launcher.servers import free_port
 
 pytestmark = [
     pytest.mark.functional,
@@ -192,7 +192,7 @@ def test_it_runs_and_data_outlives_every_way_to_end(service: Service) -> None:
     service.wait_ready()
     assert time.monotonic() - started < 60
     assert _title(service, session) == "Kept"
-    (supervisor,) = (p for p in service.processes() if p.cmdline()[-2:] == ["-m", "core.run"])
+    (supervisor,) = (p for p in service.processes() if p.cmdline()[-2:] == ["-m", "launcher.run"])
     supervisor.kill()
     assert service.process.wait(10) != 0
     assert service.wait_gone() == [], "what it started ends with it"

@@ -2,8 +2,8 @@
 
 import psycopg2
 
-from bench.stack import Stack
 from tests.functional.conftest import MakeStack
+from tests.harness.stack import Stack
 
 
 def count_vectors(stack: Stack) -> int:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from pydantic_core import PydanticUndefined
 
-from bench.stack import Stack
 from core.settings import Settings
+from tests.harness.stack import Stack
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.stack import Stack
 from tests.functional.conftest import MakeStack
+from tests.harness.stack import Stack
 
 HERE = Path(__file__).parent
 SECONDS = 240

@@ -6,9 +6,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from bench.stack import Stack
-from core.embedded import free_port
+from launcher.servers import free_port
 from tests.functional.conftest import MakeStack
+from tests.harness.stack import Stack
 from tests.pdfs import make_pdf
 
 

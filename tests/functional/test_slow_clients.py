@@ -11,9 +11,9 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from bench.stack import Stack
 from tests.functional.conftest import MakeStack
-from web.gunicorn_worker import GATHER_SECONDS
+from tests.harness.stack import Stack
+from web.server.gunicorn_worker import GATHER_SECONDS
 
 STALLED_HEADS, DRIPPING_HEADS, PARTIAL_BODIES = 100, 50, 49  # and one that completes
 ROUNDS = 3

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from selenium.webdriver.common.keys import Keys
 
-from bench.stack import Stack
-from core.embedded import free_port
+from launcher.servers import free_port
 from tests.fakes.llm_server import LLMServer, Reply
 from tests.functional import browser
 from tests.functional.browser import Page, open_browser
 from tests.functional.conftest import MakeStack
+from tests.harness.stack import Stack
 from tests.pdfs import make_pdf, make_scanned_pdf
 from ui.api_client import ApiClient, new_key
 from ui.config import Config

@@ -8,11 +8,12 @@ from uuid import UUID
 import numpy as np
 
 from bench.scale import add_document
-from core import candidates
 from core.bootstrap import Services
-from core.candidates import Candidate, Reach, find_candidates
 from core.db import Database
 from core.embedding.base import Vectors
+from core.search import candidates
+from core.search.candidates import Candidate, find_candidates
+from core.search.reach import Reach
 
 PER_DOCUMENT = 50
 FILLER = ["stone", "timber", "water", "bridge", "near", "old", "town", "mill", "river", "wall"]
@@ -36,7 +37,7 @@ class Library:
     ) -> list[Candidate]:
         within = {"user_id": None, "session_id": None, "document_ids": None} | reach
         mode: candidates.Mode = "text" if vector is None else ("hybrid" if query else "vector")
-        db = self.database.alone(tenant_id=tenant)
+        db = self.database.autocommit(tenant_id=tenant)
         return find_candidates(
             db, reach=Reach(tenant, **within), query=query, vector=vector, mode=mode
         ).items

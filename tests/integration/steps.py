@@ -4,10 +4,11 @@ import io
 from typing import Any
 from uuid import UUID
 
-from core import indexing, ingestion, messages, sessions
 from core.bootstrap import Services
-from core.chat import run_turn
-from core.messages import MessageRecord
+from core.conversations import messages, sessions
+from core.conversations.chat import run_turn
+from core.conversations.messages import MessageRecord
+from core.documents import ingestion, uploads
 
 TENANT = "default"
 
@@ -33,7 +34,7 @@ def say(
 
 def ingest(services: Services, data: bytes, *, user_id: str | None = None) -> UUID:
     """Upload a PDF and play the worker until nothing is due; the document's id."""
-    accepted = ingestion.accept_upload(
+    accepted = uploads.accept_upload(
         services,
         tenant_id=TENANT,
         body=io.BytesIO(data),
@@ -42,7 +43,7 @@ def ingest(services: Services, data: bytes, *, user_id: str | None = None) -> UU
         session_id=None,
         metadata={},
     )
-    while indexing.work(services):
+    while ingestion.work(services):
         pass
     return accepted.document.id
 

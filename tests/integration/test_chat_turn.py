@@ -9,12 +9,13 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select
 
-from core import retrieval, traces
+from core.answering.citations import cited_indexes
+from core.answering.prompt import GROUNDED_RULES
 from core.bootstrap import Services
-from core.citations import cited_indexes
+from core.conversations.trace import get_trace
+from core.db.models import Chunk, DocumentPage
 from core.errors import NotFound
-from core.models import Chunk, DocumentPage
-from core.prompting import GROUNDED_RULES
+from core.search import retrieval
 from tests.fakes.llm_server import CHAT, LLMServer, Reply
 from tests.integration.steps import TENANT, ask, ingest, new_session, say
 from tests.pdfs import make_pdf
@@ -39,7 +40,7 @@ def make_llm_services(make_services: Callable[..., Services], llm: LLMServer) ->
 
 def trace_of(services: Services, message_id: UUID) -> dict[str, Any]:
     with services.database.transaction(tenant_id=TENANT) as db:
-        return traces.get_trace(db, tenant_id=TENANT, message_id=message_id)
+        return get_trace(db, tenant_id=TENANT, message_id=message_id)
 
 
 def prompt_of(llm: LLMServer) -> list[dict[str, str]]:

@@ -10,9 +10,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from core.db import Database, make_engine
-from core.embedded import start_postgres
 from core.errors import Unavailable
 from core.settings import Settings
+from launcher.servers import start_postgres
 from tests.conftest import NOWHERE_POSTGRES
 
 WHO = text("SELECT current_user, current_setting('app.tenant_id', true)")
@@ -115,7 +115,7 @@ def test_a_statement_alone_is_its_tenant_s_too(database: Database, tenant: str |
     expected = ("rag", "") if tenant is None else ("rag_app", tenant)
     both = text("SELECT current_user, coalesce(current_setting('app.tenant_id', true), ''), :x")
     for _ in range(2):
-        found = database.alone(tenant_id=tenant).execute(both, {"x": "%s"})
+        found = database.autocommit(tenant_id=tenant).execute(both, {"x": "%s"})
         assert found.one_or_none() == (*expected, "%s")
         with database.transaction(tenant_id=None) as db:
             assert (db.execute(WHO).one()[1] or None) is None
@@ -128,14 +128,14 @@ def test_a_statement_alone_is_committed_or_undone(database: Database) -> None:
     )
     id_ = "00000000-0000-7000-8000-000000000001"
     with pytest.raises(psycopg2.Error, match="zero"):
-        database.alone(tenant_id="a").execute(insert, {"id": id_, "divisor": 0})
+        database.autocommit(tenant_id="a").execute(insert, {"id": id_, "divisor": 0})
     with pytest.raises(psycopg2.Error, match="row-level security"):
-        database.alone(tenant_id="b").execute(insert, {"id": id_, "divisor": 1})
-    assert len(database.alone(tenant_id="a").execute(insert, {"id": id_, "divisor": 1})) == 1
+        database.autocommit(tenant_id="b").execute(insert, {"id": id_, "divisor": 1})
+    assert len(database.autocommit(tenant_id="a").execute(insert, {"id": id_, "divisor": 1})) == 1
     other = Database(make_engine(database.engine.url.render_as_string(False), pool_size=1))
     count = text("SELECT count(*) FROM sessions WHERE true = :yes")
-    assert other.alone(tenant_id="a").execute(count, {"yes": True}) == [(1,)]
-    assert other.alone(tenant_id="b").execute(count, {"yes": True}) == [(0,)]
+    assert other.autocommit(tenant_id="a").execute(count, {"yes": True}) == [(1,)]
+    assert other.autocommit(tenant_id="b").execute(count, {"yes": True}) == [(0,)]
     other.engine.dispose()
 
 
@@ -145,9 +145,9 @@ def test_a_statement_alone_is_one_message(database: Database) -> None:
         text("SELECT pg_backend_pid(), :x"),
         text("SELECT query FROM pg_stat_activity WHERE pid = :pid"),
     )
-    ((pid, _),) = database.alone(tenant_id="a").execute(own, {"x": "here it is"})
+    ((pid, _),) = database.autocommit(tenant_id="a").execute(own, {"x": "here it is"})
     other = Database(make_engine(database.engine.url.render_as_string(False), pool_size=1))
-    ((sent,),) = other.alone(tenant_id=None).execute(query, {"pid": pid})
+    ((sent,),) = other.autocommit(tenant_id=None).execute(query, {"pid": pid})
     other.engine.dispose()
     assert "set_config('app.tenant_id', 'a', true)" in sent
     assert "here it is" in sent
@@ -155,11 +155,11 @@ def test_a_statement_alone_is_one_message(database: Database) -> None:
 
 @pytest.mark.parametrize("how", ["pg_terminate_backend(pg_backend_pid())", "pg_sleep(0.5)"])
 def test_a_statement_alone_that_is_cut_is_unavailable(database: Database, how: str) -> None:
-    alone = database.alone(tenant_id=None)
+    alone = database.autocommit(tenant_id=None)
     alone.execute(text("SELECT set_config('statement_timeout', :ms, false)"), {"ms": "100"})
     with pytest.raises(Unavailable):
         alone.execute(text(f"SELECT {how}, :x"), {"x": "1"})
-    assert database.alone(tenant_id="a").execute(text("SELECT :x"), {"x": "1"}) == [("1",)]
+    assert database.autocommit(tenant_id="a").execute(text("SELECT :x"), {"x": "1"}) == [("1",)]
 
 
 def test_a_statement_alone_is_planned_once_and_anew_for_each_role(database: Database) -> None:
@@ -176,18 +176,18 @@ def test_a_statement_alone_is_planned_once_and_anew_for_each_role(database: Data
             )
         )
     for tenant, seen in (("a", 1), ("b", 0), (None, 1), ("b", 0), ("a", 1)):
-        assert database.alone(tenant_id=tenant).execute(count, {"user_id": "u"}) == [(seen,)]
-    assert database.alone(tenant_id=None).execute(plans, {"like": "%count(*)%"}) == [(5,)]
+        assert database.autocommit(tenant_id=tenant).execute(count, {"user_id": "u"}) == [(seen,)]
+    assert database.autocommit(tenant_id=None).execute(plans, {"like": "%count(*)%"}) == [(5,)]
 
 
 def test_a_statement_that_cannot_be_prepared_is_tried_again(database: Database) -> None:
     count = text("SELECT count(*) FROM later WHERE true = :yes")
     with pytest.raises(psycopg2.Error, match="later"):
-        database.alone(tenant_id=None).execute(count, {"yes": True})
+        database.autocommit(tenant_id=None).execute(count, {"yes": True})
     with database.transaction(tenant_id=None) as db:
         db.execute(text("CREATE TABLE later ()"))
     try:
-        assert database.alone(tenant_id=None).execute(count, {"yes": True}) == [(0,)]
+        assert database.autocommit(tenant_id=None).execute(count, {"yes": True}) == [(0,)]
     finally:
         with database.transaction(tenant_id=None) as db:
             db.execute(text("DROP TABLE later"))
@@ -196,4 +196,4 @@ def test_a_statement_that_cannot_be_prepared_is_tried_again(database: Database) 
 def test_a_statement_alone_without_a_server_is_unavailable() -> None:
     nowhere = Database(make_engine(NOWHERE_POSTGRES.replace("://", "+psycopg2://"), pool_size=1))
     with pytest.raises(Unavailable):
-        nowhere.alone(tenant_id="a").execute(text("SELECT :x"), {"x": 1})
+        nowhere.autocommit(tenant_id="a").execute(text("SELECT :x"), {"x": 1})

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from core.embedded import free_port
-from web.gunicorn_worker import LARGEST_HEAD, LINGER_SECONDS, SMALL_BODY, is_complete
-from web.pacing import PATIENCE_SECONDS, PIECE_SECONDS
+from launcher.servers import free_port
+from web.server.gunicorn_worker import LARGEST_HEAD, LINGER_SECONDS, SMALL_BODY, is_complete
+from web.server.pacing import PATIENCE_SECONDS, PIECE_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 ECHO = """
@@ -32,7 +32,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     (directory / "echo.py").write_text(ECHO)
     port = free_port()
     command = [sys.executable, "-m", "gunicorn", "--pythonpath", f"{ROOT},{directory}"]
-    command += ["--worker-class", "web.gunicorn_worker.GatheringWorker", "--threads", "4"]
+    command += ["--worker-class", "web.server.gunicorn_worker.GatheringWorker", "--threads", "4"]
     command += ["--bind", f"127.0.0.1:{port}", "--no-control-socket", "echo:app"]
     with subprocess.Popen(command, cwd=directory, stderr=subprocess.DEVNULL) as process:
         _wait_listening(port)

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from sqlalchemy import select
 
-from core import indexing, ingestion, jobs, sweeping
 from core.bootstrap import Services
+from core.db.models import Chunk, ChunkVector, Document, DocumentPage, PageRange
+from core.documents import ingestion, jobs, sweeping, uploads
 from core.embedding.base import Embedder, Vectors
 from core.errors import (
     Conflict,
     NotFound,
 )
-from core.models import Chunk, ChunkVector, Document, DocumentPage, PageRange
 from tests.integration.uploading import (
     PAGES,
     TENANT,
@@ -144,7 +144,7 @@ def test_a_stale_worker_writes_nothing(make_services: Callable[..., Services]) -
     """Two workers hold the same range: the one whose lease ran out changes no row."""
     services = make_services(lease_seconds=0.01, heartbeat_seconds=100.0)
     accepted = upload(services, make_pdf(PAGES))
-    indexing.work(services)  # plans
+    ingestion.work(services)  # plans
     entered, go_on = threading.Event(), threading.Event()
     slow = make_services(lease_seconds=0.01, heartbeat_seconds=100.0)
 
@@ -155,7 +155,7 @@ def test_a_stale_worker_writes_nothing(make_services: Callable[..., Services]) -
             return super().embed(texts)
 
     slow.__dict__["embedder"] = Paused(services.embedder)
-    stalled = threading.Thread(target=indexing.work, args=(slow,))
+    stalled = threading.Thread(target=ingestion.work, args=(slow,))
     stalled.start()
     assert entered.wait(30)
     time.sleep(0.05)  # the lease is over, however fast the page was read
@@ -186,7 +186,7 @@ def test_a_worker_that_dies_three_times_on_one_range_fails_the_job(
 def test_an_exception_at_every_run_ends_after_three(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(indexing, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(ingestion, "RETRY_SECONDS", 0.0)
     accepted = upload(services, make_pdf(PAGES))
     services.__dict__["embedder"] = Refusing(services.embedder, *[KeyError("boom")] * 9)
     work_off(services)
@@ -198,16 +198,16 @@ def test_an_exception_at_every_run_ends_after_three(
 def test_cancel_in_mid_job(make_services: Callable[..., Services]) -> None:
     services = make_services(range_pages=1)
     accepted = upload(services, make_pdf(PAGES))
-    indexing.work(services)
-    indexing.work(services)
-    job = ingestion.cancel_job(services, tenant_id=TENANT, job_id=accepted.job.id)
+    ingestion.work(services)
+    ingestion.work(services)
+    job = uploads.cancel_job(services, tenant_id=TENANT, job_id=accepted.job.id)
     assert job.state == "cancelled"
     assert work_off(services) == 0
     document, job = reload(services, accepted)
     assert (document.status, job.state) == ("cancelled", "cancelled")
     assert count(services, Chunk) == count(services, DocumentPage) == 0
     with pytest.raises(Conflict) as caught:
-        ingestion.cancel_job(services, tenant_id=TENANT, job_id=accepted.job.id)
+        uploads.cancel_job(services, tenant_id=TENANT, job_id=accepted.job.id)
     assert caught.value.code == "job_finished"
     sweeping.ring_for_due_work(services)
     assert count(services, PageRange) == 0
@@ -222,19 +222,19 @@ def test_a_running_range_stops(make_services: Callable[..., Services], act: str)
     """What is cancelled or deleted while its texts are embedded leaves nothing behind."""
     services = make_services(heartbeat_seconds=0.05)
     accepted = upload(services, make_pdf(PAGES))
-    indexing.work(services)
+    ingestion.work(services)
     doc, job = accepted.document, accepted.job
 
     class Interrupted(Refusing):
         def embed(self, texts: Any) -> Vectors:
             if act == "cancel":
-                ingestion.cancel_job(services, tenant_id=TENANT, job_id=job.id)
+                uploads.cancel_job(services, tenant_id=TENANT, job_id=job.id)
             else:
-                ingestion.delete_document(services, tenant_id=TENANT, document_id=doc.id)
+                uploads.delete_document(services, tenant_id=TENANT, document_id=doc.id)
             return super().embed(texts)
 
     services.__dict__["embedder"] = Interrupted(services.embedder)
-    indexing.work(services)
+    ingestion.work(services)
     for table in (Chunk, ChunkVector, DocumentPage):
         assert count(services, table) == 0
     with services.database.transaction(tenant_id=TENANT) as db:
@@ -245,12 +245,12 @@ def test_a_running_range_stops(make_services: Callable[..., Services], act: str)
 def test_delete_leaves_no_row_vector_or_file(services: Services) -> None:
     accepted = upload(services, make_pdf(PAGES))
     work_off(services)
-    ingestion.delete_document(services, tenant_id=TENANT, document_id=accepted.document.id)
+    uploads.delete_document(services, tenant_id=TENANT, document_id=accepted.document.id)
     for table in (Document, Chunk, ChunkVector, DocumentPage):
         assert count(services, table) == 0
     assert stored_files(services) == []
     with pytest.raises(NotFound):
-        ingestion.delete_document(services, tenant_id=TENANT, document_id=accepted.document.id)
+        uploads.delete_document(services, tenant_id=TENANT, document_id=accepted.document.id)
 
 
 def test_old_chunks_serve_until_the_new_ones_are_complete(
@@ -262,10 +262,10 @@ def test_old_chunks_serve_until_the_new_ones_are_complete(
     before = chunk_texts(services, accepted.document.id)
     with services.database.transaction(tenant_id=None) as db:
         old_ids = set(db.scalars(select(Chunk.id)))
-    again = ingestion.reingest(services, tenant_id=TENANT, document_id=accepted.document.id)
+    again = uploads.reingest(services, tenant_id=TENANT, document_id=accepted.document.id)
     assert again.job.id != accepted.job.id
     for _ in range(3):
-        indexing.work(services)
+        ingestion.work(services)
         assert chunk_texts(services, accepted.document.id) == before
         assert reload(services, accepted)[0].status == "ready"
     work_off(services)
@@ -278,9 +278,9 @@ def test_old_chunks_serve_until_the_new_ones_are_complete(
 def test_a_reingest_in_mid_ingestion_replaces_it(make_services: Callable[..., Services]) -> None:
     services = make_services(range_pages=1)
     accepted = upload(services, make_pdf(PAGES))
-    indexing.work(services)
-    indexing.work(services)
-    again = ingestion.reingest(services, tenant_id=TENANT, document_id=accepted.document.id)
+    ingestion.work(services)
+    ingestion.work(services)
+    again = uploads.reingest(services, tenant_id=TENANT, document_id=accepted.document.id)
     work_off(services)
     document, job = reload(services, again)
     assert job.id == again.job.id
@@ -295,11 +295,11 @@ def test_a_short_document_does_not_wait_for_a_long_one(
 ) -> None:
     services = make_services(range_pages=1)
     upload(services, make_pdf([f"{PAGES[0]} {n}" for n in range(40)]), user_id="long")
-    indexing.work(services)
-    indexing.work(services)
+    ingestion.work(services)
+    ingestion.work(services)
     short = upload(services, make_pdf(PAGES[:1]), user_id="short")
     for _ in range(4):  # plan and one page, each after at most one range of the other
-        indexing.work(services)
+        ingestion.work(services)
     assert reload(services, short)[1].state == "succeeded"
 
 
@@ -307,7 +307,7 @@ def test_two_workers_share_one_document(make_services: Callable[..., Services]) 
     services, other = make_services(range_pages=1), make_services(range_pages=1)
     pages = [f"{PAGES[n % 3]} {n}" for n in range(12)]
     accepted = upload(services, make_pdf(pages))
-    indexing.work(services)
+    ingestion.work(services)
     with ThreadPoolExecutor(2) as pool:
         done = list(pool.map(work_off, [services, other]))
     assert min(done) >= 2
@@ -324,7 +324,7 @@ def test_progress_never_goes_back(make_services: Callable[..., Services]) -> Non
         job = reload(services, accepted)[1]
         progress = jobs.progress_of(job, now=job.updated_at)
         seen.append((progress["percent"], progress["pages_done"], progress["chunks_done"]))
-        if not indexing.work(services):
+        if not ingestion.work(services):
             break
     assert seen == sorted(seen)
     assert seen[0] == (0, 0, 0)

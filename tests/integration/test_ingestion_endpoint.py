@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from core import indexing
 from core.bootstrap import Services
+from core.db.models import Chunk, ChunkVector
+from core.documents import ingestion
 from core.embedding import create_embedder
-from core.models import Chunk, ChunkVector
 from tests.fakes.llm_server import EMBEDDINGS, LLMServer, Reply
 from tests.integration.test_ingestion import PAGES, count, reload, upload, work_off
 from tests.pdfs import make_pdf
@@ -46,7 +46,7 @@ def make_remote(make_services: MakeServices, endpoint: LLMServer) -> MakeService
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(indexing, "MAX_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(ingestion, "MAX_WAIT_SECONDS", 0.05)
 
 
 def play(services: Services, *, until: Callable[[], bool], seconds: float = 20) -> None:
@@ -54,7 +54,7 @@ def play(services: Services, *, until: Callable[[], bool], seconds: float = 20) 
     deadline = time.monotonic() + seconds
     while not until():
         assert time.monotonic() < deadline
-        if not indexing.work(services):
+        if not ingestion.work(services):
             time.sleep(0.02)
 
 

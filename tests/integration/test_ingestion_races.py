@@ -14,11 +14,11 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select, text
 
-from core import documents, indexing, ingestion, jobs
 from core.bootstrap import Services
+from core.db.models import Chunk, ChunkVector, Document, Job, new_id
+from core.documents import ingestion, jobs, records, uploads
+from core.documents.uploads import Accepted
 from core.errors import DocumentError, NotFound
-from core.ingestion import Accepted
-from core.models import Chunk, ChunkVector, Document, Job, new_id
 from core.pdf import PageText
 from core.pdf.values import DocumentInfo
 from core.telemetry import configure_logging
@@ -32,9 +32,9 @@ WAIT_SECONDS = 30
 def second(services: Services, act: str, document_id: UUID) -> Accepted | None:
     arguments = {"tenant_id": TENANT, "document_id": document_id}
     if act == "delete":
-        ingestion.delete_document(services, **arguments)  # type: ignore[arg-type]
+        uploads.delete_document(services, **arguments)  # type: ignore[arg-type]
         return None
-    return ingestion.reingest(services, **arguments)  # type: ignore[arg-type]
+    return uploads.reingest(services, **arguments)  # type: ignore[arg-type]
 
 
 def await_waiting(services: Services, running: "Future[object]") -> None:
@@ -56,7 +56,7 @@ def open_jobs(services: Services) -> list[UUID]:
 
 
 def work_off(services: Services) -> None:
-    while indexing.work(services):
+    while ingestion.work(services):
         pass
 
 
@@ -66,7 +66,7 @@ def test_a_job_that_starts_meanwhile_is_cancelled(services: Services, act: str) 
     document_id = ingest(services, make_pdf(PAGES))
     with ThreadPoolExecutor(1) as pool:
         with services.database.transaction(tenant_id=TENANT) as db:
-            document = documents.lock_document(db, tenant_id=TENANT, document_id=document_id)
+            document = records.lock_document(db, tenant_id=TENANT, document_id=document_id)
             running = pool.submit(second, services, act, document_id)
             await_waiting(services, running)
             first = jobs.start_job(db, document=document).id
@@ -104,7 +104,7 @@ def test_an_upload_to_a_session_that_is_being_deleted_goes_with_it(services: Ser
             db.flush()
             job_id = jobs.start_job(db, document=document).id
             running = pool.submit(
-                ingestion.delete_session, services, tenant_id=TENANT, session_id=session_id
+                uploads.delete_session, services, tenant_id=TENANT, session_id=session_id
             )
             await_waiting(services, running)
         running.result(WAIT_SECONDS)
@@ -140,7 +140,7 @@ class Overtaking:
         return self._inner.read_pages(path, **pages)  # type: ignore[arg-type]
 
     def _overtake(self) -> None:
-        ingestion.delete_document(self._services, tenant_id=TENANT, document_id=self._id)
+        uploads.delete_document(self._services, tenant_id=TENANT, document_id=self._id)
         if self._refusal is not None:
             raise self._refusal
 
@@ -156,11 +156,11 @@ def test_a_range_whose_document_is_deleted_is_lost_and_no_failure(
 ) -> None:
     document_id = upload(services)
     for _ in range(done):
-        indexing.work(services)
+        ingestion.work(services)
     parser = services.pdf_parser
     services.__dict__["pdf_parser"] = Overtaking(services, document_id, refusal)
     try:
-        indexing.work(services)
+        ingestion.work(services)
     finally:
         services.__dict__["pdf_parser"] = parser
     assert logged(log)[done:] == [("info", "range_lost")]
@@ -174,11 +174,11 @@ def test_a_file_that_is_gone_before_it_is_found_is_lost_too(
     find = services.storage.local_copy
 
     def overtaken(key: str) -> Path:
-        ingestion.delete_document(services, tenant_id=TENANT, document_id=document_id)
+        uploads.delete_document(services, tenant_id=TENANT, document_id=document_id)
         return find(key)
 
     services.storage.local_copy = overtaken  # type: ignore[method-assign]
-    indexing.work(services)
+    ingestion.work(services)
     assert logged(log) == [("info", "range_lost")]
 
 
@@ -187,14 +187,14 @@ def test_a_file_that_is_missing_while_its_document_is_there_is_a_failure(
 ) -> None:
     document_id = upload(services)
     with services.database.transaction(tenant_id=TENANT) as db:
-        document = documents.get_document(db, tenant_id=TENANT, document_id=document_id)
+        document = records.get_document(db, tenant_id=TENANT, document_id=document_id)
     services.storage.delete(document.storage_key)
-    indexing.work(services)
+    ingestion.work(services)
     assert logged(log) == [("error", "range_failed")]
 
 
 def upload(services: Services) -> UUID:
-    accepted = ingestion.accept_upload(
+    accepted = uploads.accept_upload(
         services,
         tenant_id=TENANT,
         body=io.BytesIO(make_pdf(PAGES)),
@@ -208,7 +208,7 @@ def upload(services: Services) -> UUID:
 
 def logged(log: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
     """What became of ranges: level and event."""
-    events = [record.msg for record in log.records if record.name == "core.indexing"]
+    events = [record.msg for record in log.records if record.name == "core.documents.ingestion"]
     return [(event["level"], event["event"]) for event in events]  # type: ignore[index]
 
 
@@ -222,7 +222,7 @@ def test_a_picture_of_a_document_deleted_meanwhile_is_not_kept(
     class Overtaken:
         def render_page(self, *arguments: object, **options: object) -> bytes:
             image = parser.render_page(*arguments, **options)  # type: ignore[arg-type]
-            ingestion.delete_document(services, tenant_id=TENANT, document_id=document_id)
+            uploads.delete_document(services, tenant_id=TENANT, document_id=document_id)
             if outcome == "refused":
                 raise DocumentError("Too much.", code="pdf_too_complex")
             return image
@@ -230,7 +230,7 @@ def test_a_picture_of_a_document_deleted_meanwhile_is_not_kept(
     services.__dict__["pdf_parser"] = Overtaken()
     try:
         with pytest.raises(NotFound):
-            ingestion.render_page(
+            uploads.render_page(
                 services, tenant_id=TENANT, document_id=document_id, number=1, highlight=None
             )
     finally:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from core.answering.citations import cited_indexes
 from core.answering.extractive import MAX_CHARS
 from core.bootstrap import Services
-from core.citations import cited_indexes
 from tests.fakes.llm_server import CHAT, LLMServer, Reply
 from tests.integration.steps import ask, ingest, new_session
 from tests.typeset import Column, typeset

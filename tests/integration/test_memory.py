@@ -8,12 +8,13 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select, text
 
-from core import ingestion, memory
 from core.bootstrap import Services
+from core.conversations import memory
+from core.db.models import MessageVector
+from core.documents import uploads
 from core.embedding import create_embedder
 from core.embedding.base import Embedder, Vectors
 from core.errors import ProviderError
-from core.models import MessageVector
 from tests.fakes.llm_server import CHAT, EMBEDDINGS, LLMServer
 from tests.integration.steps import TENANT, ask, ingest, new_session, say
 from tests.pdfs import make_pdf
@@ -134,7 +135,7 @@ def test_memory_goes_with_its_session(services: Services) -> None:
     session = new_session(services)
     say(services, session, COLOUR)
     memory.embed_pending(services)
-    ingestion.delete_session(services, tenant_id=TENANT, session_id=session)
+    uploads.delete_session(services, tenant_id=TENANT, session_id=session)
     assert vectors(services) == []
     assert recalled(services, new_session(services), "What is my favourite colour?") == []
 

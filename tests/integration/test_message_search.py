@@ -7,9 +7,9 @@ from alembic import command
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from core import messages
+from core.conversations import messages
 from core.db import APP_ROLE, Database, alembic_config, make_engine, migrate
-from core.paging import Page, PageRequest
+from core.db.paging import Page, PageRequest
 
 # In each tenant 10 sessions of each of the users u0 and u1, 20 messages in each session.
 FILL = """
@@ -42,7 +42,7 @@ def filled(new_database: Callable[[], str]) -> Iterator[Database]:
 
 def search(database: Database, q: str, user_id: str | None) -> Page[messages.MessageHit]:
     return messages.search_messages(
-        database.alone(tenant_id="a"),
+        database.autocommit(tenant_id="a"),
         tenant_id="a",
         q=q,
         page=PageRequest(limit=30),

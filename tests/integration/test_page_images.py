@@ -11,10 +11,12 @@ from uuid import UUID, uuid4
 import pytest
 from PIL import Image
 
-from core import documents, ingestion, pagecache, retrieval, sweeping
 from core.bootstrap import Services
+from core.documents import records, sweeping, uploads
 from core.errors import DocumentError, NotFound
-from core.pagecache import PageCache, PageKey
+from core.search import retrieval
+from core.storage import page_cache
+from core.storage.page_cache import PageCache, PageKey
 from tests.integration.steps import TENANT, ingest
 from tests.pdfs import make_pdf, make_slow_pdf
 
@@ -27,7 +29,7 @@ PAGES = [
 
 
 def picture(services: Services, document_id: UUID, number: int, highlight: str | None) -> bytes:
-    return ingestion.render_page(
+    return uploads.render_page(
         services, tenant_id=TENANT, document_id=document_id, number=number, highlight=highlight
     )
 
@@ -44,7 +46,7 @@ def cached(services: Services) -> list[Path]:
 
 def remove_file(services: Services, document_id: UUID) -> None:
     with services.database.transaction(tenant_id=TENANT) as db:
-        document = documents.get_document(db, tenant_id=TENANT, document_id=document_id)
+        document = records.get_document(db, tenant_id=TENANT, document_id=document_id)
     services.storage.delete(document.storage_key)
 
 
@@ -77,7 +79,7 @@ def test_pictures_go_with_their_document(services: Services) -> None:
     document_id, other_id = (ingest(services, make_pdf(PAGES[number:])) for number in (0, 1))
     picture(services, document_id, 1, None)
     picture(services, other_id, 1, None)
-    ingestion.delete_document(services, tenant_id=TENANT, document_id=document_id)
+    uploads.delete_document(services, tenant_id=TENANT, document_id=document_id)
     assert [path.parent.name for path in cached(services)] == [str(other_id)]
     with pytest.raises(NotFound):
         picture(services, document_id, 1, None)
@@ -102,7 +104,7 @@ def test_a_page_that_takes_too_much_is_drawn_once_in_a_while(hurried: Services) 
     remove_file(hurried, document_id)  # nothing to render from any more
     assert refusal(hurried, document_id) == first
     assert refusal(hurried, document_id, "whatever is to be marked") == first
-    old = time.time() - pagecache.REFUSAL_SECONDS - 10
+    old = time.time() - page_cache.REFUSAL_SECONDS - 10
     os.utime(cached(hurried)[0], (old, old))
     with pytest.raises(NotFound):
         picture(hurried, document_id, 1, None)
@@ -112,7 +114,7 @@ def test_a_refusal_goes_with_its_document(hurried: Services) -> None:
     document_id = ingest(hurried, make_slow_pdf())
     refusal(hurried, document_id)
     assert len(cached(hurried)) == 1
-    ingestion.delete_document(hurried, tenant_id=TENANT, document_id=document_id)
+    uploads.delete_document(hurried, tenant_id=TENANT, document_id=document_id)
     assert cached(hurried) == []
 
 
@@ -132,7 +134,7 @@ def test_the_sweep_removes_old_pictures(services: Services) -> None:
     document_id = ingest(services, make_pdf(PAGES))
     for number in (1, 2):
         picture(services, document_id, number, None)
-    old = time.time() - pagecache.MAX_AGE_SECONDS - 10
+    old = time.time() - page_cache.MAX_AGE_SECONDS - 10
     kept, gone = sorted(cached(services))
     os.utime(gone, (old, old))
     sweeping.remove_orphans(services)

@@ -9,9 +9,10 @@ import pytest
 from PIL import Image, ImageChops
 from sqlalchemy import select
 
-from core import ingestion, retrieval
 from core.bootstrap import Services
-from core.models import DocumentPage
+from core.db.models import DocumentPage
+from core.documents import uploads
+from core.search import retrieval
 from tests.integration.steps import TENANT, ask, ingest, new_session
 from tests.typeset import Column, right_to_left, typeset
 
@@ -124,7 +125,7 @@ def page_text(services: Services, document_id: UUID, number: int) -> str:
 
 
 def picture(services: Services, document_id: UUID, highlight: str | None) -> Image.Image:
-    image = ingestion.render_page(
+    image = uploads.render_page(
         services, tenant_id=TENANT, document_id=document_id, number=2, highlight=highlight
     )
     return Image.open(io.BytesIO(image)).convert("RGB")

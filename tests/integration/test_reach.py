@@ -12,10 +12,12 @@ import pytest
 from sqlalchemy import select, text
 
 from bench.scale import add_document
-from core import candidates, documents, sessions
-from core.candidates import Reach, find_candidates
+from core.conversations import sessions
 from core.db import Database, make_engine
-from core.models import Document
+from core.db.models import Document
+from core.search import candidates
+from core.search.candidates import find_candidates
+from core.search.reach import Reach, in_reach
 
 OWNERS = (None, "ann", "bob")
 
@@ -62,11 +64,11 @@ def test_a_search_finds_what_may_be_named(
 ) -> None:
     monkeypatch.setattr(candidates, "MOST_READ", most_read)
     session_id = session_ids[attached]
-    condition = documents.in_reach(tenant_id="a", user_id=user_id, session_id=session_id)
+    condition = in_reach(tenant_id="a", user_id=user_id, session_id=session_id)
     with database.transaction(tenant_id=None) as db:
         named = {str(id_) for id_ in db.scalars(select(Document.id).where(condition))}
     found = find_candidates(
-        database.alone(tenant_id="a"),
+        database.autocommit(tenant_id="a"),
         reach=Reach("a", user_id, session_id, None),
         query="common",
         vector=None,

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from core import retrieval
+from core.answering.passages import Passage
 from core.bootstrap import Services
 from core.errors import ProviderBusy, ProviderError, ProviderTimeout
-from core.passages import Passage
-from core.reranking import HttpReranker, rerank
+from core.providers.reranker import HttpReranker
+from core.search import retrieval
+from core.search.reranking import rerank
 from core.telemetry import configure_logging
 from tests.integration.steps import TENANT, ingest
 from tests.pdfs import make_pdf

@@ -10,7 +10,7 @@ from sqlalchemy import CheckConstraint, Column, Connection, ForeignKeyConstraint
 from sqlalchemy.exc import ProgrammingError
 
 from core.db import APP_ROLE, Database, make_engine
-from core.models import Base
+from core.db.models import Base
 
 CANARY = "canary of tenant b"
 EVERY_TABLE = sorted(Base.metadata.tables.values(), key=lambda table: table.name)

@@ -14,11 +14,12 @@ from sqlalchemy.exc import ProgrammingError
 
 import core.db
 from bench.scale import add_document
-from core import candidates, statistics
-from core.candidates import Candidate, Reach, find_candidates
 from core.db import Database, make_engine, migrate
+from core.db.models import Document
 from core.embedding.base import Vectors
-from core.models import Document
+from core.search import candidates, term_statistics
+from core.search.candidates import Candidate, find_candidates
+from core.search.reach import Reach
 from core.settings import get_settings
 from tests.conftest import create_empty_database
 from tests.integration.library import ODD_TENANT, PER_DOCUMENT, Library, texts_of, unit_vectors
@@ -33,8 +34,8 @@ def way(request: pytest.FixtureRequest, library: Library, monkeypatch: pytest.Mo
         for name in ("MOST_READ", "MOST_COMPARED"):
             monkeypatch.setattr(candidates, name, 0)
     if request.param == "statistics":
-        monkeypatch.setattr(statistics, "MOST_READ", 0)
-        assert statistics.refresh(library.services) == 3
+        monkeypatch.setattr(term_statistics, "MOST_READ", 0)
+        assert term_statistics.refresh(library.services) == 3
     return str(request.param)
 
 
@@ -132,8 +133,8 @@ def test_a_search_in_all_there_is_reads_no_list_of_documents(
 ) -> None:
     monkeypatch.setattr(candidates, "MOST_READ", 0)
     monkeypatch.setattr(candidates, "MOST_COMPARED", 0)
-    monkeypatch.setattr(statistics, "MOST_READ", 0)
-    statistics.refresh(library.services)
+    monkeypatch.setattr(term_statistics, "MOST_READ", 0)
+    term_statistics.refresh(library.services)
     assert times_listed(library, user_id=None) == 0
     assert times_listed(library, user_id="ann") == 1
 
@@ -177,7 +178,7 @@ def test_words_are_weighed_by_what_is_in_reach(
     monkeypatch.setattr(candidates, "MOST_COMPARED", 20_000)
     reach = Reach("a", None, None, library.documents["a"][2:])
     found = find_candidates(
-        library.database.alone(tenant_id="a"),
+        library.database.autocommit(tenant_id="a"),
         reach=reach,
         query="gammaword7 gammakind",
         vector=None,
@@ -232,7 +233,7 @@ def test_too_few_from_the_index_are_made_up_exactly(
     """The nearest of the whole table are another's: an index that stops early finds none."""
     monkeypatch.setattr(candidates, "MOST_COMPARED", 0)
     monkeypatch.setattr(
-        core.db, "SEARCH_OPTIONS", "-c hnsw.ef_search=10 -c hnsw.iterative_scan=off"
+        core.db.transactions, "SEARCH_OPTIONS", "-c hnsw.ef_search=10 -c hnsw.iterative_scan=off"
     )
     url = library.database.engine.url.render_as_string(hide_password=False)
     hurried = Library(Database(make_engine(url)), library.documents, library.vectors)

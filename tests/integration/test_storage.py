@@ -12,11 +12,11 @@ import psutil
 import pytest
 from moto.server import ThreadedMotoServer
 
-from core import indexing, ingestion
 from core.bootstrap import Services
+from core.documents import ingestion, uploads
 from core.errors import NotFound, Unavailable
 from core.settings import Settings
-from core.storage import CACHE_SECONDS, StagedFile, Storage, create_storage, stage
+from core.storage.objects import CACHE_SECONDS, StagedFile, Storage, create_storage, stage
 from tests.pdfs import make_pdf
 
 MakeSettings = Callable[..., Settings]
@@ -107,18 +107,18 @@ def test_a_document_is_ingested_from_either(
         s3_endpoint_url=settings_of_storage.s3_endpoint_url,
     )
     data = make_pdf(["The archive of the harbour office was moved to the granary in 1911."])
-    accepted = ingestion.accept_upload(
+    accepted = uploads.accept_upload(
         services, tenant_id="default", body=io.BytesIO(data), filename="a.pdf",
         user_id=None, session_id=None, metadata={},
     )  # fmt: skip
-    while indexing.work(services):
+    while ingestion.work(services):
         pass
-    document, blocks = ingestion.open_content(
+    document, blocks = uploads.open_content(
         services, tenant_id="default", document_id=accepted.document.id
     )
     assert document.status == "ready"
     assert b"".join(blocks) == data
-    ingestion.delete_document(services, tenant_id="default", document_id=document.id)
+    uploads.delete_document(services, tenant_id="default", document_id=document.id)
     assert list(services.storage.list_objects()) == []
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from core.supervisor import Output, ProcessEnded, Supervisor
+from launcher.supervisor import Output, ProcessEnded, Supervisor
 
 
 @pytest.fixture

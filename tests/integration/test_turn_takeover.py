@@ -6,13 +6,14 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
-from core import idempotency, messages, turns
+from core.access import idempotency
+from core.access.idempotency import Claim
 from core.bootstrap import Services
-from core.chat import ChatEvent, run_turn
+from core.conversations import messages, turns
+from core.conversations.chat import ChatEvent, run_turn
+from core.conversations.messages import MessageRecord
+from core.db.paging import PageRequest
 from core.errors import Conflict
-from core.idempotency import Claim
-from core.messages import MessageRecord
-from core.paging import PageRequest
 from tests.fakes.llm_server import CHAT, LLMServer, Reply
 from tests.integration.steps import TENANT, new_session
 
@@ -79,7 +80,7 @@ def test_a_living_answer_is_not_taken_over(services: Services) -> None:
 def test_who_was_taken_for_dead_changes_nothing(
     services: Services, llm: LLMServer, monkeypatch: pytest.MonkeyPatch, saves: float
 ) -> None:
-    monkeypatch.setattr("core.chat.SAVE_SECONDS", saves)
+    monkeypatch.setattr("core.conversations.chat.SAVE_SECONDS", saves)
     llm.script(Reply(deltas=["of", " the", " first"]), Reply(deltas=["of", " the", " second"]))
     session = new_session(services)
     first = begin(services, session)

@@ -9,8 +9,10 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 
-from core import idempotency, indexing, ingestion, jobs, sweeping
+from core.access import idempotency
 from core.bootstrap import Services
+from core.db.models import Document, Job
+from core.documents import ingestion, jobs, sweeping, uploads
 from core.errors import (
     Invalid,
     NotFound,
@@ -18,7 +20,6 @@ from core.errors import (
     TooLarge,
     Unsupported,
 )
-from core.models import Document, Job
 from tests.integration.uploading import (
     PAGES,
     TENANT,
@@ -80,7 +81,7 @@ def test_a_client_that_leaves_in_mid_upload_leaves_nothing(services: Services) -
             return super().read(10)
 
     with pytest.raises(ConnectionResetError):
-        ingestion.accept_upload(
+        uploads.accept_upload(
             services,
             tenant_id=TENANT,
             body=Gone(make_pdf(PAGES)),
@@ -98,7 +99,7 @@ def test_a_full_disk_is_storage_full(services: Services, monkeypatch: pytest.Mon
             raise OSError(28, "No space left on device")
 
     with pytest.raises(StorageFull):
-        ingestion.accept_upload(
+        uploads.accept_upload(
             services,
             tenant_id=TENANT,
             body=Full(b"x"),
@@ -146,14 +147,14 @@ def test_the_hourly_task_forgets_old_responses_and_files(services: Services) -> 
 
 
 def test_deleting_a_session_takes_its_documents(services: Services) -> None:
-    from core.sessions import create_session
+    from core.conversations.sessions import create_session
 
     with services.database.transaction(tenant_id=TENANT) as db:
         session = create_session(db, tenant_id=TENANT, user_id="alice")
     attached = upload(services, make_pdf(PAGES), session_id=session.id)
     users_own = upload(services, make_pdf(PAGES), user_id="alice")
-    indexing.work(services)
-    ingestion.delete_session(services, tenant_id=TENANT, session_id=session.id)
+    ingestion.work(services)
+    uploads.delete_session(services, tenant_id=TENANT, session_id=session.id)
     work_off(services)
     assert stored_files(services) == [users_own.document.storage_key]
     with services.database.transaction(tenant_id=TENANT) as db:

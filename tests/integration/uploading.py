@@ -6,11 +6,11 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import select
 
-from core import documents, indexing, ingestion, jobs
 from core.bootstrap import Services
-from core.ingestion import Accepted
-from core.models import Document, Job
-from core.paging import PageRequest
+from core.db.models import Document, Job
+from core.db.paging import PageRequest
+from core.documents import ingestion, jobs, records, uploads
+from core.documents.uploads import Accepted
 
 TENANT = "default"
 
@@ -29,7 +29,7 @@ def upload(services: Services, data: bytes, **overrides: Any) -> Accepted:
         "session_id": None,
         "metadata": {},
     }
-    return ingestion.accept_upload(
+    return uploads.accept_upload(
         services, tenant_id=TENANT, body=io.BytesIO(data), **(arguments | overrides)
     )
 
@@ -37,20 +37,20 @@ def upload(services: Services, data: bytes, **overrides: Any) -> Accepted:
 def work_off(services: Services) -> int:
     """Play the worker until nothing is due; how many units that took."""
     count = 0
-    while indexing.work(services):
+    while ingestion.work(services):
         count += 1
     return count
 
 
 def reload(services: Services, accepted: Accepted) -> tuple[Document, Job]:
     with services.database.transaction(tenant_id=TENANT) as db:
-        document = documents.get_document(db, tenant_id=TENANT, document_id=accepted.document.id)
+        document = records.get_document(db, tenant_id=TENANT, document_id=accepted.document.id)
         return document, jobs.get_job(db, tenant_id=TENANT, job_id=document.job_id or uuid4())
 
 
 def chunk_texts(services: Services, document_id: UUID) -> list[str]:
     with services.database.transaction(tenant_id=TENANT) as db:
-        page = documents.list_chunks(
+        page = records.list_chunks(
             db, tenant_id=TENANT, document_id=document_id, page=PageRequest(limit=100)
         )
     return [chunk.text for chunk in page.items]

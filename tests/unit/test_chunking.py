@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from core.chunking import ChunkDraft, chunk_pages
+from core.documents.chunking import ChunkDraft, chunk_pages
 from core.pdf import OutlineEntry, PageText
 from tests.growth import grows_quadratically
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.citations import (
+from core.answering.citations import (
     CitationFilter,
     best_quote,
     cited_indexes,

@@ -7,6 +7,7 @@ import pytest
 
 from core.answering import create_answerer
 from core.answering.base import Question
+from core.answering.citations import cited_indexes
 from core.answering.extractive import (
     DOCUMENTS_ONLY,
     MAX_CHARS,
@@ -14,11 +15,10 @@ from core.answering.extractive import (
     ExtractiveAnswerer,
 )
 from core.answering.openai import OpenAIAnswerer
-from core.citations import cited_indexes
+from core.answering.passages import Passage
 from core.embedding.base import Vectors
-from core.passages import Passage
 from core.settings import read_settings
-from core.text import content_stems, stem, words
+from core.text.words import content_stems, stem, words
 
 
 class HashingEmbedder:

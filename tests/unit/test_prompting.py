@@ -3,8 +3,8 @@ import re
 import pytest
 
 from core.answering.base import Question, Turn
-from core.passages import Passage
-from core.prompting import build_messages, standalone_query
+from core.answering.passages import Passage
+from core.answering.prompt import build_messages, standalone_query
 
 
 def passage(index: int, text: str, *, filename: str = "a.pdf", last: int = 3) -> Passage:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from core import ranking
+from core.search import ranking
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from core.retry_after import parse_retry_after
+from core.providers.retry_after import parse_retry_after
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import pytest
 
-from core.sentences import split_sentences
+from core.text.sentences import split_sentences
 from tests.growth import grows_quadratically
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.text import without_instructions
+from core.text.questions import without_instructions
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import httpx
 import pytest
 
-from core.embedded import free_port
+from launcher.servers import free_port
 from ui.api_client import ApiClient, ApiError
 from ui.config import Config
 from ui.turn import Turn

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
 
+from core.db.paging import decode_cursor, encode_cursor, listing
 from core.errors import Invalid
-from core.paging import decode_cursor, encode_cursor, listing
-from web.downloads import find_range
-from web.guard import MAX_DEPTH, MAX_DIGITS, parse_json
-from web.streaming import Event, encode
+from web.http.downloads import find_range
+from web.http.request_checks import MAX_DEPTH, MAX_DIGITS, parse_json
+from web.http.streaming import Event, encode
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
 VALUES = st.recursive(

@@ -9,7 +9,7 @@ import httpx
 import psycopg2
 import pytest
 
-from bench.stack import Stack
+from tests.harness.stack import Stack
 from tests.pdfs import make_pdf
 
 # Seconds instead of minutes, so that a test sees the recovery.

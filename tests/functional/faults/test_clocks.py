@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from core.embedded import free_port
+from launcher.servers import free_port
 from tests.functional.conftest import MakeStack
 from tests.functional.faults.conftest import QUICK, Client, assert_whole, long_pdf
 

@@ -13,9 +13,9 @@ import redis
 from celery import Celery
 
 from core.db import migrate
-from core.embedded import PostgresServer, start_postgres
-from core.queue import Doorbell, broker_url
+from core.queue.doorbell import Doorbell, broker_url
 from core.settings import Settings
+from launcher.servers import PostgresServer, start_postgres
 from tests.functional.faults.conftest import Client, assert_whole, long_pdf
 from tests.pdfs import make_pdf
 

@@ -17,13 +17,13 @@ import psutil
 import pytest
 
 from bench.pdfs import sentence, wrapped, write_pages
-from bench.stack import Stack
 from core.bootstrap import bootstrap
-from core.embedded import PostgresServer, start_postgres
+from core.documents.sweeping import ORPHAN_AGE, remove_orphans
 from core.settings import Settings
-from core.sweeping import ORPHAN_AGE, remove_orphans
+from launcher.servers import PostgresServer, start_postgres
 from tests.functional.conftest import MakeStack
 from tests.functional.faults.conftest import QUICK, Client, assert_whole
+from tests.harness.stack import Stack
 from tests.pdfs import make_pdf
 
 PAGES = 40

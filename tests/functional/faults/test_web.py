@@ -14,8 +14,8 @@ import psycopg2
 import pytest
 
 from core.bootstrap import bootstrap
+from core.documents.sweeping import ORPHAN_AGE, remove_orphans
 from core.settings import Settings
-from core.sweeping import ORPHAN_AGE, remove_orphans
 from tests.fakes.llm_server import CHAT, LLMServer, Reply
 from tests.functional.conftest import MakeStack
 from tests.functional.faults.conftest import Client

@@ -16,9 +16,9 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from core import keys
+from core.access import keys
+from core.access.keys import SCOPES
 from core.bootstrap import Services, bootstrap
-from core.keys import SCOPES
 from core.settings import Settings, read_settings
 from tests.conftest import API_KEY
 from tests.fakes.llm_server import LLMServer

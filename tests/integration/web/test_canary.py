@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from core import indexing
 from core.bootstrap import Services
+from core.documents import ingestion
 from tests.fakes.llm_server import CHAT, EMBEDDINGS, LLMServer, Reply
 from tests.integration.web.conftest import Caller
 from tests.pdfs import make_pdf
@@ -67,7 +67,7 @@ def upload(caller: Caller, word: str) -> Json:
     }
     response = caller.post("/documents", data=form, content_type="multipart/form-data")
     services: Services = caller.app.extensions["services"]
-    while indexing.work(services):
+    while ingestion.work(services):
         pass
     made: Json = response.get_json()
     assert caller.get(f"/jobs/{made['job']['id']}").get_json()["state"] == "succeeded"

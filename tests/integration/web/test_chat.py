@@ -324,7 +324,7 @@ def wait_for_answer(caller: Caller, session: str, beginning: str) -> dict[str, A
 def test_silence_is_filled_with_comments(
     asker: Caller, llm: LLMServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("web.streaming.HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr("web.http.streaming.HEARTBEAT_SECONDS", 0.1)
     llm.default = Reply(delay=0.5)
     text = chat(asker, asker.new_session()["id"], stream=True).text
     assert text.count(": keep-alive\n\n") >= 2

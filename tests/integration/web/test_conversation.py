@@ -8,8 +8,9 @@ from uuid import uuid4
 import pytest
 from flask import Flask
 
-from core import indexing, memory
 from core.answering.extractive import NOTHING_FOUND
+from core.conversations import memory
+from core.documents import ingestion
 from core.embedding.base import Embedder
 from tests.integration.web.conftest import Caller
 from tests.pdfs import make_pdf
@@ -37,7 +38,7 @@ def upload(caller: Caller, pages: list[str]) -> None:
     file = (io.BytesIO(make_pdf(pages)), "report.pdf")
     answer = caller.post("/documents", data={"file": file, "user_id": caller.user_id})
     assert answer.status_code == 202, answer.text
-    while indexing.work(caller.app.extensions["services"]):
+    while ingestion.work(caller.app.extensions["services"]):
         pass
 
 

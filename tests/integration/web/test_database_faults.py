@@ -14,7 +14,7 @@ import pytest
 from flask import Flask
 
 from core.db import migrate
-from core.embedded import PostgresServer, start_postgres
+from launcher.servers import PostgresServer, start_postgres
 from tests.conftest import API_KEY
 from tests.integration.web.conftest import Caller
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from core import ingestion
+from core.documents import uploads
 from core.errors import StorageFull
-from core.storage import staging_directory
+from core.storage.objects import staging_directory
 from tests.integration.web.conftest import Caller
 from tests.pdfs import make_pdf
 
@@ -186,7 +186,7 @@ def test_metadata_may_come_as_a_part_of_its_own_type(alice: Caller) -> None:
     ],
 )
 def test_a_name_is_shown_and_never_a_path(alice: Caller, name: str, suggested: str) -> None:
-    from web.downloads import content_disposition
+    from web.http.downloads import content_disposition
 
     header = content_disposition(name)
     assert header.isascii()
@@ -327,6 +327,6 @@ def test_a_full_disk_is_507(alice: Caller, monkeypatch: pytest.MonkeyPatch) -> N
     def full(*_: Any, **__: Any) -> None:
         raise StorageFull("There is no room left to store the file.")
 
-    monkeypatch.setattr(ingestion, "accept_upload", full)
+    monkeypatch.setattr(uploads, "accept_upload", full)
     response = upload(alice)
     assert (response.status_code, response.get_json()["code"]) == (507, "storage_full")

@@ -8,8 +8,8 @@ from uuid import uuid4
 import pytest
 from flask import Flask
 
+from core.access.keys import SCOPES
 from core.bootstrap import bootstrap
-from core.keys import SCOPES
 from core.settings import get_settings
 from tests.integration.web.conftest import Caller
 from tests.pdfs import make_pdf

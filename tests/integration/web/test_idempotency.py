@@ -9,10 +9,10 @@ import pytest
 from flask import Flask
 from sqlalchemy import text
 
-from core import idempotency
+from core.access import idempotency
 from core.errors import StorageFull
 from tests.integration.web.conftest import Caller
-from web.idempotency import Ticket
+from web.http.idempotency import Ticket
 
 KEY = "Idempotency-Key"
 
@@ -102,14 +102,15 @@ def test_another_body_is_422_even_if_it_is_not_valid(alice: Caller) -> None:
 def test_a_5xx_is_not_remembered(
     alice: Caller, monkeypatch: pytest.MonkeyPatch, error: Exception, unknown_id: str
 ) -> None:
-    from core import ingestion, sessions
+    from core.conversations import sessions
+    from core.documents import uploads
 
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
     with monkeypatch.context() as patch:
         patch.setattr(sessions, "create_session", fail)
-        patch.setattr(ingestion, "cancel_job", fail)
+        patch.setattr(uploads, "cancel_job", fail)
         assert post(alice, "/sessions", {"user_id": "a"}, "k").status_code >= 500
         assert post(alice, f"/jobs/{unknown_id}/cancel", {}, "c").status_code >= 500
     assert post(alice, "/sessions", {"user_id": "a"}, "k").status_code == 201
@@ -155,8 +156,8 @@ def ticket(app: Flask, tenant: str) -> Callable[..., Ticket]:
 def test_a_request_under_way_is_409_and_a_dead_one_frees_its_key(
     app: Flask, alice: Caller, monkeypatch: pytest.MonkeyPatch, unknown_id: str, tenant: str
 ) -> None:
-    monkeypatch.setattr("web.idempotency.HOLD_SECONDS", 0.6)
-    from web import idempotency as web_idempotency
+    monkeypatch.setattr("web.http.idempotency.HOLD_SECONDS", 0.6)
+    from web.http import idempotency as web_idempotency
 
     path = f"/jobs/{unknown_id}/cancel"
     # What a process leaves that dies in mid-request: a claim that nobody renews.
@@ -173,11 +174,11 @@ def test_a_request_under_way_is_409_and_a_dead_one_frees_its_key(
 def test_a_held_key_is_renewed_while_its_request_lives(
     app: Flask, ticket: Callable[..., Ticket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from core.access.idempotency import Remembered
     from core.errors import Conflict
-    from core.idempotency import Remembered
-    from web.idempotency import Replay
+    from web.http.idempotency import Replay
 
-    monkeypatch.setattr("web.idempotency.HOLD_SECONDS", 0.4)
+    monkeypatch.setattr("web.http.idempotency.HOLD_SECONDS", 0.4)
     held = ticket()
     held.hold()
     time.sleep(1.0)

@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import text
 
-from core.keys import SCOPES
+from core.access.keys import SCOPES
 from tests.conftest import API_KEY, NOWHERE_POSTGRES
 from tests.integration.web.conftest import Caller
 

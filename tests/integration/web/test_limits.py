@@ -12,11 +12,11 @@ import pytest
 import redis
 from flask import Flask
 
-from core.embedded import start_redis
 from core.settings import Settings
+from launcher.servers import start_redis
 from tests.conftest import API_KEY, NOWHERE_REDIS
 from tests.integration.web.conftest import Caller
-from web.limits import limits_url
+from web.http.limits import limits_url
 
 
 def test_limits_are_told_and_kept(make_caller: Callable[..., Caller], tenant: str) -> None:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from core.paging import encode_cursor, listing
+from core.db.paging import encode_cursor, listing
 from tests.integration.web.conftest import Caller
 
 

@@ -15,9 +15,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from referencing import Registry
 from referencing.jsonschema import DRAFT4
 
-from core import presence
-from core.embedded import start_redis
-from core.queue import WORK_QUEUE
+from core.queue import worker_heartbeats
+from core.queue.doorbell import WORK_QUEUE
+from launcher.servers import start_redis
 from tests.integration.web.conftest import Caller
 
 
@@ -57,9 +57,9 @@ def test_health_counts_workers_heard_of_lately(
 
     try:
         assert known() == (0, 0)
-        presence.announce(client, worker="one@a")
-        presence.announce(client, worker="one@a")
-        presence.announce(client, worker="two@b", seconds=1)
+        worker_heartbeats.announce(client, worker="one@a")
+        worker_heartbeats.announce(client, worker="one@a")
+        worker_heartbeats.announce(client, worker="two@b", seconds=1)
         client.rpush(WORK_QUEUE, "x", "y", "z")
         assert known() == (2, 3)
         deadline = time.monotonic() + 5
@@ -67,12 +67,12 @@ def test_health_counts_workers_heard_of_lately(
             assert time.monotonic() < deadline
             time.sleep(0.05)
         assert known() == (1, 3)
-        presence.withdraw(client, worker="one@a")
+        worker_heartbeats.withdraw(client, worker="one@a")
         assert known() == (0, 3)
     finally:
         server.stop()
-    presence.announce(client, worker="quiet")
-    presence.withdraw(client, worker="quiet")
+    worker_heartbeats.announce(client, worker="quiet")
+    worker_heartbeats.withdraw(client, worker="quiet")
 
 
 def test_the_statements_of_a_request_stay_within_their_budget(

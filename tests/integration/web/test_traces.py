@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from core import indexing
+from core.documents import ingestion
 from tests.fakes.llm_server import LLMServer, Reply
 from tests.integration.web.conftest import Caller
 from tests.pdfs import make_pdf
-from web.traces import Trace
+from web.api.traces import Trace
 
 TEXT = "The lighthouse of Norrskar was built in 1847 by Albin Lind. It is 31 metres high."
 
@@ -33,7 +33,7 @@ def ask(caller: Caller, **body: Any) -> dict[str, Any]:
 def upload(caller: Caller) -> str:
     form = {"file": (io.BytesIO(make_pdf([TEXT])), "a.pdf"), "user_id": caller.user_id}
     response = caller.post("/documents", data=form, content_type="multipart/form-data")
-    while indexing.work(caller.app.extensions["services"]):
+    while ingestion.work(caller.app.extensions["services"]):
         pass
     made: str = response.get_json()["document"]["id"]
     return made

@@ -1,0 +1,1 @@
+"""Sessions, messages, chat turns, memory."""

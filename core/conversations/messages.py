@@ -1,0 +1,323 @@
+"""Messages: records. Each function takes an open db session and never commits.
+
+Where it says `Executor`, it sends one statement, which `core.db.transactions.Alone` may run too.
+Appending and listing are what clients do most: one plain statement each, and
+no mapped objects. A row of another tenant is kept out twice, by the condition
+in each statement and by row-level security.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from psycopg2.extras import Json
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from core.conversations.sessions import session_not_found
+from core.db import Executor
+from core.db.models import new_id
+from core.db.paging import Page, PageRequest, decode_cursor, encode_cursor, listing
+from core.errors import NotFound
+
+Order = Literal["asc", "desc"]
+
+
+@dataclass(slots=True)
+class MessageRecord:
+    """A message as it was stored. `retrieved_context` is a list of Passages as dicts."""
+
+    id: UUID
+    session_id: UUID
+    position: int
+    sender: str
+    content: str
+    context_metadata: dict[str, Any]
+    retrieved_context: list[dict[str, Any]]
+    status: str
+    model: str | None
+    usage: dict[str, Any] | None
+    reply_to: UUID | None
+    created_at: datetime
+
+
+@dataclass(slots=True)
+class ListedMessage:
+    """A message of a list. Its `id` is text: fifty UUID objects take longer than the rest."""
+
+    session_id: UUID
+    id: str
+    position: int
+    sender: str
+    content: str
+    context_metadata: dict[str, Any]
+    retrieved_context: list[dict[str, Any]]
+    status: str
+    model: str | None
+    usage: dict[str, Any] | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class MessageHit:
+    """A message that was searched for; `snippet` is the part of its text that matched best."""
+
+    message: MessageRecord
+    snippet: str
+
+
+_FIELDS = (
+    "id, session_id, position, sender, content, context_metadata, retrieved_context,"
+    " status, model, usage, reply_to, created_at"
+)
+_M_FIELDS = ", ".join(f"m.{name.strip()}" for name in _FIELDS.split(","))
+
+# For lists: most messages have no context, and no JSON is then decoded; the session is known.
+_LEAN_FIELDS = (
+    "id::text, position, sender, content, nullif(context_metadata, '{}') AS context_metadata,"
+    " nullif(retrieved_context, '[]') AS retrieved_context, status, model, usage, created_at"
+)
+
+# clock_timestamp(), since now() is when the transaction began, which may be
+# before the append that this one waited for.
+_APPEND = text(
+    f"""
+    WITH counted AS (
+        UPDATE sessions
+        SET message_count = message_count + 1, last_message_at = clock_timestamp(),
+            active_at = clock_timestamp(), updated_at = clock_timestamp()
+        WHERE tenant_id = :tenant_id AND id = :session_id
+        RETURNING id, message_count
+    )
+    INSERT INTO messages (tenant_id, {_FIELDS})
+    SELECT :tenant_id, :id, counted.id, counted.message_count, :sender,
+           :content, :context_metadata, :retrieved_context, :status, :model, :usage,
+           :reply_to, clock_timestamp()
+    FROM counted
+    RETURNING position, created_at
+    """  # noqa: S608  # constants only
+)
+
+_GET = text(f"SELECT {_FIELDS} FROM messages WHERE tenant_id = :tenant_id AND id = :id")  # noqa: S608
+
+
+def append_message(
+    db: Executor,
+    *,
+    tenant_id: str,
+    session_id: UUID,
+    sender: str,
+    content: str,
+    context_metadata: dict[str, Any] | None = None,
+    retrieved_context: Sequence[dict[str, Any]] | None = None,
+    status: str = "complete",
+    model: str | None = None,
+    usage: dict[str, Any] | None = None,
+    reply_to: UUID | None = None,
+    message_id: UUID | None = None,
+) -> MessageRecord:
+    """Append to a session; its `position` is the next one, whoever else appends meanwhile.
+
+    Holds the session's row until the transaction ends, so end it soon.
+    Raises NotFound for an unknown session.
+    """
+    id_ = message_id or new_id()
+    metadata, passages = context_metadata or {}, list(retrieved_context or ())
+    row = db.execute(
+        _APPEND,
+        {
+            "tenant_id": tenant_id,
+            "session_id": session_id,
+            "id": id_,
+            "sender": sender,
+            "content": content,
+            "context_metadata": Json(metadata),
+            "retrieved_context": Json(passages),
+            "status": status,
+            "model": model,
+            "usage": None if usage is None else Json(usage),
+            "reply_to": reply_to,
+        },
+    ).one_or_none()
+    if row is None:
+        raise session_not_found()
+    return MessageRecord(
+        id_, session_id, row[0], sender, content, metadata, passages,
+        status, model, usage, reply_to, row[1],
+    )  # fmt: skip
+
+
+def get_message(db: Executor, *, tenant_id: str, message_id: UUID) -> MessageRecord:
+    """Raises NotFound."""
+    row = db.execute(_GET, {"tenant_id": tenant_id, "id": message_id}).one_or_none()
+    if row is None:
+        raise NotFound("There is no such message.", code="message_not_found")
+    return MessageRecord(*row)
+
+
+def _list_statement(*, by_sender: bool, descending: bool) -> Any:
+    """Session, total and page in one statement; no row at all means no such session."""
+    sender = "AND sender = :sender" if by_sender else ""
+    total = (
+        f"(SELECT count(*) FROM messages WHERE session_id = s.id {sender})"  # noqa: S608
+        if by_sender
+        else "s.message_count"  # messages go only with their session, so the counter is exact
+    )
+    beyond, order = ("<", "DESC") if descending else (">", "ASC")
+    return text(
+        f"""
+        SELECT {total}, m.*
+        FROM sessions s
+        LEFT JOIN LATERAL (
+            SELECT {_LEAN_FIELDS} FROM messages
+            WHERE tenant_id = :tenant_id AND session_id = s.id {sender}
+              AND position {beyond} :after
+            ORDER BY position {order} LIMIT :limit OFFSET :skip
+        ) m ON true
+        WHERE s.tenant_id = :tenant_id AND s.id = :session_id
+        ORDER BY m.position {order}
+        """  # noqa: S608  # constants only
+    )
+
+
+_LIST = {
+    (by_sender, order): _list_statement(by_sender=by_sender, descending=order == "desc")
+    for by_sender in (False, True)
+    for order in ("asc", "desc")
+}
+
+
+def list_messages(
+    db: Executor,
+    *,
+    tenant_id: str,
+    session_id: UUID,
+    page: PageRequest,
+    order: Order = "asc",
+    sender: str | None = None,
+) -> Page[ListedMessage]:
+    """A session's messages by position. Raises NotFound for an unknown session."""
+    name = listing("messages", session_id=session_id, order=order, sender=sender)
+    after, skip, seen = (2**31 - 1 if order == "desc" else 0), page.skip, page.skip
+    if page.cursor is not None:
+        place = decode_cursor(page.cursor, listing=name, types=[int])
+        after, skip, seen = place.keys[0], 0, place.seen
+    elif sender is None and order == "asc":
+        after, skip = skip, 0  # positions have no gap: jump instead of counting
+    rows = db.execute(
+        _LIST[sender is not None, order],
+        {
+            "tenant_id": tenant_id,
+            "session_id": session_id,
+            "sender": sender,
+            "after": after,
+            "limit": page.limit + 1,
+            "skip": skip,
+        },
+    ).all()
+    if not rows:
+        raise session_not_found()
+    items = [_lean(row, session_id) for row in rows[: page.limit] if row[1] is not None]
+    following = None
+    if len(rows) > page.limit:
+        keys = [items[-1].position]
+        following = encode_cursor(listing=name, keys=keys, seen=seen + len(items))
+    return Page(items, rows[0][0], seen, page.limit, following)
+
+
+def _lean(row: Any, session_id: UUID) -> ListedMessage:
+    _, id_, position, sender, content, metadata, passages, *rest = row
+    return ListedMessage(
+        session_id, id_, position, sender, content, metadata or {}, passages or [], *rest
+    )
+
+
+_RECENT = text(
+    f"""
+    SELECT {_FIELDS} FROM messages
+    WHERE tenant_id = :tenant_id AND session_id = :session_id AND position < :before
+    ORDER BY position DESC LIMIT :limit
+    """  # noqa: S608  # constants only
+)
+
+
+def recent_messages(
+    db: Session,
+    *,
+    tenant_id: str,
+    session_id: UUID,
+    limit: int,
+    before_position: int | None = None,
+) -> list[MessageRecord]:
+    """The last `limit` messages, oldest first; those before `before_position` if it is given."""
+    rows = db.execute(
+        _RECENT,
+        {
+            "tenant_id": tenant_id,
+            "session_id": session_id,
+            "before": before_position or 2**31 - 1,
+            "limit": limit,
+        },
+    ).all()
+    return [MessageRecord(*row) for row in reversed(rows)]
+
+
+# messages_with is bound to the transaction's tenant, and finds by an index what
+# row-level security would have this statement look for in every message.
+_SEARCH = text(
+    f"""
+    WITH ranked AS MATERIALIZED (
+        SELECT id, rank
+        FROM messages_with(websearch_to_tsquery('simple', :q), CAST(:user_id AS text))
+    ),
+    page AS (
+        SELECT id, rank FROM ranked
+        WHERE (rank, id) < (CAST(:rank AS float8), CAST(:after AS uuid))
+        ORDER BY rank DESC, id DESC LIMIT :limit OFFSET :skip
+    )
+    SELECT (SELECT count(*) FROM ranked), page.rank,
+           ts_headline('simple', left(m.content, 100000), websearch_to_tsquery('simple', :q),
+                       'StartSel="", StopSel="", MaxFragments=1, MaxWords=30, MinWords=10'),
+           {_M_FIELDS}
+    FROM (SELECT 1) AS one
+    LEFT JOIN page ON true
+    LEFT JOIN messages m ON m.tenant_id = :tenant_id AND m.id = page.id
+    ORDER BY page.rank DESC NULLS LAST, page.id DESC
+    """  # noqa: S608  # constants only
+)
+_LAST_ID = UUID(int=2**128 - 1)
+
+
+def search_messages(
+    db: Executor, *, tenant_id: str, q: str, page: PageRequest, user_id: str | None = None
+) -> Page[MessageHit]:
+    """Messages that hold the words of `q`, best first; in PostgreSQL's web search syntax.
+
+    `db` must be bound to `tenant_id`; in a transaction of the service's own it finds nothing.
+    """
+    name = listing("message search", q=q, user_id=user_id)
+    rank, after, skip, seen = float("inf"), _LAST_ID, page.skip, page.skip
+    if page.cursor is not None:
+        place = decode_cursor(page.cursor, listing=name, types=[float, UUID])
+        (rank, after), skip, seen = place.keys, 0, place.seen
+    rows = db.execute(
+        _SEARCH,
+        {
+            "tenant_id": tenant_id,
+            "q": q,
+            "user_id": user_id,
+            "rank": rank,
+            "after": after,
+            "limit": page.limit + 1,
+            "skip": skip,
+        },
+    ).all()
+    hits = [row for row in rows[: page.limit] if row[1] is not None]
+    items = [MessageHit(message=MessageRecord(*row[3:]), snippet=row[2]) for row in hits]
+    following = None
+    if len(rows) > page.limit:
+        last = hits[-1]
+        following = encode_cursor(listing=name, keys=[last[1], last[3]], seen=seen + len(items))
+    return Page(items, rows[0][0], seen, page.limit, following)

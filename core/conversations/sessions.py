@@ -1,0 +1,125 @@
+"""Chat sessions: records. Each function takes an open db session and never commits."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.orm import Session
+
+from core.db.models import ChatSession
+from core.db.paging import Page, PageRequest, listing, paginate
+from core.errors import NotFound
+
+UNSET: Any = object()
+
+
+def create_session(
+    db: Session,
+    *,
+    tenant_id: str,
+    user_id: str,
+    title: str | None = None,
+    metadata: dict[str, Any] | None = None,
+) -> ChatSession:
+    session = ChatSession(
+        tenant_id=tenant_id, user_id=user_id, title=title, meta=metadata or {}, message_count=0
+    )
+    db.add(session)
+    db.flush()
+    return session
+
+
+def get_session(db: Session, *, tenant_id: str, session_id: UUID) -> ChatSession:
+    """Raises NotFound."""
+    found = db.scalars(
+        select(ChatSession).where(ChatSession.tenant_id == tenant_id, ChatSession.id == session_id)
+    ).one_or_none()
+    if found is None:
+        raise session_not_found()
+    return found
+
+
+def session_not_found() -> NotFound:
+    return NotFound("There is no such session.", code="session_not_found")
+
+
+def list_sessions(
+    db: Session,
+    *,
+    tenant_id: str,
+    page: PageRequest,
+    user_id: str | None = None,
+    is_favorite: bool | None = None,
+    q: str | None = None,
+) -> Page[ChatSession]:
+    """Sessions, most recently active first. `q` is sought in titles, whatever the case."""
+    rows = select(ChatSession).where(ChatSession.tenant_id == tenant_id)
+    if user_id is not None:
+        rows = rows.where(ChatSession.user_id == user_id)
+    if is_favorite is not None:
+        rows = rows.where(ChatSession.is_favorite.is_(is_favorite))
+    if q is not None:
+        rows = rows.where(func.strpos(func.lower(ChatSession.title), func.lower(q)) > 0)
+    return paginate(
+        db,
+        statement=rows,
+        keys=[ChatSession.active_at, ChatSession.id],  # type: ignore[list-item]
+        page=page,
+        listing=listing("sessions", user_id=user_id, is_favorite=is_favorite, q=q),
+    )
+
+
+def update_session(
+    db: Session,
+    *,
+    tenant_id: str,
+    session_id: UUID,
+    title: str | None = UNSET,
+    metadata: dict[str, Any] = UNSET,
+) -> ChatSession:
+    """Change what is given and leave the rest. Raises NotFound."""
+    values: dict[str, Any] = {}
+    if title is not UNSET:
+        values["title"] = title
+    if metadata is not UNSET:
+        values["meta"] = metadata
+    return _update(db, tenant_id=tenant_id, session_id=session_id, values=values)
+
+
+def set_favorite(
+    db: Session, *, tenant_id: str, session_id: UUID, is_favorite: bool | None = None
+) -> ChatSession:
+    """Set the mark, or turn it over if `is_favorite` is None. Raises NotFound."""
+    value: Any = ~ChatSession.is_favorite if is_favorite is None else is_favorite
+    return _update(db, tenant_id=tenant_id, session_id=session_id, values={"is_favorite": value})
+
+
+def _update(
+    db: Session, *, tenant_id: str, session_id: UUID, values: dict[str, Any]
+) -> ChatSession:
+    found = db.scalars(
+        update(ChatSession)
+        .where(ChatSession.tenant_id == tenant_id, ChatSession.id == session_id)
+        .values(**values, updated_at=func.now())
+        .returning(ChatSession),
+        execution_options={"synchronize_session": False},
+    ).one_or_none()
+    if found is None:
+        raise session_not_found()
+    return found
+
+
+def delete_session(db: Session, *, tenant_id: str, session_id: UUID) -> None:
+    """Delete the session, its messages and, by cascade, its own documents' rows.
+
+    Files and running jobs are the business of `core.documents.uploads.delete_session`.
+    Raises NotFound.
+    """
+    gone = db.execute(
+        delete(ChatSession)
+        .where(ChatSession.tenant_id == tenant_id, ChatSession.id == session_id)
+        .returning(ChatSession.id),
+        execution_options={"synchronize_session": False},
+    ).one_or_none()
+    if gone is None:
+        raise session_not_found()

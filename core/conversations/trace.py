@@ -1,0 +1,91 @@
+"""How an answer came about: collected during a turn, stored with the answer, read by `/trace`."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from psycopg2.extras import Json
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from core.answering.passages import Passage
+from core.conversations.memory import Recollection
+from core.errors import NotFound
+from core.search.retrieval import Scored
+
+_RECORD = text(
+    """
+    INSERT INTO message_traces (message_id, tenant_id, data)
+    SELECT id, tenant_id, :data FROM messages WHERE tenant_id = :tenant_id AND id = :message_id
+    ON CONFLICT (message_id) DO UPDATE SET data = EXCLUDED.data
+    """
+)
+_GET = text(
+    "SELECT data FROM message_traces WHERE tenant_id = :tenant_id AND message_id = :message_id"
+)
+
+CANDIDATES_KEPT = 30  # a row of JSON each, with every answer
+STAGES = ("embed", "search", "recall", "prompt", "first_token", "generate", "total")
+
+
+@dataclass(slots=True)
+class TurnTrace:
+    """`mode` is None when nothing was searched. Times are milliseconds.
+
+    `first_token` and `generate` count from the moment the provider was asked, `total` from
+    the beginning of the turn. A stage that was not reached has none.
+    """
+
+    query: str | None = None
+    mode: str | None = None
+    candidates: Sequence[Scored] = ()
+    passages: Sequence[Passage] = ()
+    memories: Sequence[Recollection] = ()
+    timings: dict[str, float] = field(default_factory=dict)
+    started: float = field(default_factory=time.perf_counter)
+
+    def note(self, stage: str, *, since: float) -> None:
+        """Note what a stage took that began at `since` of `time.perf_counter`."""
+        self.timings[stage] = 1000 * (time.perf_counter() - since)
+
+    def as_dict(self, *, model: str | None, usage: dict[str, Any] | None) -> dict[str, Any]:
+        """As it is stored. Of memories no text: it goes when its own session does."""
+        self.note("total", since=self.started)
+        in_prompt = {passage.chunk_id for passage in self.passages}
+        return {
+            "query": self.query,
+            "mode": self.mode,
+            "candidates": [
+                one.summary() | {"in_prompt": one.candidate.chunk_id in in_prompt}
+                for rank, one in enumerate(self.candidates)
+                if rank < CANDIDATES_KEPT or one.candidate.chunk_id in in_prompt
+            ],
+            "prompt_passages": [passage.as_dict() for passage in self.passages],
+            "memories": [
+                {"message_id": str(one.message_id), "similarity": one.similarity}
+                for one in self.memories
+            ],
+            "model": model,
+            "usage": usage,
+            "timings_ms": {name: self._shown(name) for name in STAGES},
+        }
+
+    def _shown(self, stage: str) -> float | None:
+        taken = self.timings.get(stage)
+        return None if taken is None else round(taken, 2)
+
+
+def record_trace(db: Session, *, tenant_id: str, message_id: UUID, data: dict[str, Any]) -> None:
+    """Keep an answer's trace, instead of an earlier one. A message that is gone has none."""
+    db.execute(_RECORD, {"tenant_id": tenant_id, "message_id": message_id, "data": Json(data)})
+
+
+def get_trace(db: Session, *, tenant_id: str, message_id: UUID) -> dict[str, Any]:
+    """Raises NotFound, for a message that was not answered here too."""
+    data = db.scalar(_GET, {"tenant_id": tenant_id, "message_id": message_id})
+    if data is None:
+        raise NotFound("There is no trace of such a message.", code="trace_not_found")
+    found: dict[str, Any] = data
+    return found

@@ -1,0 +1,16 @@
+"""PostgreSQL: engine, transactions, pages of rows, models, schema version."""
+
+from core.db.engine import make_engine
+from core.db.schema import alembic_config, migrate, schema_is_current
+from core.db.transactions import APP_ROLE, Database, Executor, SingleStatement
+
+__all__ = [
+    "APP_ROLE",
+    "Database",
+    "Executor",
+    "SingleStatement",
+    "alembic_config",
+    "make_engine",
+    "migrate",
+    "schema_is_current",
+]

@@ -1,0 +1,56 @@
+"""The SQLAlchemy engine: timeouts on everything, and the options of every connection."""
+
+import time
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event
+
+from core.db import connections
+from core.telemetry import record_statement
+
+# JIT takes longer to compile a search than the search takes. An HNSW index is read on
+# until enough rows pass the filter, 40,000 at most: docs/adr/0006 has the measurements.
+SEARCH_OPTIONS = (
+    "-c jit=off -c hnsw.ef_search=240 -c hnsw.iterative_scan=relaxed_order"
+    " -c hnsw.max_scan_tuples=40000 -c hnsw.scan_mem_multiplier=4"
+)
+
+
+def make_engine(url: str, *, pool_size: int = 10) -> Engine:
+    """An engine with timeouts on everything; connects at first use.
+
+    `pool_size` should be the number of threads that may hold a transaction.
+    """
+    engine = create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=2,
+        pool_timeout=3,  # an exhausted pool answers 503 within 4 s
+        pool_recycle=300,
+        use_native_hstore=False,  # spares each connection a query
+        hide_parameters=True,  # an error's text, and so the log, would quote what users wrote
+        connect_args={
+            "connection_factory": connections.Connection,
+            "connect_timeout": 3,
+            "tcp_user_timeout": 5000,  # ms; a black-holed server is noticed
+            "keepalives_idle": 30,
+            "application_name": "rag-chat-service",
+            "options": "-c statement_timeout=15s -c lock_timeout=3s"
+            " -c idle_in_transaction_session_timeout=15s -c timezone=UTC"
+            f" {SEARCH_OPTIONS}",
+        },
+    )
+    # Else the first request after a PostgreSQL restart fails.
+    event.listen(engine, "checkin", connections.note_use)
+    event.listen(engine, "checkout", connections.check)
+    event.listen(engine, "before_cursor_execute", _note_start)
+    event.listen(engine, "after_cursor_execute", _note_end)
+    return engine
+
+
+def _note_start(conn: Any, *_: Any) -> None:
+    conn.info["statement_started"] = time.perf_counter()
+
+
+def _note_end(conn: Any, *_: Any) -> None:
+    record_statement(seconds=time.perf_counter() - conn.info["statement_started"])

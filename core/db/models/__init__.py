@@ -1,0 +1,56 @@
+"""The tables, and why they are shaped so.
+
+Every row of a customer carries `tenant_id`. Text and vector of a chunk live in
+two tables: a vector in a wide row is pushed out of line (TOAST), which makes an
+exact scan some six times slower.
+"""
+
+from core.db.models.access import ApiKey, IdempotencyKey
+from core.db.models.base import (
+    DIMENSIONS,
+    DOCUMENT_STATUSES,
+    JOB_STATES,
+    MESSAGE_STATUSES,
+    RANGE_STATES,
+    SENDERS,
+    TERMINAL_STATES,
+    Base,
+    new_id,
+    write_vector,
+)
+from core.db.models.conversations import ChatSession, Message, MessageTrace, MessageVector
+from core.db.models.documents import (
+    Chunk,
+    ChunkVector,
+    Document,
+    DocumentPage,
+    Job,
+    PageRange,
+    TermStatistic,
+)
+
+__all__ = [
+    "DIMENSIONS",
+    "DOCUMENT_STATUSES",
+    "JOB_STATES",
+    "MESSAGE_STATUSES",
+    "RANGE_STATES",
+    "SENDERS",
+    "TERMINAL_STATES",
+    "ApiKey",
+    "Base",
+    "ChatSession",
+    "Chunk",
+    "ChunkVector",
+    "Document",
+    "DocumentPage",
+    "IdempotencyKey",
+    "Job",
+    "Message",
+    "MessageTrace",
+    "MessageVector",
+    "PageRange",
+    "TermStatistic",
+    "new_id",
+    "write_vector",
+]

@@ -1,0 +1,1 @@
+"""Documents, their jobs, uploads and ingestion."""

@@ -1,0 +1,394 @@
+"""What a worker does: claim one page range, read it, embed it, commit it.
+
+No transaction is open while a PDF is parsed or a text embedded. The range that
+finishes last makes the document ready and the job succeeded in its own commit.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from sqlalchemy.orm import Session
+
+from core.bootstrap import Services
+from core.db.models import Document, Job
+from core.documents import jobs, records
+from core.documents.chunking import ChunkDraft, chunk_pages
+from core.documents.jobs import Claim
+from core.embedding.base import Vectors
+from core.errors import (
+    DocumentError,
+    NotFound,
+    ProviderBusy,
+    ProviderError,
+    StorageFull,
+    Unavailable,
+)
+from core.pdf import OutlineEntry, PageText
+from core.search import vector_index
+from core.search.document_names import document_label
+from core.telemetry import get_logger, log_context
+
+log = get_logger(__name__)
+
+MAX_HEADING = 60  # characters embedded; a longer one would push the text out of the model's window
+# Texts embedded between two looks at the lease, some 3 s. Those of like length go together:
+# the more there are to choose from, the less padding (3 % less than with 32).
+EMBED_SLICE = 128
+SMALLEST_RANGE = 4  # pages
+RETRY_SECONDS = 2.0  # before a range that failed is tried again
+MAX_WAIT_SECONDS = 60.0  # longest pause between two calls of an endpoint that says no
+SHORT_WAIT_SECONDS = 15.0  # a wait that is worth a delayed message; the sweep does the rest
+
+
+class LostClaimError(Exception):
+    """The range is no longer ours: cancelled, deleted, or taken over."""
+
+
+class Lease:
+    """Renews a claim from a thread of its own; `check` raises LostClaimError once it is gone."""
+
+    def __init__(self, services: Services, claim: Claim) -> None:
+        self._services = services
+        self._claim = claim
+        self._ended = threading.Event()
+        self._lost = False
+        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
+
+    def check(self) -> None:
+        if self._lost:
+            raise LostClaimError
+
+    def _renew(self) -> None:
+        settings = self._services.settings
+        while not self._ended.wait(settings.heartbeat_seconds):
+            try:
+                with self._services.database.transaction(tenant_id=None) as db:
+                    held = jobs.renew_lease(db, self._claim, lease_seconds=settings.lease_seconds)
+                self._lost = not held
+            except Unavailable:
+                continue  # PostgreSQL is away; the commit's fencing decides in the end
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+
+
+def work(services: Services) -> bool:
+    """Do one due unit of work, whosever it is. False if there was none.
+
+    Rings for another worker while more is due, so one message keeps one
+    worker busy until nothing is left.
+    """
+    with services.database.transaction(tenant_id=None) as db:
+        claim = jobs.claim_range(db, lease_seconds=services.settings.lease_seconds)
+    if claim is not None:
+        with log_context(
+            job_id=str(claim.job_id),
+            document_id=str(claim.document_id),
+            range=claim.number,
+            attempt=claim.attempt,
+        ):
+            _handle(services, claim)
+    with services.database.transaction(tenant_id=None) as db:
+        if jobs.count_due(db, limit=1):
+            services.queue.ring()
+    return claim is not None
+
+
+def _handle(services: Services, claim: Claim) -> None:
+    if claim.failures >= services.settings.max_attempts:
+        _fail(services, claim, "internal_error", "The workers that took this on died.")
+        return
+    started = time.perf_counter()
+    try:
+        with Lease(services, claim) as lease:
+            if claim.is_plan:
+                _plan(services, claim)
+            else:
+                _index(services, claim, lease)
+        log.info("range_done", ms=round(1000 * (time.perf_counter() - started)))
+    except LostClaimError:
+        log.info("range_lost")
+    except DocumentError as error:
+        _reject(services, claim, error)
+    except ProviderError as error:
+        _wait(services, claim, error)
+    except (Unavailable, StorageFull) as error:
+        log.warning("range_interrupted", code=error.code)
+        _release(services, claim, delay=RETRY_SECONDS, failed=False)
+    except Exception as error:
+        log.exception("range_failed")
+        _count_failure(services, claim, type(error).__name__)
+
+
+def _plan(services: Services, claim: Claim) -> None:
+    """Let the file be opened and judged, then cut it into ranges."""
+    settings = services.settings
+    with _open_file(services, claim) as path:
+        info = services.pdf_parser.inspect(path)
+    with services.database.transaction(tenant_id=None) as db:
+        job, document = _begin_commit(db, claim)
+        document.page_count = job.pages_total = info.page_count
+        document.title = info.title
+        document.outline = records.outline_rows(info.outline)
+        document.status = "ready" if document.generation else "processing"
+        document.updated_at = job.updated_at = datetime.now(UTC)
+        job.stage = "indexing"
+        ranges = cut_ranges(
+            info.page_count, most=settings.range_pages, workers=settings.worker_concurrency
+        )
+        jobs.plan_ranges(db, job=job, ranges=ranges)
+    if len(ranges) > 1:
+        services.queue.ring(len(ranges) - 1)  # this worker's own next message makes up the count
+
+
+@contextmanager
+def _open_file(services: Services, claim: Claim) -> Iterator[Path]:
+    """The claim's PDF, to be read inside. Raises LostClaimError if it went with its document.
+
+    A document is deleted before its file is, and the file under the eyes of whoever
+    reads it: missing, or to the parsing child broken.
+    """
+    try:
+        yield services.storage.local_copy(claim.storage_key)
+    except (NotFound, FileNotFoundError, DocumentError):
+        with services.database.transaction(tenant_id=None) as db:
+            held = jobs.renew_lease(db, claim, lease_seconds=services.settings.lease_seconds)
+        if not held:
+            raise LostClaimError from None
+        raise
+
+
+def cut_ranges(page_count: int, *, most: int, workers: int) -> list[tuple[int, int]]:
+    """The first and last pages of the ranges a document is worked on in, at most `most` pages each.
+
+    Each is half of one worker's share of what is left, so that they begin with much and end
+    together (after guided self-scheduling, Polychronopoulos and Kuck, 1987). Below four pages
+    the neighbours that each range reads besides cost more than that gains.
+    """
+    ranges, first = [], 1
+    while first <= page_count:
+        share = max(SMALLEST_RANGE, math.ceil((page_count - first + 1) / (2 * workers)))
+        last = min(first + min(most, share) - 1, page_count)
+        ranges.append((first, last))
+        first = last + 1
+    return ranges
+
+
+def _index(services: Services, claim: Claim, lease: Lease) -> None:
+    pages, drafts = _read(services, claim)
+    lease.check()
+    vectors = _embed(services, claim, drafts, lease)
+    with services.database.transaction(tenant_id=None) as db:
+        job, document = _begin_commit(db, claim)
+        _record(db, claim, pages, drafts, vectors, model=services.embedder.name)
+        job.pages_done += claim.last_page - claim.first_page + 1
+        job.chunks_done += len(drafts)
+        job.updated_at = datetime.now(UTC)
+        db.flush()
+        if jobs.all_ranges_done(db, job_id=job.id):
+            _complete(db, job, document)
+
+
+def _read(services: Services, claim: Claim) -> tuple[list[PageText], list[ChunkDraft]]:
+    """The range's pages and the chunks they make.
+
+    The neighbouring pages are read too: a sentence that runs over the edge
+    belongs to the range it starts in.
+    """
+    assert claim.pages_total is not None
+    with _open_file(services, claim) as path:
+        around = services.pdf_parser.read_pages(
+            path,
+            first=max(1, claim.first_page - 1),
+            last=min(claim.pages_total, claim.last_page + 1),
+            page_count=claim.pages_total,
+        )
+    drafts = chunk_pages(
+        around,
+        first=claim.first_page,
+        last=claim.last_page,
+        count_tokens=services.embedder.count_tokens,
+        outline=[OutlineEntry(**entry) for entry in claim.outline],
+    )
+    own = [page for page in around if claim.first_page <= page.number <= claim.last_page]
+    return own, drafts
+
+
+def _embed(services: Services, claim: Claim, drafts: Sequence[ChunkDraft], lease: Lease) -> Vectors:
+    label = document_label(claim.filename, claim.title)
+    texts = [text_to_embed(draft.text, label=label, heading=draft.heading) for draft in drafts]
+    parts = []
+    for start in range(0, len(texts), EMBED_SLICE):
+        lease.check()
+        parts.append(services.embedder.embed(texts[start : start + EMBED_SLICE]))
+    if not parts:
+        return np.zeros((0, services.embedder.dimensions), dtype=np.float32)
+    return np.concatenate(parts)
+
+
+def text_to_embed(text: str, *, label: str, heading: str | None) -> str:
+    """What the document calls itself, the section's heading unless it comes next, the text."""
+    heading = (heading or "")[:MAX_HEADING]
+    parts = [label, "" if text.startswith(heading) else heading, text]
+    return "\n".join(part for part in parts if part)
+
+
+def _begin_commit(db: Session, claim: Claim) -> tuple[Job, Document]:
+    """Check, under locks, that the claim still holds. Raises LostClaimError, which rolls back."""
+    if not jobs.finish_range(db, claim):
+        raise LostClaimError
+    document = records.find_locked(db, tenant_id=claim.tenant_id, document_id=claim.document_id)
+    job = jobs.lock_open_job(db, job_id=claim.job_id)
+    if job is None or document is None:
+        raise LostClaimError
+    return job, document
+
+
+def _record(
+    db: Session,
+    claim: Claim,
+    pages: Sequence[PageText],
+    drafts: Sequence[ChunkDraft],
+    vectors: Vectors,
+    *,
+    model: str,
+) -> None:
+    records.record_pages(
+        db,
+        tenant_id=claim.tenant_id,
+        document_id=claim.document_id,
+        generation=claim.generation,
+        pages=pages,
+    )
+    records.record_chunks(
+        db,
+        tenant_id=claim.tenant_id,
+        document_id=claim.document_id,
+        generation=claim.generation,
+        first_page=claim.first_page,
+        label=document_label(claim.filename, claim.title),
+        drafts=drafts,
+        vectors=vectors,
+        model=model,
+        indexed=vector_index.is_wanted(db, tenant_id=claim.tenant_id),
+    )
+
+
+def _complete(db: Session, job: Job, document: Document) -> None:
+    """Every range is done: switch the document to the new chunks, or say there are none."""
+    now = datetime.now(UTC)
+    chunk_count = records.count_chunks(db, document_id=document.id, generation=job.generation)
+    if not chunk_count:
+        _end_failed(db, job, document, "pdf_no_text", "No page has text; the PDF may be scanned.")
+        return
+    blank = records.pages_without_text(db, document_id=document.id, generation=job.generation)
+    if document.generation:
+        records.delete_generation(db, document_id=document.id, generation=document.generation)
+    document.generation = job.generation
+    document.chunk_count = chunk_count
+    document.pages_without_text = blank
+    document.status, document.updated_at = "ready", now
+    result = {
+        "page_count": document.page_count,
+        "chunk_count": chunk_count,
+        "pages_without_text": blank,
+    }
+    jobs.end_job(job, state="succeeded", now=now, result=result)
+
+
+def _end_failed(db: Session, job: Job, document: Document, code: str, detail: str) -> None:
+    """End an open job, locked as its document is, as failed and remove what it had written."""
+    now = datetime.now(UTC)
+    jobs.end_job(job, state="failed", now=now, error=(code, detail))
+    records.delete_generation(db, document_id=document.id, generation=job.generation)
+    if document.job_id == job.id and document.generation == 0:
+        document.status, document.updated_at = "failed", now
+    log.warning("job_failed", code=code)
+
+
+def _fail(services: Services, claim: Claim, code: str, detail: str) -> None:
+    def write(db: Session) -> None:
+        try:
+            job, document = _begin_commit(db, claim)
+        except LostClaimError:
+            return
+        _end_failed(db, job, document, code, detail)
+
+    _persist(services, write)
+
+
+def _reject(services: Services, claim: Claim, error: DocumentError) -> None:
+    """A limit may have struck because the machine was busy: try again. The rest is final."""
+    tries_left = claim.failures + 1 < services.settings.max_attempts
+    log.warning("document_rejected", code=error.code, detail=error.detail)
+    if error.code == "pdf_too_complex" and tries_left:
+        _release(services, claim, delay=RETRY_SECONDS, failed=True)
+    else:
+        _fail(services, claim, error.code, error.detail)
+
+
+def _wait(services: Services, claim: Claim, error: ProviderError) -> None:
+    """The embedding endpoint said no: wait longer each time, until the stated limit."""
+    waited = claim.waiting_seconds or 0.0
+    asked = error.retry_after if isinstance(error, ProviderBusy) else None
+    log.warning("embedding_refused", code=error.code, detail=error.detail, waited=round(waited, 1))
+    if waited >= services.settings.embedding_give_up_seconds:
+        _fail(services, claim, "embedding_unavailable", error.detail)
+        return
+    # As long again as it has waited: doubles the pause without counting the tries.
+    delay = min(MAX_WAIT_SECONDS, asked if asked is not None else max(1.0, waited))
+    _release(services, claim, delay=delay, failed=False, waiting=True)
+
+
+def _count_failure(services: Services, claim: Claim, name: str) -> None:
+    if claim.failures + 1 >= services.settings.max_attempts:
+        _fail(services, claim, "internal_error", f"The document could not be indexed ({name}).")
+    else:
+        _release(services, claim, delay=RETRY_SECONDS, failed=True)
+
+
+def _release(
+    services: Services, claim: Claim, *, delay: float, failed: bool, waiting: bool = False
+) -> None:
+    def write(db: Session) -> None:
+        jobs.release_range(db, claim, delay_seconds=delay, failed=failed, waiting=waiting)
+
+    _persist(services, write)
+    if delay <= SHORT_WAIT_SECONDS:
+        services.queue.ring(countdown=delay)
+
+
+def _persist(services: Services, write: Callable[[Session], None]) -> None:
+    """Write an outcome, waiting for PostgreSQL if it is away for less than a lease.
+
+    After that the lease runs out and somebody else takes the range.
+    """
+    deadline = time.monotonic() + services.settings.lease_seconds
+    while True:
+        try:
+            with services.database.transaction(tenant_id=None) as db:
+                write(db)
+            return
+        except Unavailable:
+            if time.monotonic() > deadline:
+                log.warning("outcome_not_written")
+                return
+            time.sleep(1)

@@ -1,0 +1,263 @@
+"""Documents, and the chunks and pages they were cut into."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import delete, exists, func, insert, select
+from sqlalchemy.orm import Session
+
+from core.db.models import ChatSession, Chunk, ChunkVector, Document, DocumentPage, new_id
+from core.db.paging import Page, PageRequest, decode_cursor, encode_cursor, listing, paginate
+from core.documents.chunking import ChunkDraft
+from core.embedding.base import Vectors
+from core.errors import NotFound
+from core.pdf import PageText
+
+ORDINALS_PER_PAGE = 100_000  # more chunks than one page can yield
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkView:
+    """A chunk in its document's order; `position` counts from 1."""
+
+    id: UUID
+    position: int
+    page_start: int
+    page_end: int
+    text: str
+
+
+def get_document(db: Session, *, tenant_id: str, document_id: UUID) -> Document:
+    """Raises NotFound for an unknown document and for another tenant's."""
+    document = db.scalar(
+        select(Document).where(Document.tenant_id == tenant_id, Document.id == document_id)
+    )
+    if document is None:
+        raise _unknown_document()
+    return document
+
+
+def find_locked(db: Session, *, tenant_id: str, document_id: UUID) -> Document | None:
+    """The tenant's document, locked until the transaction ends; None if it is gone.
+
+    Whoever changes a document or its jobs locks the document first and then the
+    job: no job can begin or end meanwhile, and nobody waits in a circle.
+    """
+    return db.scalar(
+        select(Document)
+        .where(Document.tenant_id == tenant_id, Document.id == document_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+
+
+def lock_document(db: Session, *, tenant_id: str, document_id: UUID) -> Document:
+    """As `find_locked`. Raises NotFound."""
+    document = find_locked(db, tenant_id=tenant_id, document_id=document_id)
+    if document is None:
+        raise _unknown_document()
+    return document
+
+
+def _unknown_document() -> NotFound:
+    return NotFound("No such document.", code="document_not_found")
+
+
+def lock_attached(db: Session, *, tenant_id: str, session_id: UUID) -> list[Document]:
+    """The documents of a session, locked until the transaction ends."""
+    own = (Document.tenant_id == tenant_id, Document.session_id == session_id)
+    return list(db.scalars(select(Document).where(*own).order_by(Document.id).with_for_update()))
+
+
+def find_in_scope(
+    db: Session, *, tenant_id: str, user_id: str | None, session_id: UUID | None, sha256: str
+) -> Document | None:
+    """The document with these bytes in this very scope, locked."""
+    return db.scalar(
+        select(Document)
+        .where(
+            Document.tenant_id == tenant_id,
+            Document.user_id.is_not_distinct_from(user_id),
+            Document.session_id.is_not_distinct_from(session_id),
+            Document.sha256 == sha256,
+        )
+        .with_for_update()
+    )
+
+
+def list_documents(
+    db: Session,
+    *,
+    tenant_id: str,
+    user_id: str | None = None,
+    session_id: UUID | None = None,
+    status: str | None = None,
+    page: PageRequest,
+) -> Page[Document]:
+    """The tenant's documents that match every filter given, newest first."""
+    rows = select(Document).where(Document.tenant_id == tenant_id)
+    for column, value in (
+        (Document.user_id, user_id),
+        (Document.session_id, session_id),
+        (Document.status, status),
+    ):
+        if value is not None:
+            rows = rows.where(column == value)
+    return paginate(
+        db,
+        statement=rows,
+        keys=[Document.created_at, Document.id],  # type: ignore[list-item]
+        page=page,
+        listing=listing("documents", user_id=user_id, session_id=session_id, status=status),
+    )
+
+
+def list_chunks(
+    db: Session, *, tenant_id: str, document_id: UUID, page: PageRequest
+) -> Page[ChunkView]:
+    """The live chunks of a document in reading order. Raises NotFound."""
+    document = get_document(db, tenant_id=tenant_id, document_id=document_id)
+    # A generation's chunks never change, so the count of those seen is a safe cursor.
+    name = listing("chunks", document_id=document.id, generation=document.generation)
+    skip = page.skip
+    if page.cursor is not None:
+        skip = decode_cursor(page.cursor, listing=name, types=[]).seen
+    rows = db.execute(
+        select(Chunk.id, Chunk.page_start, Chunk.page_end, Chunk.text)
+        .where(Chunk.document_id == document.id, Chunk.generation == document.generation)
+        .order_by(Chunk.ordinal)
+        .offset(skip)
+        .limit(page.limit)
+    ).all()
+    items = [
+        ChunkView(row.id, position, row.page_start, row.page_end, row.text)
+        for position, row in enumerate(rows, start=skip + 1)
+    ]
+    seen, following = skip + len(items), None
+    if items and seen < document.chunk_count:
+        following = encode_cursor(listing=name, keys=[], seen=seen)
+    return Page(items, document.chunk_count, skip, page.limit, following)
+
+
+def record_pages(
+    db: Session,
+    *,
+    tenant_id: str,
+    document_id: UUID,
+    generation: int,
+    pages: Sequence[PageText],
+) -> None:
+    """Keep the extracted text of pages, empty ones too."""
+    rows = [
+        {
+            "tenant_id": tenant_id,
+            "document_id": document_id,
+            "generation": generation,
+            "number": page.number,
+            "text": page.text,
+        }
+        for page in pages
+    ]
+    db.execute(insert(DocumentPage), rows)
+
+
+def record_chunks(
+    db: Session,
+    *,
+    tenant_id: str,
+    document_id: UUID,
+    generation: int,
+    first_page: int,
+    label: str,
+    drafts: Sequence[ChunkDraft],
+    vectors: Vectors,
+    model: str,
+    indexed: bool,
+) -> None:
+    """Keep one range's chunks and their vectors, of shape (len(drafts), dimensions).
+
+    `label` is what the document calls itself, for the search by words; `indexed` whether
+    the vectors go into the HNSW index.
+    """
+    if not drafts:
+        return
+    scope = {"tenant_id": tenant_id, "document_id": document_id, "generation": generation}
+    ids = [new_id() for _ in drafts]
+    chunks = [
+        {
+            **scope,
+            "id": chunk_id,
+            "ordinal": first_page * ORDINALS_PER_PAGE + number,
+            "page_start": draft.page_start,
+            "page_end": draft.page_end,
+            "heading": draft.heading,
+            "context": f"{label} {draft.heading or ''}".strip(),
+            "page_break": draft.page_break,
+            "text": draft.text,
+        }
+        for number, (chunk_id, draft) in enumerate(zip(ids, drafts, strict=True))
+    ]
+    rows = [
+        {
+            **scope,
+            "chunk_id": chunk_id,
+            "model": model,
+            "embedding": vector,
+            "indexed": indexed,
+        }
+        for chunk_id, vector in zip(ids, vectors, strict=True)
+    ]
+    db.execute(insert(Chunk), chunks)
+    db.execute(insert(ChunkVector), rows)
+
+
+def delete_generation(db: Session, *, document_id: UUID, generation: int) -> None:
+    """Remove one generation's pages, chunks and vectors."""
+    for table in (ChunkVector, Chunk, DocumentPage):
+        db.execute(
+            delete(table)
+            .where(table.document_id == document_id, table.generation == generation)
+            .execution_options(synchronize_session=False)
+        )
+
+
+def count_chunks(db: Session, *, document_id: UUID, generation: int) -> int:
+    return (
+        db.scalar(
+            select(func.count())
+            .select_from(Chunk)
+            .where(Chunk.document_id == document_id, Chunk.generation == generation)
+        )
+        or 0
+    )
+
+
+def pages_without_text(db: Session, *, document_id: UUID, generation: int) -> list[int]:
+    return list(
+        db.scalars(
+            select(DocumentPage.number)
+            .where(
+                DocumentPage.document_id == document_id,
+                DocumentPage.generation == generation,
+                DocumentPage.text == "",
+            )
+            .order_by(DocumentPage.number)
+        )
+    )
+
+
+def session_exists(db: Session, *, tenant_id: str, session_id: UUID) -> bool:
+    known = exists().where(ChatSession.tenant_id == tenant_id, ChatSession.id == session_id)
+    return bool(db.scalar(select(known)))
+
+
+def stored_keys(db: Session, *, keys: Sequence[str]) -> set[str]:
+    """Those of `keys` that some document stands for."""
+    return set(db.scalars(select(Document.storage_key).where(Document.storage_key.in_(keys))))
+
+
+def outline_rows(outline: Sequence[Any]) -> list[dict[str, Any]]:
+    """Outline entries as they are stored with the document."""
+    return [{"level": item.level, "title": item.title, "page": item.page} for item in outline]

@@ -1,0 +1,310 @@
+"""What a user does to documents: upload, reingest, cancel, delete, download.
+
+File first, row second: a row never points to nothing. Document and job are
+written in one transaction before the upload is acknowledged, and the workers'
+doorbell is rung after it: from then on the job ends by itself, whatever
+happens to Redis, workers or this process.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import Any, BinaryIO
+from uuid import UUID
+
+from sqlalchemy import and_, delete, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from core.access import idempotency
+from core.access.idempotency import Claim
+from core.bootstrap import Services
+from core.db.models import ChatSession, Document, Job, new_id
+from core.documents import jobs, records
+from core.errors import Conflict, DocumentError, NotFound, Unsupported
+from core.pdf.values import PDF_MARK
+from core.storage.objects import StagedFile, stage, staging_directory
+from core.storage.page_cache import PageKey
+from core.telemetry import get_logger
+
+log = get_logger(__name__)
+
+# What another run of the same bytes may well cure; a broken PDF stays broken.
+RETRYABLE = frozenset({"embedding_unavailable", "internal_error", "pdf_too_complex"})
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A document and the job that works, or worked, on it."""
+
+    document: Document
+    job: Job
+    duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    tenant_id: str
+    user_id: str | None
+    session_id: UUID | None
+
+
+def accept_upload(
+    services: Services,
+    *,
+    tenant_id: str,
+    body: BinaryIO,
+    filename: str,
+    user_id: str | None,
+    session_id: UUID | None,
+    metadata: dict[str, Any],
+) -> Accepted:
+    """Keep an uploaded PDF and promise to ingest it.
+
+    The same bytes in the same scope are one document: they come back as
+    `duplicate`, or with a new job if the last one was cancelled or failed for
+    a reason that may have passed.
+
+    Raises Invalid (`file_empty`), TooLarge (`file_too_large`), Unsupported,
+    NotFound for an unknown session, StorageFull, Unavailable.
+    """
+    scope = _Scope(tenant_id, user_id, session_id)
+    settings = services.settings
+    staged = stage(body, directory=staging_directory(settings), max_bytes=settings.max_upload_bytes)
+    try:
+        if PDF_MARK not in staged.head:
+            raise Unsupported("The file is not a PDF.")
+        accepted = _find_known(services, scope, staged) or _keep(
+            services, scope, staged, filename=filename, metadata=metadata
+        )
+    finally:
+        staged.discard()
+    if not accepted.duplicate:
+        services.queue.ring()
+    return accepted
+
+
+def _find_known(services: Services, scope: _Scope, staged: StagedFile) -> Accepted | None:
+    with services.database.transaction(tenant_id=scope.tenant_id) as db:
+        if scope.session_id is not None and not records.session_exists(
+            db, tenant_id=scope.tenant_id, session_id=scope.session_id
+        ):
+            raise NotFound("No such session.", code="session_not_found")
+        document = records.find_in_scope(
+            db,
+            tenant_id=scope.tenant_id,
+            user_id=scope.user_id,
+            session_id=scope.session_id,
+            sha256=staged.sha256,
+        )
+        return None if document is None else _again(db, document)
+
+
+def _again(db: Session, document: Document) -> Accepted:
+    """The answer to bytes that are here already."""
+    assert document.job_id is not None
+    job = jobs.get_job(db, tenant_id=document.tenant_id, job_id=document.job_id)
+    worth_another = job.state == "cancelled" or (
+        job.state == "failed" and job.error_code in RETRYABLE
+    )
+    if not worth_another:
+        return Accepted(document, job, duplicate=True)
+    return Accepted(document, _start_again(db, document))
+
+
+def _start_again(db: Session, document: Document) -> Job:
+    job = jobs.start_job(db, document=document)
+    if document.generation == 0:
+        document.status = "queued"
+    document.updated_at = job.created_at
+    db.flush()
+    return job
+
+
+def _keep(
+    services: Services,
+    scope: _Scope,
+    staged: StagedFile,
+    *,
+    filename: str,
+    metadata: dict[str, Any],
+) -> Accepted:
+    document_id = new_id()
+    key = str(PurePosixPath(document_id.hex[-2:]) / f"{document_id}.pdf")
+    services.storage.put(key, staged)
+    try:
+        with services.database.transaction(tenant_id=scope.tenant_id) as db:
+            document = Document(
+                id=document_id,
+                tenant_id=scope.tenant_id,
+                user_id=scope.user_id,
+                session_id=scope.session_id,
+                filename=filename,
+                sha256=staged.sha256,
+                size_bytes=staged.size_bytes,
+                storage_key=key,
+                meta=metadata,
+            )
+            db.add(document)
+            db.flush()
+            return Accepted(document, jobs.start_job(db, document=document))
+    except IntegrityError:
+        # Somebody sent the same bytes at the same time, or deleted the session.
+        services.storage.delete(key)
+        known = _find_known(services, scope, staged)
+        if known is None:
+            raise
+        return known
+    # On any other error the outcome of the commit is unknown: the file stays, and
+    # the sweep removes it if no row stands for it.
+
+
+def reingest(
+    services: Services, *, tenant_id: str, document_id: UUID, claim: Claim | None = None
+) -> Accepted:
+    """Ingest a document anew; its present chunks serve until the new ones are complete.
+
+    A job that is still under way is cancelled. `claim` is that on the request's
+    idempotency key: with it the job is found that an earlier attempt began before it
+    died. Raises NotFound, Conflict.
+    """
+    with services.database.transaction(tenant_id=tenant_id) as db:
+        document = records.lock_document(db, tenant_id=tenant_id, document_id=document_id)
+        if claim is not None and claim.checkpoint is not None:
+            begun = UUID(bytes=claim.checkpoint)
+            accepted = Accepted(document, jobs.get_job(db, tenant_id=tenant_id, job_id=begun))
+        else:
+            _cancel_open_jobs(db, document)
+            accepted = Accepted(document, _start_again(db, document))
+            if claim is not None:
+                idempotency.note(db, claim, accepted.job.id.bytes)
+    services.queue.ring()
+    return accepted
+
+
+def cancel_job(services: Services, *, tenant_id: str, job_id: UUID) -> Job:
+    """End a job; its worker stops within one page range. Raises NotFound, Conflict."""
+    with services.database.transaction(tenant_id=tenant_id) as db:
+        job = jobs.get_job(db, tenant_id=tenant_id, job_id=job_id)
+        assert job.document_id is not None
+        document = records.find_locked(db, tenant_id=tenant_id, document_id=job.document_id)
+        if jobs.lock_open_job(db, job_id=job_id) is None:
+            db.refresh(job)
+            raise Conflict(f"The job is over: {job.state}.", code="job_finished")
+        _cancel(db, job, document)
+        return job
+
+
+def _cancel(db: Session, job: Job, document: Document | None) -> None:
+    """End an open job, locked as its document is, and remove what it had written so far."""
+    now = datetime.now(UTC)
+    jobs.end_job(job, state="cancelled", now=now)
+    assert job.document_id is not None
+    records.delete_generation(db, document_id=job.document_id, generation=job.generation)
+    if document is not None and document.job_id == job.id and document.generation == 0:
+        document.status, document.updated_at = "cancelled", now
+    db.flush()
+
+
+def _cancel_open_jobs(db: Session, document: Document) -> None:
+    """End what is under way for a document that is locked."""
+    still_open = select(Job.id).where(
+        Job.document_id == document.id, Job.state.in_(jobs.OPEN_STATES)
+    )
+    for job_id in list(db.scalars(still_open)):
+        job = jobs.lock_open_job(db, job_id=job_id)
+        if job is not None:
+            _cancel(db, job, document)
+
+
+def delete_document(services: Services, *, tenant_id: str, document_id: UUID) -> None:
+    """Remove a document with chunks, vectors and file; a running job ends. Raises NotFound."""
+    with services.database.transaction(tenant_id=tenant_id) as db:
+        document = records.lock_document(db, tenant_id=tenant_id, document_id=document_id)
+        _cancel_open_jobs(db, document)
+        key = document.storage_key
+        db.execute(delete(Document).where(Document.id == document.id))
+    _delete_files(services, {document.id: key})
+
+
+def delete_session(services: Services, *, tenant_id: str, session_id: UUID) -> None:
+    """Remove a session, its messages, and the documents attached to it. Raises NotFound."""
+    with services.database.transaction(tenant_id=tenant_id) as db:
+        own = and_(ChatSession.tenant_id == tenant_id, ChatSession.id == session_id)
+        # Locked first: an upload to it is either seen below or finds it gone.
+        if db.scalar(select(ChatSession.id).where(own).with_for_update()) is None:
+            raise NotFound("No such session.", code="session_not_found")
+        attached = records.lock_attached(db, tenant_id=tenant_id, session_id=session_id)
+        for document in attached:
+            _cancel_open_jobs(db, document)
+        db.execute(delete(ChatSession).where(own))
+    _delete_files(services, {document.id: document.storage_key for document in attached})
+
+
+def _delete_files(services: Services, keys: Mapping[UUID, str]) -> None:
+    """Files and pictures, after the commit; what cannot be deleted now, the sweep will."""
+    for document_id, key in keys.items():
+        services.page_cache.drop(document_id)
+        try:
+            services.storage.delete(key)
+        except Exception as error:
+            log.warning("file_not_deleted", key=key, error=type(error).__name__)
+
+
+def open_content(
+    services: Services, *, tenant_id: str, document_id: UUID, start: int = 0, end: int | None = None
+) -> tuple[Document, Iterator[bytes]]:
+    """The document and its bytes from `start` (inclusive) to `end` (exclusive; None: all)."""
+    with services.database.transaction(tenant_id=tenant_id) as db:
+        document = records.get_document(db, tenant_id=tenant_id, document_id=document_id)
+    stop = document.size_bytes if end is None else end
+    return document, services.storage.read(document.storage_key, start=start, end=stop)
+
+
+def render_page(
+    services: Services, *, tenant_id: str, document_id: UUID, number: int, highlight: str | None
+) -> bytes:
+    """Page `number` (from 1) as PNG, `highlight` marked where it stands.
+
+    Raises NotFound for a page that is not there, Conflict for a document that was
+    not read yet, DocumentError for a PDF that cannot be rendered within its limits;
+    that is remembered for `pagecache.REFUSAL_SECONDS`.
+    """
+    with services.database.transaction(tenant_id=tenant_id) as db:
+        document = records.get_document(db, tenant_id=tenant_id, document_id=document_id)
+    if number < 1 or (document.page_count is not None and number > document.page_count):
+        raise NotFound("No such page.", code="page_not_found")
+    if document.page_count is None:
+        raise Conflict("The document has not been read yet.", code="document_not_ready")
+    key = PageKey(document.id, document.generation, number, highlight)
+    image = services.page_cache.find(key)
+    return image if image is not None else _draw(services, document, key)
+
+
+def _draw(services: Services, document: Document, key: PageKey) -> bytes:
+    """Render a page that is not in the cache, and keep it there; or why it cannot be."""
+    cache = services.page_cache
+    if refusal := cache.find_refusal(key):
+        raise refusal
+    path = services.storage.local_copy(document.storage_key)
+    try:
+        image = services.pdf_parser.render_page(path, number=key.number, highlight=key.highlight)
+    except DocumentError as error:
+        if error.code == "pdf_too_complex":  # the others are told at once
+            cache.put_refusal(key, error)
+            _drop_if_deleted(services, document)
+        raise
+    cache.put(key, image)
+    _drop_if_deleted(services, document)
+    return image
+
+
+def _drop_if_deleted(services: Services, document: Document) -> None:
+    """Raises NotFound for a document that was deleted while its page was rendered."""
+    try:
+        with services.database.transaction(tenant_id=document.tenant_id) as db:
+            records.get_document(db, tenant_id=document.tenant_id, document_id=document.id)
+    except NotFound:
+        services.page_cache.drop(document.id)
+        raise

@@ -1,0 +1,1 @@
+"""The doorbell and the workers' heartbeats."""

@@ -1,0 +1,1 @@
+"""Finding passages, by meaning and by words."""

@@ -1,0 +1,150 @@
+"""Finding passages: by meaning (pgvector), by words (full text), or by both.
+
+Both sides propose candidates (`core.search.candidates`), and `hybrid` orders them by
+the cosine and a weighted sum of what words and names say (`core.search.ranking`). A
+convex combination of scores beats fusion by rank (Bruch, Gai and Ingber, 2023):
+it keeps how much better the first is than the second.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+from uuid import UUID
+
+from core.answering.citations import best_quote
+from core.answering.passages import Passage
+from core.bootstrap import Services
+from core.search import ranking, reranking
+from core.search.candidates import Candidate, Candidates, Mode, find_candidates
+from core.search.reach import Reach, resolve_reach
+from core.text.questions import without_instructions
+
+SHORTLIST = 40  # candidates whose texts are looked into; docs/adr/0005 has what that costs
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A candidate and what it was ordered by."""
+
+    candidate: Candidate
+    score: float
+
+    def summary(self) -> dict[str, Any]:
+        """All but its text, for a trace."""
+        kept = asdict(self.candidate)
+        for name in ("title", "context", "ordinal", "page_break", "text"):
+            del kept[name]
+        return kept | {"score": self.score}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Passages, best first, what they were chosen from, and milliseconds per stage."""
+
+    passages: list[Passage]
+    candidates: list[Scored]
+    timings: dict[str, float]
+
+
+def search(
+    services: Services,
+    *,
+    tenant_id: str,
+    query: str,
+    user_id: str | None = None,
+    session_id: UUID | None = None,
+    document_ids: Sequence[UUID] | None = None,
+    top_k: int = 5,
+    mode: Mode = "hybrid",
+) -> list[Passage]:
+    """The passages of `find`."""
+    return find(
+        services,
+        tenant_id=tenant_id,
+        query=query,
+        user_id=user_id,
+        session_id=session_id,
+        document_ids=document_ids,
+        top_k=top_k,
+        mode=mode,
+    ).passages
+
+
+def find(
+    services: Services,
+    *,
+    tenant_id: str,
+    query: str,
+    user_id: str | None = None,
+    session_id: UUID | None = None,
+    document_ids: Sequence[UUID] | None = None,
+    top_k: int = 5,
+    mode: Mode = "hybrid",
+) -> Found:
+    """The `top_k` passages that fit `query` best, best first, numbered from 1.
+
+    In reach are the user's documents, the shared ones and those attached to
+    the session; with neither given, all of the tenant's. `document_ids`
+    narrows that.
+
+    Raises NotFound for a session or a document that is not in reach,
+    ProviderError if the query cannot be embedded.
+    """
+    started = time.perf_counter()
+    vector = None if mode == "text" else services.embedder.embed([without_instructions(query)])
+    embedded = time.perf_counter()
+    reach = Reach(tenant_id, user_id, session_id, document_ids)
+    if session_id is not None or document_ids is not None:
+        with services.database.transaction(tenant_id=tenant_id) as db:
+            reach = resolve_reach(db, reach)
+    alone = services.database.autocommit(tenant_id=tenant_id)
+    most = max(SHORTLIST, 2 * top_k)
+    found = find_candidates(alone, reach=reach, query=query, vector=vector, mode=mode, most=most)
+    ranked = _ranked(query, found, mode=mode)
+    passages = _passages(services, ranked, query=query, top_k=top_k)
+    timings = {
+        "embed": 1000 * (embedded - started),
+        "search": 1000 * (time.perf_counter() - embedded),
+    }
+    return Found(passages, ranked, timings)
+
+
+def _ranked(query: str, found: Candidates, *, mode: Mode) -> list[Scored]:
+    """Best first: by one side's score where one was asked, else by all that is known."""
+    if mode == "hybrid":
+        scores = ranking.score(query, found.items, weights=found.weights)
+    else:
+        scores = [(one.vector_score or 0.0) + (one.text_score or 0.0) for one in found.items]
+    scored = map(Scored, found.items, scores)
+    return sorted(scored, key=lambda one: (-one.score, one.candidate.chunk_id))
+
+
+def _passages(
+    services: Services, ranked: Sequence[Scored], *, query: str, top_k: int
+) -> list[Passage]:
+    """The best candidates that repeat no better one, reordered by the reranker if there is one."""
+    depth = top_k if services.reranker is None else max(top_k, reranking.DEPTH)
+    kept = ranking.without_repeats((one.candidate.text for one in ranked), limit=depth)
+    passages = [
+        _passage(index, ranked[place], query=query) for index, place in enumerate(kept, start=1)
+    ]
+    if services.reranker is not None:
+        passages = reranking.rerank(services.reranker, query=query, passages=passages)
+    return passages[:top_k]
+
+
+def _passage(index: int, scored: Scored, *, query: str) -> Passage:
+    found = scored.candidate
+    return Passage(
+        index=index,
+        document_id=found.document_id,
+        filename=found.filename,
+        page_start=found.page_start,
+        page_end=found.page_end,
+        chunk_id=found.chunk_id,
+        text=found.text,
+        quote=best_quote(found.text, query, page_break=found.page_break),
+        score=scored.score,
+        page_break=found.page_break,
+    )

@@ -1,0 +1,1 @@
+"""PDFs on disk or in a bucket, and rendered pages."""

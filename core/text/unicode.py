@@ -1,0 +1,24 @@
+"""Text that PostgreSQL and UTF-8 can hold."""
+
+from collections.abc import Iterable, Iterator
+
+
+def repaired(text: str) -> str:
+    """`text` as PostgreSQL and UTF-8 can hold it: U+FFFD for U+0000 and for lone surrogates."""
+    whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return whole.replace("\0", "\ufffd")
+
+
+def storable(deltas: Iterable[str]) -> Iterator[str]:
+    """`deltas`, repaired; the halves of a surrogate pair that stand in two of them are joined.
+
+    JSON may escape a character beyond U+FFFF as two, and a provider cut between them.
+    """
+    held = ""
+    for delta in deltas:
+        text = held + delta
+        held = text[-1] if "\ud800" <= text[-1:] <= "\udbff" else ""
+        if shown := repaired(text.removesuffix(held)):
+            yield shown
+    if held:
+        yield repaired(held)

@@ -1,0 +1,48 @@
+"""PostgreSQL with pgvector and Redis from Python wheels, for `make run` and the tests.
+
+Both listen on 127.0.0.1 only, with a password, and keep everything below one
+directory. Sockets in the file system are off: their paths may not exceed 107
+bytes (unix(7)), and a checkout's path may. Each server holds a lock on its
+directory for as long as it lives, so a second start waits for one that is
+still ending and refuses one that is not.
+"""
+
+from pathlib import Path
+
+from launcher.servers.postgres import PostgresServer
+from launcher.servers.redis import RedisServer
+from launcher.servers.server import ServerError, free_port, port_is_free, try_port
+
+__all__ = [
+    "PostgresServer",
+    "RedisServer",
+    "ServerError",
+    "free_port",
+    "port_is_free",
+    "start_postgres",
+    "start_redis",
+    "try_port",
+]
+
+
+def start_postgres(
+    data_dir: Path, *, port: int | None = None, durable: bool = True
+) -> PostgresServer:
+    """A running PostgreSQL with `data_dir` as its own; made there at the first start.
+
+    `durable=False` gives up safety against a crash of the machine for speed: for tests.
+    Raises ServerError.
+    """
+    server = PostgresServer(data_dir, port=port, durable=durable)
+    server.start()
+    return server
+
+
+def start_redis(data_dir: Path, *, port: int | None = None) -> RedisServer:
+    """A running Redis with `data_dir` as its own: `redis-server` on PATH, else the wheel's.
+
+    Raises ServerError.
+    """
+    server = RedisServer(data_dir, port=port)
+    server.start()
+    return server

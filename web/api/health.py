@@ -1,0 +1,94 @@
+"""/health, /health/live, /health/ready, /metrics: open, unlimited, and never slow."""
+
+from typing import Any
+
+from flask import Response, current_app
+from flask_limiter import Limiter
+
+from core.db import schema_is_current
+from core.errors import RagError
+from core.queue.worker_heartbeats import look
+from web.http import limits, metrics, schemas
+from web.http.context import services
+from web.http.parsing import Blueprint
+from web.http.presenters import json_response
+
+SERVICE = "Chat Storage API"
+VERSION = "0.1.0"
+
+blp = Blueprint("system", __name__, description="For orchestrators and monitoring.")
+
+_UNHEALTHY = {"status": "unhealthy", "database": "disconnected", "service": SERVICE}
+_UNREADY = {"status": "unready", "reason": "database_unavailable"}
+
+
+@blp.route("/health", methods=["GET"])
+@blp.response(200, schemas.Health)
+@blp.response(503, schemas.Health, example=_UNHEALTHY)
+def health() -> Response:
+    """Whether the service works. Redis down is `degraded`: nothing is lost, limits are local.
+
+    `workers` were heard of within ten seconds; `queue` counts messages that none has fetched.
+    """
+    database = _database_answers()
+    broker = look(current_app.extensions["redis"])
+    local_limits = limits.is_degraded(_limiter())
+    state = "unhealthy" if not database else "healthy" if broker else "degraded"
+    body: dict[str, Any] = {
+        "status": state,
+        "database": "connected" if database else "disconnected",
+        "service": SERVICE,
+        "redis": "connected" if broker else "disconnected",
+        "limits": "per process" if local_limits else "shared",
+        "queue": broker.waiting if broker else None,
+        "workers": broker.workers if broker else None,
+        "version": VERSION,
+    }
+    return _answer(body, ok=database)
+
+
+def _answer(body: dict[str, Any], *, ok: bool) -> Response:
+    headers = {"Cache-Control": "no-store"} | ({} if ok else {"Retry-After": "2"})
+    return json_response(body, status=200 if ok else 503, headers=headers)
+
+
+def _limiter() -> Limiter:
+    found: Limiter = current_app.extensions["rate_limiter"]
+    return found
+
+
+def _database_answers() -> bool:
+    try:
+        services().database.ping()
+    except RagError:
+        return False
+    return True
+
+
+@blp.route("/health/live", methods=["GET"])
+@blp.response(200, schemas.Alive)
+def live() -> Response:
+    """Whether this process answers at all; asks nothing of anybody."""
+    return _answer({"status": "alive"}, ok=True)
+
+
+@blp.route("/health/ready", methods=["GET"])
+@blp.response(200, schemas.Ready)
+@blp.response(503, schemas.Ready, example=_UNREADY)
+def ready() -> Response:
+    """Whether requests should come here: the database answers, its schema is this code's."""
+    try:
+        with services().database.transaction(tenant_id=None) as db:
+            current = schema_is_current(db)
+    except RagError:
+        return _answer({"status": "unready", "reason": "database_unavailable"}, ok=False)
+    if not current:
+        return _answer({"status": "unready", "reason": "schema_behind"}, ok=False)
+    return _answer({"status": "ready"}, ok=True)
+
+
+@blp.route("/metrics", methods=["GET"])
+@blp.response(200, {"type": "string"}, content_type="text/plain")
+def show_metrics() -> Response:
+    """Prometheus text: requests, their durations, jobs by state. Names no tenant or user."""
+    return Response(metrics.render(services()), content_type=metrics.CONTENT_TYPE)

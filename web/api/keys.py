@@ -1,0 +1,190 @@
+"""/keys, and `flask --app web.app keys`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import click
+from flask import Response, current_app
+from flask.cli import AppGroup
+
+from core.access import keys
+from core.access.keys import SCOPES
+from core.bootstrap import Services
+from core.db.paging import MAX_LIMIT, PageRequest
+from core.errors import Forbidden, Invalid, RagError
+from web.api.sessions import take_page
+from web.http import schemas
+from web.http.auth import requires
+from web.http.context import principal, services, transaction
+from web.http.idempotency import idempotent, remember
+from web.http.parsing import Blueprint, load
+from web.http.presenters import json_response, key_body, new_key_body, no_content, page_body
+from web.http.request_checks import check_text
+from web.http.schemas import MAX_GRACE_SECONDS
+
+blp = Blueprint("keys", __name__, url_prefix="/api/v1", description="API keys.")
+cli = AppGroup("keys", help="Make, list, rotate and revoke API keys.")
+
+# A response that shows a key must not rest in a cache.
+_NO_STORE = {"Cache-Control": "no-store"}
+
+
+def _reach() -> str | None:
+    """Whose keys the caller sees: its tenant's; the operator, who gives them out, everybody's."""
+    caller = principal()
+    return None if caller.is_operator else caller.tenant_id
+
+
+@blp.route("/keys", methods=["POST"])
+@requires("admin")
+@idempotent(atomic=True, sealed=True)
+@blp.arguments(schemas.KeyCreate)
+@blp.response(201, schemas.NewKey)
+def create_key(body: dict[str, Any]) -> Response:
+    """Make a key; it is shown this once."""
+    tenant = body.pop("tenant", None) or principal().tenant_id
+    if tenant != principal().tenant_id and not principal().is_operator:
+        raise Forbidden("Only the first key makes keys for other tenants.", code="other_tenant")
+    with transaction(across_tenants=principal().is_operator) as db:
+        made = keys.create_key(
+            db, tenant_id=tenant, pepper=services().settings.effective_key_pepper, **body
+        )
+        return remember(db, json_response(new_key_body(made), status=201, headers=_NO_STORE))
+
+
+@blp.route("/keys", methods=["GET"])
+@requires("admin")
+@blp.arguments(schemas.Paging, location="query")
+@blp.response(200, schemas.page_of(schemas.Key, "KeyPage"))
+def list_keys(query: dict[str, Any]) -> Response:
+    """List the keys that are not revoked, newest first."""
+    with transaction(across_tenants=principal().is_operator) as db:
+        found = keys.list_keys(db, tenant_id=_reach(), page=take_page(query))
+    return json_response(page_body(found, key_body))
+
+
+@blp.route("/keys/<uuid:key_id>/rotate", methods=["POST"])
+@requires("admin")
+@idempotent(atomic=True, sealed=True)
+@blp.arguments(schemas.KeyRotate, required=False)
+@blp.response(201, schemas.NewKey)
+def rotate_key(body: dict[str, Any], key_id: UUID) -> Response:
+    """Replace a key by a new one with the same rights; the old one lives for `grace_seconds`."""
+    with transaction(across_tenants=principal().is_operator) as db:
+        made = keys.rotate_key(
+            db,
+            tenant_id=_reach(),
+            key_id=key_id,
+            grace_seconds=body["grace_seconds"],
+            pepper=services().settings.effective_key_pepper,
+        )
+        return remember(db, json_response(new_key_body(made), status=201, headers=_NO_STORE))
+
+
+@blp.route("/keys/<uuid:key_id>", methods=["DELETE"])
+@requires("admin")
+@blp.response(204)
+def revoke_key(key_id: UUID) -> Response:
+    """Revoke a key: it is refused from now on."""
+    with transaction(across_tenants=principal().is_operator) as db:
+        keys.revoke_key(db, tenant_id=_reach(), key_id=key_id)
+    return no_content()
+
+
+def _services() -> Services:
+    found: Services = current_app.extensions["services"]
+    return found
+
+
+@cli.command("create")
+@click.argument("name")
+@click.option("--scope", "scopes", multiple=True, required=True, type=click.Choice(SCOPES))
+@click.option("--tenant", default=keys.DEFAULT_TENANT, show_default=True)
+@click.option("--expires-at", type=click.DateTime(), help="In UTC.")
+@click.option("--rate-limit", type=click.IntRange(min=1), help="Requests per minute.")
+def create_command(
+    name: str,
+    scopes: tuple[str, ...],
+    tenant: str,
+    expires_at: datetime | None,
+    rate_limit: int | None,
+) -> None:
+    """Make a key and print it, this once."""
+    given = {
+        "scopes": list(scopes),
+        "tenant": tenant,
+        "expires_at": f"{expires_at.isoformat()}Z" if expires_at else None,
+        "rate_limit_per_minute": rate_limit,
+    }
+    with _telling():
+        body = load(schemas.KeyCreate(), given | {"name": check_text(name, field="name")})
+        with _services().database.transaction(tenant_id=None) as db:
+            made = keys.create_key(
+                db,
+                tenant_id=body.pop("tenant"),
+                pepper=_services().settings.effective_key_pepper,
+                **body,
+            )
+    click.echo(f"{made.key.id}  {made.secret}")
+
+
+@cli.command("list")
+def list_command() -> None:
+    """List the keys of all tenants that are not revoked."""
+    page = PageRequest(limit=MAX_LIMIT)
+    while True:
+        with _telling(), _services().database.transaction(tenant_id=None) as db:
+            found = keys.list_keys(db, tenant_id=None, page=page)
+        for key in found.items:
+            ends = key.expires_at.isoformat() if key.expires_at else "never"
+            used = key.last_used_at.isoformat() if key.last_used_at else "never"
+            scopes = ",".join(key.scopes)
+            click.echo(
+                f"{key.id}  {key.prefix}  tenant={key.tenant_id}  scopes={scopes}"
+                f"  expires={ends}  used={used}  {key.name}"
+            )
+        if found.next_cursor is None:
+            return
+        page = PageRequest(limit=MAX_LIMIT, cursor=found.next_cursor)
+
+
+@cli.command("rotate")
+@click.argument("key_id", type=click.UUID)
+@click.option(
+    "--grace-seconds", default=3600, show_default=True, type=click.IntRange(0, MAX_GRACE_SECONDS)
+)
+def rotate_command(key_id: UUID, grace_seconds: int) -> None:
+    """Replace a key; the old one lives on for a while."""
+    with _telling(), _services().database.transaction(tenant_id=None) as db:
+        made = keys.rotate_key(
+            db,
+            tenant_id=None,
+            key_id=key_id,
+            grace_seconds=grace_seconds,
+            pepper=_services().settings.effective_key_pepper,
+        )
+    click.echo(f"{made.key.id}  {made.secret}")
+
+
+@cli.command("revoke")
+@click.argument("key_id", type=click.UUID)
+def revoke_command(key_id: UUID) -> None:
+    """Refuse a key from now on."""
+    with _telling(), _services().database.transaction(tenant_id=None) as db:
+        keys.revoke_key(db, tenant_id=None, key_id=key_id)
+    click.echo("revoked")
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
+    """What goes wrong is one line for the user, not a trace."""
+    try:
+        yield
+    except Invalid as error:
+        wrong = (f"{name}: {' '.join(said)}" for name, said in (error.errors or {}).items())
+        raise click.ClickException("; ".join(wrong) or error.detail) from None
+    except RagError as error:
+        raise click.ClickException(error.detail) from None

@@ -1,0 +1,73 @@
+"""/messages, and those of a session."""
+
+from typing import Any, cast
+from uuid import UUID
+
+from flask import Response
+from sqlalchemy.orm import Session
+
+from core.conversations import messages
+from web.api.sessions import take_page
+from web.http import schemas
+from web.http.auth import requires
+from web.http.context import one_statement, tenant_id
+from web.http.idempotency import idempotent, remember
+from web.http.parsing import Blueprint
+from web.http.presenters import hit_body, json_response, message_body, page_body
+
+blp = Blueprint("messages", __name__, url_prefix="/api/v1", description="Messages.")
+
+
+@blp.route("/sessions/<uuid:session_id>/messages", methods=["POST"])
+@requires("write")
+@idempotent(atomic=True)
+@blp.arguments(schemas.MessageCreate)
+@blp.response(201, schemas.Message)
+def append_message(body: dict[str, Any], session_id: UUID) -> Response:
+    """Append a message; positions count 1, 2, 3 … whoever else appends meanwhile."""
+    with one_statement() as db:
+        message = messages.append_message(db, tenant_id=tenant_id(), session_id=session_id, **body)
+        headers = {"Location": f"/api/v1/messages/{message.id}"}
+        # With something to remember, `db` is a session.
+        return remember(
+            cast(Session, db), json_response(message_body(message), status=201, headers=headers)
+        )
+
+
+@blp.route("/sessions/<uuid:session_id>/messages", methods=["GET"])
+@requires("read")
+@blp.arguments(schemas.MessageQuery, location="query")
+@blp.response(200, schemas.page_of(schemas.Message, "MessagePage"))
+def list_messages(query: dict[str, Any], session_id: UUID) -> Response:
+    """List a conversation's messages by position."""
+    page = take_page(query)
+    with one_statement() as db:
+        found = messages.list_messages(
+            db, tenant_id=tenant_id(), session_id=session_id, page=page, **query
+        )
+    return json_response(page_body(found, message_body))
+
+
+@blp.route("/messages/search", methods=["GET"])
+@requires("read")
+@blp.arguments(schemas.MessageSearchQuery, location="query")
+@blp.response(200, schemas.page_of(schemas.MessageHit, "MessageHitPage"))
+def search_messages(query: dict[str, Any]) -> Response:
+    """Search messages by their words, best first.
+
+    `q` is in web search syntax: `"a phrase"`, `or`, `-without`.
+    """
+    page = take_page(query)
+    with one_statement() as db:
+        found = messages.search_messages(db, tenant_id=tenant_id(), page=page, **query)
+    return json_response(page_body(found, hit_body))
+
+
+@blp.route("/messages/<uuid:message_id>", methods=["GET"])
+@requires("read")
+@blp.response(200, schemas.Message)
+def get_message(message_id: UUID) -> Response:
+    """Get a message."""
+    with one_statement() as db:
+        message = messages.get_message(db, tenant_id=tenant_id(), message_id=message_id)
+    return json_response(message_body(message))

@@ -1,0 +1,91 @@
+"""/sessions."""
+
+from typing import Any
+from uuid import UUID
+
+from flask import Response
+
+from core.conversations import sessions
+from core.db.paging import PageRequest
+from core.documents import uploads
+from web.http import schemas
+from web.http.auth import requires
+from web.http.context import services, tenant_id, transaction
+from web.http.idempotency import idempotent, remember
+from web.http.parsing import Blueprint
+from web.http.presenters import json_response, no_content, page_body, session_body
+
+blp = Blueprint("sessions", __name__, url_prefix="/api/v1", description="Conversations.")
+
+
+@blp.route("/sessions", methods=["POST"])
+@requires("write")
+@idempotent(atomic=True)
+@blp.arguments(schemas.SessionCreate)
+@blp.response(201, schemas.Session)
+def create_session(body: dict[str, Any]) -> Response:
+    """Start a conversation."""
+    with transaction() as db:
+        session = sessions.create_session(db, tenant_id=tenant_id(), **body)
+        headers = {"Location": f"/api/v1/sessions/{session.id}"}
+        return remember(db, json_response(session_body(session), status=201, headers=headers))
+
+
+@blp.route("/sessions", methods=["GET"])
+@requires("read")
+@blp.arguments(schemas.SessionQuery, location="query")
+@blp.response(200, schemas.page_of(schemas.Session, "SessionPage"))
+def list_sessions(query: dict[str, Any]) -> Response:
+    """List conversations, most recently active first."""
+    page = take_page(query)
+    with transaction() as db:
+        found = sessions.list_sessions(db, tenant_id=tenant_id(), page=page, **query)
+    return json_response(page_body(found, session_body))
+
+
+def take_page(query: dict[str, Any]) -> PageRequest:
+    """The paging part of `query`, taken out of it."""
+    return PageRequest(
+        limit=query.pop("limit"), skip=query.pop("skip"), cursor=query.pop("cursor", None)
+    )
+
+
+@blp.route("/sessions/<uuid:session_id>", methods=["GET"])
+@requires("read")
+@blp.response(200, schemas.Session)
+def get_session(session_id: UUID) -> Response:
+    """Get a conversation."""
+    with transaction() as db:
+        session = sessions.get_session(db, tenant_id=tenant_id(), session_id=session_id)
+    return json_response(session_body(session))
+
+
+@blp.route("/sessions/<uuid:session_id>", methods=["PUT"])
+@requires("write")
+@blp.arguments(schemas.SessionUpdate)
+@blp.response(200, schemas.Session)
+def update_session(body: dict[str, Any], session_id: UUID) -> Response:
+    """Change title or metadata; what is left out stays."""
+    with transaction() as db:
+        session = sessions.update_session(db, tenant_id=tenant_id(), session_id=session_id, **body)
+    return json_response(session_body(session))
+
+
+@blp.route("/sessions/<uuid:session_id>/favorite", methods=["PATCH"])
+@requires("write")
+@blp.arguments(schemas.FavoriteUpdate, required=False)
+@blp.response(200, schemas.Session)
+def set_favorite(body: dict[str, Any], session_id: UUID) -> Response:
+    """Set the favourite mark, or turn it over if there is no body."""
+    with transaction() as db:
+        session = sessions.set_favorite(db, tenant_id=tenant_id(), session_id=session_id, **body)
+    return json_response(session_body(session))
+
+
+@blp.route("/sessions/<uuid:session_id>", methods=["DELETE"])
+@requires("write")
+@blp.response(204)
+def delete_session(session_id: UUID) -> Response:
+    """Delete a conversation, its messages, and the documents attached to it alone."""
+    uploads.delete_session(services(), tenant_id=tenant_id(), session_id=session_id)
+    return no_content()

@@ -1,0 +1,86 @@
+"""/messages/{id}/trace."""
+
+from uuid import UUID
+
+from flask import Response
+from marshmallow import Schema, fields
+
+from core.conversations import trace as traces
+from web.http import schemas
+from web.http.auth import requires
+from web.http.context import tenant_id, transaction
+from web.http.parsing import Blueprint
+from web.http.presenters import json_response
+
+blp = Blueprint("traces", __name__, url_prefix="/api/v1", description="How answers came about.")
+
+_RANK = {"example": 1, "description": "From 1; null: not among this side's candidates."}
+_MILLISECONDS = {"example": 4.2, "description": "Null: not reached, or not asked for."}
+
+
+class TraceCandidate(Schema):
+    chunk_id = fields.String(required=True, metadata=schemas.ID)
+    document_id = fields.String(required=True, metadata=schemas.ID)
+    filename = fields.String(required=True, metadata={"example": "report.pdf"})
+    page_start = fields.Integer(required=True, metadata={"example": 3})
+    page_end = fields.Integer(required=True, metadata={"example": 3})
+    vector_rank = fields.Integer(required=True, allow_none=True, metadata=_RANK)
+    vector_score = fields.Float(required=True, allow_none=True, metadata={"example": 0.63})
+    text_rank = fields.Integer(required=True, allow_none=True, metadata=_RANK)
+    text_score = fields.Float(required=True, allow_none=True, metadata={"example": 11.4})
+    score = fields.Float(required=True, metadata={"example": 0.71})
+    in_prompt = fields.Boolean(required=True)
+
+
+class TraceMemory(Schema):
+    message_id = fields.UUID(required=True, metadata=schemas.ID)
+    similarity = fields.Float(required=True, metadata={"example": 0.69})
+
+
+class TraceTimings(Schema):
+    embed = fields.Float(required=True, allow_none=True, metadata=_MILLISECONDS)
+    search = fields.Float(required=True, allow_none=True, metadata=_MILLISECONDS)
+    recall = fields.Float(required=True, allow_none=True, metadata=_MILLISECONDS)
+    prompt = fields.Float(required=True, allow_none=True, metadata=_MILLISECONDS)
+    first_token = fields.Float(required=True, allow_none=True, metadata=_MILLISECONDS)
+    generate = fields.Float(required=True, allow_none=True, metadata=_MILLISECONDS)
+    total = fields.Float(required=True, metadata={"example": 61.0})
+
+
+class Trace(Schema):
+    query = fields.String(
+        required=True,
+        allow_none=True,
+        metadata={
+            "example": "How did revenue develop in 2023?",
+            "description": "What was searched for: the message, made to stand alone.",
+        },
+    )
+    mode = fields.String(
+        required=True,
+        allow_none=True,
+        metadata={"example": "hybrid", "description": "Null: nothing was searched."},
+    )
+    candidates = fields.List(fields.Nested(TraceCandidate), required=True)
+    prompt_passages = fields.List(fields.Nested(schemas.Passage), required=True)
+    memories = fields.List(
+        fields.Nested(TraceMemory),
+        required=True,
+        metadata={"description": "What was recalled of other sessions, with `memory: user`."},
+    )
+    model = fields.String(required=True, allow_none=True, metadata={"example": "extractive-1"})
+    usage = fields.Dict(required=True, allow_none=True)
+    timings_ms = fields.Nested(TraceTimings, required=True)
+
+
+@blp.route("/messages/<uuid:message_id>/trace", methods=["GET"])
+@requires("read")
+@blp.response(200, Trace)
+def get_trace(message_id: UUID) -> Response:
+    """Get how an answer came about: query, candidates, prompt, tokens, time.
+
+    404 for a message that was not answered here.
+    """
+    with transaction() as db:
+        trace = traces.get_trace(db, tenant_id=tenant_id(), message_id=message_id)
+    return json_response(trace)

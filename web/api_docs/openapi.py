@@ -1,0 +1,351 @@
+"""The OpenAPI document, completed: what flask-smorest cannot know of one route, all routes share.
+
+Errors, keys, scopes, limits and idempotency are enforced around the views; here
+they are described from the very marks that enforce them.
+"""
+
+import re
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Any
+
+from flask import Flask
+from flask_smorest import Api
+
+from web.api_docs.examples import add_examples
+from web.http import schemas
+from web.http.auth import is_guarded, scopes_of
+from web.http.idempotency import HEADER
+
+Document = dict[str, Any]
+
+DESCRIPTION = """\
+Conversations, PDF ingestion, search and cited answers.
+
+**Keys.** Everything under `/api/v1` needs `X-API-Key` (or `Authorization: Bearer`). A key has
+scopes: `read`, `write`, `chat`, `documents`, `admin`.
+
+**Errors** are `application/problem+json` (RFC 9457) with a stable `code`, the `request_id`,
+and for invalid input `errors`, from field path to messages.
+
+**Limits.** `X-RateLimit-*` on each response; 429 has `Retry-After`.
+
+**Idempotency.** Each POST takes an `Idempotency-Key`: the same key with the same body gives the
+first response again for 24 hours, with `Idempotent-Replayed: true`.
+
+**Pages** go by `skip` or by `cursor` (the `next_cursor` of the page before), which misses and
+repeats nothing while rows are added.
+
+**Request ids.** `X-Request-ID` is taken if it is 1 to 128 of `A-Za-z0-9._-`, and returned.
+"""
+
+_CODES = {
+    400: ("invalid_request", "The request is not valid; see errors."),
+    401: ("unauthorized", "A valid API key is required."),
+    403: ("insufficient_scope", "The key lacks the scope."),
+    404: ("not_found", "Unknown, or somebody else's."),
+    408: ("request_timeout", "The body came too slowly."),
+    409: ("conflict", "Its state forbids it, or a request with this key is still under way."),
+    413: ("payload_too_large", "The request is too large."),
+    415: ("unsupported_media_type", "The media type is not supported."),
+    416: ("range_not_satisfiable", "The range lies outside the content."),
+    422: ("idempotency_key_reused", "This Idempotency-Key was used for another request."),
+    429: ("rate_limited", "Too many requests; see Retry-After."),
+    500: ("internal_error", "Something went wrong here."),
+    502: ("provider_unavailable", "The LLM or embedding provider failed."),
+    503: ("database_unavailable", "Try again after Retry-After seconds."),
+    504: ("provider_timeout", "The LLM or embedding provider took too long."),
+    507: ("storage_full", "There is no room left."),
+}
+_EVERYWHERE = (400, 401, 403, 429, 500, 503)
+_PARTICULAR = {
+    "upload_document": (404, 413, 415, 507),
+    "reingest_document": (409,),
+    "cancel_job": (409,),
+    "download_document": (416,),
+    "show_page": (409,),
+    "chat": (404, 502, 504),
+    "search": (404, 502, 504),
+}
+_HEADERS: Document = {
+    "X-Request-ID": {
+        "description": "The request's id, also in the log.",
+        "schema": {"type": "string"},
+    },
+    "X-RateLimit-Limit": {
+        "description": "Requests per minute for this key.",
+        "schema": {"type": "integer"},
+    },
+    "X-RateLimit-Remaining": {
+        "description": "Requests left in this window.",
+        "schema": {"type": "integer"},
+    },
+    "X-RateLimit-Reset": {
+        "description": "When the window ends, in seconds since 1970.",
+        "schema": {"type": "integer"},
+    },
+    "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}},
+    "Location": {"description": "Where it is.", "schema": {"type": "string"}},
+    "Idempotent-Replayed": {
+        "description": "`true` if this is the first response again.",
+        "schema": {"type": "string"},
+    },
+    "WWW-Authenticate": {
+        "description": "The schemes that are taken.",
+        "schema": {"type": "string"},
+    },
+    "Accept-Encoding": {
+        "description": "`identity`, if it is the body's `Content-Encoding` that is not supported.",
+        "schema": {"type": "string"},
+    },
+    "ETag": {"description": "For `If-None-Match`, `If-Range`.", "schema": {"type": "string"}},
+    "Cache-Control": {"description": "What may keep it.", "schema": {"type": "string"}},
+    "Accept-Ranges": {"description": "`bytes`.", "schema": {"type": "string"}},
+    "Content-Range": {
+        "description": "Which bytes of how many.",
+        "schema": {"type": "string", "example": "bytes 0-1023/120000"},
+    },
+    "Content-Disposition": {
+        "description": "`attachment`, with the file's name.",
+        "schema": {"type": "string"},
+    },
+}
+# The headers of an operation's answers, by its name and their status.
+_ANSWER_HEADERS = {
+    "create_session": {"201": ["Location"]},
+    "append_message": {"201": ["Location"]},
+    "upload_document": {"202": ["Location", "Retry-After"]},
+    "reingest_document": {"202": ["Location", "Retry-After"]},
+    "create_key": {"201": ["Cache-Control"]},
+    "rotate_key": {"201": ["Cache-Control"]},
+    "download_document": {
+        "200": ["ETag", "Cache-Control", "Accept-Ranges", "Content-Disposition"],
+        "206": ["ETag", "Cache-Control", "Accept-Ranges", "Content-Disposition", "Content-Range"],
+        "304": ["ETag", "Cache-Control"],
+    },
+    "show_page": {"200": ["ETag", "Cache-Control"], "304": ["ETag", "Cache-Control"]},
+    "health": {"503": ["Retry-After"]},
+    "ready": {"503": ["Retry-After"]},
+}
+_PROBLEM_HEADERS = {
+    401: ["WWW-Authenticate"],
+    415: ["Accept-Encoding"],
+    416: ["Content-Range"],
+    429: ["Retry-After"],
+    503: ["Retry-After"],
+}
+_LIMIT_HEADERS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
+_KEY_PARAMETER = {
+    "name": HEADER,
+    "in": "header",
+    "required": False,
+    "description": "1 to 255 printable ASCII characters.",
+    "schema": {
+        "type": "string",
+        "format": "idempotency-key",
+        "minLength": 1,
+        "maxLength": 255,
+        "pattern": "^[!-~]([ -~]*[!-~])?$",
+    },
+}
+
+
+def _request_header(name: str, description: str) -> Document:
+    schema = {"type": "string"}
+    return {
+        "name": name,
+        "in": "header",
+        "required": False,
+        "description": description,
+        "schema": schema,
+    }
+
+
+_IF_NONE_MATCH = _request_header("If-None-Match", "ETags; 304 if one is the present one.")
+_PARAMETERS = {
+    "download_document": [
+        _request_header("Range", "One range of bytes, such as `bytes=0-1023`."),
+        _request_header("If-Range", "An ETag: of another version, everything is sent."),
+        _IF_NONE_MATCH,
+    ],
+    "show_page": [_IF_NONE_MATCH],
+}
+_UPLOAD_BODY: Document = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["file"],
+                "additionalProperties": False,
+                "properties": {
+                    "file": schemas.BINARY | {"description": "The PDF."},
+                    "user_id": {
+                        "type": "string",
+                        "minLength": 1,
+                        "maxLength": 255,
+                        "description": "Whose it is; left out, it is shared by the tenant.",
+                    },
+                    "session_id": {
+                        "type": "string",
+                        "format": "uuid",
+                        "description": "The session it is attached to.",
+                    },
+                    "metadata": {"type": "object", "description": "Any JSON object."},
+                },
+            },
+            "encoding": {
+                "file": {"contentType": "application/pdf"},
+                "metadata": {"contentType": "application/json"},
+            },
+        }
+    },
+}
+_CHAT_EVENTS = """\
+id: 1
+event: message_created
+data: {"user_message":{…}}
+
+id: 2
+event: retrieval
+data: {"passages":[{"index":1,…}]}
+
+id: 3
+event: delta
+data: {"content":"Revenue grew by 12 % [1]."}
+
+id: 4
+event: message_completed
+data: {"assistant_message":{…}}
+
+"""
+_JOB_EVENTS = """\
+id: 1
+event: progress
+data: {"id":"…","state":"running","progress":{"percent":40,…},…}
+
+"""
+_EXAMPLES = {"chat": _CHAT_EVENTS, "watch_job": _JOB_EVENTS}
+
+
+def build(app: Flask, api: Api) -> Document:
+    """The whole document."""
+    document: Document = api.spec.to_dict()
+    document["info"]["description"] = DESCRIPTION
+    document["servers"] = [{"url": "/"}]
+    _describe_components(document)
+    for rule, view in _views(app):
+        path = document["paths"].get(_template(rule.rule))
+        for method in rule.methods or ():
+            operation = (path or {}).get(method.lower())
+            if operation is not None:
+                _complete(operation, rule=rule.rule, view=view, writes=method != "GET")
+    add_examples(document)
+    _tell_apart(document["paths"]["/api/v1/sessions/{session_id}/chat"]["post"])
+    return document
+
+
+def _tell_apart(chat: Document) -> None:
+    """An answer's two messages are of one schema, but not of one sender."""
+    example = chat["responses"]["200"]["content"]["application/json"]["example"]
+    answer = {"position": 2, "sender": "assistant", "content": "Revenue grew by 12 % [1]."}
+    example["assistant_message"] |= answer
+    example["user_message"] |= {"retrieved_context": [], "model": None}
+
+
+def _views(app: Flask) -> Iterator[tuple[Any, Any]]:
+    for rule in app.url_map.iter_rules():
+        yield rule, app.view_functions[rule.endpoint]
+
+
+def _template(rule: str) -> str:
+    return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule)
+
+
+def _describe_components(document: Document) -> None:
+    components = document["components"]
+    components["responses"] = {
+        HTTPStatus(status).name: _problem_response(status) for status in _CODES
+    }
+    components["headers"] = _HEADERS
+    components["schemas"].pop("Error", None)
+    components["schemas"].pop("PaginationMetadata", None)
+    components["securitySchemes"] = {
+        "ApiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+        "Bearer": {"type": "http", "scheme": "bearer"},
+    }
+
+
+def _problem_response(status: int) -> Document:
+    code, detail = _CODES[status]
+    example: Document = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "request_id": schemas.ID["example"],
+    }
+    if status == 400:
+        example["errors"] = {"user_id": ["Missing data for required field."]}
+    return {
+        "description": detail,
+        "headers": _references(["X-Request-ID", *_PROBLEM_HEADERS.get(status, ())]),
+        "content": {
+            "application/problem+json": {
+                "schema": {"$ref": "#/components/schemas/Problem"},
+                "example": example,
+            }
+        },
+    }
+
+
+def _references(names: list[str]) -> Document:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+def _complete(operation: Document, *, rule: str, view: Any, writes: bool) -> None:
+    name = view.__name__
+    operation["operationId"] = name
+    for status in ("default", "400"):  # flask-smorest's own idea of an error
+        operation["responses"].pop(status, None)
+    guarded = is_guarded(rule)
+    operation["security"] = [{"ApiKey": []}, {"Bearer": []}] if guarded else []
+    if name == "upload_document":
+        operation["requestBody"] = _UPLOAD_BODY
+    if name in _EXAMPLES:
+        operation["responses"]["200"]["content"]["text/event-stream"]["example"] = _EXAMPLES[name]
+    operation.setdefault("parameters", []).extend(_PARAMETERS.get(name, ()))
+    if guarded:
+        _complete_guarded(operation, rule=rule, view=view, writes=writes)
+    else:
+        _add_responses(operation["responses"], name=name, statuses=set(), headers=["X-Request-ID"])
+
+
+def _complete_guarded(operation: Document, *, rule: str, view: Any, writes: bool) -> None:
+    name = view.__name__
+    scopes = " or ".join(f"`{scope}`" for scope in scopes_of(view))
+    operation["description"] = f"{operation.get('description', '')}\n\nScope: {scopes}.".strip()
+    headers = ["X-Request-ID", *_LIMIT_HEADERS]
+    statuses = {*_EVERYWHERE, *_PARTICULAR.get(name, ())}
+    if "<" in rule:
+        statuses.add(404)
+    if "requestBody" in operation:
+        statuses |= {408, 413, 415}
+    if writes:
+        statuses.add(507)
+    if getattr(view, "_idempotent", False):
+        operation["parameters"].append(_KEY_PARAMETER)
+        statuses |= {409, 413, 422}
+        headers.append("Idempotent-Replayed")
+    _add_responses(operation["responses"], name=name, statuses=statuses, headers=headers)
+
+
+def _add_responses(
+    responses: Document, *, name: str, statuses: set[int], headers: list[str]
+) -> None:
+    for status, response in responses.items():
+        own = _ANSWER_HEADERS.get(name, {}).get(status, [])
+        response["headers"] = _references(headers + own)
+    for code in sorted(statuses):
+        responses[str(code)] = {"$ref": f"#/components/responses/{HTTPStatus(code).name}"}

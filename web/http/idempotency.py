@@ -1,0 +1,261 @@
+"""Idempotency-Key on POST: the first response again, and nothing done twice.
+
+An `atomic` view does all it does within one `web.http.context.transaction` and ends
+it with `remember`: key, effect and response stand or fall in one commit. Any
+other view (uploads, chat turns) holds its key by a lease that a timer renews;
+should the process die in mid-request, the key is free again when the lease
+ends, and what the view had committed by then stays. A view that would do it
+again passes `held_claim` on, so that core can note how far it got.
+"""
+
+import base64
+import hashlib
+import threading
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+from cryptography.fernet import Fernet
+from flask import Response, g, request
+from sqlalchemy.orm import Session
+
+from core.access import idempotency
+from core.access.idempotency import Claim, Remembered
+from core.bootstrap import Services
+from core.errors import RagError
+from core.telemetry import get_logger
+from web.http import errors
+from web.http.context import principal, services, tenant_id
+from web.http.request_checks import invalid
+
+log = get_logger(__name__)
+
+HEADER = "Idempotency-Key"
+HOLD_SECONDS = 30.0
+MAX_BODY = 4 * 1024 * 1024  # a longer response is not remembered
+
+_KEPT_HEADERS = ("Content-Type", "Location", "Retry-After", "Cache-Control")
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+class Replay(Exception):  # a way out of a transaction, no error
+    """The request was answered before, with this."""
+
+    def __init__(self, remembered: Remembered) -> None:
+        super().__init__("answered before")
+        self.remembered = remembered
+
+
+class Ticket:
+    """One request's Idempotency-Key. `sealed`: its response holds a secret, kept encrypted."""
+
+    def __init__(
+        self, services: Services, *, tenant_id: str, key: str, fingerprint: bytes, sealed: bool
+    ) -> None:
+        self._services, self._tenant_id, self._key = services, tenant_id, key
+        self._fingerprint = fingerprint
+        self._lock = threading.Lock()
+        self._claim: Claim | None = None
+        self._timer: threading.Timer | None = None
+        self._seal: Fernet | None = None
+        if sealed:
+            secret = services.settings.effective_key_pepper + b"\0seal\0" + key.encode()
+            self._seal = Fernet(base64.urlsafe_b64encode(hashlib.sha256(secret).digest()))
+
+    def claim_within(self, db: Session) -> None:
+        """Claim the key in the caller's transaction. Raises Replay, Conflict, Unprocessable."""
+        found = idempotency.claim(
+            db,
+            tenant_id=self._tenant_id,
+            key=self._key,
+            fingerprint=self._fingerprint,
+            hold_seconds=HOLD_SECONDS,
+        )
+        if isinstance(found, Remembered):
+            raise Replay(self._open(found))
+        self._claim = found
+
+    @property
+    def claim(self) -> Claim | None:
+        return self._claim
+
+    def hold(self) -> None:
+        """Claim the key in a transaction of its own, and keep it until `settle`."""
+        with self._services.database.transaction(tenant_id=self._tenant_id) as db:
+            self.claim_within(db)
+        self._schedule()
+
+    def _schedule(self) -> None:
+        self._timer = threading.Timer(HOLD_SECONDS / 3, self._renew)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _renew(self) -> None:
+        with self._lock:
+            if self._claim is None:
+                return
+            try:
+                with self._services.database.transaction(tenant_id=self._tenant_id) as db:
+                    self._claim = idempotency.renew(db, self._claim, hold_seconds=HOLD_SECONDS)
+            except Exception as error:
+                log.warning("idempotency_not_renewed", error=type(error).__name__)
+            if self._claim is not None:
+                self._schedule()
+
+    def store(self, db: Session, response: Remembered) -> None:
+        """Remember the response in the caller's transaction, which claimed the key."""
+        if self._claim is not None and len(response.body) <= MAX_BODY:
+            idempotency.finish(db, self._claim, self._close(response))
+
+    def settle(self, response: Remembered | None) -> None:
+        """Remember the response, or let go of the key; never raises."""
+        with self._lock:
+            claimed, self._claim = self._claim, None
+            if self._timer is not None:
+                self._timer.cancel()
+        if claimed is None:
+            return
+        try:
+            with self._services.database.transaction(tenant_id=self._tenant_id) as db:
+                if response is None or len(response.body) > MAX_BODY:
+                    idempotency.release(db, claimed)
+                else:
+                    idempotency.finish(db, claimed, self._close(response))
+        except Exception as error:
+            log.warning("idempotency_not_settled", error=type(error).__name__)
+
+    def forget_claim(self) -> None:
+        """The transaction that claimed the key was rolled back."""
+        self._claim = None
+
+    def _close(self, response: Remembered) -> Remembered:
+        if self._seal is None:
+            return response
+        return Remembered(response.status_code, response.headers, self._seal.encrypt(response.body))
+
+    def _open(self, response: Remembered) -> Remembered:
+        if self._seal is None:
+            return response
+        return Remembered(response.status_code, response.headers, self._seal.decrypt(response.body))
+
+
+def idempotent(*, atomic: bool, sealed: bool = False) -> Callable[[View], View]:
+    """Honour Idempotency-Key on a POST view. Stands above the parsing of arguments."""
+
+    def decorate(view: View) -> View:
+        @wraps(view)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            ticket = _ticket(sealed=sealed)
+            if ticket is None:
+                return view(*args, **kwargs)
+            run = _run_atomic if atomic else _run_held
+            try:
+                return run(ticket, lambda: view(*args, **kwargs))
+            except Replay as replay:
+                return _replay(replay.remembered)
+
+        wrapper._idempotent = True  # type: ignore[attr-defined]
+        return wrapper  # type: ignore[return-value]
+
+    return decorate
+
+
+def _ticket(*, sealed: bool) -> Ticket | None:
+    key = request.headers.get(HEADER)
+    if key is None:
+        return None
+    if not 1 <= len(key) <= 255 or not key.isascii() or not key.isprintable():
+        raise invalid(HEADER, "Must be 1 to 255 printable ASCII characters.")
+    return Ticket(
+        services(),
+        tenant_id=tenant_id(),
+        key=key,
+        fingerprint=_fingerprint(sealed=sealed),
+        sealed=sealed,
+    )
+
+
+def _fingerprint(*, sealed: bool) -> bytes:
+    """What makes two requests the same: the target and the body, a file by its bytes."""
+    digest = hashlib.sha256(f"{request.method} {request.full_path}\n".encode())
+    if sealed and principal().is_operator:
+        # Its secrets may be another tenant's: for no other key, whatever it sends.
+        digest.update(b"operator\n")
+    if not g.get("is_upload"):
+        digest.update(request.get_data())
+        return digest.digest()
+    # Not the body as it came: its boundary is another one each time.
+    for name, value in sorted(request.form.items(multi=True)):
+        digest.update(f"{name}={len(value)}:{value}\n".encode(errors="surrogatepass"))
+    for name, file in sorted(request.files.items(multi=True), key=lambda item: item[0]):
+        digest.update(f"{name}={file.filename!r}:".encode(errors="surrogatepass"))
+        digest.update(hashlib.file_digest(file.stream, "sha256").digest())  # type: ignore[arg-type]
+        file.stream.seek(0)
+    return digest.digest()
+
+
+def _run_atomic(ticket: Ticket, view: Callable[[], Any]) -> Any:
+    g.ticket = ticket
+    try:
+        return view()
+    except Replay:
+        raise
+    except Exception as error:
+        ticket.forget_claim()
+        return _refuse(ticket, error, held=False)
+    finally:
+        g.ticket = None
+
+
+def _run_held(ticket: Ticket, view: Callable[[], Any]) -> Any:
+    ticket.hold()
+    g.held_ticket = ticket
+    try:
+        response = view()
+    except Exception as error:
+        return _refuse(ticket, error, held=True)
+    if not response.is_streamed:
+        ticket.settle(remembered(response))
+    return response  # a stream settles when it ends
+
+
+def _refuse(ticket: Ticket, error: Exception, *, held: bool) -> Response:
+    """The error's response. A refusal is remembered as any answer is; a failure is not."""
+    response = errors.respond(error)
+    if isinstance(error, RagError) and error.code.startswith("idempotency_"):
+        ticket.settle(None)  # ours or not, the answer is another request's
+        return response
+    keep = remembered(response) if response.status_code < 500 else None
+    if not held and keep is not None:
+        try:
+            ticket.hold()  # or Replay: it was refused before
+        except RagError as refused:
+            about_key = refused.code.startswith("idempotency_")
+            return errors.respond(refused) if about_key else response
+    ticket.settle(keep)
+    return response
+
+
+def held_claim() -> Claim | None:
+    """The claim on this request's key, if it has one. For views that are not atomic."""
+    ticket: Ticket | None = g.get("held_ticket")
+    return None if ticket is None else ticket.claim
+
+
+def remember(db: Session, response: Response) -> Response:
+    """`response`, stored in the transaction of what it tells of. For atomic views."""
+    ticket: Ticket | None = g.get("ticket")
+    if ticket is not None:
+        ticket.store(db, remembered(response))
+    return response
+
+
+def remembered(response: Response) -> Remembered:
+    headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
+    return Remembered(response.status_code, headers, response.get_data())
+
+
+def _replay(found: Remembered) -> Response:
+    response = Response(found.body, status=found.status_code, headers=found.headers)
+    response.headers["Idempotent-Replayed"] = "true"
+    return response

@@ -1,0 +1,83 @@
+"""Prometheus metrics of this service; no tenant, user or document appears in a label."""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    generate_latest,
+)
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+from sqlalchemy import text
+
+from core.bootstrap import Services
+from core.db.models import JOB_STATES
+from core.errors import RagError
+from web.http import metrics_files
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+_requests = Counter("rag_http_requests", "HTTP requests answered.", ["method", "route", "status"])
+_seconds = Histogram(
+    "rag_http_request_duration_seconds",
+    "From the request's arrival to the last byte of its answer.",
+    ["method", "route"],
+    buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+def observe_request(*, method: str, route: str | None, status: int, seconds: float) -> None:
+    """`route` is the rule, not the path: a label may take few values only."""
+    count, duration = _series(method if method in _METHODS else "other", route or "none", status)
+    count.inc()
+    duration.observe(seconds)
+
+
+@lru_cache(maxsize=10_000)
+def _series(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    return _requests.labels(method, route, str(status)), _seconds.labels(method, route)
+
+
+class _Jobs(Collector):
+    """Jobs by state, asked of the database at each scrape."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def collect(self) -> Iterator[Metric]:
+        jobs = GaugeMetricFamily("rag_jobs", "Jobs by state.", labels=["state"])
+        up = GaugeMetricFamily("rag_database_up", "1 while PostgreSQL answers.")
+        try:
+            with self._services.database.transaction(tenant_id=None) as db:
+                rows = db.execute(text("SELECT state, count(*) FROM jobs GROUP BY state")).all()
+        except RagError:
+            up.add_metric([], 0)
+            yield up
+            return
+        found = {row[0]: row[1] for row in rows}
+        for state in JOB_STATES:
+            jobs.add_metric([state], found.get(state, 0))
+        up.add_metric([], 1)
+        yield jobs
+        yield up
+
+
+def render(services: Services) -> bytes:
+    """The metrics of all processes if PROMETHEUS_MULTIPROC_DIR is set, else of this one."""
+    registry = CollectorRegistry()
+    registry.register(_Jobs(services))
+    try:
+        together: Any = MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    except ValueError:  # the variable is not set
+        return generate_latest(registry) + generate_latest(REGISTRY)
+    with metrics_files.locked(Path(together._path)):
+        return generate_latest(registry)

@@ -1,0 +1,184 @@
+"""Rows as the contract's JSON. Plain functions: a page of fifty messages passes here."""
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+import orjson
+from flask import Response
+from werkzeug.datastructures import Headers
+
+from core.access.keys import NewKey
+from core.conversations.messages import ListedMessage, MessageHit, MessageRecord
+from core.db.models import ApiKey, ChatSession, Document, Job
+from core.db.paging import Page
+from core.documents.jobs import progress_of
+from core.documents.records import ChunkView
+from core.documents.uploads import Accepted
+
+T = TypeVar("T")
+
+
+def moment(value: datetime | None) -> str | None:
+    """RFC 3339 in UTC, ending in Z. The database's time zone is UTC."""
+    return None if value is None else value.isoformat().replace("+00:00", "Z")
+
+
+def to_json(body: Any) -> bytes:
+    """Compact JSON in UTF-8; ids and UTC times may stand in `body` as they are."""
+    try:
+        return orjson.dumps(body, option=orjson.OPT_UTC_Z)
+    except TypeError:  # an integer of more than 64 bits, which clients may send
+        return json.dumps(
+            body, ensure_ascii=False, separators=(",", ":"), default=_as_text
+        ).encode()
+
+
+def _as_text(value: Any) -> str | None:
+    return moment(value) if isinstance(value, datetime) else str(value)
+
+
+class _JsonResponse(Response):
+    """With headers that need no more work: all ASCII, the length among them."""
+
+    def get_wsgi_headers(self, environ: Any) -> Headers:
+        return self.headers
+
+
+def json_response(
+    body: Any, *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    data = to_json(body)
+    length = {"Content-Length": str(len(data))}
+    return _JsonResponse(
+        data, status, {**length, **(headers or {})}, content_type="application/json"
+    )
+
+
+def no_content() -> Response:
+    response = Response(status=204)
+    del response.headers["Content-Type"]
+    return response
+
+
+def page_body(page: Page[T], present: Callable[[T], dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "items": [present(item) for item in page.items],
+        "total": page.total,
+        "skip": page.skip,
+        "limit": page.limit,
+        "next_cursor": page.next_cursor,
+    }
+
+
+def session_body(session: ChatSession) -> dict[str, Any]:
+    return {
+        "id": str(session.id),
+        "user_id": session.user_id,
+        "title": session.title,
+        "is_favorite": session.is_favorite,
+        "metadata": session.meta,
+        "message_count": session.message_count,
+        "created_at": moment(session.created_at),
+        "updated_at": moment(session.updated_at),
+        "last_message_at": moment(session.last_message_at),
+    }
+
+
+def message_body(message: MessageRecord | ListedMessage) -> dict[str, Any]:
+    return {
+        "id": message.id,
+        "session_id": message.session_id,
+        "position": message.position,
+        "sender": message.sender,
+        "content": message.content,
+        "context_metadata": message.context_metadata,
+        "retrieved_context": message.retrieved_context,
+        "status": message.status,
+        "model": message.model,
+        "usage": message.usage,
+        "created_at": message.created_at,
+    }
+
+
+def hit_body(hit: MessageHit) -> dict[str, Any]:
+    return {
+        "message": message_body(hit.message),
+        "session_id": hit.message.session_id,
+        "snippet": hit.snippet,
+    }
+
+
+def key_body(key: ApiKey) -> dict[str, Any]:
+    return {
+        "id": str(key.id),
+        "tenant": key.tenant_id,
+        "name": key.name,
+        "prefix": key.prefix,
+        "scopes": key.scopes,
+        "rate_limit_per_minute": key.rate_limit_per_minute,
+        "created_at": moment(key.created_at),
+        "expires_at": moment(key.expires_at),
+        "last_used_at": moment(key.last_used_at),
+    }
+
+
+def new_key_body(made: NewKey) -> dict[str, Any]:
+    return key_body(made.key) | {"key": made.secret}
+
+
+def document_body(document: Document) -> dict[str, Any]:
+    return {
+        "id": str(document.id),
+        "user_id": document.user_id,
+        "session_id": _text(document.session_id),
+        "filename": document.filename,
+        "sha256": document.sha256,
+        "size_bytes": document.size_bytes,
+        "page_count": document.page_count,
+        "chunk_count": document.chunk_count,
+        "status": document.status,
+        "metadata": document.meta,
+        "pages_without_text": document.pages_without_text,
+        "created_at": moment(document.created_at),
+        "updated_at": moment(document.updated_at),
+        "job_id": _text(document.job_id),
+    }
+
+
+def _text(value: UUID | None) -> str | None:
+    return None if value is None else str(value)
+
+
+def job_body(job: Job) -> dict[str, Any]:
+    error = {"code": job.error_code, "detail": job.error_detail or ""}
+    return {
+        "id": str(job.id),
+        "type": job.type,
+        "document_id": _text(job.document_id),
+        "state": job.state,
+        "progress": progress_of(job, now=datetime.now(UTC)),
+        "attempts": job.attempts,
+        "error": error if job.error_code else None,
+        "result": job.result,
+        "created_at": moment(job.created_at),
+        "started_at": moment(job.started_at),
+        "finished_at": moment(job.finished_at),
+        "updated_at": moment(job.updated_at),
+    }
+
+
+def accepted_body(accepted: Accepted) -> dict[str, Any]:
+    return {"document": document_body(accepted.document), "job": job_body(accepted.job)}
+
+
+def chunk_body(chunk: ChunkView) -> dict[str, Any]:
+    return {
+        "id": str(chunk.id),
+        "position": chunk.position,
+        "page_start": chunk.page_start,
+        "page_end": chunk.page_end,
+        "text": chunk.text,
+    }

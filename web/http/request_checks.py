@@ -1,0 +1,151 @@
+"""What is refused before any schema sees it: text that PostgreSQL cannot store, and traps.
+
+U+0000 and lone surrogates cannot be stored; deep nesting exhausts the stack;
+numbers of thousands of digits exhaust the parser; of two members with one name
+RFC 8259, 4 leaves open which counts. Each is an Invalid that names the field.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from flask import request
+
+from core.errors import Invalid
+from web.http.errors import UnsupportedCoding
+
+MAX_DEPTH = 64
+MAX_DIGITS = 100
+
+_UNSTORABLE = "Must not contain U+0000 or lone surrogates."
+_TOO_DEEP = f"Must not be nested deeper than {MAX_DEPTH} levels."
+_BAD_NUMBER = f"Must be a finite number of at most {MAX_DIGITS} digits."
+_DUPLICATE = "Must not hold two members of the same name."
+
+
+class _Flaw:
+    """Stands where a value cannot be taken, until the walk knows its path."""
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+
+
+def invalid(field: str, message: str) -> Invalid:
+    return Invalid("The request is not valid; see errors.", errors={field or "body": [message]})
+
+
+def parse_json(data: bytes, *, root: str = "") -> Any:
+    """The value of a JSON text. Raises Invalid; paths in it begin with `root`."""
+    flawed = False
+
+    def flaw(message: str) -> _Flaw:
+        nonlocal flawed
+        flawed = True
+        return _Flaw(message)
+
+    def number(digits: str) -> Any:
+        return int(digits) if len(digits) <= MAX_DIGITS else flaw(_BAD_NUMBER)
+
+    def fraction(digits: str) -> Any:
+        value = float(digits) if len(digits) <= MAX_DIGITS else math.inf
+        return value if math.isfinite(value) else flaw(_BAD_NUMBER)
+
+    def members(pairs: list[tuple[str, Any]]) -> Any:
+        found = dict(pairs)
+        return found if len(found) == len(pairs) else flaw(_DUPLICATE)
+
+    try:
+        text = data.decode()
+        value = json.loads(
+            text,
+            parse_int=number,
+            parse_float=fraction,
+            parse_constant=lambda _: flaw(_BAD_NUMBER),
+            object_pairs_hook=members,
+        )
+    except UnicodeDecodeError:
+        raise invalid(root, "Must be UTF-8.") from None
+    except RecursionError:
+        raise invalid(root, _TOO_DEEP) from None
+    except ValueError as error:
+        where = f" (line {error.lineno})" if isinstance(error, json.JSONDecodeError) else ""
+        raise invalid(root, f"Must be valid JSON{where}.") from None
+    # Only an escape can spell what UTF-8 cannot, and few brackets cannot nest deeply.
+    if flawed or "\\u" in text or text.count("{") + text.count("[") > MAX_DEPTH:
+        _check(value, root)
+    return value
+
+
+def _check(value: Any, root: str) -> None:
+    waiting: list[tuple[str, Any, int]] = [(root, value, 0)]
+    while waiting:
+        path, item, depth = waiting.pop()
+        if isinstance(item, _Flaw):
+            raise invalid(path, item.message)
+        if isinstance(item, str):
+            check_text(item, field=path)
+        elif isinstance(item, (dict, list)):
+            if depth >= MAX_DEPTH:
+                raise invalid(".".join(path.split(".")[:2]), _TOO_DEEP)
+            waiting.extend((*part, depth + 1) for part in _parts(path, item))
+
+
+def _parts(path: str, item: dict[str, Any] | list[Any]) -> Iterator[tuple[str, Any]]:
+    prefix = f"{path}." if path else ""
+    if isinstance(item, list):
+        for number, part in enumerate(item):
+            yield f"{prefix}{number}", part
+        return
+    for name, part in item.items():
+        check_text(name, field=path)
+        yield f"{prefix}{name}", part
+
+
+def check_text(text: str, *, field: str) -> str:
+    """`text`, if PostgreSQL can store it. Raises Invalid, naming `field`."""
+    if "\0" in text or not _is_unicode(text):
+        raise invalid(field, _UNSTORABLE)
+    return text
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def check_address() -> None:
+    """Refuse a path or query string that is not UTF-8 or holds U+0000.
+
+    Werkzeug would put a replacement character in place of what it cannot decode.
+    """
+    path = request.environ.get("PATH_INFO", "")
+    if not path.isascii() or "\0" in path:
+        _decode(path.encode("latin-1"), field="path")
+    query = request.query_string
+    if b"%" in query or not query.isascii():
+        _decode(unquote_to_bytes(query.replace(b"+", b" ")), field="query")
+
+
+def check_coding() -> None:
+    """Refuse a compressed body: taken as it is, it would be no JSON and no form.
+
+    At the door, so that no Idempotency-Key remembers it: the same request is fine uncompressed.
+    """
+    given = request.headers.get("Content-Encoding")
+    if given is None or request.endpoint is None or request.content_length == 0:
+        return
+    if {coding.strip().lower() for coding in given.split(",")} - {"", "identity"}:
+        raise UnsupportedCoding("The body must not be compressed: no Content-Encoding is taken.")
+
+
+def _decode(data: bytes, *, field: str) -> None:
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise invalid(field, "Must be UTF-8.") from None
+    check_text(text, field=field)

@@ -1,0 +1,116 @@
+"""One JSON line per request, and its id: around the whole app, so that nothing escapes it.
+
+Neither query strings nor bodies nor keys are logged: they hold what users wrote.
+"""
+
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from uuid_utils.compat import uuid7
+
+from core.telemetry import DatabaseStats, get_logger, measure_database
+from web.http import metrics
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+log = get_logger("web.request")
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
+_UNINTERESTING = frozenset({"/health/live", "/health/ready", "/health", "/metrics"})
+
+
+class RequestLog:
+    """WSGI middleware: gives each request an id and logs it when its response is through.
+
+    The app adds what it knows to `environ["rag.log"]`. `headers` are given to each
+    response that has none of the name.
+    """
+
+    def __init__(self, app: "WSGIApplication", *, headers: Mapping[str, str]) -> None:
+        self._app = app
+        self._headers = [(name.lower(), (name, value)) for name, value in headers.items()]
+
+    def __call__(
+        self, environ: "WSGIEnvironment", start_response: "StartResponse"
+    ) -> Iterable[bytes]:
+        exchange = _Exchange(environ)
+
+        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            exchange.status = int(status[:3])
+            given = {name.lower() for name, _ in headers}
+            headers += [header for name, header in self._headers if name not in given]
+            headers.append(("X-Request-ID", exchange.request_id))
+            return start_response(status, headers, exc_info)
+
+        try:
+            return _Body(self._app(environ, start), exchange)
+        except BaseException:
+            exchange.finish()
+            raise
+
+
+class _Exchange:
+    """One request on its way. Its context belongs to the thread until `finish`."""
+
+    def __init__(self, environ: "WSGIEnvironment") -> None:
+        given = environ.get("HTTP_X_REQUEST_ID", "")
+        self.request_id = given if _REQUEST_ID.fullmatch(given) else str(uuid7())
+        self.status, self.sent = 500, 0
+        self.started = time.perf_counter()
+        self._environ, self._stack = environ, ExitStack()
+        environ["rag.request_id"] = self.request_id
+        environ["rag.log"] = {}
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=self.request_id)
+        self._database: DatabaseStats = self._stack.enter_context(measure_database())
+
+    def finish(self) -> None:
+        seconds = time.perf_counter() - self.started
+        self._stack.close()
+        environ = self._environ
+        known: dict[str, Any] = environ["rag.log"]
+        metrics.observe_request(
+            method=environ["REQUEST_METHOD"],
+            route=known.get("route"),
+            status=self.status,
+            seconds=seconds,
+        )
+        write = log.debug if environ["PATH_INFO"] in _UNINTERESTING else log.info
+        write(
+            "request",
+            method=environ["REQUEST_METHOD"],
+            path=environ["PATH_INFO"].encode("latin-1").decode(errors="replace"),
+            status=self.status,
+            ms=round(seconds * 1000, 2),
+            db_statements=self._database.statements,
+            db_ms=round(self._database.seconds * 1000, 2),
+            bytes_sent=self.sent,
+            remote=environ.get("REMOTE_ADDR"),
+            **known,
+        )
+        structlog.contextvars.clear_contextvars()
+
+
+class _Body:
+    """The response's body; closing it, which the server always does, ends the exchange."""
+
+    def __init__(self, body: Iterable[bytes], exchange: _Exchange) -> None:
+        self._body, self._exchange = body, exchange
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self._body:
+            self._exchange.sent += len(piece)
+            yield piece
+
+    def close(self) -> None:
+        try:
+            close = getattr(self._body, "close", None)
+            if close is not None:
+                close()
+        finally:
+            self._exchange.finish()

@@ -1,0 +1,393 @@
+"""What clients send and get, as schemas: they check requests and make the OpenAPI document.
+
+Responses are built by `web.http.presenters`; their schemas here only describe them.
+"""
+
+from typing import Any
+
+from marshmallow import Schema, ValidationError, fields, validate, validates_schema
+
+from core.access.keys import SCOPES
+from core.db.models import DOCUMENT_STATUSES, JOB_STATES, MESSAGE_STATUSES, SENDERS
+from core.db.paging import MAX_LIMIT, MAX_SKIP
+from web.http.fields import (
+    MAX_NAME,
+    MAX_QUERY,
+    MAX_TITLE,
+    Flag,
+    Id,
+    JsonObject,
+    Moment,
+    QueryFlag,
+    QueryWhole,
+    Text,
+    Whole,
+)
+
+MAX_GRACE_SECONDS = 30 * 86_400
+MOMENT = {"example": "2026-03-01T12:00:00.123456Z"}
+BINARY = {"type": "string", "format": "binary"}
+EVENTS = {"description": "Server-sent events; the data of each is JSON."}
+ID = {"example": "0197a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"}
+
+
+def one_of(values: tuple[str, ...]) -> validate.OneOf:
+    return validate.OneOf(values)
+
+
+class Paging(Schema):
+    skip = QueryWhole(
+        load_default=0,
+        validate=validate.Range(min=0, max=MAX_SKIP),
+        metadata={"description": "Rows to pass over; not together with `cursor`."},
+    )
+    limit = QueryWhole(load_default=50, validate=validate.Range(min=1, max=MAX_LIMIT))
+    cursor = Text(
+        most=1000,
+        metadata={
+            "format": "cursor",
+            "description": "`next_cursor` of the page before, same filters.",
+        },
+    )
+
+    @validates_schema
+    def _one_way(self, data: dict[str, Any], **_: Any) -> None:
+        if data.get("cursor") is not None and data.get("skip"):
+            raise ValidationError("Give either skip or cursor.", field_name="cursor")
+
+
+def page_of(schema: type[Schema], name: str) -> type[Schema]:
+    """The schema of a page whose items are `schema`."""
+    members: dict[str, Any] = {
+        "items": fields.List(fields.Nested(schema), required=True),
+        "total": fields.Integer(required=True, metadata={"example": 1}),
+        "skip": fields.Integer(required=True, metadata={"example": 0}),
+        "limit": fields.Integer(required=True, metadata={"example": 50}),
+        "next_cursor": fields.String(required=True, allow_none=True),
+    }
+    return Schema.from_dict(members, name=name)
+
+
+class Problem(Schema):
+    """RFC 9457."""
+
+    type = fields.String(required=True, metadata={"example": "about:blank"})
+    title = fields.String(required=True, metadata={"example": "Not Found"})
+    status = fields.Integer(required=True, metadata={"example": 404})
+    detail = fields.String(required=True, metadata={"example": "There is no such session."})
+    code = fields.String(
+        required=True,
+        metadata={"example": "session_not_found", "description": "Stable, snake_case."},
+    )
+    request_id = fields.String(required=True, allow_none=True, metadata=ID)
+    errors = fields.Dict(
+        keys=fields.String(),
+        values=fields.List(fields.String()),
+        metadata={"description": "Field path to messages; on invalid input."},
+    )
+
+
+class Session(Schema):
+    id = fields.UUID(required=True, metadata=ID)
+    user_id = fields.String(required=True, metadata={"example": "alice"})
+    title = fields.String(required=True, allow_none=True, metadata={"example": "Annual report"})
+    is_favorite = fields.Boolean(required=True)
+    metadata = fields.Dict(required=True, metadata={"example": {"channel": "web"}})
+    message_count = fields.Integer(required=True, metadata={"example": 2})
+    created_at = fields.DateTime(required=True, metadata=MOMENT)
+    updated_at = fields.DateTime(required=True, metadata=MOMENT)
+    last_message_at = fields.DateTime(required=True, allow_none=True, metadata=MOMENT)
+
+
+class SessionCreate(Schema):
+    user_id = Text(required=True, most=MAX_NAME, metadata={"example": "alice"})
+    title = Text(least=0, most=MAX_TITLE, allow_none=True, metadata={"example": "Annual report"})
+    metadata = JsonObject(metadata={"example": {"channel": "web"}})
+
+
+class SessionUpdate(Schema):
+    body_required = True  # though no field is
+
+    title = Text(least=0, most=MAX_TITLE, allow_none=True, metadata={"example": "Renamed"})
+    metadata = JsonObject(metadata={"example": {"channel": "web"}})
+
+
+class SessionQuery(Paging):
+    user_id = Text(most=MAX_NAME)
+    is_favorite = QueryFlag()
+    q = Text(most=MAX_QUERY, metadata={"description": "Sought in titles, whatever the case."})
+
+
+class FavoriteUpdate(Schema):
+    is_favorite = Flag(
+        metadata={"example": True, "description": "Left out, the mark is turned over."}
+    )
+
+
+class Passage(Schema):
+    index = fields.Integer(metadata={"example": 1})
+    document_id = fields.String(metadata=ID)
+    filename = fields.String(metadata={"example": "report.pdf"})
+    page_start = fields.Integer(metadata={"example": 3})
+    page_end = fields.Integer(metadata={"example": 3})
+    chunk_id = fields.String(metadata=ID)
+    text = fields.String(required=True, metadata={"example": "Revenue grew by 12 %."})
+    quote = fields.String(metadata={"example": "Revenue grew by 12 %."})
+    score = fields.Float(metadata={"example": 0.71})
+
+
+class PassageIn(Schema):
+    """A passage that a client's own retrieval found; all but `text` may be left out."""
+
+    index = Whole(allow_none=True, validate=validate.Range(min=0, max=MAX_SKIP))
+    document_id = Text(most=MAX_NAME, allow_none=True)
+    filename = Text(most=MAX_TITLE, allow_none=True)
+    page_start = Whole(allow_none=True, validate=validate.Range(min=0, max=MAX_SKIP))
+    page_end = Whole(allow_none=True, validate=validate.Range(min=0, max=MAX_SKIP))
+    chunk_id = Text(most=MAX_NAME, allow_none=True)
+    text = Text(required=True, least=0)
+    quote = Text(least=0, allow_none=True)
+    score = fields.Raw(allow_none=True, metadata={"type": "number"})
+
+    @validates_schema
+    def _score_is_number(self, data: dict[str, Any], **_: Any) -> None:
+        if type(data.get("score", 0.0)) not in (int, float, type(None)):
+            raise ValidationError("Not a valid number.", field_name="score")
+
+
+class StoredPassage(Schema):
+    """A passage as it was stored: this service's have all members, a client's may lack some."""
+
+    index = fields.Integer(allow_none=True, metadata={"example": 1})
+    document_id = fields.String(allow_none=True, metadata=ID)
+    filename = fields.String(allow_none=True, metadata={"example": "report.pdf"})
+    page_start = fields.Integer(allow_none=True, metadata={"example": 3})
+    page_end = fields.Integer(allow_none=True, metadata={"example": 3})
+    chunk_id = fields.String(allow_none=True, metadata=ID)
+    text = fields.String(required=True, metadata={"example": "Revenue grew by 12 %."})
+    quote = fields.String(allow_none=True, metadata={"example": "Revenue grew by 12 %."})
+    score = fields.Float(allow_none=True, metadata={"example": 0.71})
+
+
+class Message(Schema):
+    id = fields.UUID(required=True, metadata=ID)
+    session_id = fields.UUID(required=True, metadata=ID)
+    position = fields.Integer(required=True, metadata={"example": 1})
+    sender = fields.String(required=True, validate=one_of(SENDERS))
+    content = fields.String(required=True, metadata={"example": "How did revenue develop?"})
+    context_metadata = fields.Dict(required=True)
+    retrieved_context = fields.List(fields.Nested(StoredPassage), required=True)
+    status = fields.String(required=True, validate=one_of(MESSAGE_STATUSES))
+    model = fields.String(required=True, allow_none=True, metadata={"example": "extractive"})
+    usage = fields.Dict(required=True, allow_none=True)
+    created_at = fields.DateTime(required=True, metadata=MOMENT)
+
+
+class MessageCreate(Schema):
+    sender = fields.String(required=True, validate=one_of(SENDERS))
+    content = Text(required=True, metadata={"example": "How did revenue develop?"})
+    context_metadata = JsonObject()
+    retrieved_context = fields.List(fields.Nested(PassageIn), validate=validate.Length(max=1000))
+
+
+class MessageQuery(Paging):
+    order = fields.String(load_default="asc", validate=one_of(("asc", "desc")))
+    sender = fields.String(validate=one_of(SENDERS))
+
+
+class MessageSearchQuery(Paging):
+    q = Text(required=True, most=MAX_QUERY, metadata={"example": "revenue"})
+    user_id = Text(most=MAX_NAME)
+
+
+class MessageHit(Schema):
+    message = fields.Nested(Message, required=True)
+    session_id = fields.UUID(required=True, metadata=ID)
+    snippet = fields.String(required=True, metadata={"example": "How did revenue develop?"})
+
+
+class Key(Schema):
+    id = fields.UUID(required=True, metadata=ID)
+    tenant = fields.String(required=True, metadata={"example": "default"})
+    name = fields.String(required=True, metadata={"example": "mobile app"})
+    prefix = fields.String(required=True, metadata={"example": "rcs_0f1e2d3c4b5a"})
+    scopes = fields.List(fields.String(validate=one_of(SCOPES)), required=True)
+    rate_limit_per_minute = fields.Integer(required=True, allow_none=True)
+    created_at = fields.DateTime(required=True, metadata=MOMENT)
+    expires_at = fields.DateTime(required=True, allow_none=True, metadata=MOMENT)
+    last_used_at = fields.DateTime(required=True, allow_none=True, metadata=MOMENT)
+
+
+class NewKey(Key):
+    key = fields.String(
+        required=True,
+        metadata={
+            "example": "rcs_0f1e2d3c4b5a_" + "x" * 43,
+            "description": "The key itself, shown this once.",
+        },
+    )
+
+
+class KeyCreate(Schema):
+    name = Text(required=True, most=MAX_NAME, metadata={"example": "mobile app"})
+    scopes = fields.List(
+        fields.String(validate=one_of(SCOPES)),
+        required=True,
+        validate=validate.Length(min=1, max=len(SCOPES)),
+        metadata={"example": ["read", "write", "chat"]},
+    )
+    tenant = Text(
+        most=100,
+        validate=validate.Regexp(r"^[A-Za-z0-9._-]+\Z"),
+        metadata={
+            "pattern": "^[A-Za-z0-9._-]+$",
+            "description": "Default: the caller's. Another one: with the first key only.",
+        },
+    )
+    expires_at = Moment(allow_none=True, metadata={"example": "2027-01-01T00:00:00Z"})
+    rate_limit_per_minute = Whole(allow_none=True, validate=validate.Range(min=1, max=1_000_000))
+
+
+class KeyRotate(Schema):
+    grace_seconds = Whole(
+        load_default=3600,
+        validate=validate.Range(min=0, max=MAX_GRACE_SECONDS),
+        metadata={"example": 600, "description": "How long the old key goes on working."},
+    )
+
+
+class Progress(Schema):
+    stage = fields.String(required=True, metadata={"example": "embedding"})
+    pages_total = fields.Integer(required=True, allow_none=True, metadata={"example": 40})
+    pages_done = fields.Integer(required=True, metadata={"example": 16})
+    chunks_done = fields.Integer(required=True, metadata={"example": 70})
+    percent = fields.Integer(required=True, metadata={"example": 40})
+    eta_seconds = fields.Integer(required=True, allow_none=True, metadata={"example": 3})
+
+
+class JobError(Schema):
+    code = fields.String(required=True, metadata={"example": "pdf_no_text"})
+    detail = fields.String(required=True)
+
+
+class Job(Schema):
+    id = fields.UUID(required=True, metadata=ID)
+    type = fields.String(required=True, metadata={"example": "ingest"})
+    document_id = fields.UUID(required=True, allow_none=True, metadata=ID)
+    state = fields.String(required=True, validate=one_of(JOB_STATES))
+    progress = fields.Nested(Progress, required=True)
+    attempts = fields.Integer(required=True, metadata={"example": 1})
+    error = fields.Nested(JobError, required=True, allow_none=True)
+    result = fields.Dict(required=True, allow_none=True)
+    created_at = fields.DateTime(required=True, metadata=MOMENT)
+    started_at = fields.DateTime(required=True, allow_none=True, metadata=MOMENT)
+    finished_at = fields.DateTime(required=True, allow_none=True, metadata=MOMENT)
+    updated_at = fields.DateTime(required=True, metadata=MOMENT)
+
+
+class JobQuery(Paging):
+    state = fields.String(validate=one_of(JOB_STATES))
+    document_id = Id()
+
+
+class Document(Schema):
+    id = fields.UUID(required=True, metadata=ID)
+    user_id = fields.String(required=True, allow_none=True, metadata={"example": "alice"})
+    session_id = fields.UUID(required=True, allow_none=True, metadata=ID)
+    filename = fields.String(required=True, metadata={"example": "report.pdf"})
+    sha256 = fields.String(required=True, metadata={"example": "9f86d081884c7d65" * 4})
+    size_bytes = fields.Integer(required=True, metadata={"example": 120000})
+    page_count = fields.Integer(required=True, allow_none=True, metadata={"example": 40})
+    chunk_count = fields.Integer(required=True, metadata={"example": 170})
+    status = fields.String(required=True, validate=one_of(DOCUMENT_STATUSES))
+    metadata = fields.Dict(required=True)
+    pages_without_text = fields.List(
+        fields.Integer(), metadata={"description": "Pages that gave no text, such as scans."}
+    )
+    created_at = fields.DateTime(required=True, metadata=MOMENT)
+    updated_at = fields.DateTime(required=True, metadata=MOMENT)
+    job_id = fields.UUID(required=True, allow_none=True, metadata=ID)
+
+
+class DocumentQuery(Paging):
+    user_id = Text(most=MAX_NAME)
+    session_id = Id()
+    status = fields.String(validate=one_of(DOCUMENT_STATUSES))
+
+
+class UploadFields(Schema):
+    """The form's fields beside `file`."""
+
+    user_id = Text(most=MAX_NAME, metadata={"example": "alice"})
+    session_id = Id()
+    metadata = JsonObject()
+
+
+class AcceptedUpload(Schema):
+    document = fields.Nested(Document, required=True)
+    job = fields.Nested(Job, required=True)
+    duplicate = fields.Boolean(metadata={"description": "Present and true with 200."})
+
+
+class Chunk(Schema):
+    id = fields.UUID(required=True, metadata=ID)
+    position = fields.Integer(required=True, metadata={"example": 1})
+    page_start = fields.Integer(required=True, metadata={"example": 1})
+    page_end = fields.Integer(required=True, metadata={"example": 1})
+    text = fields.String(required=True, metadata={"example": "Revenue grew by 12 %."})
+
+
+class PageImageQuery(Schema):
+    highlight = Text(most=500, metadata={"description": "Text to mark where it stands."})
+
+
+class SearchRequest(Schema):
+    query = Text(required=True, most=10_000, metadata={"example": "How did revenue develop?"})
+    user_id = Text(most=MAX_NAME, allow_none=True)
+    session_id = Id(allow_none=True)
+    document_ids = fields.List(Id(), allow_none=True, validate=validate.Length(min=1, max=1000))
+    top_k = Whole(load_default=5, validate=validate.Range(min=1, max=50))
+    mode = fields.String(load_default="hybrid", validate=one_of(("hybrid", "vector", "text")))
+
+
+class SearchResult(Schema):
+    items = fields.List(fields.Nested(Passage), required=True)
+
+
+class ChatRequest(Schema):
+    message = Text(required=True, metadata={"example": "How did revenue develop?"})
+    use_rag = Flag(load_default=True)
+    stream = Flag(load_default=False)
+    top_k = Whole(load_default=None, allow_none=True, validate=validate.Range(min=1, max=50))
+    document_ids = fields.List(
+        Id(),
+        load_default=None,
+        allow_none=True,
+        validate=validate.Length(min=1, max=1000),
+    )
+    memory = fields.String(load_default="session", validate=one_of(("none", "session", "user")))
+
+
+class ChatAnswer(Schema):
+    user_message = fields.Nested(Message, required=True)
+    assistant_message = fields.Nested(Message, required=True)
+
+
+class Health(Schema):
+    status = fields.String(required=True, validate=one_of(("healthy", "degraded", "unhealthy")))
+    database = fields.String(required=True, validate=one_of(("connected", "disconnected")))
+    service = fields.String(required=True, metadata={"example": "Chat Storage API"})
+    redis = fields.String(validate=one_of(("connected", "disconnected")))
+    limits = fields.String(validate=one_of(("shared", "per process")))
+    queue = fields.Integer(allow_none=True)
+    workers = fields.Integer(allow_none=True, metadata={"example": 1})
+    version = fields.String(metadata={"example": "0.1.0"})
+
+
+class Alive(Schema):
+    status = fields.String(required=True, validate=one_of(("alive",)))
+
+
+class Ready(Schema):
+    status = fields.String(required=True, validate=one_of(("ready", "unready")))
+    reason = fields.String(validate=one_of(("database_unavailable", "schema_behind")))

@@ -1,0 +1,263 @@
+"""Multipart uploads: spooled to disk, measured while they arrive, strict about their text.
+
+The spool has no name in any directory (O_TMPFILE), so that a client that goes
+away in mid-upload, or a process that dies, leaves nothing behind.
+"""
+
+import contextlib
+import re
+import socket
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import wraps
+from typing import IO, Any, TypeVar, cast
+
+from flask import Request, Response, current_app, g, request
+from werkzeug.datastructures import FileStorage, Headers, MultiDict
+from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.formparser import FormDataParser, MultiPartParser
+
+from core.bootstrap import Services
+from core.errors import Invalid, TooLarge, Unsupported
+from core.storage.objects import disk_errors, staging_directory
+from web.http.request_checks import check_text, invalid
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+# What may surround the file: boundaries, part headers, the other fields.
+_FORM_BYTES = 1024 * 1024
+_READ_BYTES = 64 * 1024
+# Whoever is refused is read on for no longer than this, and not past a pause.
+_DRAIN_SECONDS = 10.0
+_STRANGER_SECONDS = 2.0
+_PAUSE_SECONDS = 0.5
+FIELDS = ("user_id", "session_id", "metadata")
+_QUOTED_NAME = re.compile(r';[ \t]*filename="((?:[^"\\]|\\.)*)"[ \t]*$', re.IGNORECASE)
+_ESCAPED = re.compile(r'\\(["\\])')
+
+
+class _MeasuredFile:
+    """A nameless file on disk that refuses to grow beyond the upload limit."""
+
+    def __init__(self, services: Services) -> None:
+        settings = services.settings
+        self._limit, self._size = settings.max_upload_bytes, 0
+        with disk_errors():
+            directory = staging_directory(settings)
+            directory.mkdir(parents=True, exist_ok=True)
+            self._file: IO[bytes] = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115
+
+    def write(self, data: bytes) -> int:
+        self._size += len(data)
+        if self._size > self._limit:
+            raise file_too_large(self._limit)
+        with disk_errors():
+            return self._file.write(data)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        with disk_errors():  # writes out what was buffered
+            return self._file.seek(offset, whence)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def file_too_large(limit: int) -> TooLarge:
+    return TooLarge(f"The file is larger than {limit // 1024**2} MiB.", code="file_too_large")
+
+
+class _StrictMultiPart(MultiPartParser):
+    def get_part_charset(self, headers: Headers) -> str:
+        # Lossless, where UTF-8 would be decoded with replacement characters: see `take_fields`.
+        return "latin-1"
+
+
+class _StrictForm(FormDataParser):
+    """Fails on a malformed body, instead of taking it for an empty one."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**(options | {"silent": False}))
+
+    def _parse_multipart(
+        self,
+        stream: IO[bytes],
+        mimetype: str,
+        content_length: int | None,
+        options: dict[str, str],
+    ) -> tuple[IO[bytes], MultiDict[str, str], MultiDict[str, FileStorage]]:
+        parser = _StrictMultiPart(
+            stream_factory=self.stream_factory,
+            max_form_memory_size=self.max_form_memory_size,
+            max_form_parts=self.max_form_parts,
+            cls=self.cls,
+            # What is read at once counts as form memory until it is told from a file's bytes.
+            buffer_size=(self.max_form_memory_size or _READ_BYTES) // 2,
+        )
+        boundary = options.get("boundary", "").encode("ascii")
+        if not boundary:
+            raise ValueError("Missing boundary")
+        form, files = parser.parse(stream, boundary, content_length)
+        return stream, form, files
+
+    parse_functions = {  # noqa: RUF012  # as the base class has it
+        "multipart/form-data": _parse_multipart,
+        "application/x-www-form-urlencoded": FormDataParser._parse_urlencoded,
+    }
+
+
+class UploadRequest(Request):
+    """A request whose files are spooled below DATA_DIR."""
+
+    form_data_parser_class = _StrictForm
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._spools: list[IO[bytes]] = []
+
+    def _get_file_stream(self, *_: Any, **__: Any) -> IO[bytes]:
+        services = cast(Services, current_app.extensions["services"])
+        spool = cast("IO[bytes]", _MeasuredFile(services))
+        self._spools.append(spool)
+        return spool
+
+    def close(self) -> None:
+        """Called by Flask when the request is over, also when its form could not be read."""
+        super().close()
+        for spool in self._spools:
+            with contextlib.suppress(OSError):  # on a full disk, for what is thrown away anyway
+                spool.close()
+
+
+def accepts_upload(view: View) -> View:
+    """Let the view take a body as large as the upload limit. Stands above `idempotent`."""
+
+    @wraps(view)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        limit = current_app.extensions["services"].settings.max_upload_bytes
+        request.max_content_length = limit + _FORM_BYTES
+        _read_form(limit)
+        g.is_upload = True
+        return view(*args, **kwargs)
+
+    wrapper._costs_upload = True  # type: ignore[attr-defined]
+    return wrapper  # type: ignore[return-value]
+
+
+def _read_form(limit: int) -> None:
+    if request.mimetype != "multipart/form-data":
+        if request.mimetype and request.content_length:
+            raise Unsupported("An upload must be multipart/form-data.")
+        raise _file_missing()
+    if (request.content_length or 0) > limit + _FORM_BYTES:
+        raise file_too_large(limit)
+    try:
+        _ = request.form
+    except RequestEntityTooLarge:
+        raise TooLarge("The form has too many or too large fields.") from None
+    except ValueError:
+        raise invalid("body", "Must be valid multipart/form-data.") from None
+
+
+def drain(response: Response) -> Response:
+    """Read on, for a while, what a refused client is still sending.
+
+    A connection that is closed on unread data is reset, and many clients would
+    report that instead of the answer.
+    """
+    if response.status_code < 400 or request.method not in ("POST", "PUT", "PATCH"):
+        return response
+    if response.status_code == 408:
+        return response  # it has been waited for long enough
+    left = 2 * current_app.extensions["services"].settings.max_upload_bytes
+    seconds, body = _DRAIN_SECONDS, request.environ["wsgi.input"]
+    if g.get("principal") is None:
+        left, seconds = min(left, _FORM_BYTES), _STRANGER_SECONDS
+    with suppress(Exception), _hurried(seconds):  # the client may be gone, which is fine
+        while left > 0 and (data := body.read(_READ_BYTES)):
+            left -= len(data)
+    return response
+
+
+@contextmanager
+def _hurried(seconds: float) -> Iterator[None]:
+    """Reading ends at the client's first pause and after `seconds`, however it drips.
+
+    One `read` of the body is many of the socket's, so no clock between reads would do.
+    """
+    client: socket.socket | None = request.environ.get("gunicorn.socket")
+    if client is None or (request.content_length is not None and not request.content_length):
+        yield  # no server, in tests; or nothing to read
+        return
+    cut = threading.Timer(seconds, _stop_reading, [client])
+    cut.daemon = True
+    cut.start()
+    client.settimeout(_PAUSE_SECONDS)
+    try:
+        yield
+    finally:
+        cut.cancel()
+        client.settimeout(None)  # as the server had it
+
+
+def _stop_reading(client: socket.socket) -> None:
+    with suppress(OSError):  # closed meanwhile
+        client.shutdown(socket.SHUT_RD)
+
+
+def _file_missing() -> Invalid:
+    return Invalid(
+        "The form has no file.", code="file_missing", errors={"file": ["A file is required."]}
+    )
+
+
+def take_file() -> FileStorage:
+    """The one file of the form, its name checked. Raises Invalid (`file_missing`)."""
+    for name in request.files:
+        if name != "file" and name not in FIELDS:
+            raise invalid(name, "Unknown field.")
+    given = request.files.getlist("file")
+    if not given:
+        raise _file_missing()
+    if len(given) > 1:
+        raise invalid("file", "Must not be given twice.")
+    given[0].filename = check_text(_name_of(given[0]), field="file")
+    return given[0]
+
+
+def _name_of(file: FileStorage) -> str:
+    """The file's name with its backslashes, which Werkzeug takes for escapes.
+
+    Browsers send them as they are, and a quote as %22 (WHATWG, multipart/form-data encoding
+    algorithm); others escape both as RFC 9110, 5.6.4 has it.
+    """
+    disposition = file.headers.get("Content-Disposition", "")
+    quoted = _QUOTED_NAME.search(disposition)
+    if quoted is None or "\\" not in quoted[1]:
+        return file.filename or ""
+    return _ESCAPED.sub(r"\1", quoted[1]).replace("%22", '"')
+
+
+def take_fields() -> dict[str, str]:
+    """The form's other fields as they were sent. Raises Invalid for what is no UTF-8."""
+    sent = [(name, value.encode("latin-1")) for name, value in request.form.items(multi=True)]
+    # A browser sends a part that has a media type of its own, such as JSON, as a file.
+    sent += [
+        (name, file.stream.read(_READ_BYTES))
+        for name, file in request.files.items(multi=True)
+        if name != "file"
+    ]
+    fields: dict[str, str] = {}
+    for name, value in sent:
+        if name in fields:
+            raise invalid(name, "Must not be given twice.")
+        fields[name] = _decode(name, value)
+    return fields
+
+
+def _decode(name: str, value: bytes) -> str:
+    try:
+        return check_text(value.decode(), field=name)
+    except UnicodeDecodeError:
+        raise invalid(name, "Must be UTF-8.") from None

@@ -1,0 +1,272 @@
+"""gunicorn's threaded worker, hardened against clients that are slow on purpose.
+
+gthread reads a request's head in a thread, without a deadline: as many slow
+connections as there are threads stop the service (the slowloris attack). Here
+the main loop gathers head and small body, without blocking, and a thread is
+taken only by a request that is there as a whole; larger bodies, which a thread
+reads, are paced (`web.server.pacing`). Where the last answer was
+given gthread's main loop blocks until the client closes, for up to two seconds
+each time; here it goes on meanwhile.
+"""
+
+import contextlib
+import json
+import logging
+import re
+import selectors
+import socket
+import struct
+import time
+from collections import deque
+from functools import partial
+from http import HTTPStatus
+from typing import Any
+
+from gunicorn import http
+from gunicorn.http import errors as refusals
+from gunicorn.workers.gthread import TConn, ThreadWorker
+from uuid_utils.compat import uuid7
+from werkzeug.exceptions import RequestTimeout
+
+from core.telemetry import get_logger
+from web.http.errors import MEDIA_TYPE, problem_body, words_for
+from web.http.streaming import Slots
+from web.server.pacing import PacedUnreader
+
+log = get_logger(__name__)
+
+GATHER_SECONDS = 10.0  # for head and small body together, from the connection's first moment
+SMALL_BODY = 64 * 1024  # a larger one, an upload say, is read by its thread as it comes
+LARGEST_HEAD = 64 * 1024
+# For what a thread writes itself: the longest pause of the other side.
+STALL_SECONDS = 30
+
+# How long, and for how much, a connection is read on after its last answer: closed with
+# bytes unread it would be reset, and the answer lost (RFC 9112, 9.6).
+LINGER_SECONDS = 2.0
+LINGER_BYTES = 256 * 1024
+
+_REFUSALS = (
+    (refusals.LimitRequestLine, 414),
+    (refusals.LimitRequestHeaders, 431),
+    (refusals.ExpectationFailed, 417),
+    (refusals.UnsupportedTransferCoding, 501),
+    (RequestTimeout, 408),
+)
+_END_OF_HEAD = b"\r\n\r\n"
+_CONTENT_LENGTH = re.compile(rb"^content-length:[ \t]*([0-9]{1,9})[ \t]*\r$", re.I | re.M)
+_EXPECT = re.compile(rb"^expect:", re.I | re.M)
+
+
+class Connection(TConn):  # type: ignore[misc]
+    """A client's connection, and what has been gathered of its next request."""
+
+    def __init__(
+        self, worker: "GatheringWorker", client: socket.socket, *, address: Any, server: Any
+    ) -> None:
+        super().__init__(worker.cfg, client, address, server)
+        self._worker = worker
+        self.gathered = bytearray()
+        self.unread = 0
+
+    def close(self, graceful: bool = False) -> None:
+        """Called by gunicorn in the main loop; `graceful` after an answer, not to lose it."""
+        if graceful:
+            self._worker.linger(self)
+        else:
+            super().close()
+
+
+class GatheringWorker(ThreadWorker):  # type: ignore[misc]
+    """`worker_class` for the service. Plain HTTP/1.1 only: TLS ends at a proxy in front."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._lingering: deque[Connection] = deque()
+        self._slots = Slots(self.cfg.threads)
+
+    def load_wsgi(self) -> None:
+        super().load_wsgi()
+        # Those of the app, whose answers take them too.
+        self._slots = getattr(self.wsgi, "extensions", {}).get("slots", self._slots)
+
+    def accept(self, listener: socket.socket) -> None:
+        try:
+            client, address = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        _bound_stalls(client)
+        self.nr_conns += 1
+        server = listener.getsockname()
+        self._gather(Connection(self, client, address=address, server=server))
+
+    def on_client_socket_readable(self, connection: Connection, client: socket.socket) -> None:
+        """The next request on a connection kept alive."""
+        self.poller.unregister(client)
+        self.keepalived_conns.remove(connection)
+        connection.gathered = bytearray()
+        if self._read(connection):
+            self._gather(connection)
+
+    def on_pending_socket_readable(self, connection: Connection, client: socket.socket) -> None:
+        if not self._read(connection):
+            self.poller.unregister(client)
+            self.pending_conns.remove(connection)
+
+    def _gather(self, connection: Connection) -> None:
+        """Wait for the request in the main loop; `murder_pending` ends it at its deadline."""
+        connection.sock.setblocking(False)
+        connection.timeout = time.monotonic() + GATHER_SECONDS
+        self.pending_conns.append(connection)
+        callback = partial(self.on_pending_socket_readable, connection)
+        self.poller.register(connection.sock, selectors.EVENT_READ, callback)
+
+    def _read(self, connection: Connection) -> bool:
+        """Take what has arrived; whether there is more to wait for."""
+        try:
+            data = connection.sock.recv(LARGEST_HEAD)
+        except BlockingIOError:
+            return True
+        except OSError:
+            data = b""
+        if not data:
+            self.nr_conns -= 1
+            connection.close()
+            return False
+        connection.gathered += data
+        if not is_complete(connection.gathered):
+            return True
+        self._hand_over(connection)
+        return False
+
+    def _hand_over(self, connection: Connection) -> None:
+        if connection.parser is None:
+            connection.parser = http.get_parser(self.cfg, connection.sock, connection.client)
+            connection.parser.unreader = PacedUnreader(
+                connection.sock,
+                parser=connection.parser,
+                take_slot=self._slots.take_for_body,
+            )
+        connection.parser.unreader.unread(bytes(connection.gathered))
+        connection.gathered.clear()
+        connection.data_ready = True
+        self.enqueue_req(connection)
+
+    def handle(self, connection: Connection) -> Any:
+        """Called in a thread, for one request."""
+        connection.parser.unreader.begin()
+        try:
+            return super().handle(connection)
+        finally:
+            connection.parser.unreader.end()
+
+    def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: BaseException) -> None:
+        """Answer what the app never saw, or did not survive, as the app answers errors.
+
+        The exception's text may quote a header, and so a key: its type is logged alone.
+        """
+        status, request_id = status_of(exc), str(uuid7())
+        log.log(
+            logging.ERROR if status == 500 else logging.WARNING,
+            "request_refused",
+            status=status,
+            reason=type(exc).__name__,
+            remote=addr[0] if addr else None,
+            request_id=request_id,
+            exc_info=exc if status == 500 else None,
+        )
+        with contextlib.suppress(OSError):
+            client.sendall(_problem(status, request_id=request_id))
+
+    def linger(self, connection: Connection) -> None:
+        """Read on, in the main loop, until the client has closed or is given up."""
+        try:
+            connection.sock.shutdown(socket.SHUT_WR)
+        except OSError:  # the client has closed already
+            connection.close()
+            return
+        connection.sock.setblocking(False)
+        connection.timeout = time.monotonic() + LINGER_SECONDS
+        connection.unread = LINGER_BYTES
+        self.nr_conns += 1
+        self._lingering.append(connection)
+        callback = partial(self._read_on, connection)
+        self.poller.register(connection.sock, selectors.EVENT_READ, callback)
+
+    def _read_on(self, connection: Connection, client: socket.socket) -> None:
+        try:
+            data = client.recv(LARGEST_HEAD)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        connection.unread -= len(data)
+        if not data or connection.unread < 0:
+            self._lingering.remove(connection)
+            self._let_go(connection)
+
+    def _let_go(self, connection: Connection) -> None:
+        self.poller.unregister(connection.sock)
+        self.nr_conns -= 1
+        connection.close()
+
+    def murder_pending(self) -> None:
+        """Called at each turn of the main loop, at least once a second."""
+        super().murder_pending()
+        now = time.monotonic()
+        while self._lingering and self._lingering[0].timeout <= now:
+            self._let_go(self._lingering.popleft())
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        """A worker that stops does not wait for requests that have not arrived."""
+        super()._cap_keepalive(deadline)
+        for connection in self.pending_conns:
+            connection.timeout = min(connection.timeout, deadline)
+
+
+def status_of(refusal: BaseException) -> int:
+    """The status that tells a client why its request could not be read; 500 for our own faults."""
+    found = next((status for kind, status in _REFUSALS if isinstance(refusal, kind)), None)
+    if found is not None:
+        return found
+    ours = (refusals.InvalidResponseHeader, refusals.InvalidResponseHeaderName)
+    is_theirs = isinstance(refusal, refusals.ParseException) and not isinstance(refusal, ours)
+    return 400 if is_theirs else 500
+
+
+def _problem(status: int, *, request_id: str) -> bytes:
+    code, detail = words_for(status)
+    body = json.dumps(
+        problem_body(status=status, code=code, detail=detail, request_id=request_id)
+    ).encode()
+    head = (
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
+        "Connection: close",
+        f"Content-Type: {MEDIA_TYPE}",
+        f"Content-Length: {len(body)}",
+        f"X-Request-ID: {request_id}",
+        "X-Content-Type-Options: nosniff",
+    )
+    return "\r\n".join((*head, "", "")).encode() + body
+
+
+def is_complete(received: bytes | bytearray) -> bool:
+    """Whether a thread can begin: head there, and a small announced body with it.
+
+    Whatever is odd (no length, two lengths, chunks) is for the parser to judge.
+    """
+    head_size = received.find(_END_OF_HEAD)
+    if head_size < 0:
+        return len(received) >= LARGEST_HEAD
+    head = bytes(received[: head_size + 2])
+    lengths = _CONTENT_LENGTH.findall(head)
+    if len(lengths) != 1 or int(lengths[0]) > SMALL_BODY or _EXPECT.search(head):
+        return True
+    return len(received) - head_size - len(_END_OF_HEAD) >= int(lengths[0])
+
+
+def _bound_stalls(client: socket.socket) -> None:
+    # By the kernel, since gthread makes the socket blocking, which undoes `settimeout`.
+    timeout = struct.pack("ll", STALL_SECONDS, 0)
+    with contextlib.suppress(OSError):
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
