@@ -6,7 +6,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from ui.api_client import ApiError
-from ui.inert import label
+from ui.escaping import label
 from ui.wording import error_text
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from ui import library, state
 from ui.alerts import attempt, show_error, show_flash
 from ui.api_client import ApiError, Json, Listing
 from ui.conversations import title_of
-from ui.inert import label, one_line, unwrapped
+from ui.escaping import label, one_line, unwrapped
 from ui.turn import Turn
 from ui.wording import pages_text
 

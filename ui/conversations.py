@@ -6,7 +6,7 @@ import streamlit as st
 
 from ui import state
 from ui.api_client import Json, Listing
-from ui.inert import label, one_line
+from ui.escaping import label, one_line
 
 FIRST_ROWS = 30
 UNTITLED = "Untitled"

@@ -9,7 +9,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 from ui import state
 from ui.alerts import guarded, show_error
 from ui.api_client import ApiError, Json
-from ui.inert import label, one_line
+from ui.escaping import label, one_line
 from ui.wording import document_text, error_text, job_error_text, progress_of
 
 UNFINISHED = ("queued", "processing")

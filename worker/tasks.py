@@ -42,7 +42,7 @@ class LoggedTask(Task):  # type: ignore[type-arg]  # not generic at run time
 
 @app.task(base=LoggedTask, name=WORK_TASK)
 def work() -> None:
-    ingestion.work(services())
+    ingestion.process_next_range(services())
 
 
 @app.task(base=LoggedTask, name=SWEEP_TASK)

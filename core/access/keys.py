@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from core.db import Executor
 from core.db.models import ApiKey
-from core.db.paging import Page, PageRequest, listing, paginate
+from core.db.paging import Page, PageRequest, cursor_scope, paginate
 from core.errors import NotFound
 
 Scope = Literal["read", "write", "chat", "documents", "admin"]
@@ -148,7 +148,7 @@ def list_keys(db: Session, *, tenant_id: str | None, page: PageRequest) -> Page[
         statement=query,
         keys=[ApiKey.created_at, ApiKey.id],  # type: ignore[list-item]
         page=page,
-        listing=listing("keys", tenant_id=tenant_id),
+        scope=cursor_scope("keys", tenant_id=tenant_id),
     )
 
 

@@ -108,7 +108,7 @@ def run_turn(
         claim=claim,
     )
     if rows.lease is None:
-        yield from _tell_again(rows)
+        yield from _replay_turn(rows)
         return
     answer = _Answer(rows.answer, rows.lease, trace)
     try:
@@ -168,7 +168,7 @@ def _begin(
     return rows
 
 
-def _tell_again(rows: TurnRows) -> Iterator[ChatEvent]:
+def _replay_turn(rows: TurnRows) -> Iterator[ChatEvent]:
     """A turn that was complete when its process died, before it could remember that."""
     answer = rows.answer
     yield ChatEvent("message_created", {"user_message": rows.asked})

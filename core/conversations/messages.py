@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from core.conversations.sessions import session_not_found
 from core.db import Executor
 from core.db.models import new_id
-from core.db.paging import Page, PageRequest, decode_cursor, encode_cursor, listing
+from core.db.paging import Page, PageRequest, cursor_scope, decode_cursor, encode_cursor
 from core.errors import NotFound
 
 Order = Literal["asc", "desc"]
@@ -199,11 +199,11 @@ def list_messages(
     sender: str | None = None,
 ) -> Page[ListedMessage]:
     """A session's messages by position. Raises NotFound for an unknown session."""
-    name = listing("messages", session_id=session_id, order=order, sender=sender)
-    after, skip, seen = (2**31 - 1 if order == "desc" else 0), page.skip, page.skip
+    name = cursor_scope("messages", session_id=session_id, order=order, sender=sender)
+    after, skip, rows_before = (2**31 - 1 if order == "desc" else 0), page.skip, page.skip
     if page.cursor is not None:
-        place = decode_cursor(page.cursor, listing=name, types=[int])
-        after, skip, seen = place.keys[0], 0, place.seen
+        position = decode_cursor(page.cursor, scope=name, types=[int])
+        after, skip, rows_before = position.keys[0], 0, position.rows_before
     elif sender is None and order == "asc":
         after, skip = skip, 0  # positions have no gap: jump instead of counting
     rows = db.execute(
@@ -220,11 +220,11 @@ def list_messages(
     if not rows:
         raise session_not_found()
     items = [_lean(row, session_id) for row in rows[: page.limit] if row[1] is not None]
-    following = None
+    next_cursor = None
     if len(rows) > page.limit:
         keys = [items[-1].position]
-        following = encode_cursor(listing=name, keys=keys, seen=seen + len(items))
-    return Page(items, rows[0][0], seen, page.limit, following)
+        next_cursor = encode_cursor(scope=name, keys=keys, rows_before=rows_before + len(items))
+    return Page(items, rows[0][0], rows_before, page.limit, next_cursor)
 
 
 def _lean(row: Any, session_id: UUID) -> ListedMessage:
@@ -297,11 +297,11 @@ def search_messages(
 
     `db` must be bound to `tenant_id`; in a transaction of the service's own it finds nothing.
     """
-    name = listing("message search", q=q, user_id=user_id)
-    rank, after, skip, seen = float("inf"), _LAST_ID, page.skip, page.skip
+    name = cursor_scope("message search", q=q, user_id=user_id)
+    rank, after, skip, rows_before = float("inf"), _LAST_ID, page.skip, page.skip
     if page.cursor is not None:
-        place = decode_cursor(page.cursor, listing=name, types=[float, UUID])
-        (rank, after), skip, seen = place.keys, 0, place.seen
+        position = decode_cursor(page.cursor, scope=name, types=[float, UUID])
+        (rank, after), skip, rows_before = position.keys, 0, position.rows_before
     rows = db.execute(
         _SEARCH,
         {
@@ -316,8 +316,10 @@ def search_messages(
     ).all()
     hits = [row for row in rows[: page.limit] if row[1] is not None]
     items = [MessageHit(message=MessageRecord(*row[3:]), snippet=row[2]) for row in hits]
-    following = None
+    next_cursor = None
     if len(rows) > page.limit:
         last = hits[-1]
-        following = encode_cursor(listing=name, keys=[last[1], last[3]], seen=seen + len(items))
-    return Page(items, rows[0][0], seen, page.limit, following)
+        next_cursor = encode_cursor(
+            scope=name, keys=[last[1], last[3]], rows_before=rows_before + len(items)
+        )
+    return Page(items, rows[0][0], rows_before, page.limit, next_cursor)

@@ -7,7 +7,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from core.db.models import ChatSession
-from core.db.paging import Page, PageRequest, listing, paginate
+from core.db.paging import Page, PageRequest, cursor_scope, paginate
 from core.errors import NotFound
 
 UNSET: Any = object()
@@ -65,7 +65,7 @@ def list_sessions(
         statement=rows,
         keys=[ChatSession.active_at, ChatSession.id],  # type: ignore[list-item]
         page=page,
-        listing=listing("sessions", user_id=user_id, is_favorite=is_favorite, q=q),
+        scope=cursor_scope("sessions", user_id=user_id, is_favorite=is_favorite, q=q),
     )
 
 

@@ -42,23 +42,23 @@ class Page(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a walk stands: the sort keys of the last row it saw, and how many it has seen."""
+class CursorPosition:
+    """Where the next page begins: after the row with these sort keys, the `rows_before`th."""
 
     keys: tuple[Any, ...]
-    seen: int
+    rows_before: int
 
 
-def listing(kind: str, **filters: object) -> str:
-    """Names one listing with its filters and order, so that a cursor of another one is refused."""
+def cursor_scope(kind: str, **filters: object) -> str:
+    """Names a list with its filters and order, so that a cursor of another list is refused."""
     text = json.dumps([kind, sorted(filters.items())], default=str)
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 
-def encode_cursor(*, listing: str, keys: Sequence[Key], seen: int) -> str:
+def encode_cursor(*, scope: str, keys: Sequence[Key], rows_before: int) -> str:
     """An opaque, URL-safe cursor. It holds no more than its reader has been shown."""
     plain = [key if isinstance(key, (int, float)) else _to_text(key) for key in keys]
-    text = json.dumps([listing, seen, *plain], separators=(",", ":"))
+    text = json.dumps([scope, rows_before, *plain], separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
@@ -66,18 +66,20 @@ def _to_text(key: Key) -> str:
     return key.isoformat() if isinstance(key, datetime) else str(key)
 
 
-def decode_cursor(cursor: str, *, listing: str, types: Sequence[type]) -> Place:
+def decode_cursor(cursor: str, *, scope: str, types: Sequence[type]) -> CursorPosition:
     """The inverse of `encode_cursor`. Raises Invalid for anything it did not make."""
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
-        found, seen, *plain = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+        found, rows_before, *plain = json.loads(
+            base64.b64decode(padded, altchars=b"-_", validate=True)
+        )
         keys = tuple(_parse(value, kind) for value, kind in zip(plain, types, strict=True))
-        if found != listing or type(seen) is not int or not 0 <= seen <= MAX_SKIP:
+        if found != scope or type(rows_before) is not int or not 0 <= rows_before <= MAX_SKIP:
             raise ValueError
     except (ValueError, TypeError, OverflowError, RecursionError):
         detail = "The cursor is not one that this listing gave out."
         raise Invalid(detail, code="invalid_cursor", errors={"cursor": [detail]}) from None
-    return Place(keys=keys, seen=seen)
+    return CursorPosition(keys=keys, rows_before=rows_before)
 
 
 def _parse(value: object, kind: type) -> Any:
@@ -102,7 +104,7 @@ def paginate(
     statement: Select[Any],
     keys: Sequence[ColumnElement[Any]],
     page: PageRequest,
-    listing: str,
+    scope: str,
     descending: bool = True,
 ) -> Page[Any]:
     """One page of `statement`'s first entity, sorted by `keys`, the last of which must be unique.
@@ -114,18 +116,18 @@ def paginate(
     skip, rows = page.skip, statement
     if page.cursor is not None:
         types = [key.type.python_type for key in keys]
-        place = decode_cursor(page.cursor, listing=listing, types=types)
-        skip, rows = place.seen, statement.where(_beyond(keys, place.keys, descending))
+        position = decode_cursor(page.cursor, scope=scope, types=types)
+        skip, rows = position.rows_before, statement.where(_beyond(keys, position.keys, descending))
     else:
         rows = rows.offset(skip)
     order = [key.desc() if descending else key.asc() for key in keys]
     found = list(db.scalars(rows.order_by(*order).limit(page.limit + 1)))
     items = found[: page.limit]
-    following = None
+    next_cursor = None
     if len(found) > page.limit:
         last = [getattr(items[-1], str(key.key)) for key in keys]
-        following = encode_cursor(listing=listing, keys=last, seen=skip + len(items))
-    return Page(items=items, total=total, skip=skip, limit=page.limit, next_cursor=following)
+        next_cursor = encode_cursor(scope=scope, keys=last, rows_before=skip + len(items))
+    return Page(items=items, total=total, skip=skip, limit=page.limit, next_cursor=next_cursor)
 
 
 def _beyond(

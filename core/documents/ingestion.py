@@ -90,7 +90,7 @@ class Lease:
         self._thread.join()
 
 
-def work(services: Services) -> bool:
+def process_next_range(services: Services) -> bool:
     """Do one due unit of work, whosever it is. False if there was none.
 
     Rings for another worker while more is due, so one message keeps one
@@ -151,7 +151,7 @@ def _plan(services: Services, claim: Claim) -> None:
         document.status = "ready" if document.generation else "processing"
         document.updated_at = job.updated_at = datetime.now(UTC)
         job.stage = "indexing"
-        ranges = cut_ranges(
+        ranges = split_into_ranges(
             info.page_count, most=settings.range_pages, workers=settings.worker_concurrency
         )
         jobs.plan_ranges(db, job=job, ranges=ranges)
@@ -176,7 +176,7 @@ def _open_file(services: Services, claim: Claim) -> Iterator[Path]:
         raise
 
 
-def cut_ranges(page_count: int, *, most: int, workers: int) -> list[tuple[int, int]]:
+def split_into_ranges(page_count: int, *, most: int, workers: int) -> list[tuple[int, int]]:
     """The first and last pages of the ranges a document is worked on in, at most `most` pages each.
 
     Each is half of one worker's share of what is left, so that they begin with much and end

@@ -16,7 +16,7 @@ from sqlalchemy import CursorResult, and_, delete, exists, func, or_, select, up
 from sqlalchemy.orm import Session
 
 from core.db.models import TERMINAL_STATES, Document, Job, PageRange
-from core.db.paging import Page, PageRequest, listing, paginate
+from core.db.paging import Page, PageRequest, cursor_scope, paginate
 from core.errors import NotFound
 
 PLAN = 0  # number of the range that stands for planning the others
@@ -90,7 +90,7 @@ def list_jobs(
         statement=rows,
         keys=[Job.created_at, Job.id],  # type: ignore[list-item]
         page=page,
-        listing=listing("jobs", state=state, document_id=document_id),
+        scope=cursor_scope("jobs", state=state, document_id=document_id),
     )
 
 
@@ -140,7 +140,7 @@ def claim_range(db: Session, *, lease_seconds: float) -> Claim | None:
         .returning(PageRange)
         .execution_options(synchronize_session=False)
     ).scalar_one_or_none()
-    return None if taken is None else _describe(db, taken)
+    return None if taken is None else _mark_running(db, taken)
 
 
 def _silent_failure() -> Any:
@@ -152,7 +152,7 @@ def _lease(seconds: float) -> Any:
     return func.now() + func.make_interval(0, 0, 0, 0, 0, 0, seconds)
 
 
-def _describe(db: Session, taken: PageRange) -> Claim | None:
+def _mark_running(db: Session, taken: PageRange) -> Claim | None:
     served = db.execute(
         update(Job)
         .where(Job.id == taken.job_id, Job.state.in_(OPEN_STATES))
@@ -200,7 +200,7 @@ def _describe(db: Session, taken: PageRange) -> Claim | None:
     )
 
 
-def _mine(claim: Claim) -> Any:
+def _claim_is_current(claim: Claim) -> Any:
     return and_(
         PageRange.id == claim.range_id,
         PageRange.attempt == claim.attempt,
@@ -214,7 +214,7 @@ def renew_lease(db: Session, claim: Claim, *, lease_seconds: float) -> bool:
     return _changed(
         db.execute(
             update(PageRange)
-            .where(_mine(claim), still_open)
+            .where(_claim_is_current(claim), still_open)
             .values(lease_expires_at=_lease(lease_seconds))
             .execution_options(synchronize_session=False)
         )
@@ -226,7 +226,7 @@ def finish_range(db: Session, claim: Claim) -> bool:
     return _changed(
         db.execute(
             update(PageRange)
-            .where(_mine(claim))
+            .where(_claim_is_current(claim))
             .values(state="done", lease_expires_at=None, waiting_since=None)
             .execution_options(synchronize_session=False)
         )
@@ -252,7 +252,7 @@ def release_range(
     return _changed(
         db.execute(
             update(PageRange)
-            .where(_mine(claim))
+            .where(_claim_is_current(claim))
             .values(values)
             .execution_options(synchronize_session=False)
         )

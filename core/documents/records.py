@@ -9,7 +9,7 @@ from sqlalchemy import delete, exists, func, insert, select
 from sqlalchemy.orm import Session
 
 from core.db.models import ChatSession, Chunk, ChunkVector, Document, DocumentPage, new_id
-from core.db.paging import Page, PageRequest, decode_cursor, encode_cursor, listing, paginate
+from core.db.paging import Page, PageRequest, cursor_scope, decode_cursor, encode_cursor, paginate
 from core.documents.chunking import ChunkDraft
 from core.embedding.base import Vectors
 from core.errors import NotFound
@@ -110,7 +110,7 @@ def list_documents(
         statement=rows,
         keys=[Document.created_at, Document.id],  # type: ignore[list-item]
         page=page,
-        listing=listing("documents", user_id=user_id, session_id=session_id, status=status),
+        scope=cursor_scope("documents", user_id=user_id, session_id=session_id, status=status),
     )
 
 
@@ -119,11 +119,11 @@ def list_chunks(
 ) -> Page[ChunkView]:
     """The live chunks of a document in reading order. Raises NotFound."""
     document = get_document(db, tenant_id=tenant_id, document_id=document_id)
-    # A generation's chunks never change, so the count of those seen is a safe cursor.
-    name = listing("chunks", document_id=document.id, generation=document.generation)
+    # A generation's chunks never change, so the count of those rows_before is a safe cursor.
+    name = cursor_scope("chunks", document_id=document.id, generation=document.generation)
     skip = page.skip
     if page.cursor is not None:
-        skip = decode_cursor(page.cursor, listing=name, types=[]).seen
+        skip = decode_cursor(page.cursor, scope=name, types=[]).rows_before
     rows = db.execute(
         select(Chunk.id, Chunk.page_start, Chunk.page_end, Chunk.text)
         .where(Chunk.document_id == document.id, Chunk.generation == document.generation)
@@ -135,10 +135,10 @@ def list_chunks(
         ChunkView(row.id, position, row.page_start, row.page_end, row.text)
         for position, row in enumerate(rows, start=skip + 1)
     ]
-    seen, following = skip + len(items), None
-    if items and seen < document.chunk_count:
-        following = encode_cursor(listing=name, keys=[], seen=seen)
-    return Page(items, document.chunk_count, skip, page.limit, following)
+    rows_before, next_cursor = skip + len(items), None
+    if items and rows_before < document.chunk_count:
+        next_cursor = encode_cursor(scope=name, keys=[], rows_before=rows_before)
+    return Page(items, document.chunk_count, skip, page.limit, next_cursor)
 
 
 def record_pages(

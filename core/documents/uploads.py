@@ -75,7 +75,7 @@ def accept_upload(
     try:
         if PDF_MARK not in staged.head:
             raise Unsupported("The file is not a PDF.")
-        accepted = _find_known(services, scope, staged) or _keep(
+        accepted = _find_known(services, scope, staged) or _store_new(
             services, scope, staged, filename=filename, metadata=metadata
         )
     finally:
@@ -98,10 +98,10 @@ def _find_known(services: Services, scope: _Scope, staged: StagedFile) -> Accept
             session_id=scope.session_id,
             sha256=staged.sha256,
         )
-        return None if document is None else _again(db, document)
+        return None if document is None else _handle_duplicate(db, document)
 
 
-def _again(db: Session, document: Document) -> Accepted:
+def _handle_duplicate(db: Session, document: Document) -> Accepted:
     """The answer to bytes that are here already."""
     assert document.job_id is not None
     job = jobs.get_job(db, tenant_id=document.tenant_id, job_id=document.job_id)
@@ -122,7 +122,7 @@ def _start_again(db: Session, document: Document) -> Job:
     return job
 
 
-def _keep(
+def _store_new(
     services: Services,
     scope: _Scope,
     staged: StagedFile,

@@ -25,9 +25,9 @@ CANDIDATES = 60  # taken from each side
 # The thresholds by measurement, docs/adr/0006: chunks in reach up to which all
 # are read for their words, and up to which all are compared by their vectors;
 # and how many chunks the rarest words may bring in to be scored.
-MOST_READ = 2_000
-MOST_COMPARED = 20_000
-MOST_SCORED = 300
+FULL_SCAN_MAX_CHUNKS = 2_000
+EXACT_KNN_MAX_CHUNKS = 20_000
+RARE_TERM_BUDGET = 300
 
 # Where a part of a tenant's chunks is in reach: how many of it are looked into to tell how
 # common a word is there, and how many chunks the tenant's own frequency counts for beside them.
@@ -336,9 +336,9 @@ def _of_question(query: str, vector: Vectors | None, mode: Mode) -> dict[str, An
         "by_meaning": mode != "text",
         "by_words": mode != "vector",
         "candidates": CANDIDATES,
-        "most_read": MOST_READ,
-        "most_compared": MOST_COMPARED,
-        "most_scored": MOST_SCORED,
+        "most_read": FULL_SCAN_MAX_CHUNKS,
+        "most_compared": EXACT_KNN_MAX_CHUNKS,
+        "most_scored": RARE_TERM_BUDGET,
         "sample": SAMPLE,
         "prior": PRIOR,
     }

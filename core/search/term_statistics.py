@@ -8,7 +8,7 @@ hour everything is counted anew, so that no word outlives its documents for long
 from sqlalchemy import text
 
 from core.bootstrap import Services
-from core.search.candidates import MOST_READ
+from core.search.candidates import FULL_SCAN_MAX_CHUNKS
 from core.telemetry import get_logger
 
 log = get_logger(__name__)
@@ -62,10 +62,10 @@ _COUNT = text(
 def refresh(services: Services, *, drift: float = DRIFT) -> int:
     """Count anew for each tenant whose chunks changed by more than `drift`; for how many.
 
-    Below 0 that is every tenant of more than MOST_READ chunks.
+    Below 0 that is every tenant of more than FULL_SCAN_MAX_CHUNKS chunks.
     """
     with services.database.transaction(tenant_id=None) as db:
-        stale = db.execute(_STALE, {"few": MOST_READ, "drift": drift}).all()
+        stale = db.execute(_STALE, {"few": FULL_SCAN_MAX_CHUNKS, "drift": drift}).all()
     for tenant_id, chunks in stale:
         step = max(1, round(chunks / SAMPLE))
         with services.database.transaction(tenant_id=None) as db:
@@ -80,4 +80,4 @@ def refresh(services: Services, *, drift: float = DRIFT) -> int:
 def forget_small(services: Services) -> None:
     """Remove the statistics of tenants that need none any more."""
     with services.database.transaction(tenant_id=None) as db:
-        db.execute(_FORGET_SMALL, {"few": MOST_READ})
+        db.execute(_FORGET_SMALL, {"few": FULL_SCAN_MAX_CHUNKS})

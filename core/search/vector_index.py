@@ -1,6 +1,6 @@
 """Which vectors stand in the HNSW index: those of tenants that have many.
 
-Up to MOST_COMPARED chunks a search compares vectors exactly, so an index would only cost:
+Up to EXACT_KNN_MAX_CHUNKS chunks a search compares vectors exactly, so an index would only cost:
 an insertion takes PostgreSQL four times as long with it. A tenant that grows past that has
 its vectors put in here, in the background; until then they are compared as before. What
 is added to a large tenant goes in at once. One that shrinks keeps what is in.
@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from core.bootstrap import Services
-from core.search.candidates import MOST_COMPARED
+from core.search.candidates import EXACT_KNN_MAX_CHUNKS
 from core.telemetry import get_logger
 
 log = get_logger(__name__)
@@ -49,7 +49,7 @@ _PUT_IN = text(
 
 def is_wanted(db: Session, *, tenant_id: str) -> bool:
     """Whether what is added to the tenant's vectors belongs into the index."""
-    values = {"tenant_id": tenant_id, "most_compared": MOST_COMPARED}
+    values = {"tenant_id": tenant_id, "most_compared": EXACT_KNN_MAX_CHUNKS}
     return bool(db.scalar(_IS_LARGE, values))
 
 
@@ -60,7 +60,7 @@ def catch_up(services: Services, *, most_seconds: float = MOST_SECONDS) -> int:
     """
     deadline = time.monotonic() + most_seconds
     with services.database.transaction(tenant_id=None) as db:
-        tenants = db.scalars(_LARGE, {"most_compared": MOST_COMPARED}).all()
+        tenants = db.scalars(_LARGE, {"most_compared": EXACT_KNN_MAX_CHUNKS}).all()
     put_in = 0
     for tenant_id in tenants:
         while time.monotonic() < deadline and (count := _put_in(services, tenant_id)):

@@ -10,7 +10,7 @@ depends_on = None
 
 INDEX = "ix_chunk_vectors_embedding"
 # Fewer are compared exactly, docs/adr/0006.
-MOST_COMPARED = 20_000
+EXACT_KNN_MAX_CHUNKS = 20_000
 
 
 def upgrade() -> None:
@@ -26,7 +26,7 @@ def upgrade() -> None:
         f"""
         UPDATE chunk_vectors SET indexed = true WHERE tenant_id IN (
             SELECT tenant_id FROM documents WHERE generation > 0
-            GROUP BY tenant_id HAVING sum(chunk_count) > {MOST_COMPARED}
+            GROUP BY tenant_id HAVING sum(chunk_count) > {EXACT_KNN_MAX_CHUNKS}
         )
         """
     )

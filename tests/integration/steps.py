@@ -43,7 +43,7 @@ def ingest(services: Services, data: bytes, *, user_id: str | None = None) -> UU
         session_id=None,
         metadata={},
     )
-    while ingestion.work(services):
+    while ingestion.process_next_range(services):
         pass
     return accepted.document.id
 

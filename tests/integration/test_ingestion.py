@@ -144,7 +144,7 @@ def test_a_stale_worker_writes_nothing(make_services: Callable[..., Services]) -
     """Two workers hold the same range: the one whose lease ran out changes no row."""
     services = make_services(lease_seconds=0.01, heartbeat_seconds=100.0)
     accepted = upload(services, make_pdf(PAGES))
-    ingestion.work(services)  # plans
+    ingestion.process_next_range(services)  # plans
     entered, go_on = threading.Event(), threading.Event()
     slow = make_services(lease_seconds=0.01, heartbeat_seconds=100.0)
 
@@ -155,7 +155,7 @@ def test_a_stale_worker_writes_nothing(make_services: Callable[..., Services]) -
             return super().embed(texts)
 
     slow.__dict__["embedder"] = Paused(services.embedder)
-    stalled = threading.Thread(target=ingestion.work, args=(slow,))
+    stalled = threading.Thread(target=ingestion.process_next_range, args=(slow,))
     stalled.start()
     assert entered.wait(30)
     time.sleep(0.05)  # the lease is over, however fast the page was read
@@ -198,8 +198,8 @@ def test_an_exception_at_every_run_ends_after_three(
 def test_cancel_in_mid_job(make_services: Callable[..., Services]) -> None:
     services = make_services(range_pages=1)
     accepted = upload(services, make_pdf(PAGES))
-    ingestion.work(services)
-    ingestion.work(services)
+    ingestion.process_next_range(services)
+    ingestion.process_next_range(services)
     job = uploads.cancel_job(services, tenant_id=TENANT, job_id=accepted.job.id)
     assert job.state == "cancelled"
     assert work_off(services) == 0
@@ -222,7 +222,7 @@ def test_a_running_range_stops(make_services: Callable[..., Services], act: str)
     """What is cancelled or deleted while its texts are embedded leaves nothing behind."""
     services = make_services(heartbeat_seconds=0.05)
     accepted = upload(services, make_pdf(PAGES))
-    ingestion.work(services)
+    ingestion.process_next_range(services)
     doc, job = accepted.document, accepted.job
 
     class Interrupted(Refusing):
@@ -234,7 +234,7 @@ def test_a_running_range_stops(make_services: Callable[..., Services], act: str)
             return super().embed(texts)
 
     services.__dict__["embedder"] = Interrupted(services.embedder)
-    ingestion.work(services)
+    ingestion.process_next_range(services)
     for table in (Chunk, ChunkVector, DocumentPage):
         assert count(services, table) == 0
     with services.database.transaction(tenant_id=TENANT) as db:
@@ -265,7 +265,7 @@ def test_old_chunks_serve_until_the_new_ones_are_complete(
     again = uploads.reingest(services, tenant_id=TENANT, document_id=accepted.document.id)
     assert again.job.id != accepted.job.id
     for _ in range(3):
-        ingestion.work(services)
+        ingestion.process_next_range(services)
         assert chunk_texts(services, accepted.document.id) == before
         assert reload(services, accepted)[0].status == "ready"
     work_off(services)
@@ -278,8 +278,8 @@ def test_old_chunks_serve_until_the_new_ones_are_complete(
 def test_a_reingest_in_mid_ingestion_replaces_it(make_services: Callable[..., Services]) -> None:
     services = make_services(range_pages=1)
     accepted = upload(services, make_pdf(PAGES))
-    ingestion.work(services)
-    ingestion.work(services)
+    ingestion.process_next_range(services)
+    ingestion.process_next_range(services)
     again = uploads.reingest(services, tenant_id=TENANT, document_id=accepted.document.id)
     work_off(services)
     document, job = reload(services, again)
@@ -295,11 +295,11 @@ def test_a_short_document_does_not_wait_for_a_long_one(
 ) -> None:
     services = make_services(range_pages=1)
     upload(services, make_pdf([f"{PAGES[0]} {n}" for n in range(40)]), user_id="long")
-    ingestion.work(services)
-    ingestion.work(services)
+    ingestion.process_next_range(services)
+    ingestion.process_next_range(services)
     short = upload(services, make_pdf(PAGES[:1]), user_id="short")
     for _ in range(4):  # plan and one page, each after at most one range of the other
-        ingestion.work(services)
+        ingestion.process_next_range(services)
     assert reload(services, short)[1].state == "succeeded"
 
 
@@ -307,7 +307,7 @@ def test_two_workers_share_one_document(make_services: Callable[..., Services]) 
     services, other = make_services(range_pages=1), make_services(range_pages=1)
     pages = [f"{PAGES[n % 3]} {n}" for n in range(12)]
     accepted = upload(services, make_pdf(pages))
-    ingestion.work(services)
+    ingestion.process_next_range(services)
     with ThreadPoolExecutor(2) as pool:
         done = list(pool.map(work_off, [services, other]))
     assert min(done) >= 2
@@ -324,7 +324,7 @@ def test_progress_never_goes_back(make_services: Callable[..., Services]) -> Non
         job = reload(services, accepted)[1]
         progress = jobs.progress_of(job, now=job.updated_at)
         seen.append((progress["percent"], progress["pages_done"], progress["chunks_done"]))
-        if not ingestion.work(services):
+        if not ingestion.process_next_range(services):
             break
     assert seen == sorted(seen)
     assert seen[0] == (0, 0, 0)

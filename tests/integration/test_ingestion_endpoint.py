@@ -54,7 +54,7 @@ def play(services: Services, *, until: Callable[[], bool], seconds: float = 20) 
     deadline = time.monotonic() + seconds
     while not until():
         assert time.monotonic() < deadline
-        if not ingestion.work(services):
+        if not ingestion.process_next_range(services):
             time.sleep(0.02)
 
 

@@ -56,7 +56,7 @@ def open_jobs(services: Services) -> list[UUID]:
 
 
 def work_off(services: Services) -> None:
-    while ingestion.work(services):
+    while ingestion.process_next_range(services):
         pass
 
 
@@ -156,11 +156,11 @@ def test_a_range_whose_document_is_deleted_is_lost_and_no_failure(
 ) -> None:
     document_id = upload(services)
     for _ in range(done):
-        ingestion.work(services)
+        ingestion.process_next_range(services)
     parser = services.pdf_parser
     services.__dict__["pdf_parser"] = Overtaking(services, document_id, refusal)
     try:
-        ingestion.work(services)
+        ingestion.process_next_range(services)
     finally:
         services.__dict__["pdf_parser"] = parser
     assert logged(log)[done:] == [("info", "range_lost")]
@@ -178,7 +178,7 @@ def test_a_file_that_is_gone_before_it_is_found_is_lost_too(
         return find(key)
 
     services.storage.local_copy = overtaken  # type: ignore[method-assign]
-    ingestion.work(services)
+    ingestion.process_next_range(services)
     assert logged(log) == [("info", "range_lost")]
 
 
@@ -189,7 +189,7 @@ def test_a_file_that_is_missing_while_its_document_is_there_is_a_failure(
     with services.database.transaction(tenant_id=TENANT) as db:
         document = records.get_document(db, tenant_id=TENANT, document_id=document_id)
     services.storage.delete(document.storage_key)
-    ingestion.work(services)
+    ingestion.process_next_range(services)
     assert logged(log) == [("error", "range_failed")]
 
 

@@ -51,7 +51,7 @@ def session_ids(database: Database) -> list[UUID | None]:
     return ids
 
 
-@pytest.mark.parametrize("most_read", [candidates.MOST_READ, 0])
+@pytest.mark.parametrize("most_read", [candidates.FULL_SCAN_MAX_CHUNKS, 0])
 @pytest.mark.parametrize("user_id", [*OWNERS, "newcomer"])
 @pytest.mark.parametrize("attached", [0, 1, 2])
 def test_a_search_finds_what_may_be_named(
@@ -62,7 +62,7 @@ def test_a_search_finds_what_may_be_named(
     user_id: str | None,
     most_read: int,
 ) -> None:
-    monkeypatch.setattr(candidates, "MOST_READ", most_read)
+    monkeypatch.setattr(candidates, "FULL_SCAN_MAX_CHUNKS", most_read)
     session_id = session_ids[attached]
     condition = in_reach(tenant_id="a", user_id=user_id, session_id=session_id)
     with database.transaction(tenant_id=None) as db:

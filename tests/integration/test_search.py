@@ -31,10 +31,10 @@ def way(request: pytest.FixtureRequest, library: Library, monkeypatch: pytest.Mo
     with library.database.transaction(tenant_id=None) as db:
         db.execute(text("DELETE FROM term_statistics"))
     if request.param != "read":
-        for name in ("MOST_READ", "MOST_COMPARED"):
+        for name in ("FULL_SCAN_MAX_CHUNKS", "EXACT_KNN_MAX_CHUNKS"):
             monkeypatch.setattr(candidates, name, 0)
     if request.param == "statistics":
-        monkeypatch.setattr(term_statistics, "MOST_READ", 0)
+        monkeypatch.setattr(term_statistics, "FULL_SCAN_MAX_CHUNKS", 0)
         assert term_statistics.refresh(library.services) == 3
     return str(request.param)
 
@@ -93,9 +93,9 @@ def test_common_words_alone_find_something(library: Library, way: str) -> None:
 def test_a_word_that_is_not_in_reach_hides_no_other(
     library: Library, way: str, monkeypatch: pytest.MonkeyPatch, query: str
 ) -> None:
-    monkeypatch.setattr(candidates, "MOST_SCORED", 10)
-    monkeypatch.setattr(candidates, "MOST_COMPARED", 20_000)
-    assert len(library.find(query)) >= 2 * candidates.MOST_SCORED
+    monkeypatch.setattr(candidates, "RARE_TERM_BUDGET", 10)
+    monkeypatch.setattr(candidates, "EXACT_KNN_MAX_CHUNKS", 20_000)
+    assert len(library.find(query)) >= 2 * candidates.RARE_TERM_BUDGET
     assert len(library.find(query, user_id="bob")) == PER_DOCUMENT
 
 
@@ -131,9 +131,9 @@ def test_chunks_of_another_generation_are_not_in_reach(
 def test_a_search_in_all_there_is_reads_no_list_of_documents(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(candidates, "MOST_READ", 0)
-    monkeypatch.setattr(candidates, "MOST_COMPARED", 0)
-    monkeypatch.setattr(term_statistics, "MOST_READ", 0)
+    monkeypatch.setattr(candidates, "FULL_SCAN_MAX_CHUNKS", 0)
+    monkeypatch.setattr(candidates, "EXACT_KNN_MAX_CHUNKS", 0)
+    monkeypatch.setattr(term_statistics, "FULL_SCAN_MAX_CHUNKS", 0)
     term_statistics.refresh(library.services)
     assert times_listed(library, user_id=None) == 0
     assert times_listed(library, user_id="ann") == 1
@@ -155,7 +155,7 @@ def test_rare_means_rare_in_reach(
     library: Library, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`gammakind` stands in 50 of the tenant's 150 chunks, and all of these are bob's."""
-    monkeypatch.setattr(candidates, "MOST_SCORED", 20)
+    monkeypatch.setattr(candidates, "RARE_TERM_BUDGET", 20)
     vector = library.vectors[library.documents["a"][2]][:1]
     found = library.find("alphaword7 gammakind", vector=vector, user_id="bob")
     assert sum(one.text_rank is not None for one in found) == PER_DOCUMENT
@@ -175,7 +175,7 @@ def test_words_are_weighed_by_what_is_in_reach(
     library: Library, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a small part of the tenant's chunks the tenant's statistics would mislead."""
-    monkeypatch.setattr(candidates, "MOST_COMPARED", 20_000)
+    monkeypatch.setattr(candidates, "EXACT_KNN_MAX_CHUNKS", 20_000)
     reach = Reach("a", None, None, library.documents["a"][2:])
     found = find_candidates(
         library.database.autocommit(tenant_id="a"),
@@ -231,7 +231,7 @@ def test_too_few_from_the_index_are_made_up_exactly(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The nearest of the whole table are another's: an index that stops early finds none."""
-    monkeypatch.setattr(candidates, "MOST_COMPARED", 0)
+    monkeypatch.setattr(candidates, "EXACT_KNN_MAX_CHUNKS", 0)
     monkeypatch.setattr(
         core.db.transactions, "SEARCH_OPTIONS", "-c hnsw.ef_search=10 -c hnsw.iterative_scan=off"
     )
@@ -285,7 +285,7 @@ def test_after_half_is_deleted_each_tenant_finds_its_nearest_still(
     new_database: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Through the index, whose graph the deleted rows held together."""
-    monkeypatch.setattr(candidates, "MOST_COMPARED", 0)
+    monkeypatch.setattr(candidates, "EXACT_KNN_MAX_CHUNKS", 0)
     url, rng = new_database(), np.random.default_rng(11)
     library = Library(Database(make_engine(url, pool_size=1)), {"a": [], "b": []}, {})
     for number in range(40):

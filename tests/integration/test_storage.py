@@ -111,7 +111,7 @@ def test_a_document_is_ingested_from_either(
         services, tenant_id="default", body=io.BytesIO(data), filename="a.pdf",
         user_id=None, session_id=None, metadata={},
     )  # fmt: skip
-    while ingestion.work(services):
+    while ingestion.process_next_range(services):
         pass
     document, blocks = uploads.open_content(
         services, tenant_id="default", document_id=accepted.document.id

@@ -20,7 +20,7 @@ def test_statistics_are_kept_of_tenants_with_many_chunks(
     with library.database.transaction(tenant_id=None) as db:
         db.execute(text("DELETE FROM term_statistics"))
     assert term_statistics.refresh(library.services) == 0  # 150 chunks each: few
-    monkeypatch.setattr(term_statistics, "MOST_READ", 100)
+    monkeypatch.setattr(term_statistics, "FULL_SCAN_MAX_CHUNKS", 100)
     assert term_statistics.refresh(library.services) == 3
     known = statistics_of(library, "a")
     assert known["common"] == known["\x01a"] == 3 * PER_DOCUMENT
@@ -30,7 +30,7 @@ def test_statistics_are_kept_of_tenants_with_many_chunks(
     assert term_statistics.refresh(library.services, drift=-1) == 3
     term_statistics.forget_small(library.services)
     assert statistics_of(library, "a") == known
-    monkeypatch.setattr(term_statistics, "MOST_READ", 1000)
+    monkeypatch.setattr(term_statistics, "FULL_SCAN_MAX_CHUNKS", 1000)
     term_statistics.forget_small(library.services)
     assert statistics_of(library, "a") == {}
 
@@ -38,7 +38,7 @@ def test_statistics_are_kept_of_tenants_with_many_chunks(
 def test_statistics_of_a_sample_are_scaled_up(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(term_statistics, "MOST_READ", 100)
+    monkeypatch.setattr(term_statistics, "FULL_SCAN_MAX_CHUNKS", 100)
     monkeypatch.setattr(term_statistics, "SAMPLE", 50)
     term_statistics.refresh(library.services, drift=-1)
     known = statistics_of(library, "a")
@@ -48,7 +48,7 @@ def test_statistics_of_a_sample_are_scaled_up(
 
 
 def test_several_may_count_at_once(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(term_statistics, "MOST_READ", 100)
+    monkeypatch.setattr(term_statistics, "FULL_SCAN_MAX_CHUNKS", 100)
     with ThreadPoolExecutor(4) as pool:
         runs = [pool.submit(term_statistics.refresh, library.services, drift=-1) for _ in range(8)]
     assert [run.result() for run in runs] == [3] * 8

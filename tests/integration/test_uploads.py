@@ -153,7 +153,7 @@ def test_deleting_a_session_takes_its_documents(services: Services) -> None:
         session = create_session(db, tenant_id=TENANT, user_id="alice")
     attached = upload(services, make_pdf(PAGES), session_id=session.id)
     users_own = upload(services, make_pdf(PAGES), user_id="alice")
-    ingestion.work(services)
+    ingestion.process_next_range(services)
     uploads.delete_session(services, tenant_id=TENANT, session_id=session.id)
     work_off(services)
     assert stored_files(services) == [users_own.document.storage_key]

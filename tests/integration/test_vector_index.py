@@ -27,11 +27,11 @@ def services(
 ) -> Iterator[Services]:
     """Where more than 100 chunks are many."""
     for module, name, value in (
-        (candidates, "MOST_READ", 0),
-        (candidates, "MOST_COMPARED", 100),
-        (vector_index, "MOST_COMPARED", 100),
+        (candidates, "FULL_SCAN_MAX_CHUNKS", 0),
+        (candidates, "EXACT_KNN_MAX_CHUNKS", 100),
+        (vector_index, "EXACT_KNN_MAX_CHUNKS", 100),
         (vector_index, "BATCH", 50),
-        (term_statistics, "MOST_READ", 0),
+        (term_statistics, "FULL_SCAN_MAX_CHUNKS", 0),
     ):
         monkeypatch.setattr(module, name, value)
     database = Database(make_engine(new_database(), pool_size=4))

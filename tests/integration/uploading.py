@@ -37,7 +37,7 @@ def upload(services: Services, data: bytes, **overrides: Any) -> Accepted:
 def work_off(services: Services) -> int:
     """Play the worker until nothing is due; how many units that took."""
     count = 0
-    while ingestion.work(services):
+    while ingestion.process_next_range(services):
         count += 1
     return count
 

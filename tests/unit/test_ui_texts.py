@@ -4,7 +4,7 @@ import pytest
 
 from ui.api_client import ApiError
 from ui.config import read_config
-from ui.inert import label, one_line, unwrapped
+from ui.escaping import label, one_line, unwrapped
 from ui.turn import _title
 from ui.wording import document_text, error_text, job_error_text, pages_text, progress_of
 

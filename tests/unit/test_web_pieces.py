@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
 
-from core.db.paging import decode_cursor, encode_cursor, listing
+from core.db.paging import cursor_scope, decode_cursor, encode_cursor
 from core.errors import Invalid
 from web.http.downloads import find_range
 from web.http.request_checks import MAX_DEPTH, MAX_DIGITS, parse_json
@@ -60,21 +60,31 @@ def test_the_limit_of_depth(depth: int) -> None:
 
 @given(st.datetimes(timezones=st.just(UTC)), st.uuids(), st.integers(0, 2**31 - 1))
 def test_a_cursor_comes_back_as_it_was(moment: datetime, key: UUID, seen: int) -> None:
-    name = listing("x", a=1)
-    cursor = encode_cursor(listing=name, keys=[moment, key], seen=seen)
-    place = decode_cursor(cursor, listing=name, types=[datetime, UUID])
-    assert (place.keys, place.seen) == ((moment, key), seen)
+    name = cursor_scope("x", a=1)
+    cursor = encode_cursor(scope=name, keys=[moment, key], rows_before=seen)
+    place = decode_cursor(cursor, scope=name, types=[datetime, UUID])
+    assert (place.keys, place.rows_before) == ((moment, key), seen)
 
 
 @given(st.text(max_size=100))
 def test_a_cursor_of_nobodys_making_is_invalid(cursor: str) -> None:
     with pytest.raises(Invalid):
-        decode_cursor(cursor, listing=listing("x"), types=[datetime, UUID])
+        decode_cursor(cursor, scope=cursor_scope("x"), types=[datetime, UUID])
 
 
 def test_listings_differ_by_their_filters() -> None:
     key = uuid4()
-    assert len({listing("a"), listing("b"), listing("a", x=None), listing("a", x=key)}) == 4
+    assert (
+        len(
+            {
+                cursor_scope("a"),
+                cursor_scope("b"),
+                cursor_scope("a", x=None),
+                cursor_scope("a", x=key),
+            }
+        )
+        == 4
+    )
 
 
 @given(TEXTS)

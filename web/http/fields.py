@@ -16,7 +16,7 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE |
 _WHOLE = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 
 
-class Whole(fields.Integer):
+class StrictInteger(fields.Integer):
     """A whole number: 5, not 5.0, "5" or true."""
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> int:
@@ -25,7 +25,7 @@ class Whole(fields.Integer):
         return value
 
 
-class Flag(fields.Boolean):
+class StrictBoolean(fields.Boolean):
     """true or false, and none of the other words for it."""
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> bool:
@@ -68,7 +68,7 @@ class Text(fields.String):
         return value
 
 
-class Id(fields.UUID):
+class StrictUUID(fields.UUID):
     """A UUID in its one spelling (RFC 9562, 4), in either case; as it stands in a path too.
 
     Python would also take it without hyphens, in braces, or as `urn:uuid:…`.
@@ -80,7 +80,7 @@ class Id(fields.UUID):
         return UUID(value)
 
 
-class Moment(fields.AwareDateTime):
+class UtcDateTime(fields.AwareDateTime):
     """A time with its offset, taken over into UTC: PostgreSQL knows offsets up to 15:59 only."""
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> datetime:

@@ -14,14 +14,14 @@ from web.http.fields import (
     MAX_NAME,
     MAX_QUERY,
     MAX_TITLE,
-    Flag,
-    Id,
     JsonObject,
-    Moment,
     QueryFlag,
     QueryWhole,
+    StrictBoolean,
+    StrictInteger,
+    StrictUUID,
     Text,
-    Whole,
+    UtcDateTime,
 )
 
 MAX_GRACE_SECONDS = 30 * 86_400
@@ -119,7 +119,7 @@ class SessionQuery(Paging):
 
 
 class FavoriteUpdate(Schema):
-    is_favorite = Flag(
+    is_favorite = StrictBoolean(
         metadata={"example": True, "description": "Left out, the mark is turned over."}
     )
 
@@ -139,11 +139,11 @@ class Passage(Schema):
 class PassageIn(Schema):
     """A passage that a client's own retrieval found; all but `text` may be left out."""
 
-    index = Whole(allow_none=True, validate=validate.Range(min=0, max=MAX_SKIP))
+    index = StrictInteger(allow_none=True, validate=validate.Range(min=0, max=MAX_SKIP))
     document_id = Text(most=MAX_NAME, allow_none=True)
     filename = Text(most=MAX_TITLE, allow_none=True)
-    page_start = Whole(allow_none=True, validate=validate.Range(min=0, max=MAX_SKIP))
-    page_end = Whole(allow_none=True, validate=validate.Range(min=0, max=MAX_SKIP))
+    page_start = StrictInteger(allow_none=True, validate=validate.Range(min=0, max=MAX_SKIP))
+    page_end = StrictInteger(allow_none=True, validate=validate.Range(min=0, max=MAX_SKIP))
     chunk_id = Text(most=MAX_NAME, allow_none=True)
     text = Text(required=True, least=0)
     quote = Text(least=0, allow_none=True)
@@ -244,12 +244,14 @@ class KeyCreate(Schema):
             "description": "Default: the caller's. Another one: with the first key only.",
         },
     )
-    expires_at = Moment(allow_none=True, metadata={"example": "2027-01-01T00:00:00Z"})
-    rate_limit_per_minute = Whole(allow_none=True, validate=validate.Range(min=1, max=1_000_000))
+    expires_at = UtcDateTime(allow_none=True, metadata={"example": "2027-01-01T00:00:00Z"})
+    rate_limit_per_minute = StrictInteger(
+        allow_none=True, validate=validate.Range(min=1, max=1_000_000)
+    )
 
 
 class KeyRotate(Schema):
-    grace_seconds = Whole(
+    grace_seconds = StrictInteger(
         load_default=3600,
         validate=validate.Range(min=0, max=MAX_GRACE_SECONDS),
         metadata={"example": 600, "description": "How long the old key goes on working."},
@@ -287,7 +289,7 @@ class Job(Schema):
 
 class JobQuery(Paging):
     state = fields.String(validate=one_of(JOB_STATES))
-    document_id = Id()
+    document_id = StrictUUID()
 
 
 class Document(Schema):
@@ -311,7 +313,7 @@ class Document(Schema):
 
 class DocumentQuery(Paging):
     user_id = Text(most=MAX_NAME)
-    session_id = Id()
+    session_id = StrictUUID()
     status = fields.String(validate=one_of(DOCUMENT_STATUSES))
 
 
@@ -319,7 +321,7 @@ class UploadFields(Schema):
     """The form's fields beside `file`."""
 
     user_id = Text(most=MAX_NAME, metadata={"example": "alice"})
-    session_id = Id()
+    session_id = StrictUUID()
     metadata = JsonObject()
 
 
@@ -344,9 +346,11 @@ class PageImageQuery(Schema):
 class SearchRequest(Schema):
     query = Text(required=True, most=10_000, metadata={"example": "How did revenue develop?"})
     user_id = Text(most=MAX_NAME, allow_none=True)
-    session_id = Id(allow_none=True)
-    document_ids = fields.List(Id(), allow_none=True, validate=validate.Length(min=1, max=1000))
-    top_k = Whole(load_default=5, validate=validate.Range(min=1, max=50))
+    session_id = StrictUUID(allow_none=True)
+    document_ids = fields.List(
+        StrictUUID(), allow_none=True, validate=validate.Length(min=1, max=1000)
+    )
+    top_k = StrictInteger(load_default=5, validate=validate.Range(min=1, max=50))
     mode = fields.String(load_default="hybrid", validate=one_of(("hybrid", "vector", "text")))
 
 
@@ -356,11 +360,13 @@ class SearchResult(Schema):
 
 class ChatRequest(Schema):
     message = Text(required=True, metadata={"example": "How did revenue develop?"})
-    use_rag = Flag(load_default=True)
-    stream = Flag(load_default=False)
-    top_k = Whole(load_default=None, allow_none=True, validate=validate.Range(min=1, max=50))
+    use_rag = StrictBoolean(load_default=True)
+    stream = StrictBoolean(load_default=False)
+    top_k = StrictInteger(
+        load_default=None, allow_none=True, validate=validate.Range(min=1, max=50)
+    )
     document_ids = fields.List(
-        Id(),
+        StrictUUID(),
         load_default=None,
         allow_none=True,
         validate=validate.Length(min=1, max=1000),

@@ -67,7 +67,7 @@ def upload(caller: Caller, word: str) -> Json:
     }
     response = caller.post("/documents", data=form, content_type="multipart/form-data")
     services: Services = caller.app.extensions["services"]
-    while ingestion.work(services):
+    while ingestion.process_next_range(services):
         pass
     made: Json = response.get_json()
     assert caller.get(f"/jobs/{made['job']['id']}").get_json()["state"] == "succeeded"

@@ -38,7 +38,7 @@ def upload(caller: Caller, pages: list[str]) -> None:
     file = (io.BytesIO(make_pdf(pages)), "report.pdf")
     answer = caller.post("/documents", data={"file": file, "user_id": caller.user_id})
     assert answer.status_code == 202, answer.text
-    while ingestion.work(caller.app.extensions["services"]):
+    while ingestion.process_next_range(caller.app.extensions["services"]):
         pass
 
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from core.db.paging import encode_cursor, listing
+from core.db.paging import cursor_scope, encode_cursor
 from tests.integration.web.conftest import Caller
 
 
@@ -134,17 +134,17 @@ def test_a_cursor_belongs_to_its_listing(alice: Caller) -> None:
     ],
 )
 def test_a_forged_cursor_is_400(alice: Caller, keys: list[Any]) -> None:
-    name = listing("sessions", user_id=None, is_favorite=None, q=None)
-    cursor = encode_cursor(listing=name, keys=keys, seen=1)
+    name = cursor_scope("sessions", user_id=None, is_favorite=None, q=None)
+    cursor = encode_cursor(scope=name, keys=keys, rows_before=1)
     assert alice.get(f"/sessions?cursor={cursor}").get_json()["code"] == "invalid_cursor"
 
 
 def test_a_forged_offset_is_no_crash(alice: Caller) -> None:
     """PostgreSQL refuses offsets of 16 hours and more, Python those of 24."""
     made = alice.new_session()["id"]
-    name = listing("sessions", user_id=None, is_favorite=None, q=None)
+    name = cursor_scope("sessions", user_id=None, is_favorite=None, q=None)
     keys = ["9999-01-01T00:00:00-23:59", str(UUID(int=0))]
-    cursor = encode_cursor(listing=name, keys=keys, seen=1)
+    cursor = encode_cursor(scope=name, keys=keys, rows_before=1)
     response = alice.get(f"/sessions?cursor={cursor}")
     assert [item["id"] for item in response.get_json()["items"]] == [made]
 
@@ -152,15 +152,15 @@ def test_a_forged_offset_is_no_crash(alice: Caller) -> None:
 @pytest.mark.parametrize("position", [2**31, 10**30, 1.5, float("nan")])
 def test_a_forged_position_is_400(alice: Caller, position: float) -> None:
     session = alice.new_session()["id"]
-    name = listing("messages", session_id=UUID(session), order="asc", sender=None)
-    cursor = encode_cursor(listing=name, keys=[position], seen=1)
+    name = cursor_scope("messages", session_id=UUID(session), order="asc", sender=None)
+    cursor = encode_cursor(scope=name, keys=[position], rows_before=1)
     response = alice.get(f"/sessions/{session}/messages?cursor={cursor}")
     assert response.get_json()["code"] == "invalid_cursor"
 
 
 @pytest.mark.parametrize("rank", [2.0**31, float("inf"), float("nan")])
 def test_a_forged_rank_is_400(alice: Caller, rank: float) -> None:
-    name = listing("message search", q="x", user_id=None)
-    cursor = encode_cursor(listing=name, keys=[rank, UUID(int=0)], seen=1)
+    name = cursor_scope("message search", q="x", user_id=None)
+    cursor = encode_cursor(scope=name, keys=[rank, UUID(int=0)], rows_before=1)
     response = alice.get(f"/messages/search?q=x&cursor={cursor}")
     assert response.get_json()["code"] == "invalid_cursor"

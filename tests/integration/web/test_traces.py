@@ -33,7 +33,7 @@ def ask(caller: Caller, **body: Any) -> dict[str, Any]:
 def upload(caller: Caller) -> str:
     form = {"file": (io.BytesIO(make_pdf([TEXT])), "a.pdf"), "user_id": caller.user_id}
     response = caller.post("/documents", data=form, content_type="multipart/form-data")
-    while ingestion.work(caller.app.extensions["services"]):
+    while ingestion.process_next_range(caller.app.extensions["services"]):
         pass
     made: str = response.get_json()["document"]["id"]
     return made
