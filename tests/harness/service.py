@@ -16,7 +16,7 @@ import httpx
 
 from launcher.servers import PostgresServer, RedisServer, free_port, start_postgres, start_redis
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 180
 
 

@@ -17,7 +17,7 @@ from honcho.environ import parse_procfile
 
 from launcher.servers import RedisServer, free_port
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 60
 STOP_SECONDS = 40
 TAIL_BYTES = 6000
