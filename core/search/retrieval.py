@@ -82,7 +82,7 @@ def find(
     top_k: int = 5,
     mode: Mode = "hybrid",
 ) -> Found:
-    """The `top_k` passages that fit `query` best, best first, numbered from 1.
+    """`find_in_reach`, for a caller that has not resolved the reach.
 
     In reach are the user's documents, the shared ones and those attached to
     the session; with neither given, all of the tenant's. `document_ids`
@@ -91,16 +91,29 @@ def find(
     Raises NotFound for a session or a document that is not in reach,
     ProviderError if the query cannot be embedded.
     """
-    started = time.perf_counter()
-    vector = None if mode == "text" else services.embedder.embed([without_instructions(query)])
-    embedded = time.perf_counter()
     reach = Reach(tenant_id, user_id, session_id, document_ids)
     if session_id is not None or document_ids is not None:
         with services.database.transaction(tenant_id=tenant_id) as db:
             reach = resolve_reach(db, reach)
-    alone = services.database.autocommit(tenant_id=tenant_id)
+    return find_in_reach(services, reach=reach, query=query, top_k=top_k, mode=mode)
+
+
+def find_in_reach(
+    services: Services, *, reach: Reach, query: str, top_k: int = 5, mode: Mode = "hybrid"
+) -> Found:
+    """The `top_k` passages that fit `query` best, best first, numbered from 1.
+
+    `reach` comes from `core.search.reach.resolve_reach`: its session and documents are not
+    checked again. The query is embedded while no transaction is open.
+
+    Raises ProviderError if the query cannot be embedded.
+    """
+    started = time.perf_counter()
+    vector = None if mode == "text" else services.embedder.embed([without_instructions(query)])
+    embedded = time.perf_counter()
+    db = services.database.autocommit(tenant_id=reach.tenant_id)
     most = max(SHORTLIST, 2 * top_k)
-    found = find_candidates(alone, reach=reach, query=query, vector=vector, mode=mode, most=most)
+    found = find_candidates(db, reach=reach, query=query, vector=vector, mode=mode, most=most)
     ranked = _ranked(query, found, mode=mode)
     passages = _passages(services, ranked, query=query, top_k=top_k)
     timings = {

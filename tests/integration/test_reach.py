@@ -5,6 +5,9 @@ part for every caller; neither serves the other.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
 from uuid import UUID
 
 import numpy as np
@@ -12,12 +15,13 @@ import pytest
 from sqlalchemy import select, text
 
 from bench.scale import add_document
+from core.bootstrap import Services
 from core.conversations import sessions
 from core.db import Database, make_engine
-from core.db.models import Document
-from core.search import candidates
+from core.db.models import Document, new_id
+from core.search import candidates, retrieval
 from core.search.candidates import find_candidates
-from core.search.reach import Reach, in_reach
+from core.search.reach import Reach, in_reach, resolve_reach
 
 OWNERS = (None, "ann", "bob")
 
@@ -78,3 +82,21 @@ def test_a_search_finds_what_may_be_named(
     owned = 0 if user_id not in ("ann", "bob") else 3
     expected = 9 if user_id is None and not attached else 1 + owned + 3 * bool(attached)
     assert len(named) == expected - bool(owned and attached)
+
+
+def test_a_resolved_reach_is_searched_as_it_is(
+    database: Database, session_ids: list[UUID | None]
+) -> None:
+    """`find_in_reach` resolves nothing again: it reads no session and checks no document."""
+    services = cast(Services, SimpleNamespace(database=database, reranker=None))
+    asked = Reach("a", None, session_ids[1], None)
+    with database.transaction(tenant_id="a") as db:
+        reach = resolve_reach(db, asked)
+    assert reach.user_id == "ann"
+    found = retrieval.find_in_reach(services, reach=reach, query="common", top_k=50, mode="text")
+    passages = retrieval.search(
+        services, tenant_id="a", session_id=asked.session_id, query="common", top_k=50, mode="text"
+    )
+    assert found.passages == passages
+    unknown = replace(reach, session_id=new_id())
+    assert retrieval.find_in_reach(services, reach=unknown, query="common", mode="text").passages
