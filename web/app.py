@@ -97,7 +97,7 @@ def _guard_the_door(app: Flask, settings: Settings) -> None:
             max_age=600,
             vary_header=True,
         )
-    app.before_request(auth.note_route)
+    app.before_request(auth.record_route)
     app.before_request(auth.identify)
     limits.init_app(app, limiter)
     app.before_request(auth.authorize)

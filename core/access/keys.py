@@ -134,8 +134,12 @@ def get_key(db: Session, *, tenant_id: str | None, key_id: UUID) -> ApiKey:
         query = query.where(ApiKey.tenant_id == tenant_id)
     found = db.scalars(query.with_for_update()).one_or_none()
     if found is None:
-        raise NotFound("There is no such key.", code="key_not_found")
+        raise _no_such_key()
     return found
+
+
+def _no_such_key() -> NotFound:
+    return NotFound("There is no such key.", code="key_not_found")
 
 
 def list_keys(db: Session, *, tenant_id: str | None, page: PageRequest) -> Page[ApiKey]:
@@ -167,7 +171,7 @@ def rotate_key(
     old = get_key(db, tenant_id=tenant_id, key_id=key_id)
     live, now = db.execute(_LIFE, {"id": key_id}).one()
     if not live:
-        raise NotFound("There is no such key.", code="key_not_found")
+        raise _no_such_key()
     made = create_key(
         db,
         tenant_id=old.tenant_id,

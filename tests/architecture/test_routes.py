@@ -12,7 +12,8 @@ from core.access.keys import SCOPES
 from core.bootstrap import bootstrap
 from core.settings import get_settings
 from web.app import create_app
-from web.http.auth import is_guarded, scopes_of
+from web.http.auth import is_guarded
+from web.http.view_policy import policy_of
 
 OPEN = {
     "/health",
@@ -51,7 +52,7 @@ def test_what_is_open_is_listed_here(rules: list[Rule]) -> None:
 def test_each_guarded_route_names_its_scopes(app: Flask, rules: list[Rule]) -> None:
     for rule in rules:
         if is_guarded(rule.rule):
-            scopes = scopes_of(app.view_functions[rule.endpoint])
+            scopes = policy_of(app.view_functions[rule.endpoint]).scopes
             assert scopes, rule.rule
             assert set(scopes) <= set(SCOPES)
 
@@ -68,7 +69,7 @@ def test_each_post_honours_the_idempotency_key(app: Flask, rules: list[Rule]) ->
     posts = [rule for rule in rules if "POST" in (rule.methods or ())]
     assert len(posts) >= 9
     for rule in posts:
-        assert getattr(app.view_functions[rule.endpoint], "_idempotent", False), rule.rule
+        assert policy_of(app.view_functions[rule.endpoint]).is_idempotent, rule.rule
 
 
 def test_each_list_is_a_page(app: Flask, rules: list[Rule], document: dict[str, Any]) -> None:
@@ -119,3 +120,18 @@ def test_views_are_thin(app: Flask) -> None:
     for view in app.view_functions.values():
         lines = inspect.getsource(inspect.unwrap(view)).splitlines()
         assert len(lines) <= 40, view.__name__
+
+
+def test_each_view_that_answers_a_question_costs_a_chat_turn(
+    app: Flask, rules: list[Rule], document: dict[str, Any]
+) -> None:
+    answering = [
+        rule.endpoint
+        for rule in rules
+        if is_guarded(rule.rule)
+        for method in (rule.methods or set()) & {"POST", "PUT"}
+        if "event-stream" in str(document["paths"][template(rule)][method.lower()]["responses"])
+    ]
+    assert answering
+    for endpoint in answering:
+        assert policy_of(app.view_functions[endpoint]).cost == "chat", endpoint

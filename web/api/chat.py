@@ -17,6 +17,7 @@ from web.http.errors import describe
 from web.http.idempotency import held_claim, idempotent
 from web.http.parsing import Blueprint
 from web.http.presenters import json_response, message_body
+from web.http.request_state import request_state
 from web.http.streaming import EVENT_STREAM, Event, event_response, request_slot
 
 blp = Blueprint("chat", __name__, url_prefix="/api/v1", description="Cited answers.")
@@ -48,7 +49,7 @@ def chat(body: dict[str, Any], session_id: UUID) -> Response:
         **body,
     )
     if stream:
-        events = _events(turn, request_id=request.environ["rag.request_id"])
+        events = _events(turn, request_id=request_state().request_id)
         return event_response(events, stopped=stopped)
     with request_slot():
         return _collect(turn)

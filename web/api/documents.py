@@ -8,7 +8,6 @@ from flask import Response
 
 from core.documents import records, uploads
 from core.documents.uploads import Accepted
-from web.api.sessions import take_page
 from web.http import schemas
 from web.http.auth import requires
 from web.http.context import services, tenant_id, transaction
@@ -21,7 +20,7 @@ from web.http.downloads import (
     wanted_range,
 )
 from web.http.idempotency import held_claim, idempotent
-from web.http.parsing import Blueprint, load, refuse_query
+from web.http.parsing import Blueprint, load, refuse_query, take_page
 from web.http.presenters import (
     accepted_body,
     chunk_body,

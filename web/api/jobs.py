@@ -10,12 +10,11 @@ from flask import Response
 from core.bootstrap import Services
 from core.db.models import TERMINAL_STATES, Job
 from core.documents import jobs, uploads
-from web.api.sessions import take_page
 from web.http import schemas
 from web.http.auth import requires
 from web.http.context import services, tenant_id, transaction
 from web.http.idempotency import idempotent
-from web.http.parsing import Blueprint, refuse_query
+from web.http.parsing import Blueprint, refuse_query, take_page
 from web.http.presenters import job_body, json_response, page_body
 from web.http.streaming import EVENT_STREAM, Event, event_response
 

@@ -15,12 +15,11 @@ from core.access.keys import SCOPES
 from core.bootstrap import Services
 from core.db.paging import MAX_LIMIT, PageRequest
 from core.errors import Forbidden, Invalid, RagError
-from web.api.sessions import take_page
 from web.http import schemas
 from web.http.auth import requires
 from web.http.context import principal, services, transaction
 from web.http.idempotency import idempotent, remember
-from web.http.parsing import Blueprint, load
+from web.http.parsing import Blueprint, load, take_page
 from web.http.presenters import json_response, key_body, new_key_body, no_content, page_body
 from web.http.request_checks import check_text
 from web.http.schemas import MAX_GRACE_SECONDS

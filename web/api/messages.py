@@ -7,12 +7,11 @@ from flask import Response
 from sqlalchemy.orm import Session
 
 from core.conversations import messages
-from web.api.sessions import take_page
 from web.http import schemas
 from web.http.auth import requires
 from web.http.context import one_statement, tenant_id
 from web.http.idempotency import idempotent, remember
-from web.http.parsing import Blueprint
+from web.http.parsing import Blueprint, take_page
 from web.http.presenters import hit_body, json_response, message_body, page_body
 
 blp = Blueprint("messages", __name__, url_prefix="/api/v1", description="Messages.")

@@ -6,13 +6,12 @@ from uuid import UUID
 from flask import Response
 
 from core.conversations import sessions
-from core.db.paging import PageRequest
 from core.documents import uploads
 from web.http import schemas
 from web.http.auth import requires
 from web.http.context import services, tenant_id, transaction
 from web.http.idempotency import idempotent, remember
-from web.http.parsing import Blueprint
+from web.http.parsing import Blueprint, take_page
 from web.http.presenters import json_response, no_content, page_body, session_body
 
 blp = Blueprint("sessions", __name__, url_prefix="/api/v1", description="Conversations.")
@@ -41,13 +40,6 @@ def list_sessions(query: dict[str, Any]) -> Response:
     with transaction() as db:
         found = sessions.list_sessions(db, tenant_id=tenant_id(), page=page, **query)
     return json_response(page_body(found, session_body))
-
-
-def take_page(query: dict[str, Any]) -> PageRequest:
-    """The paging part of `query`, taken out of it."""
-    return PageRequest(
-        limit=query.pop("limit"), skip=query.pop("skip"), cursor=query.pop("cursor", None)
-    )
 
 
 @blp.route("/sessions/<uuid:session_id>", methods=["GET"])

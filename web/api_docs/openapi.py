@@ -14,8 +14,9 @@ from flask_smorest import Api
 
 from web.api_docs.examples import add_examples
 from web.http import schemas
-from web.http.auth import is_guarded, scopes_of
+from web.http.auth import is_guarded
 from web.http.idempotency import HEADER
+from web.http.view_policy import policy_of
 
 Document = dict[str, Any]
 
@@ -323,8 +324,9 @@ def _complete(operation: Document, *, rule: str, view: Any, writes: bool) -> Non
 
 
 def _complete_guarded(operation: Document, *, rule: str, view: Any, writes: bool) -> None:
-    name = view.__name__
-    scopes = " or ".join(f"`{scope}`" for scope in scopes_of(view))
+    name, policy = view.__name__, policy_of(view)
+    scopes = " or ".join(f"`{scope}`" for scope in policy.scopes)
+    operation["x-required-scopes"] = list(policy.scopes)
     operation["description"] = f"{operation.get('description', '')}\n\nScope: {scopes}.".strip()
     headers = ["X-Request-ID", *_LIMIT_HEADERS]
     statuses = {*_EVERYWHERE, *_PARTICULAR.get(name, ())}
@@ -334,7 +336,7 @@ def _complete_guarded(operation: Document, *, rule: str, view: Any, writes: bool
         statuses |= {408, 413, 415}
     if writes:
         statuses.add(507)
-    if getattr(view, "_idempotent", False):
+    if policy.is_idempotent:
         operation["parameters"].append(_KEY_PARAMETER)
         statuses |= {409, 413, 422}
         headers.append("Idempotent-Replayed")

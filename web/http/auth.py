@@ -1,4 +1,4 @@
-"""Who is calling, and may they: keys, scopes, and the order of the checks at the door."""
+"""Who is calling, and what the caller's key allows: keys and scopes."""
 
 import hashlib
 import hmac
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from flask import current_app, g, request
+from flask import current_app, request
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Unauthorized
 
@@ -14,33 +14,33 @@ from core.access import keys
 from core.access.keys import Principal, Scope
 from core.errors import Forbidden
 from web.http.context import services
+from web.http.request_state import request_state
+from web.http.view_policy import Cost, declare, policy_of
 
 View = TypeVar("View", bound=Callable[..., Any])
 
-_SCOPES = "_scopes"
 _CHALLENGES = (
     WWWAuthenticate("ApiKey", {"realm": "rag-chat-service"}),
     WWWAuthenticate("Bearer", {"realm": "rag-chat-service"}),
 )
 
 
-def requires(*scopes: Scope) -> Callable[[View], View]:
-    """The view needs a key with one of `scopes`. Must be the outermost decorator but `route`."""
+def requires(*scopes: Scope, cost: Cost | None = None) -> Callable[[View], View]:
+    """The view needs a key with one of `scopes`.
+
+    Calls count in the rate limit for `cost`; by default a view with the scope `chat` costs
+    a chat turn. Calls that change nothing (GET) always cost one request.
+    """
+    if cost is None and "chat" in scopes:
+        cost = "chat"
 
     def mark(view: View) -> View:
-        setattr(view, _SCOPES, scopes)
-        doc: dict[str, Any] = getattr(view, "_apidoc", {})
-        doc.setdefault("manual_doc", {})["x-required-scopes"] = list(scopes)
-        view._apidoc = doc  # type: ignore[attr-defined]
+        declare(view, scopes=scopes)
+        if cost is not None:
+            declare(view, cost=cost)
         return view
 
     return mark
-
-
-def scopes_of(view: Callable[..., Any]) -> tuple[Scope, ...]:
-    """The scopes any of which opens `view`; empty if it has none declared."""
-    found: tuple[Scope, ...] = getattr(view, _SCOPES, ())
-    return found
 
 
 def is_guarded(path: str) -> bool:
@@ -49,17 +49,17 @@ def is_guarded(path: str) -> bool:
 
 
 def needs_key() -> bool:
-    # A preflight carries no credentials, and every OPTIONS here says no more than one.
+    """Whether this request needs a key.
+
+    A preflight (OPTIONS) carries no credentials, and no OPTIONS request here does anything else.
+    """
     return is_guarded(request.path) and request.method != "OPTIONS"
 
 
 def identify() -> None:
-    """Find out who is calling; whether that will do is for `authorize`, after the limits."""
-    g.principal = None
+    """Find out who is calling. `authorize` refuses later, so that refused calls count too."""
     if needs_key():
-        g.principal = _find_principal()
-        if g.principal is not None:
-            request.environ["rag.log"].update(tenant=g.principal.tenant_id, key=g.principal.name)
+        request_state().principal = _find_principal()
 
 
 def _find_principal() -> Principal | None:
@@ -84,30 +84,32 @@ def _given_key() -> str | None:
 
 
 def _same(given: str, expected: str) -> bool:
-    # Hashed first, so that not even the lengths can be told from the time it takes.
-    return hmac.compare_digest(_digest(given), _digest_kept(expected))
+    # Both are hashed first, so that the time of the comparison does not tell their lengths.
+    return hmac.compare_digest(_digest(given), _expected_digest(expected))
 
 
 def _digest(text: str) -> bytes:
     return hashlib.sha256(text.encode(errors="surrogateescape")).digest()
 
 
-_digest_kept = lru_cache(maxsize=4)(_digest)
+_expected_digest = lru_cache(maxsize=4)(_digest)
 
 
 def authorize() -> None:
-    """Refuse who has no key (401) or one without the scope (403)."""
+    """Refuse a caller without a valid key (401) or whose key lacks the scope (403)."""
     if not needs_key():
         return
-    if g.principal is None:
+    principal = request_state().principal
+    if principal is None:
         raise Unauthorized(www_authenticate=_CHALLENGES)
     if request.endpoint is None:
-        return  # nothing there: the router's 404 or 405
-    needed = scopes_of(current_app.view_functions[request.endpoint])
-    if not g.principal.scopes.intersection(needed):
+        return  # no view: the router answers 404 or 405
+    needed = policy_of(current_app.view_functions[request.endpoint]).scopes
+    if not principal.scopes.intersection(needed):
         raise Forbidden(f"This needs a key with the scope {' or '.join(needed)}.")
 
 
-def note_route() -> None:
-    rule = request.url_rule
-    request.environ["rag.log"]["route"] = rule.rule if rule is not None else None
+def record_route() -> None:
+    """Note the URL rule for the log and the metrics."""
+    if request.url_rule is not None:
+        request_state().route = request.url_rule.rule

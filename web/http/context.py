@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import cast
 
-from flask import current_app, g
+from flask import current_app
 from sqlalchemy.orm import Session
 
 from core.access.keys import Principal
 from core.bootstrap import Services
 from core.db import Executor
+from web.http.request_state import request_state
 
 
 def services() -> Services:
@@ -18,7 +19,7 @@ def services() -> Services:
 
 def principal() -> Principal:
     """The caller. Only behind the door that `web.http.auth` guards."""
-    return cast(Principal, g.principal)
+    return cast(Principal, request_state().principal)
 
 
 def tenant_id() -> str:
@@ -33,7 +34,7 @@ def transaction(*, across_tenants: bool = False) -> Iterator[Session]:
     """
     bound_to = None if across_tenants else tenant_id()
     with services().database.transaction(tenant_id=bound_to) as db:
-        ticket = g.get("ticket")
+        ticket = request_state().atomic_ticket
         if ticket is not None:
             ticket.claim_within(db)
         yield db
@@ -45,7 +46,7 @@ def one_statement() -> Iterator[Executor]:
 
     An atomic idempotent request sends more, and gets a whole transaction.
     """
-    if g.get("ticket") is None:
+    if request_state().atomic_ticket is None:
         yield services().database.autocommit(tenant_id=tenant_id())
     else:
         with transaction() as db:

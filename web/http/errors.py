@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, cast
 
-from flask import Flask, Response, request
+from flask import Flask, Response
 from gunicorn.http.errors import NoMoreData, ParseException
 from werkzeug.exceptions import HTTPException
 
 from core import errors
 from core.telemetry import get_logger
+from web.http.request_state import request_state
 
 log = get_logger(__name__)
 
@@ -84,7 +85,7 @@ def status_of(error: errors.RagError) -> int:
 
 
 def problem_body(
-    *, status: int, code: str, detail: str, request_id: str | None, fields: Errors | None = None
+    *, status: int, code: str, detail: str, request_id: str, fields: Errors | None = None
 ) -> dict[str, Any]:
     """The members of a problem. `about:blank` means: the status says what kind it is."""
     body: dict[str, Any] = {
@@ -108,11 +109,11 @@ def problem(
     fields: Errors | None = None,
     headers: Mapping[str, str] | Sequence[tuple[str, str]] | None = None,
 ) -> Response:
-    request_id = request.environ.get("rag.request_id")
+    state = request_state()
+    state.problem_code = code
     body = problem_body(
-        status=status, code=code, detail=detail, request_id=request_id, fields=fields
+        status=status, code=code, detail=detail, request_id=state.request_id, fields=fields
     )
-    request.environ["rag.log"]["code"] = code
     return Response(json.dumps(body), status=status, mimetype=MEDIA_TYPE, headers=headers)
 
 

@@ -16,7 +16,7 @@ from functools import wraps
 from typing import Any, TypeVar
 
 from cryptography.fernet import Fernet
-from flask import Response, g, request
+from flask import Response, request
 from sqlalchemy.orm import Session
 
 from core.access import idempotency
@@ -27,6 +27,8 @@ from core.telemetry import get_logger
 from web.http import errors
 from web.http.context import principal, services, tenant_id
 from web.http.request_checks import invalid
+from web.http.request_state import request_state
+from web.http.view_policy import declare
 
 log = get_logger(__name__)
 
@@ -154,7 +156,7 @@ def idempotent(*, atomic: bool, sealed: bool = False) -> Callable[[View], View]:
             except Replay as replay:
                 return _replay(replay.remembered)
 
-        wrapper._idempotent = True  # type: ignore[attr-defined]
+        declare(wrapper, is_idempotent=True)
         return wrapper  # type: ignore[return-value]
 
     return decorate
@@ -181,7 +183,7 @@ def _fingerprint(*, sealed: bool) -> bytes:
     if sealed and principal().is_operator:
         # Its secrets may be another tenant's: for no other key, whatever it sends.
         digest.update(b"operator\n")
-    if not g.get("is_upload"):
+    if not request_state().is_upload:
         digest.update(request.get_data())
         return digest.digest()
     # Not the body as it came: its boundary is another one each time.
@@ -195,7 +197,8 @@ def _fingerprint(*, sealed: bool) -> bytes:
 
 
 def _run_atomic(ticket: Ticket, view: Callable[[], Any]) -> Any:
-    g.ticket = ticket
+    state = request_state()
+    state.atomic_ticket = ticket
     try:
         return view()
     except Replay:
@@ -204,12 +207,12 @@ def _run_atomic(ticket: Ticket, view: Callable[[], Any]) -> Any:
         ticket.forget_claim()
         return _refuse(ticket, error, held=False)
     finally:
-        g.ticket = None
+        state.atomic_ticket = None
 
 
 def _run_held(ticket: Ticket, view: Callable[[], Any]) -> Any:
     ticket.hold()
-    g.held_ticket = ticket
+    request_state().held_ticket = ticket
     try:
         response = view()
     except Exception as error:
@@ -238,13 +241,13 @@ def _refuse(ticket: Ticket, error: Exception, *, held: bool) -> Response:
 
 def held_claim() -> Claim | None:
     """The claim on this request's key, if it has one. For views that are not atomic."""
-    ticket: Ticket | None = g.get("held_ticket")
+    ticket = request_state().held_ticket
     return None if ticket is None else ticket.claim
 
 
 def remember(db: Session, response: Response) -> Response:
     """`response`, stored in the transaction of what it tells of. For atomic views."""
-    ticket: Ticket | None = g.get("ticket")
+    ticket = request_state().atomic_ticket
     if ticket is not None:
         ticket.store(db, remembered(response))
     return response

@@ -14,10 +14,10 @@ import os
 import threading
 import time
 from functools import lru_cache
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Response, current_app, request
 from flask_limiter import Limiter, RateLimitExceeded
 from flask_limiter._extension import LimiterContext
 from limits import RateLimitItemPerMinute
@@ -29,12 +29,16 @@ from redis.exceptions import NoScriptError, RedisError
 from redis.retry import Retry
 
 from core.settings import Settings
-from web.http.auth import is_guarded, needs_key, scopes_of
+from web.http.auth import is_guarded, needs_key
+from web.http.context import services
+from web.http.request_state import Window, request_state
+from web.http.view_policy import policy_of
 
 EXPOSED_HEADERS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
 
 _REDIS_SECONDS = 0.25  # a black-holed Redis would hold each request for 5 to 10 s
 _MINUTE = 60
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _UNKNOWN_FACTOR = 10  # callers without a key share their address, a proxy's perhaps
 
 # Counts, and says when the window ends: Flask-Limiter would ask twice more for its headers.
@@ -47,14 +51,6 @@ if left < 0 then
 end
 return {count, left}
 """
-
-
-class Window(NamedTuple):
-    """A caller's minute: how many requests it may hold, is left of it, and when it ends."""
-
-    amount: int
-    remaining: int
-    ends: float
 
 
 class OneTripRedis(RedisStorage):
@@ -134,7 +130,7 @@ class KeyLimiter(Limiter):
 
     def _keep(self, count: int, ends: float) -> None:
         amount = _amount()
-        g.window = Window(amount, max(0, amount - count), ends)
+        request_state().window = Window(amount, max(0, amount - count), ends)
         if count > amount:
             limit = self.limit_manager.application_limits[0]
             self.logger.info(
@@ -145,13 +141,14 @@ class KeyLimiter(Limiter):
     @property
     def context(self) -> LimiterContext:
         # The base class's hooks look here after each request; nothing is there for them.
-        return _NO_CONTEXT if "window" in g else super().context
+        return super().context if request_state().window is None else _NO_CONTEXT
 
     @property
     def window(self) -> Window | None:
         """Where the request's key stands; None if this request was not counted."""
-        if "window" in g:
-            return cast(Window, g.window)
+        window = request_state().window
+        if window is not None:
+            return window
         local = self.current_limit
         if local is None:
             return None
@@ -202,7 +199,7 @@ def create_limiter(settings: Settings) -> KeyLimiter:
 
 
 def _bucket() -> str:
-    principal = g.get("principal")
+    principal = request_state().principal
     return principal.name if principal is not None else f"address:{request.remote_addr}"
 
 
@@ -211,24 +208,20 @@ def _limit() -> str:
 
 
 def _amount() -> int:
-    settings = cast(Settings, current_app.extensions["services"].settings)
-    principal = g.get("principal")
+    settings, principal = services().settings, request_state().principal
     if principal is None:
         return settings.rate_limit_per_minute * _UNKNOWN_FACTOR
     return principal.rate_limit_per_minute or settings.rate_limit_per_minute
 
 
 def _cost() -> int:
-    """Uploads and chat turns may count for several requests."""
-    if request.method != "POST":
-        return 1
-    settings = cast(Settings, current_app.extensions["services"].settings)
+    """How many requests this one counts for: uploads and chat turns may count for several."""
     view = current_app.view_functions.get(request.endpoint or "")
-    if view is None:
+    if view is None or request.method in _SAFE_METHODS:
         return 1
-    if "chat" in scopes_of(view):
-        return settings.chat_cost
-    return settings.upload_cost if getattr(view, "_costs_upload", False) else 1
+    settings = services().settings
+    prices = {"request": 1, "chat": settings.chat_cost, "upload": settings.upload_cost}
+    return prices[policy_of(view).cost]
 
 
 def is_degraded(limiter: Limiter) -> bool:

@@ -10,6 +10,7 @@ from flask import Request, request
 from webargs.core import missing
 from webargs.flaskparser import FlaskParser
 
+from core.db.paging import PageRequest
 from core.errors import Invalid, Unsupported
 from web.http.request_checks import invalid, parse_json
 
@@ -122,6 +123,13 @@ def load(schema: marshmallow.Schema, data: dict[str, Any]) -> dict[str, Any]:
     except marshmallow.ValidationError as error:
         raise _invalid({"form": error.messages}) from None
     return loaded
+
+
+def take_page(query: dict[str, Any]) -> PageRequest:
+    """Remove the paging parameters (schema `Paging`) from `query` and return them."""
+    return PageRequest(
+        limit=query.pop("limit"), skip=query.pop("skip"), cursor=query.pop("cursor", None)
+    )
 
 
 def _invalid(messages_by_location: Mapping[str, Any]) -> Invalid:

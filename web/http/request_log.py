@@ -14,6 +14,7 @@ from uuid_utils.compat import uuid7
 
 from core.telemetry import DatabaseStats, get_logger, measure_database
 from web.http import metrics
+from web.http.request_state import RequestState, attach
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -27,8 +28,8 @@ _UNINTERESTING = frozenset({"/health/live", "/health/ready", "/health", "/metric
 class RequestLog:
     """WSGI middleware: gives each request an id and logs it when its response is through.
 
-    The app adds what it knows to `environ["rag.log"]`. `headers` are given to each
-    response that has none of the name.
+    The line also tells what the layers inside have noted in the request's state
+    (`web.http.request_state`). Each response gets those of `headers` that it does not have.
     """
 
     def __init__(self, app: "WSGIApplication", *, headers: Mapping[str, str]) -> None:
@@ -44,7 +45,7 @@ class RequestLog:
             exchange.status = int(status[:3])
             given = {name.lower() for name, _ in headers}
             headers += [header for name, header in self._headers if name not in given]
-            headers.append(("X-Request-ID", exchange.request_id))
+            headers.append(("X-Request-ID", exchange.state.request_id))
             return start_response(status, headers, exc_info)
 
         try:
@@ -59,24 +60,23 @@ class _Exchange:
 
     def __init__(self, environ: "WSGIEnvironment") -> None:
         given = environ.get("HTTP_X_REQUEST_ID", "")
-        self.request_id = given if _REQUEST_ID.fullmatch(given) else str(uuid7())
+        request_id = given if _REQUEST_ID.fullmatch(given) else str(uuid7())
+        self.state = RequestState(request_id=request_id)
         self.status, self.sent = 500, 0
         self.started = time.perf_counter()
         self._environ, self._stack = environ, ExitStack()
-        environ["rag.request_id"] = self.request_id
-        environ["rag.log"] = {}
+        attach(environ, self.state)
         structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=self.request_id)
+        structlog.contextvars.bind_contextvars(request_id=request_id)
         self._database: DatabaseStats = self._stack.enter_context(measure_database())
 
     def finish(self) -> None:
         seconds = time.perf_counter() - self.started
         self._stack.close()
         environ = self._environ
-        known: dict[str, Any] = environ["rag.log"]
         metrics.observe_request(
             method=environ["REQUEST_METHOD"],
-            route=known.get("route"),
+            route=self.state.route,
             status=self.status,
             seconds=seconds,
         )
@@ -91,9 +91,19 @@ class _Exchange:
             db_ms=round(self._database.seconds * 1000, 2),
             bytes_sent=self.sent,
             remote=environ.get("REMOTE_ADDR"),
-            **known,
+            **_noted(self.state),
         )
         structlog.contextvars.clear_contextvars()
+
+
+def _noted(state: RequestState) -> dict[str, str | None]:
+    """What the log line tells of the caller and the outcome."""
+    noted = {"route": state.route}
+    if state.principal is not None:
+        noted |= {"tenant": state.principal.tenant_id, "key": state.principal.name}
+    if state.problem_code is not None:
+        noted["code"] = state.problem_code
+    return noted
 
 
 class _Body:

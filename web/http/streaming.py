@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from flask import Response, current_app, g, request
+from flask import Response, current_app
 
 from core.access.idempotency import Remembered
 from core.errors import RagError
@@ -25,6 +25,7 @@ from core.telemetry import get_logger
 from web.http.errors import TooManyStreams, describe
 from web.http.idempotency import MAX_BODY, Ticket
 from web.http.presenters import to_json
+from web.http.request_state import request_state
 
 log = get_logger(__name__)
 
@@ -222,8 +223,8 @@ def event_response(
     body = EventBody(
         pump,
         first=first,
-        request_id=request.environ["rag.request_id"],
+        request_id=request_state().request_id,
         give_back=give_back,
-        ticket=g.get("held_ticket"),
+        ticket=request_state().held_ticket,
     )
     return Response(body, headers=_HEADERS)

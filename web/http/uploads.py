@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from functools import wraps
 from typing import IO, Any, TypeVar, cast
 
-from flask import Request, Response, current_app, g, request
+from flask import Request, Response, current_app, request
 from werkzeug.datastructures import FileStorage, Headers, MultiDict
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser, MultiPartParser
@@ -23,6 +23,8 @@ from core.bootstrap import Services
 from core.errors import Invalid, TooLarge, Unsupported
 from core.storage.objects import disk_errors, staging_directory
 from web.http.request_checks import check_text, invalid
+from web.http.request_state import request_state
+from web.http.view_policy import declare
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -138,10 +140,10 @@ def accepts_upload(view: View) -> View:
         limit = current_app.extensions["services"].settings.max_upload_bytes
         request.max_content_length = limit + _FORM_BYTES
         _read_form(limit)
-        g.is_upload = True
+        request_state().is_upload = True
         return view(*args, **kwargs)
 
-    wrapper._costs_upload = True  # type: ignore[attr-defined]
+    declare(wrapper, cost="upload")
     return wrapper  # type: ignore[return-value]
 
 
@@ -172,7 +174,7 @@ def drain(response: Response) -> Response:
         return response  # it has been waited for long enough
     left = 2 * current_app.extensions["services"].settings.max_upload_bytes
     seconds, body = _DRAIN_SECONDS, request.environ["wsgi.input"]
-    if g.get("principal") is None:
+    if request_state().principal is None:
         left, seconds = min(left, _FORM_BYTES), _STRANGER_SECONDS
     with suppress(Exception), _hurried(seconds):  # the client may be gone, which is fine
         while left > 0 and (data := body.read(_READ_BYTES)):
