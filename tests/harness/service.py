@@ -1,4 +1,4 @@
-"""A whole service for a bench: `make run`'s processes on free ports, over data of their own."""
+"""The whole service for a bench: `make run` on free ports, with data of its own."""
 
 import os
 import secrets
@@ -15,8 +15,8 @@ from pathlib import Path
 import httpx
 
 from launcher.servers import PostgresServer, RedisServer, free_port, start_postgres, start_redis
+from tests.harness import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 180
 
 
@@ -66,7 +66,7 @@ def running_service(**settings: object) -> Iterator[Service]:
         env = os.environ | {name.upper(): str(value) for name, value in chosen.items()}
         with (data_dir / "service.log").open("w") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "launcher.run"], cwd=ROOT, env=env, stdout=log, stderr=log
+                [sys.executable, "-m", "launcher"], cwd=ROOT, env=env, stdout=log, stderr=log
             )
         service = Service(f"http://127.0.0.1:{port}", key, data_dir, process.pid)
         try:

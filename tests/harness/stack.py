@@ -16,8 +16,8 @@ import httpx
 from honcho.environ import parse_procfile
 
 from launcher.servers import RedisServer, free_port
+from tests.harness import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 60
 STOP_SECONDS = 40
 TAIL_BYTES = 6000
