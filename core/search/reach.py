@@ -1,19 +1,34 @@
-"""What is in reach: the documents that a search may see."""
+"""The documents in reach of a search: the rule, and whether given ids fall under it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from core.db.models import ChatSession, Document
+from core.db.models import ChatSession
 from core.errors import NotFound
+
+# The one rule about what is in reach, as a condition on `documents`; a search's own
+# statement contains it too. With a user: theirs and the shared documents. With a session:
+# those attached to it besides. With neither: all of the tenant's.
+IN_REACH = """
+    tenant_id = :tenant_id AND (
+        (CAST(:user_id AS text) IS NULL AND CAST(:session_id AS uuid) IS NULL)
+        OR (user_id IS NULL AND session_id IS NULL)
+        OR user_id = CAST(:user_id AS text)
+        OR session_id = CAST(:session_id AS uuid)
+    )
+"""
+_DOCUMENTS_IN_REACH = text(
+    f"SELECT id FROM documents WHERE id = ANY(CAST(:ids AS uuid[])) AND {IN_REACH}"  # noqa: S608
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """What a search may see; `everything` is all of the tenant's, `document_ids` narrows it."""
+    """What a search may see, see IN_REACH. `document_ids` narrows it."""
 
     tenant_id: str
     user_id: str | None
@@ -22,11 +37,12 @@ class Reach:
 
     @property
     def everything(self) -> bool:
+        """Whether all of the tenant's documents are in reach, but for `document_ids`."""
         return self.user_id is None and self.session_id is None
 
 
 def resolve_reach(db: Session, reach: Reach) -> Reach:
-    """`reach` with the user whose session it names. Raises NotFound for what is not in it."""
+    """`reach` with the user of its session. Raises NotFound for a session or document outside."""
     if reach.session_id is not None:
         owner = db.scalar(
             select(ChatSession.user_id).where(
@@ -37,35 +53,17 @@ def resolve_reach(db: Session, reach: Reach) -> Reach:
             raise NotFound("No such session.", code="session_not_found")
         reach = replace(reach, user_id=reach.user_id or owner)
     if reach.document_ids is not None:
-        condition = in_reach(
-            tenant_id=reach.tenant_id, user_id=reach.user_id, session_id=reach.session_id
-        )
-        check_reach(db, reach=condition, document_ids=reach.document_ids)
+        _check_documents(db, reach, reach.document_ids)
     return reach
 
 
-def in_reach(
-    *, tenant_id: str, user_id: str | None, session_id: UUID | None
-) -> ColumnElement[bool]:
-    """The documents that a search may see, as a condition on `documents`.
-
-    With a user: theirs and the shared ones. With a session: those attached to
-    it besides. With neither: all of the tenant's.
-    """
-    tenant = Document.tenant_id == tenant_id
-    if user_id is None and session_id is None:
-        return tenant
-    shared = and_(Document.user_id.is_(None), Document.session_id.is_(None))
-    reach: list[ColumnElement[bool]] = [shared]
-    if user_id is not None:
-        reach.append(Document.user_id == user_id)
-    if session_id is not None:
-        reach.append(Document.session_id == session_id)
-    return and_(tenant, or_(*reach))
-
-
-def check_reach(db: Session, *, reach: ColumnElement[bool], document_ids: Sequence[UUID]) -> None:
-    """Raises NotFound unless every one of `document_ids` is in `reach`."""
-    found = set(db.scalars(select(Document.id).where(reach, Document.id.in_(document_ids))))
+def _check_documents(db: Session, reach: Reach, document_ids: Sequence[UUID]) -> None:
+    values = {
+        "tenant_id": reach.tenant_id,
+        "user_id": reach.user_id,
+        "session_id": reach.session_id,
+        "ids": list(document_ids),
+    }
+    found = set(db.scalars(_DOCUMENTS_IN_REACH, values))
     if missing := sorted(set(document_ids) - found):
         raise NotFound(f"No such document in reach: {missing[0]}.", code="document_not_found")

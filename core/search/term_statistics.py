@@ -1,8 +1,10 @@
-"""How common a word is among a tenant's chunks: what search asks before it looks words up.
+"""How many chunks a tenant has, and in how many of them a word occurs.
 
-Approximate by nature: counted over a sample, and again when the tenant's chunks
-have become more or fewer by a tenth. A tenant of few chunks needs none. Once an
-hour everything is counted anew, so that no word outlives its documents for long.
+A search asks this before it looks words up: `tenant_statistics` has a tenant's chunks,
+`term_statistics` its lexemes. A tenant of few chunks has neither, since a search reads
+all of its chunks. The numbers are approximate: words are counted in a sample, and again
+when the number of chunks has changed by a tenth. Once an hour all is counted again, so
+that the words of a deleted document go away.
 """
 
 from sqlalchemy import text
@@ -13,10 +15,9 @@ from core.telemetry import get_logger
 
 log = get_logger(__name__)
 
-SAMPLE = 20_000  # chunks; counted in a fraction of a second
+SAMPLE = 20_000  # chunks; counting takes a fraction of a second
 DRIFT = 0.1
 
-# The lexeme chr(1) || tenant_id stands in each chunk of the tenant: its count is their number.
 _STALE = text(
     """
     SELECT d.tenant_id, d.chunks
@@ -24,26 +25,37 @@ _STALE = text(
         SELECT tenant_id, sum(chunk_count) AS chunks FROM documents
         WHERE generation > 0 GROUP BY tenant_id
     ) AS d
-    LEFT JOIN term_statistics s
-      ON s.tenant_id = d.tenant_id AND s.lexeme = chr(1) || d.tenant_id
+    LEFT JOIN tenant_statistics s ON s.tenant_id = d.tenant_id
     WHERE d.chunks > :few AND abs(d.chunks - coalesce(s.chunks, 0)) > :drift * d.chunks
     """
 )
+_SMALL = """
+    SELECT known.tenant_id
+    FROM (SELECT tenant_id FROM tenant_statistics) AS known
+    LEFT JOIN documents d ON d.tenant_id = known.tenant_id AND d.generation > 0
+    GROUP BY known.tenant_id
+    HAVING coalesce(sum(d.chunk_count), 0) <= :few
+"""
 _FORGET_SMALL = text(
-    """
-    DELETE FROM term_statistics WHERE tenant_id IN (
-        SELECT known.tenant_id
-        FROM (SELECT DISTINCT tenant_id FROM term_statistics) AS known
-        LEFT JOIN documents d ON d.tenant_id = known.tenant_id AND d.generation > 0
-        GROUP BY known.tenant_id
-        HAVING coalesce(sum(d.chunk_count), 0) <= :few
+    f"""
+    WITH forgotten AS (
+        DELETE FROM tenant_statistics WHERE tenant_id IN ({_SMALL}) RETURNING tenant_id
     )
-    """
+    DELETE FROM term_statistics WHERE tenant_id IN (SELECT tenant_id FROM forgotten)
+    """  # noqa: S608  # constants only
 )
 _FORGET = text("DELETE FROM term_statistics WHERE tenant_id = :tenant_id")
 _LOCK = text(
     "SELECT pg_try_advisory_xact_lock(hashtextextended('term_statistics ' || :tenant_id, 0))"
 )
+_RECORD_CHUNKS = text(
+    """
+    INSERT INTO tenant_statistics (tenant_id, chunks) VALUES (:tenant_id, :chunks)
+    ON CONFLICT (tenant_id) DO UPDATE SET chunks = excluded.chunks
+    """
+)
+# ts_stat takes its query as text. The lexeme that begins with chr(1) is the tenant's name,
+# which is in each chunk (core.db.models.Chunk).
 _COUNT = text(
     """
     INSERT INTO term_statistics (tenant_id, lexeme, chunks)
@@ -54,30 +66,31 @@ _COUNT = text(
          WHERE d.tenant_id = %L AND abs(uuid_hash(c.id)::bigint) %% %s = 0',
         CAST(:tenant_id AS text), CAST(:step AS int)
     ))
-    WHERE ndoc > 1
+    WHERE ndoc > 1 AND NOT starts_with(word, chr(1))
     """
 )
 
 
 def refresh(services: Services, *, drift: float = DRIFT) -> int:
-    """Count anew for each tenant whose chunks changed by more than `drift`; for how many.
+    """Count again for each tenant whose chunks changed by more than `drift`, a share.
 
-    Below 0 that is every tenant of more than FULL_SCAN_MAX_CHUNKS chunks.
+    Below 0 that is each tenant of more than FULL_SCAN_MAX_CHUNKS chunks. Gives their number.
     """
     with services.database.transaction(tenant_id=None) as db:
         stale = db.execute(_STALE, {"few": FULL_SCAN_MAX_CHUNKS, "drift": drift}).all()
     for tenant_id, chunks in stale:
-        step = max(1, round(chunks / SAMPLE))
+        values = {"tenant_id": tenant_id, "chunks": chunks, "step": max(1, round(chunks / SAMPLE))}
         with services.database.transaction(tenant_id=None) as db:
-            if db.scalar(_LOCK, {"tenant_id": tenant_id}):
-                db.execute(_FORGET, {"tenant_id": tenant_id})
-                db.execute(_COUNT, {"tenant_id": tenant_id, "step": step})
+            if db.scalar(_LOCK, values):
+                db.execute(_FORGET, values)
+                db.execute(_COUNT, values)
+                db.execute(_RECORD_CHUNKS, values)
     if stale:
         log.info("terms_counted", tenants=len(stale))
     return len(stale)
 
 
 def forget_small(services: Services) -> None:
-    """Remove the statistics of tenants that need none any more."""
+    """Remove the statistics of tenants that have few chunks by now."""
     with services.database.transaction(tenant_id=None) as db:
         db.execute(_FORGET_SMALL, {"few": FULL_SCAN_MAX_CHUNKS})

@@ -1,9 +1,10 @@
-"""Which vectors stand in the HNSW index: those of tenants that have many.
+"""Which vectors are in the HNSW index: those of tenants with many chunks.
 
-Up to EXACT_KNN_MAX_CHUNKS chunks a search compares vectors exactly, so an index would only cost:
-an insertion takes PostgreSQL four times as long with it. A tenant that grows past that has
-its vectors put in here, in the background; until then they are compared as before. What
-is added to a large tenant goes in at once. One that shrinks keeps what is in.
+Up to EXACT_KNN_MAX_CHUNKS chunks a search compares vectors exactly. An index would only
+cost there: with it PostgreSQL takes four times as long for an insertion. When a tenant
+grows past that, `catch_up` puts its vectors into the index in the background; a search
+compares the others exactly meanwhile. New vectors of a large tenant go in at once.
+The vectors of a tenant that shrinks stay in.
 """
 
 import time
@@ -17,24 +18,17 @@ from core.telemetry import get_logger
 
 log = get_logger(__name__)
 
-BATCH = 250  # vectors; less than half a second, for which their documents cannot be deleted
-MOST_SECONDS = 20.0  # that one call takes a worker's time
+BATCH = 250  # vectors; takes under half a second, and blocks deletion of their documents
+MOST_SECONDS = 20.0  # of a worker's time for one call
 
-# The lexeme chr(1) || tenant_id is in each chunk of the tenant, see core.search.term_statistics.
 _IS_LARGE = text(
     """
     SELECT EXISTS (
-        SELECT FROM term_statistics
-        WHERE tenant_id = :tenant_id AND lexeme = chr(1) || :tenant_id AND chunks > :most_compared
+        SELECT FROM tenant_statistics WHERE tenant_id = :tenant_id AND chunks > :exact_knn_max
     )
     """
 )
-_LARGE = text(
-    """
-    SELECT tenant_id FROM term_statistics
-    WHERE lexeme = chr(1) || tenant_id AND chunks > :most_compared
-    """
-)
+_LARGE = text("SELECT tenant_id FROM tenant_statistics WHERE chunks > :exact_knn_max")
 _PUT_IN = text(
     """
     UPDATE chunk_vectors SET indexed = true WHERE chunk_id IN (
@@ -48,19 +42,19 @@ _PUT_IN = text(
 
 
 def is_wanted(db: Session, *, tenant_id: str) -> bool:
-    """Whether what is added to the tenant's vectors belongs into the index."""
-    values = {"tenant_id": tenant_id, "most_compared": EXACT_KNN_MAX_CHUNKS}
+    """Whether new vectors of the tenant belong into the index."""
+    values = {"tenant_id": tenant_id, "exact_knn_max": EXACT_KNN_MAX_CHUNKS}
     return bool(db.scalar(_IS_LARGE, values))
 
 
 def catch_up(services: Services, *, most_seconds: float = MOST_SECONDS) -> int:
-    """Put vectors of large tenants into the index that are not in it yet; how many.
+    """Put the missing vectors of large tenants into the index. Gives their number.
 
     Stops after about `most_seconds`; the next call goes on. Several may run at once.
     """
     deadline = time.monotonic() + most_seconds
     with services.database.transaction(tenant_id=None) as db:
-        tenants = db.scalars(_LARGE, {"most_compared": EXACT_KNN_MAX_CHUNKS}).all()
+        tenants = db.scalars(_LARGE, {"exact_knn_max": EXACT_KNN_MAX_CHUNKS}).all()
     put_in = 0
     for tenant_id in tenants:
         while time.monotonic() < deadline and (count := _put_in(services, tenant_id)):

@@ -1,8 +1,4 @@
-"""What is in reach is said twice, and must be the same: to check ids given, and to search.
-
-The check is a condition for the planner to know, the search a prepared statement's
-part for every caller; neither serves the other.
-"""
+"""What is in reach: the same to a check of given ids and to a search."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -12,16 +8,17 @@ from uuid import UUID
 
 import numpy as np
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import text
 
 from bench.scale import add_document
 from core.bootstrap import Services
 from core.conversations import sessions
 from core.db import Database, make_engine
-from core.db.models import Document, new_id
+from core.db.models import new_id
+from core.errors import NotFound
 from core.search import candidates, retrieval
 from core.search.candidates import find_candidates
-from core.search.reach import Reach, in_reach, resolve_reach
+from core.search.reach import IN_REACH, Reach, resolve_reach
 
 OWNERS = (None, "ann", "bob")
 
@@ -68,17 +65,18 @@ def test_a_search_finds_what_may_be_named(
 ) -> None:
     monkeypatch.setattr(candidates, "FULL_SCAN_MAX_CHUNKS", most_read)
     session_id = session_ids[attached]
-    condition = in_reach(tenant_id="a", user_id=user_id, session_id=session_id)
+    asked = {"tenant_id": "a", "user_id": user_id, "session_id": session_id}
     with database.transaction(tenant_id=None) as db:
-        named = {str(id_) for id_ in db.scalars(select(Document.id).where(condition))}
-    found = find_candidates(
+        found = db.scalars(text(f"SELECT id FROM documents WHERE {IN_REACH}"), asked)
+        named = {str(id_) for id_ in found}
+    searched = find_candidates(
         database.autocommit(tenant_id="a"),
         reach=Reach("a", user_id, session_id, None),
         query="common",
         vector=None,
         mode="text",
     )
-    assert {one.document_id for one in found.items} == named
+    assert {one.document_id for one in searched.items} == named
     owned = 0 if user_id not in ("ann", "bob") else 3
     expected = 9 if user_id is None and not attached else 1 + owned + 3 * bool(attached)
     assert len(named) == expected - bool(owned and attached)
@@ -100,3 +98,21 @@ def test_a_resolved_reach_is_searched_as_it_is(
     assert found.passages == passages
     unknown = replace(reach, session_id=new_id())
     assert retrieval.find_in_reach(services, reach=unknown, query="common", mode="text").passages
+
+
+def test_a_document_out_of_reach_is_not_found(
+    database: Database, session_ids: list[UUID | None]
+) -> None:
+    """Each document of either tenant may be named exactly where its owner's session sees it."""
+    with database.transaction(tenant_id=None) as db:
+        rows = db.execute(text("SELECT id, tenant_id, user_id, session_id FROM documents")).all()
+        for id_, tenant, owner, attached in rows:
+            seen = tenant == "a" and (
+                owner == "ann" or attached == session_ids[1] or (owner is None and attached is None)
+            )
+            asked = Reach("a", None, session_ids[1], [id_])
+            if seen:
+                assert resolve_reach(db, asked).document_ids == [id_]
+            else:
+                with pytest.raises(NotFound):
+                    resolve_reach(db, asked)

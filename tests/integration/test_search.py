@@ -29,7 +29,7 @@ from tests.integration.library import ODD_TENANT, PER_DOCUMENT, Library, texts_o
 def way(request: pytest.FixtureRequest, library: Library, monkeypatch: pytest.MonkeyPatch) -> str:
     """Each way to search, whatever the number of chunks would choose."""
     with library.database.transaction(tenant_id=None) as db:
-        db.execute(text("DELETE FROM term_statistics"))
+        db.execute(text("TRUNCATE term_statistics, tenant_statistics"))
     if request.param != "read":
         for name in ("FULL_SCAN_MAX_CHUNKS", "EXACT_KNN_MAX_CHUNKS"):
             monkeypatch.setattr(candidates, name, 0)
@@ -142,8 +142,8 @@ def test_a_search_in_all_there_is_reads_no_list_of_documents(
 def times_listed(library: Library, *, user_id: str | None) -> int:
     """How often the statement works out which documents are in reach, by PostgreSQL's account."""
     vector = library.vectors[library.documents["a"][0]][:1]
-    values = candidates._of_reach(Reach("a", user_id, None, None))
-    values |= candidates._of_question("alphaword7 common", vector, "hybrid") | {"most": 40}
+    values = candidates._reach_values(Reach("a", user_id, None, None))
+    values |= candidates._query_values("alphaword7 common", vector, "hybrid") | {"most": 40}
     explained = text(f"EXPLAIN (ANALYZE, FORMAT JSON) {candidates._SEARCH.text}")
     with library.database.transaction(tenant_id="a") as db:
         (plan,) = db.execute(explained, values).scalar_one()
@@ -233,7 +233,7 @@ def test_too_few_from_the_index_are_made_up_exactly(
     """The nearest of the whole table are another's: an index that stops early finds none."""
     monkeypatch.setattr(candidates, "EXACT_KNN_MAX_CHUNKS", 0)
     monkeypatch.setattr(
-        core.db.transactions, "SEARCH_OPTIONS", "-c hnsw.ef_search=10 -c hnsw.iterative_scan=off"
+        core.db.engine, "SEARCH_OPTIONS", "-c hnsw.ef_search=10 -c hnsw.iterative_scan=off"
     )
     url = library.database.engine.url.render_as_string(hide_password=False)
     hurried = Library(Database(make_engine(url)), library.documents, library.vectors)

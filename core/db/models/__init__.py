@@ -26,6 +26,7 @@ from core.db.models.documents import (
     DocumentPage,
     Job,
     PageRange,
+    TenantStatistic,
     TermStatistic,
 )
 
@@ -50,6 +51,7 @@ __all__ = [
     "MessageTrace",
     "MessageVector",
     "PageRange",
+    "TenantStatistic",
     "TermStatistic",
     "new_id",
     "write_vector",

@@ -232,8 +232,17 @@ class ChunkVector(Base):
     )
 
 
+class TenantStatistic(Base):
+    """How many chunks a tenant of many chunks has; see `core.search.term_statistics`."""
+
+    __tablename__ = "tenant_statistics"
+
+    tenant_id: Mapped[str] = mapped_column(primary_key=True)
+    chunks: Mapped[int]
+
+
 class TermStatistic(Base):
-    """In about how many of a tenant's chunks a lexeme stands; see `core.search.term_statistics`."""
+    """In about how many of a tenant's chunks a lexeme occurs; see `core.search.term_statistics`."""
 
     __tablename__ = "term_statistics"
 

@@ -1,0 +1,253 @@
+-- The statement of core/search/candidates.py, in parts that Python joins in this order.
+--
+-- $in_reach is the condition of core/search/reach.py. $is_live is the part of that name.
+-- MATERIALIZED keeps PostgreSQL from computing a part twice, or from merging parts into a
+-- join that no index serves. A condition on a parameter or on `size` costs nothing where it
+-- is false: PostgreSQL checks it once, before it reads anything.
+
+-- part: is_live
+-- Whether the row `found` belongs to the live generation of a document in reach.
+-- * Everything in reach: look its document up. Hardly any row fails.
+-- * A part in reach: hash the list of live documents. Thousands of rows may fail.
+CASE WHEN :whole THEN (
+    SELECT true FROM documents
+    WHERE id = found.document_id AND generation = found.generation AND tenant_id = :tenant_id
+) ELSE (found.document_id, found.generation) IN (SELECT id, generation FROM live)
+END IS TRUE
+
+-- part: reach
+-- What is in reach, and how much that is.
+-- * question: the query's embedding.
+-- * live: the documents in reach. Not read where all of a large tenant is in reach, since
+--   that takes longer the more documents there are.
+-- * size: `n` chunks are in reach, of `counted` that the tenant has in all. `counted` is
+--   NULL for a tenant without statistics. `share` is n / counted.
+question AS MATERIALIZED (SELECT CAST(:vector AS halfvec) AS vector),
+live AS MATERIALIZED (
+    SELECT id, generation, chunk_count FROM documents
+    WHERE $in_reach AND generation > 0
+      AND (CAST(:document_ids AS uuid[]) IS NULL OR id = ANY(CAST(:document_ids AS uuid[])))
+),
+size AS MATERIALIZED (
+    SELECT n, n <= :full_scan_max AS few, n <= :exact_knn_max AS comparable, counted,
+           CASE WHEN counted > n THEN greatest(n, 1) / counted ELSE 1 END AS share
+    FROM (
+        SELECT counted, CASE
+            WHEN :whole AND counted > :exact_knn_max THEN counted
+            ELSE (SELECT coalesce(sum(chunk_count), 0) FROM live)
+        END::float8 AS n
+        FROM (SELECT max(chunks) AS counted FROM tenant_statistics
+              WHERE tenant_id = :tenant_id) AS tenant
+    ) AS reach
+)
+
+-- part: terms
+-- The query's words, and those among them that bring in candidates.
+-- * terms: each word with the number of the tenant's chunks that hold it, rarest first.
+--   `so_far` adds up how many chunks in reach this word and all rarer ones bring in. A word
+--   is rare while `so_far` is within the budget.
+-- * wanted: the words as queries. `any_term` for reading everything; `rare` for the index;
+--   `common` the rarest of the other words together with another one of them. It is looked
+--   for where no word is rare, and in text mode where the rare words bring in too little
+--   (one may be misspelt).
+-- * plan: `all_read` says that the words of all chunks in reach are read. The index gives
+--   the first chunks with a common word, whosever they are, so a part of a tenant is read
+--   instead. `index_rows` is how many rows to take from the index. `sampling`: the
+--   frequencies of a small part of a tenant are counted in a sample of that part.
+terms AS MATERIALIZED (
+    SELECT lexeme, term, chunks, so_far, so_far <= :rare_budget AS rare,
+           row_number() OVER (ORDER BY chunks, lexeme)
+           - count(*) FILTER (WHERE so_far <= :rare_budget) OVER () AS beyond
+    FROM (
+        SELECT q.lexeme, lexeme_query(q.lexeme) AS term, coalesce(s.chunks, 1) AS chunks,
+               (SELECT share FROM size)
+               * sum(coalesce(s.chunks, 1)) OVER (ORDER BY s.chunks NULLS FIRST, q.lexeme)
+               AS so_far
+        FROM unnest(to_tsvector('english', :query)) AS q
+        LEFT JOIN term_statistics s ON s.tenant_id = :tenant_id AND s.lexeme = q.lexeme
+        WHERE :by_words
+    ) AS known
+),
+wanted AS MATERIALIZED (
+    SELECT any_term, rare, CASE
+        WHEN rare IS NULL THEN common
+        WHEN NOT :by_meaning AND so_far < :candidates THEN common && !!rare
+    END AS common
+    FROM (
+        SELECT string_agg(term::text, '|')::tsquery AS any_term,
+               (string_agg(term::text, '|') FILTER (WHERE rare))::tsquery AS rare,
+               max(so_far) FILTER (WHERE rare) AS so_far,
+               coalesce(
+                   (string_agg(term::text, '|') FILTER (WHERE beyond = 1))::tsquery
+                   && (string_agg(term::text, '|') FILTER (WHERE beyond > 1))::tsquery,
+                   (string_agg(term::text, '|') FILTER (WHERE beyond = 1))::tsquery
+               ) AS common
+        FROM terms
+    ) AS parts
+),
+plan AS MATERIALIZED (
+    SELECT all_read, 2 * :rare_budget / share AS index_rows,
+           :by_words AND NOT all_read AND comparable AND share < 0.5 AS sampling
+    FROM (
+        SELECT *, few OR NOT :by_meaning AND comparable AND share < 1
+                         AND (SELECT common IS NOT NULL FROM wanted) AS all_read
+        FROM size
+    ) AS reach
+)
+
+-- part: matched
+-- The chunks that hold words of the query.
+-- * The first half reads all chunks of the documents in reach; OFFSET 0 keeps PostgreSQL
+--   from turning that into a scan of all chunks.
+-- * The second half asks the full-text index, by the function that row-level security
+--   lets an index serve. Without statistics there is no limit to the rows it gives.
+-- * `|| ''` unpacks a tsvector once instead of once for each word.
+matched AS MATERIALIZED (
+    SELECT found.id, found.tsv || '' AS tsv
+    FROM live CROSS JOIN LATERAL (
+        SELECT id, tsv FROM chunks
+        WHERE document_id = live.id AND generation = live.generation
+          AND tsv @@ (SELECT any_term FROM wanted)
+        OFFSET 0
+    ) AS found
+    WHERE :by_words AND (SELECT all_read FROM plan)
+    UNION ALL
+    SELECT found.id, found.tsv || ''
+    FROM wanted
+    CROSS JOIN LATERAL unnest(ARRAY[rare, common]) AS telling
+    CROSS JOIN LATERAL chunks_with(
+        telling, (SELECT CASE WHEN counted > 0 THEN index_rows END FROM size, plan)::bigint
+    ) AS found
+    WHERE :by_words AND NOT (SELECT all_read FROM plan) AND $is_live
+)
+
+-- part: nearest
+-- The chunks whose vectors are nearest to the query's.
+-- * approximate: from the HNSW index, where too much is in reach to compare it all.
+-- * compared: all in reach, exactly. Where that is cheap, where the index found too little,
+--   and where a sample of the chunks is needed.
+-- * nearest: both, and what of a large tenant is not in the index yet
+--   (core.search.vector_index).
+-- * IS TRUE in $is_live and OFFSET 0 keep PostgreSQL from turning the exact part into a walk
+--   of the HNSW index, and the approximate one into a join, which has no order.
+approximate AS MATERIALIZED (
+    SELECT found.chunk_id AS id, found.embedding <=> (SELECT vector FROM question) AS distance
+    FROM chunk_vectors found
+    WHERE indexed AND :by_meaning AND NOT (SELECT comparable FROM size) AND $is_live
+    ORDER BY found.embedding <=> (SELECT vector FROM question) LIMIT :candidates
+),
+compared AS MATERIALIZED (
+    SELECT found.chunk_id AS id, found.embedding <=> (SELECT vector FROM question) AS distance
+    FROM live CROSS JOIN LATERAL (
+        SELECT chunk_id, embedding FROM chunk_vectors
+        WHERE document_id = live.id AND generation = live.generation
+        OFFSET 0
+    ) AS found
+    WHERE (
+        SELECT sampling OR :by_meaning AND (
+            comparable OR (SELECT count(*) FROM approximate) < :candidates
+        ) FROM size, plan
+    )
+),
+nearest AS MATERIALIZED (
+    SELECT id, distance FROM approximate
+    UNION
+    (SELECT found.chunk_id, found.embedding <=> (SELECT vector FROM question) AS distance
+     FROM chunk_vectors found
+     WHERE NOT indexed AND tenant_id = :tenant_id AND $is_live
+       AND (SELECT count(*) >= :candidates FROM approximate)
+     ORDER BY distance LIMIT :candidates)
+    UNION
+    (SELECT id, distance FROM compared WHERE :by_meaning
+     ORDER BY distance LIMIT :candidates)
+)
+
+-- part: weighted
+-- How much each word tells: its inverse document frequency, as in BM25.
+-- * sampled: some of the chunks that were compared, chosen by their ids.
+-- * weighted: a word's frequency is counted where everything was read; else estimated from
+--   the sample, with the tenant's frequency as a prior; else it is the tenant's.
+sampled AS MATERIALIZED (
+    SELECT c.tsv || '' AS tsv
+    FROM compared JOIN chunks c ON c.id = compared.id
+    WHERE (SELECT sampling FROM plan)
+      AND abs(uuid_hash(compared.id)::bigint)
+          % (SELECT greatest(1, round(n / :sample)::bigint) FROM size) = 0
+),
+weighted AS MATERIALIZED (
+    SELECT lexeme, term, ln(1 + (n - holding + 0.5) / (holding + 0.5)) AS weight
+    FROM (
+        SELECT lexeme, term, n, CASE
+            WHEN all_read OR counted IS NULL
+            THEN (SELECT count(*) FROM matched WHERE tsv @@ term)
+            WHEN sample_size > 0 THEN greatest(
+                (SELECT count(*) FROM matched WHERE tsv @@ term),
+                n * ((SELECT count(*) FROM sampled WHERE tsv @@ term)
+                     + :prior * least(1, chunks / counted)) / (sample_size + :prior)
+            )
+            ELSE least(n, chunks * n / counted)
+        END AS holding
+        FROM terms CROSS JOIN size CROSS JOIN plan
+        CROSS JOIN (SELECT count(*)::float8 AS sample_size FROM sampled) AS sample
+        OFFSET 0
+    ) AS frequencies
+)
+
+-- part: ranked
+-- Each side's best, with their ranks, and both sides together.
+-- * by_words: a sum over the words of weight times ts_rank's saturation of the word's
+--   frequency (the sum of 1/i² over its occurrences, as a share of its limit). Chunks are
+--   of like length, so length is left out.
+-- * chosen is MATERIALIZED since PostgreSQL reaches no index from a full join: it would
+--   read all chunks.
+by_words AS MATERIALIZED (
+    SELECT id, score, row_number() OVER (ORDER BY score DESC, id) AS rank
+    FROM (
+        SELECT m.id, (
+            SELECT sum(weight * ts_rank('{1,1,1,1}', m.tsv, term)) FROM weighted
+        ) AS score
+        FROM matched m
+    ) AS scored
+    ORDER BY rank LIMIT :candidates
+),
+by_meaning AS MATERIALIZED (
+    SELECT id, distance, row_number() OVER (ORDER BY distance, id) AS rank
+    FROM nearest ORDER BY rank LIMIT :candidates
+),
+chosen AS MATERIALIZED (
+    SELECT coalesce(m.id, w.id) AS id, m.rank AS vector_rank, w.rank AS text_rank,
+           m.distance, w.score
+    FROM by_meaning m FULL JOIN by_words w ON w.id = m.id
+)
+
+-- part: scored
+-- Both scores for every candidate, and the most promising ones.
+-- * scored: a candidate of one side gets the other side's score too.
+-- * promising: by the two scores alone. Words count for less here than in
+--   core.search.ranking, which knows more about them.
+scored AS (
+    SELECT c.id, c.document_id, c.context, c.ordinal, c.page_start, c.page_end, c.page_break,
+           c.text, vector_rank, text_rank,
+           CASE WHEN :by_meaning THEN 1 - coalesce(distance, (
+               SELECT embedding <=> (SELECT vector FROM question) FROM chunk_vectors
+               WHERE chunk_id = c.id
+           )) END AS vector_score,
+           CASE WHEN :by_words THEN coalesce(coalesce(score, (
+               SELECT sum(weight * ts_rank('{1,1,1,1}', c.tsv, term)) FROM weighted
+           )) / (SELECT sum(weight) FROM weighted), 0)::float8 END AS text_score
+    FROM chosen JOIN chunks c ON c.id = chosen.id
+    OFFSET 0
+),
+promising AS (
+    SELECT *, coalesce(vector_score, 0) + 0.4 * coalesce(text_score, 0) AS promise
+    FROM scored ORDER BY promise DESC, id LIMIT :most
+)
+
+-- part: result
+-- The columns in the order of the fields of `Candidate`, then the words' weights as JSON text.
+SELECT c.id::text, d.id::text, d.filename, d.title,
+       c.context, c.ordinal, c.page_start, c.page_end, c.page_break, c.text,
+       c.vector_rank, c.vector_score, c.text_rank, c.text_score,
+       (SELECT jsonb_object_agg(lexeme, weight)::text FROM weighted)
+FROM promising c JOIN documents d ON d.id = c.document_id
+ORDER BY c.promise DESC, c.id
