@@ -12,6 +12,8 @@ class Passage:
     with relevance and is comparable within one search only; `quote` stands
     word for word in the text of page `page_start`. `page_break` is where in
     `text` page `page_end` begins, None within one page; it is not shown.
+    `page_label` is the number printed on page `page_start` by the PDF's page
+    labels (ISO 32000-2, 12.4.2), None if it has none.
     """
 
     index: int
@@ -24,6 +26,7 @@ class Passage:
     quote: str
     score: float
     page_break: int | None = None
+    page_label: str | None = None
 
     def numbered(self, index: int) -> "Passage":
         return replace(self, index=index)

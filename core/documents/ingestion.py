@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from core.bootstrap import Services
 from core.db.models import Document, Job
-from core.documents import jobs, records
+from core.documents import completion, jobs, records
 from core.documents.chunking import ChunkDraft, chunk_pages
 from core.documents.jobs import Claim
 from core.embedding.base import Vectors
@@ -31,7 +32,7 @@ from core.errors import (
     StorageFull,
     Unavailable,
 )
-from core.pdf import OutlineEntry, PageText
+from core.pdf import LabelRange, OutlineEntry, PageText
 from core.search import vector_index
 from core.search.document_names import document_label
 from core.telemetry import get_logger, log_context
@@ -148,6 +149,8 @@ def _plan(services: Services, claim: Claim) -> None:
         document.page_count = job.pages_total = info.page_count
         document.title = info.title
         document.outline = records.outline_rows(info.outline)
+        document.page_labels = [asdict(entry) for entry in info.labels]
+        document.notes = completion.merge_notes(info.notes)
         document.status = "ready" if document.generation else "processing"
         document.updated_at = job.updated_at = datetime.now(UTC)
         job.stage = "indexing"
@@ -204,7 +207,7 @@ def _index(services: Services, claim: Claim, lease: Lease) -> None:
         job.updated_at = datetime.now(UTC)
         db.flush()
         if jobs.all_ranges_done(db, job_id=job.id):
-            _complete(db, job, document)
+            completion.complete(db, job, document, ocr=services.pdf_parser.ocr_languages)
 
 
 def _read(services: Services, claim: Claim) -> tuple[list[PageText], list[ChunkDraft]]:
@@ -220,6 +223,7 @@ def _read(services: Services, claim: Claim) -> tuple[list[PageText], list[ChunkD
             first=max(1, claim.first_page - 1),
             last=min(claim.pages_total, claim.last_page + 1),
             page_count=claim.pages_total,
+            labels=[LabelRange(**entry) for entry in claim.page_labels],
         )
     drafts = chunk_pages(
         around,
@@ -286,42 +290,11 @@ def _record(
         first_page=claim.first_page,
         label=document_label(claim.filename, claim.title),
         drafts=drafts,
+        page_labels={page.number: page.label for page in pages},
         vectors=vectors,
         model=model,
         indexed=vector_index.is_wanted(db, tenant_id=claim.tenant_id),
     )
-
-
-def _complete(db: Session, job: Job, document: Document) -> None:
-    """Every range is done: switch the document to the new chunks, or say there are none."""
-    now = datetime.now(UTC)
-    chunk_count = records.count_chunks(db, document_id=document.id, generation=job.generation)
-    if not chunk_count:
-        _end_failed(db, job, document, "pdf_no_text", "No page has text; the PDF may be scanned.")
-        return
-    blank = records.pages_without_text(db, document_id=document.id, generation=job.generation)
-    if document.generation:
-        records.delete_generation(db, document_id=document.id, generation=document.generation)
-    document.generation = job.generation
-    document.chunk_count = chunk_count
-    document.pages_without_text = blank
-    document.status, document.updated_at = "ready", now
-    result = {
-        "page_count": document.page_count,
-        "chunk_count": chunk_count,
-        "pages_without_text": blank,
-    }
-    jobs.end_job(job, state="succeeded", now=now, result=result)
-
-
-def _end_failed(db: Session, job: Job, document: Document, code: str, detail: str) -> None:
-    """End an open job, locked as its document is, as failed and remove what it had written."""
-    now = datetime.now(UTC)
-    jobs.end_job(job, state="failed", now=now, error=(code, detail))
-    records.delete_generation(db, document_id=document.id, generation=job.generation)
-    if document.job_id == job.id and document.generation == 0:
-        document.status, document.updated_at = "failed", now
-    log.warning("job_failed", code=code)
 
 
 def _fail(services: Services, claim: Claim, code: str, detail: str) -> None:
@@ -330,7 +303,9 @@ def _fail(services: Services, claim: Claim, code: str, detail: str) -> None:
             job, document = _begin_commit(db, claim)
         except LostClaimError:
             return
-        _end_failed(db, job, document, code, detail)
+        completion.end_failed(
+            db, job, document, (code, detail), ocr=services.pdf_parser.ocr_languages
+        )
 
     _persist(services, write)
 

@@ -52,6 +52,7 @@ class Claim:
     filename: str
     title: str | None
     outline: Sequence[dict[str, Any]]
+    page_labels: Sequence[dict[str, Any]]
 
     @property
     def is_plan(self) -> bool:
@@ -170,9 +171,13 @@ def _mark_running(db: Session, taken: PageRange) -> Claim | None:
     if served is None:
         return None  # cancelled between the two statements
     document = db.execute(
-        select(Document.storage_key, Document.filename, Document.title, Document.outline).where(
-            Document.id == served.document_id
-        )
+        select(
+            Document.storage_key,
+            Document.filename,
+            Document.title,
+            Document.outline,
+            Document.page_labels,
+        ).where(Document.id == served.document_id)
     ).one_or_none()
     if document is None:
         return None
@@ -197,6 +202,7 @@ def _mark_running(db: Session, taken: PageRange) -> Claim | None:
         filename=document.filename,
         title=document.title,
         outline=document.outline,
+        page_labels=document.page_labels,
     )
 
 

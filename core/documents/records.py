@@ -1,11 +1,11 @@
 """Documents, and the chunks and pages they were cut into."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, exists, func, insert, select
+from sqlalchemy import delete, exists, func, insert, or_, select
 from sqlalchemy.orm import Session
 
 from core.db.models import ChatSession, Chunk, ChunkVector, Document, DocumentPage, new_id
@@ -27,6 +27,16 @@ class ChunkView:
     page_start: int
     page_end: int
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class PageSummary:
+    """Page numbers: without text that counts, unreadable, read by OCR, by the code of a note."""
+
+    without_text: list[int]
+    unreadable: list[int]
+    ocr: list[int]
+    notes: dict[str, list[int]]
 
 
 def get_document(db: Session, *, tenant_id: str, document_id: UUID) -> Document:
@@ -157,6 +167,8 @@ def record_pages(
             "generation": generation,
             "number": page.number,
             "text": page.text,
+            "reading": page.reading,
+            "notes": list(page.notes),
         }
         for page in pages
     ]
@@ -172,6 +184,7 @@ def record_chunks(
     first_page: int,
     label: str,
     drafts: Sequence[ChunkDraft],
+    page_labels: Mapping[int, str | None],
     vectors: Vectors,
     model: str,
     indexed: bool,
@@ -192,6 +205,7 @@ def record_chunks(
             "ordinal": first_page * ORDINALS_PER_PAGE + number,
             "page_start": draft.page_start,
             "page_end": draft.page_end,
+            "page_label": page_labels.get(draft.page_start),
             "heading": draft.heading,
             "context": f"{label} {draft.heading or ''}".strip(),
             "page_break": draft.page_break,
@@ -234,17 +248,35 @@ def count_chunks(db: Session, *, document_id: UUID, generation: int) -> int:
     )
 
 
-def pages_without_text(db: Session, *, document_id: UUID, generation: int) -> list[int]:
-    return list(
-        db.scalars(
-            select(DocumentPage.number)
-            .where(
-                DocumentPage.document_id == document_id,
-                DocumentPage.generation == generation,
-                DocumentPage.text == "",
-            )
-            .order_by(DocumentPage.number)
+def summarize_pages(db: Session, *, document_id: UUID, generation: int) -> PageSummary:
+    """The numbers of one generation's pages by how they were read and what they hold."""
+    rows = db.execute(
+        select(
+            DocumentPage.number,
+            DocumentPage.reading,
+            DocumentPage.notes,
+            (DocumentPage.text == "").label("empty"),
         )
+        .where(
+            DocumentPage.document_id == document_id,
+            DocumentPage.generation == generation,
+            or_(
+                DocumentPage.text == "",
+                DocumentPage.reading != "text",
+                func.cardinality(DocumentPage.notes) > 0,
+            ),
+        )
+        .order_by(DocumentPage.number)
+    ).all()
+    notes: dict[str, list[int]] = {}
+    for row in rows:
+        for code in row.notes:
+            notes.setdefault(code, []).append(row.number)
+    return PageSummary(
+        without_text=[row.number for row in rows if row.empty or row.reading == "scan"],
+        unreadable=[row.number for row in rows if row.reading == "unreadable"],
+        ocr=[row.number for row in rows if row.reading == "ocr"],
+        notes=notes,
     )
 
 

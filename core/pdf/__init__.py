@@ -6,6 +6,25 @@
 """
 
 from core.pdf.parser import PdfParser
-from core.pdf.values import DocumentInfo, Engine, OutlineEntry, PageText, PdfLimits
+from core.pdf.values import (
+    READER_VERSION,
+    DocumentInfo,
+    DocumentNote,
+    Engine,
+    LabelRange,
+    OutlineEntry,
+    PageText,
+    PdfLimits,
+)
 
-__all__ = ["DocumentInfo", "Engine", "OutlineEntry", "PageText", "PdfLimits", "PdfParser"]
+__all__ = [
+    "READER_VERSION",
+    "DocumentInfo",
+    "DocumentNote",
+    "Engine",
+    "LabelRange",
+    "OutlineEntry",
+    "PageText",
+    "PdfLimits",
+    "PdfParser",
+]

@@ -8,13 +8,14 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any, BinaryIO
 
 from core.pdf import wire
 from core.pdf.documents import OpenDocument
 from core.pdf.errors import Unreadable, too_complex
 from core.pdf.limits import BudgetExceeded, allow_cpu, confine, resident_mb
-from core.pdf.values import PdfLimits
+from core.pdf.values import LabelRange, PdfLimits
 
 # Ten times what the slower engine takes for a full page.
 _USUAL_PAGE_SECONDS = 0.8
@@ -64,9 +65,12 @@ class Server:
 
 def _read(document: OpenDocument, request: dict[str, Any]) -> Reply:
     pages = document.read(
-        first=request["first"], last=request["last"], page_count=request["page_count"]
+        first=request["first"],
+        last=request["last"],
+        page_count=request["page_count"],
+        labels=[LabelRange(*entry) for entry in request["labels"]],
     )
-    return {"pages": [(page.number, page.text, page.engine) for page in pages]}, b""
+    return {"pages": [asdict(page) for page in pages]}, b""
 
 
 def _render(document: OpenDocument, request: dict[str, Any]) -> Reply:

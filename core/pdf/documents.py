@@ -1,16 +1,21 @@
 """One open document in the child: both engines behind the operations of the parser."""
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, replace
+from typing import Any, TypeVar
 
 from core.pdf import rendering, selection
+from core.pdf.annotations import Annotation
 from core.pdf.cleaning import clean_line, clean_text
 from core.pdf.errors import Unreadable, malformed, too_complex, too_many_pages
 from core.pdf.furniture import WINDOW, strip_furniture
+from core.pdf.labels import page_label
 from core.pdf.limits import BudgetExceeded, budget, fatal_budget
 from core.pdf.pdfium_engine import PdfiumDocument
 from core.pdf.pypdf_engine import PypdfDocument
-from core.pdf.values import Engine, PageText, PdfLimits
+from core.pdf.values import Engine, LabelRange, PageText, PdfLimits
 
+T = TypeVar("T")
 Key = tuple[str, int, int, str]
 _KEPT_PAGES = 64
 _MAX_TITLE_CHARS = 500
@@ -29,7 +34,7 @@ class OpenDocument:
         self._pages: dict[int, PageText] = {}
 
     def inspect(self) -> dict[str, Any]:
-        """Page count, title and outline, as JSON."""
+        """Page count, title, outline and unread parts, as JSON."""
         judge = self._find_judge()
         count = self._count_pages(judge)
         if count < 1:
@@ -37,12 +42,22 @@ class OpenDocument:
         if count > self._limits.max_pages:
             raise too_many_pages(count, self._limits.max_pages)
         title, outline = _describe(judge, seconds=self._limits.page_seconds)
+        notes = [astuple(note) for note in self._attempt(judge.unread)]
+        labels = [astuple(entry) for entry in self._attempt(judge.labels)]
         if self._engine == "auto":
             self._close_pypdf()  # it is not needed again but for a few pages
-        return {"page_count": count, "title": title, "outline": outline}
+        return {
+            "page_count": count,
+            "title": title,
+            "outline": outline,
+            "notes": notes,
+            "labels": labels,
+        }
 
-    def read(self, *, first: int, last: int, page_count: int | None) -> list[PageText]:
-        """The texts of a range, the furniture that its neighbours reveal taken out."""
+    def read(
+        self, *, first: int, last: int, page_count: int | None, labels: Sequence[LabelRange]
+    ) -> list[PageText]:
+        """The texts of a range, without the furniture that its neighbours reveal."""
         count = page_count or self._page_count()
         if not 1 <= first <= last <= count:
             raise malformed()
@@ -51,7 +66,11 @@ class OpenDocument:
         texts = {number: page.text for number, page in pages.items()}
         self._keep(pages)
         return [
-            PageText(number, strip_furniture(number, texts), pages[number].engine)
+            replace(
+                pages[number],
+                text=strip_furniture(number, texts),
+                label=page_label(labels, number),
+            )
             for number in range(first, last + 1)
         ]
 
@@ -68,6 +87,14 @@ class OpenDocument:
         self._close_pypdf()
         if self._pdfium is not None:
             self._pdfium.close()
+
+    def _attempt(self, part: Callable[[], list[T]]) -> list[T]:
+        """A part of the file that is none where it is broken or endless."""
+        try:
+            with budget(self._limits.page_seconds):
+                return part()
+        except (Exception, BudgetExceeded):
+            return []
 
     def _find_judge(self) -> PypdfDocument | PdfiumDocument:
         """pypdf where it opens the file, pdfium else; the engine asked for if one was."""
@@ -125,7 +152,15 @@ class OpenDocument:
         ):
             texts["pypdf"] = self._read_with_pypdf(number)
         engine = selection.choose(texts)
-        return PageText(number, clean_text(texts[engine] or ""), engine)
+        text = clean_text(texts[engine] or "")
+        notes = [one for one in self._annotations(number) if one.kind in ("note", "field")]
+        text = "\n\n".join([text, *(f"Note: {one.text}" for one in notes)]).strip()
+        files = any(one.kind == "file" for one in self._annotations(number))
+        unread = ("attachments_not_read",) if files else ()
+        return PageText(number, text, engine, notes=unread)
+
+    def _annotations(self, number: int) -> list[Annotation]:
+        return self._pdfium.annotations(number) if self._pdfium is not None else []
 
     def _read_with_pdfium(self, number: int) -> str | None:
         """The page's raw text, None if pdfium cannot read it."""

@@ -14,14 +14,23 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from core.errors import DocumentError, Unavailable
 from core.pdf import wire
-from core.pdf.values import DocumentInfo, Engine, OutlineEntry, PageText, PdfLimits
+from core.pdf.values import (
+    DocumentInfo,
+    DocumentNote,
+    Engine,
+    LabelRange,
+    OutlineEntry,
+    PageText,
+    PdfLimits,
+)
 
 _ROOT = Path(__file__).resolve().parents[2]
 # The child ends by its own limits first; the parent's clock is the one that cannot be fooled.
@@ -48,7 +57,9 @@ class PdfParser:
         limits: PdfLimits | None = None,
         engine: Engine = "auto",
         max_callers: int = 64,
+        ocr_languages: str = "",
     ) -> None:
+        self.ocr_languages = ocr_languages
         self._limits = limits or PdfLimits()
         self._engine = engine
         self._child: subprocess.Popen[bytes] | None = None
@@ -57,25 +68,40 @@ class PdfParser:
         self._turns = threading.BoundedSemaphore(max_callers)
 
     def inspect(self, path: Path) -> DocumentInfo:
-        """Page count, metadata title and outline; refuses what cannot be read.
+        """Page count, metadata title, outline, unread parts; refuses what cannot be read.
 
         A file that opens with the empty password is not encrypted here.
         """
         reply, _ = self._call({"op": "inspect"}, path)
         outline = tuple(OutlineEntry(*entry) for entry in reply["outline"])
-        return DocumentInfo(page_count=reply["page_count"], title=reply["title"], outline=outline)
+        notes = tuple(DocumentNote(*note) for note in reply["notes"])
+        labels = tuple(LabelRange(*entry) for entry in reply["labels"])
+        return DocumentInfo(reply["page_count"], reply["title"], outline, notes, labels)
 
     def read_pages(
-        self, path: Path, *, first: int, last: int, page_count: int | None = None
+        self,
+        path: Path,
+        *,
+        first: int,
+        last: int,
+        page_count: int | None = None,
+        labels: Sequence[LabelRange] = (),
     ) -> list[PageText]:
         """The cleaned texts of pages `first` to `last`, both included, from 1.
 
         `page_count` is that of `inspect`: in a damaged file one engine alone may
-        see the last pages. A page's text does not depend on the range it is read in.
+        see the last pages. So are `labels`. A page's text does not depend on the range it is
+        read in.
         """
-        request = {"op": "read", "first": first, "last": last, "page_count": page_count}
+        request = {
+            "op": "read",
+            "first": first,
+            "last": last,
+            "page_count": page_count,
+            "labels": [astuple(entry) for entry in labels],
+        }
         reply, _ = self._call(request, path)
-        return [PageText(*page) for page in reply["pages"]]
+        return [PageText(**page | {"notes": tuple(page["notes"])}) for page in reply["pages"]]
 
     def render_page(
         self, path: Path, *, number: int, highlight: str | None = None, scale: float = 1.5

@@ -9,11 +9,15 @@ from typing import Any
 import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
 
+from core.pdf.annotations import Annotation, take_annotations
 from core.pdf.errors import Unreadable, encrypted, malformed, too_complex
-from core.pdf.values import HEAD_BYTES, PDF_MARK, OutlineEntry
+from core.pdf.unread import describe_unread
+from core.pdf.values import HEAD_BYTES, PDF_MARK, DocumentNote, LabelRange, OutlineEntry
 
 _OUTLINE_MAX_ENTRIES = 10_000
 _OUTLINE_MAX_DEPTH = 15
+_MAX_ATTACHMENTS = 1000
+_XFA = (pdfium_c.FORMTYPE_XFA_FULL, pdfium_c.FORMTYPE_XFA_FOREGROUND)
 _HEADER_WITHIN = 1000  # pdfium seeks it in the first 1024 bytes
 
 
@@ -30,6 +34,7 @@ class PdfiumDocument:
         except pdfium.PdfiumError as error:
             raise _opening_error(error) from None
         self.page_count = len(self._pdf)
+        self._annotations: dict[int, list[Annotation]] = {}
 
     def read_page(self, number: int, *, max_chars: int) -> str | None:
         """The page's raw text; None when the page is damaged."""
@@ -63,14 +68,35 @@ class PdfiumDocument:
 
     @contextmanager
     def open_page(self, number: int) -> Iterator[Any]:
+        """The page with its form fields, stamps and free text drawn into it."""
         page = self._pdf[number - 1]
         try:
+            if number not in self._annotations:
+                self._annotations[number], changed = take_annotations(page)
+                if changed:
+                    page.close()
+                    page = self._pdf[number - 1]
             yield page
         finally:
             page.close()
 
+    def annotations(self, number: int) -> list[Annotation]:
+        """Notes, check boxes and attached files of a page that was opened before."""
+        return self._annotations.get(number, [])
+
     def title(self) -> str | None:
         return self._pdf.get_metadata_value("Title") or None
+
+    def unread(self) -> list[DocumentNote]:
+        """What the file holds beside its pages; pdfium does not tell a portfolio."""
+        count = min(self._pdf.count_attachments(), _MAX_ATTACHMENTS)
+        names = [self._pdf.get_attachment(index).get_name() for index in range(count)]
+        has_xfa = self._pdf.get_formtype() in _XFA
+        return describe_unread(names=names, is_portfolio=False, has_xfa=has_xfa)
+
+    def labels(self) -> list[LabelRange]:
+        """None: a tree of labels that contains itself crashes pdfium."""
+        return []
 
     def outline(self) -> Iterator[OutlineEntry]:
         """At most 10,000 bookmarks that point to a page."""

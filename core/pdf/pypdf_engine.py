@@ -8,7 +8,9 @@ import pypdf
 from pypdf.errors import FileNotDecryptedError
 
 from core.pdf.errors import Unreadable, encrypted, malformed, too_complex
-from core.pdf.values import OutlineEntry
+from core.pdf.labels import read_labels
+from core.pdf.unread import find_unread
+from core.pdf.values import DocumentNote, LabelRange, OutlineEntry
 
 _OUTLINE_MAX_ENTRIES = 10_000
 # pypdf's defaults allow 75 MB per stream and bound no sum; a page of prose has some 100 kB.
@@ -59,6 +61,14 @@ class PypdfDocument:
     def title(self) -> str | None:
         metadata = self._reader.metadata
         return str(metadata.title) if metadata and metadata.title else None
+
+    def unread(self) -> list[DocumentNote]:
+        """What the file holds beside its pages."""
+        return find_unread(self._reader.root_object)
+
+    def labels(self) -> list[LabelRange]:
+        """The ranges of page labels, in the order of their pages."""
+        return read_labels(self._reader.root_object)
 
     def outline(self) -> Iterator[OutlineEntry]:
         """The bookmarks that point to a page, depth first."""

@@ -4,6 +4,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 Engine = Literal["auto", "pypdf", "pdfium"]
+# Where a page's text came from: its text layer or OCR. A scan has no text of its own, or no
+# more than a stamp; an unreadable page's text layer has no mapping to characters.
+Reading = Literal["text", "ocr", "scan", "unreadable"]
+
+# Counts up when the same file gives another text than before.
+READER_VERSION = 2
 
 # ISO 32000-2, 7.5.2. Readers accept something in front of it, a mail's headers for one:
 # Acrobat 1024 bytes, pypdf more.
@@ -21,12 +27,35 @@ class OutlineEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class DocumentNote:
+    """Something in the file that was not read: a stable `code` and a sentence for people."""
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRange:
+    """How pages are labelled from `page` (from 1) on: `prefix` and a number from `start`.
+
+    `style` is a letter of ISO 32000-2, 12.4.2: D, R, r, A, a; empty for no number.
+    """
+
+    page: int
+    style: str
+    prefix: str
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
 class DocumentInfo:
-    """What is known of a file before its text is read. `title` is that of its metadata."""
+    """The facts about a file that need none of its text. `title` is that of its metadata."""
 
     page_count: int
     title: str | None
     outline: tuple[OutlineEntry, ...]
+    notes: tuple[DocumentNote, ...] = ()
+    labels: tuple[LabelRange, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +63,17 @@ class PageText:
     """One page's cleaned text, lines kept; `number` counts from 1, `engine` read it.
 
     The text may be empty (a scan). It holds no NUL and no surrogate, so
-    PostgreSQL can store it.
+    PostgreSQL can store it. `label` is the page's number as the file prints it
+    (ISO 32000-2, 12.4.2), None if it prints none. `notes` are codes of what is on
+    the page and was not read.
     """
 
     number: int
     text: str
     engine: str
+    label: str | None = None
+    reading: Reading = "text"
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,7 @@ class Candidate:
     ordinal: int
     page_start: int
     page_end: int
+    page_label: str | None
     page_break: int | None
     text: str
     vector_rank: int | None

@@ -226,8 +226,8 @@ chosen AS MATERIALIZED (
 -- * promising: by the two scores alone. Words count for less here than in
 --   core.search.ranking, which knows more about them.
 scored AS (
-    SELECT c.id, c.document_id, c.context, c.ordinal, c.page_start, c.page_end, c.page_break,
-           c.text, vector_rank, text_rank,
+    SELECT c.id, c.document_id, c.context, c.ordinal, c.page_start, c.page_end, c.page_label,
+           c.page_break, c.text, vector_rank, text_rank,
            CASE WHEN :by_meaning THEN 1 - coalesce(distance, (
                SELECT embedding <=> (SELECT vector FROM question) FROM chunk_vectors
                WHERE chunk_id = c.id
@@ -246,7 +246,7 @@ promising AS (
 -- part: result
 -- The columns in the order of the fields of `Candidate`, then the words' weights as JSON text.
 SELECT c.id::text, d.id::text, d.filename, d.title,
-       c.context, c.ordinal, c.page_start, c.page_end, c.page_break, c.text,
+       c.context, c.ordinal, c.page_start, c.page_end, c.page_label, c.page_break, c.text,
        c.vector_rank, c.vector_score, c.text_rank, c.text_score,
        (SELECT jsonb_object_agg(lexeme, weight)::text FROM weighted)
 FROM promising c JOIN documents d ON d.id = c.document_id

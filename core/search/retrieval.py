@@ -160,4 +160,5 @@ def _passage(index: int, scored: Scored, *, query: str) -> Passage:
         quote=best_quote(found.text, query, page_break=found.page_break),
         score=scored.score,
         page_break=found.page_break,
+        page_label=found.page_label,
     )

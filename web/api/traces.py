@@ -6,10 +6,10 @@ from flask import Response
 from marshmallow import Schema, fields
 
 from core.conversations import trace as traces
-from web.http import schemas
 from web.http.auth import requires
 from web.http.context import tenant_id, transaction
 from web.http.parsing import Blueprint
+from web.http.passage_schemas import ID, PAGE_LABEL, Passage
 from web.http.presenters import json_response
 
 blp = Blueprint("traces", __name__, url_prefix="/api/v1", description="How answers came about.")
@@ -19,11 +19,12 @@ _MILLISECONDS = {"example": 4.2, "description": "Null: not reached, or not asked
 
 
 class TraceCandidate(Schema):
-    chunk_id = fields.String(required=True, metadata=schemas.ID)
-    document_id = fields.String(required=True, metadata=schemas.ID)
+    chunk_id = fields.String(required=True, metadata=ID)
+    document_id = fields.String(required=True, metadata=ID)
     filename = fields.String(required=True, metadata={"example": "report.pdf"})
     page_start = fields.Integer(required=True, metadata={"example": 3})
     page_end = fields.Integer(required=True, metadata={"example": 3})
+    page_label = fields.String(allow_none=True, metadata=PAGE_LABEL)
     vector_rank = fields.Integer(required=True, allow_none=True, metadata=_RANK)
     vector_score = fields.Float(required=True, allow_none=True, metadata={"example": 0.63})
     text_rank = fields.Integer(required=True, allow_none=True, metadata=_RANK)
@@ -33,7 +34,7 @@ class TraceCandidate(Schema):
 
 
 class TraceMemory(Schema):
-    message_id = fields.UUID(required=True, metadata=schemas.ID)
+    message_id = fields.UUID(required=True, metadata=ID)
     similarity = fields.Float(required=True, metadata={"example": 0.69})
 
 
@@ -62,7 +63,7 @@ class Trace(Schema):
         metadata={"example": "hybrid", "description": "Null: nothing was searched."},
     )
     candidates = fields.List(fields.Nested(TraceCandidate), required=True)
-    prompt_passages = fields.List(fields.Nested(schemas.Passage), required=True)
+    prompt_passages = fields.List(fields.Nested(Passage), required=True)
     memories = fields.List(
         fields.Nested(TraceMemory),
         required=True,

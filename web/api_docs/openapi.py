@@ -16,6 +16,7 @@ from web.api_docs.examples import add_examples
 from web.http import schemas
 from web.http.auth import is_guarded
 from web.http.idempotency import HEADER
+from web.http.passage_schemas import ID
 from web.http.view_policy import policy_of
 
 Document = dict[str, Any]
@@ -285,7 +286,7 @@ def _problem_response(status: int) -> Document:
         "status": status,
         "detail": detail,
         "code": code,
-        "request_id": schemas.ID["example"],
+        "request_id": ID["example"],
     }
     if status == 400:
         example["errors"] = {"user_id": ["Missing data for required field."]}

@@ -23,12 +23,12 @@ from web.http.fields import (
     Text,
     UtcDateTime,
 )
+from web.http.passage_schemas import ID, Passage, PassageIn, StoredPassage
 
 MAX_GRACE_SECONDS = 30 * 86_400
 MOMENT = {"example": "2026-03-01T12:00:00.123456Z"}
 BINARY = {"type": "string", "format": "binary"}
 EVENTS = {"description": "Server-sent events; the data of each is JSON."}
-ID = {"example": "0197a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"}
 
 
 def one_of(values: tuple[str, ...]) -> validate.OneOf:
@@ -122,51 +122,6 @@ class FavoriteUpdate(Schema):
     is_favorite = StrictBoolean(
         metadata={"example": True, "description": "Left out, the mark is turned over."}
     )
-
-
-class Passage(Schema):
-    index = fields.Integer(metadata={"example": 1})
-    document_id = fields.String(metadata=ID)
-    filename = fields.String(metadata={"example": "report.pdf"})
-    page_start = fields.Integer(metadata={"example": 3})
-    page_end = fields.Integer(metadata={"example": 3})
-    chunk_id = fields.String(metadata=ID)
-    text = fields.String(required=True, metadata={"example": "Revenue grew by 12 %."})
-    quote = fields.String(metadata={"example": "Revenue grew by 12 %."})
-    score = fields.Float(metadata={"example": 0.71})
-
-
-class PassageIn(Schema):
-    """A passage that a client's own retrieval found; all but `text` may be left out."""
-
-    index = StrictInteger(allow_none=True, validate=validate.Range(min=0, max=MAX_SKIP))
-    document_id = Text(most=MAX_NAME, allow_none=True)
-    filename = Text(most=MAX_TITLE, allow_none=True)
-    page_start = StrictInteger(allow_none=True, validate=validate.Range(min=0, max=MAX_SKIP))
-    page_end = StrictInteger(allow_none=True, validate=validate.Range(min=0, max=MAX_SKIP))
-    chunk_id = Text(most=MAX_NAME, allow_none=True)
-    text = Text(required=True, least=0)
-    quote = Text(least=0, allow_none=True)
-    score = fields.Raw(allow_none=True, metadata={"type": "number"})
-
-    @validates_schema
-    def _score_is_number(self, data: dict[str, Any], **_: Any) -> None:
-        if type(data.get("score", 0.0)) not in (int, float, type(None)):
-            raise ValidationError("Not a valid number.", field_name="score")
-
-
-class StoredPassage(Schema):
-    """A passage as it was stored: this service's have all members, a client's may lack some."""
-
-    index = fields.Integer(allow_none=True, metadata={"example": 1})
-    document_id = fields.String(allow_none=True, metadata=ID)
-    filename = fields.String(allow_none=True, metadata={"example": "report.pdf"})
-    page_start = fields.Integer(allow_none=True, metadata={"example": 3})
-    page_end = fields.Integer(allow_none=True, metadata={"example": 3})
-    chunk_id = fields.String(allow_none=True, metadata=ID)
-    text = fields.String(required=True, metadata={"example": "Revenue grew by 12 %."})
-    quote = fields.String(allow_none=True, metadata={"example": "Revenue grew by 12 %."})
-    score = fields.Float(allow_none=True, metadata={"example": 0.71})
 
 
 class Message(Schema):
@@ -292,6 +247,18 @@ class JobQuery(Paging):
     document_id = StrictUUID()
 
 
+class DocumentNote(Schema):
+    """What a reader of the PDF may expect to be searchable and is not."""
+
+    code = fields.String(required=True, metadata={"example": "attachments_not_read"})
+    detail = fields.String(
+        required=True, metadata={"example": "2 attached files were not read: a.csv, b.csv."}
+    )
+    pages = fields.List(
+        fields.Integer(), required=True, metadata={"description": "Empty: the whole document."}
+    )
+
+
 class Document(Schema):
     id = fields.UUID(required=True, metadata=ID)
     user_id = fields.String(required=True, allow_none=True, metadata={"example": "alice"})
@@ -306,6 +273,12 @@ class Document(Schema):
     pages_without_text = fields.List(
         fields.Integer(), metadata={"description": "Pages that gave no text, such as scans."}
     )
+    pages_unreadable = fields.List(
+        fields.Integer(),
+        metadata={"description": "Pages whose text is noise without a mapping to characters."},
+    )
+    pages_ocr = fields.List(fields.Integer(), metadata={"description": "Pages read by OCR."})
+    notes = fields.List(fields.Nested(DocumentNote))
     created_at = fields.DateTime(required=True, metadata=MOMENT)
     updated_at = fields.DateTime(required=True, metadata=MOMENT)
     job_id = fields.UUID(required=True, allow_none=True, metadata=ID)

@@ -29,6 +29,8 @@ DOCUMENT_STATUSES = ("queued", "processing", "ready", "failed", "cancelled")
 JOB_STATES = ("queued", "running", "succeeded", "failed", "cancelled")
 TERMINAL_STATES = ("succeeded", "failed", "cancelled")
 RANGE_STATES = ("queued", "running", "done")
+# How a page's text came about; `scan` and `unreadable` pages have none that counts.
+READINGS = ("text", "ocr", "scan", "unreadable")
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -67,6 +69,7 @@ class Base(DeclarativeBase):
         datetime: TIMESTAMP(timezone=True),
         dict[str, Any]: JSONB,
         list[dict[str, Any]]: JSONB,
+        list[Any]: JSONB,
         list[str]: ARRAY(Text),
         list[int]: ARRAY(Integer),
         bytes: LargeBinary,

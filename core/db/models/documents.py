@@ -23,6 +23,7 @@ from core.db.models.base import (
     DOCUMENT_STATUSES,
     JOB_STATES,
     RANGE_STATES,
+    READINGS,
     Base,
     HalfVector,
     new_id,
@@ -31,7 +32,12 @@ from core.db.models.base import (
 
 
 class Document(Base):
-    """A PDF. Its live chunks are those of `generation`; a reingest builds the next one beside."""
+    """A PDF. Its live chunks are those of `generation`; a reingest builds the next one beside.
+
+    `notes` are dicts `{code, detail, pages}`. `reader_version` and `reader_ocr` (OCR
+    languages joined by `+`, empty without OCR) tell which reader made the live chunks, or
+    refused the file.
+    """
 
     __tablename__ = "documents"
 
@@ -48,9 +54,15 @@ class Document(Base):
     status: Mapped[str] = mapped_column(default="queued")
     title: Mapped[str | None]
     outline: Mapped[list[dict[str, Any]]] = mapped_column(default=list)
+    page_labels: Mapped[list[dict[str, Any]]] = mapped_column(default=list, server_default="[]")
     page_count: Mapped[int | None]
     chunk_count: Mapped[int] = mapped_column(default=0)
     pages_without_text: Mapped[list[int]] = mapped_column(default=list)
+    pages_unreadable: Mapped[list[int]] = mapped_column(default=list, server_default="{}")
+    pages_ocr: Mapped[list[int]] = mapped_column(default=list, server_default="{}")
+    notes: Mapped[list[dict[str, Any]]] = mapped_column(default=list, server_default="[]")
+    reader_version: Mapped[int] = mapped_column(server_default="1")
+    reader_ocr: Mapped[str] = mapped_column(default="", server_default="")
     generation: Mapped[int] = mapped_column(default=0)
     job_id: Mapped[UUID | None]
     meta: Mapped[dict[str, Any]] = mapped_column("metadata", default=dict)
@@ -149,7 +161,11 @@ class PageRange(Base):
 
 
 class DocumentPage(Base):
-    """A page's extracted text: what a quote is a substring of."""
+    """A page's extracted text: what a quote is a substring of.
+
+    `notes` are codes of what is on the page and was not read. `words` are those of a page
+    that was read by OCR, with their boxes (`core.pdf.values.OcrWord`).
+    """
 
     __tablename__ = "document_pages"
 
@@ -160,6 +176,11 @@ class DocumentPage(Base):
     number: Mapped[int] = mapped_column(primary_key=True)
     tenant_id: Mapped[str]
     text: Mapped[str]
+    reading: Mapped[str] = mapped_column(default="text", server_default="text")
+    notes: Mapped[list[str]] = mapped_column(default=list, server_default="{}")
+    words: Mapped[list[Any] | None]
+
+    __table_args__ = (one_of("reading", READINGS),)
 
 
 class Chunk(Base):
@@ -177,6 +198,7 @@ class Chunk(Base):
     ordinal: Mapped[int] = mapped_column(BigInteger)
     page_start: Mapped[int]
     page_end: Mapped[int]
+    page_label: Mapped[str | None]  # of `page_start`
     heading: Mapped[str | None]
     page_break: Mapped[int | None]
     # What the text itself need not say: the document's name, the section's heading.

@@ -1,0 +1,86 @@
+"""How a job ends: the document gets its new chunks and facts about its pages, or its refusal."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from core.db.models import Document, Job
+from core.documents import jobs, records
+from core.pdf import READER_VERSION, DocumentNote
+from core.telemetry import get_logger
+
+log = get_logger(__name__)
+
+# What a page holds and was not read, where no note on the whole file says more.
+_PAGE_NOTES = {
+    "attachments_not_read": "Files attached to pages were not read.",
+    "ocr_failed": "OCR of these pages went past its limits.",
+}
+
+
+def complete(db: Session, job: Job, document: Document, *, ocr: str) -> None:
+    """Every range is done: switch the document to the new chunks, or say there are none.
+
+    `ocr` holds the languages that OCR could read, empty without OCR.
+    """
+    now = datetime.now(UTC)
+    count = records.count_chunks(db, document_id=document.id, generation=job.generation)
+    pages = records.summarize_pages(db, document_id=document.id, generation=job.generation)
+    if count or not document.generation:
+        document.pages_without_text = pages.without_text
+        document.pages_unreadable = pages.unreadable
+        document.pages_ocr = pages.ocr
+        known = [DocumentNote(note["code"], note["detail"]) for note in document.notes]
+        document.notes = merge_notes(known, pages.notes)
+    if not count:
+        detail = "No page has text that can be read; the PDF may be scanned."
+        end_failed(db, job, document, ("pdf_no_text", detail), ocr=ocr)
+        return
+    if document.generation:
+        records.delete_generation(db, document_id=document.id, generation=document.generation)
+    document.generation, document.chunk_count = job.generation, count
+    document.status, document.updated_at = "ready", now
+    _sign(document, ocr)
+    result = {
+        "page_count": document.page_count,
+        "chunk_count": count,
+        "pages_without_text": pages.without_text,
+    }
+    jobs.end_job(job, state="succeeded", now=now, result=result)
+
+
+def end_failed(
+    db: Session, job: Job, document: Document, error: tuple[str, str], *, ocr: str
+) -> None:
+    """End an open job, locked as its document is, as failed and remove what it had written.
+
+    `error` is its code and detail.
+    """
+    now = datetime.now(UTC)
+    jobs.end_job(job, state="failed", now=now, error=error)
+    records.delete_generation(db, document_id=document.id, generation=job.generation)
+    if error[0].startswith("pdf_"):
+        _sign(document, ocr)
+    if document.job_id == job.id and document.generation == 0:
+        document.status, document.updated_at = "failed", now
+    log.warning("job_failed", code=error[0])
+
+
+def _sign(document: Document, ocr: str) -> None:
+    """Note which reader this outcome is from: another one may read the file differently."""
+    document.reader_version, document.reader_ocr = READER_VERSION, ocr
+
+
+def merge_notes(
+    notes: Iterable[DocumentNote], pages: Mapping[str, Sequence[int]] | None = None
+) -> list[dict[str, Any]]:
+    """Notes as they are stored: those on the file and, by code, the pages that have one."""
+    pages = pages or {}
+    details = _PAGE_NOTES | {note.code: note.detail for note in notes}
+    codes = dict.fromkeys([*(note.code for note in notes), *sorted(pages)])
+    return [
+        {"code": code, "detail": details[code], "pages": list(pages.get(code, ()))}
+        for code in codes
+    ]

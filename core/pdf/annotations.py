@@ -1,0 +1,139 @@
+"""What lies on a page beside its content stream: form fields, stamps, notes, attached files.
+
+Fields, free text and stamps are made part of the page, so that its text and its picture
+show them where a person sees them. Flattening drops all annotations: notes and the
+states of check boxes are read first. ISO 32000-2, 12.5 and 12.7, describes both.
+"""
+
+import ctypes
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pypdfium2.raw as pdfium_c
+
+from core.pdf.cleaning import clean_line
+
+Box = tuple[float, float, float, float]
+Kind = Literal["note", "check", "field", "file"]
+
+_MAX_ANNOTATIONS = 2000  # of a page; forms have some 200
+_MAX_CHARS = 10_000  # of one note or field
+_TINY = 0.02  # pixels per point: drawing for its side effect
+_UNSEEN = pdfium_c.FPDF_ANNOT_FLAG_HIDDEN | pdfium_c.FPDF_ANNOT_FLAG_NOVIEW
+_NEVER_DRAWN = {pdfium_c.FPDF_ANNOT_LINK, pdfium_c.FPDF_ANNOT_POPUP}
+_COMMENTED = {
+    pdfium_c.FPDF_ANNOT_TEXT,
+    pdfium_c.FPDF_ANNOT_LINE,
+    pdfium_c.FPDF_ANNOT_SQUARE,
+    pdfium_c.FPDF_ANNOT_CIRCLE,
+    pdfium_c.FPDF_ANNOT_POLYGON,
+    pdfium_c.FPDF_ANNOT_POLYLINE,
+    pdfium_c.FPDF_ANNOT_HIGHLIGHT,
+    pdfium_c.FPDF_ANNOT_UNDERLINE,
+    pdfium_c.FPDF_ANNOT_SQUIGGLY,
+    pdfium_c.FPDF_ANNOT_STRIKEOUT,
+    pdfium_c.FPDF_ANNOT_INK,
+    pdfium_c.FPDF_ANNOT_CARET,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """Something on a page that flattening does not turn into text.
+
+    `box` is (left, bottom, right, top) in points of the page's own coordinates. `text` is
+    a note's or an undrawn field's; a check box has `checked` instead, a file neither.
+    """
+
+    kind: Kind
+    box: Box
+    text: str = ""
+    checked: bool = False
+
+
+def take_annotations(page: Any) -> tuple[list[Annotation], bool]:
+    """The page's notes, check boxes and attached files; whether the page has changed.
+
+    Fields, stamps and free text are drawn into the page's content, in memory only. After
+    that the page must be loaded anew: this handle shows the old content. Hidden
+    annotations are left out, and at most 2000 are looked at.
+    """
+    found = _read_all(page)
+    if any(one.kind == "field" for one in found):
+        # The file asks the reader to draw its fields (NeedAppearances): pdfium makes their
+        # appearances when it draws.
+        page.render(scale=_TINY)
+        found = _read_all(page)
+    return found, _flatten(page)
+
+
+def _read_all(page: Any) -> list[Annotation]:
+    return [found for handle in _handles(page) for found in _read(handle)]
+
+
+def _flatten(page: Any) -> bool:
+    if not any(_is_drawn(handle) for handle in _handles(page)):
+        return False
+    # Flattening writes a box of US Letter into a page that inherits its own.
+    box = page.get_bbox()
+    if pdfium_c.FPDFPage_Flatten(page, pdfium_c.FLAT_NORMALDISPLAY) != pdfium_c.FLATTEN_SUCCESS:
+        return False
+    page.set_mediabox(*box)
+    page.set_cropbox(*box)
+    return True
+
+
+def _handles(page: Any) -> Iterator[Any]:
+    """The page's annotations, each open until the next one is asked for."""
+    for index in range(min(pdfium_c.FPDFPage_GetAnnotCount(page), _MAX_ANNOTATIONS)):
+        handle = pdfium_c.FPDFPage_GetAnnot(page, index)
+        if not handle:
+            continue
+        try:
+            yield handle
+        finally:
+            pdfium_c.FPDFPage_CloseAnnot(handle)
+
+
+def _is_drawn(handle: Any) -> bool:
+    kind = pdfium_c.FPDFAnnot_GetSubtype(handle)
+    return kind not in _NEVER_DRAWN and bool(pdfium_c.FPDFAnnot_HasKey(handle, b"AP"))
+
+
+def _read(handle: Any) -> Iterator[Annotation]:
+    kind = pdfium_c.FPDFAnnot_GetSubtype(handle)
+    if pdfium_c.FPDFAnnot_GetFlags(handle) & _UNSEEN:
+        return
+    drawn = _is_drawn(handle)
+    if kind == pdfium_c.FPDF_ANNOT_FILEATTACHMENT:
+        yield Annotation("file", _box(handle))
+    elif kind == pdfium_c.FPDF_ANNOT_WIDGET and (state := _text(handle, b"AS")):
+        yield Annotation("check", _box(handle), checked=state != "Off")
+    elif kind == pdfium_c.FPDF_ANNOT_WIDGET and not drawn:
+        yield from _with_text(handle, "field", b"V")
+    elif kind in _COMMENTED or (kind == pdfium_c.FPDF_ANNOT_FREETEXT and not drawn):
+        yield from _with_text(handle, "note", b"Contents")
+
+
+def _with_text(handle: Any, kind: Kind, key: bytes) -> Iterator[Annotation]:
+    if text := clean_line(_text(handle, key)):
+        yield Annotation(kind, _box(handle), text)
+
+
+def _box(handle: Any) -> Box:
+    rect = pdfium_c.FS_RECTF()
+    if not pdfium_c.FPDFAnnot_GetRect(handle, rect):
+        return 0.0, 0.0, 0.0, 0.0
+    return rect.left, rect.bottom, rect.right, rect.top
+
+
+def _text(handle: Any, key: bytes) -> str:
+    """A string or name of the annotation, empty if it has none."""
+    size = pdfium_c.FPDFAnnot_GetStringValue(handle, key, None, 0)
+    if not 2 < size <= 2 * _MAX_CHARS:
+        return ""
+    buffer = ctypes.create_string_buffer(size)
+    target = ctypes.cast(buffer, ctypes.POINTER(pdfium_c.FPDF_WCHAR))
+    pdfium_c.FPDFAnnot_GetStringValue(handle, key, target, size)
+    return buffer.raw[: size - 2].decode("utf-16-le", errors="ignore")

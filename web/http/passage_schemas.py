@@ -1,0 +1,62 @@
+"""Passages as schemas: what a search finds, what a client sends, what a message keeps."""
+
+from typing import Any
+
+from marshmallow import Schema, ValidationError, fields, validate, validates_schema
+
+from core.db.paging import MAX_SKIP
+from web.http.fields import MAX_NAME, MAX_TITLE, StrictInteger, Text
+
+ID = {"example": "0197a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"}
+PAGE_LABEL = {
+    "example": "iii",
+    "description": "The number printed on page `page_start`, by the PDF's page labels.",
+}
+
+
+class Passage(Schema):
+    index = fields.Integer(metadata={"example": 1})
+    document_id = fields.String(metadata=ID)
+    filename = fields.String(metadata={"example": "report.pdf"})
+    page_start = fields.Integer(metadata={"example": 3})
+    page_end = fields.Integer(metadata={"example": 3})
+    page_label = fields.String(allow_none=True, metadata=PAGE_LABEL)
+    chunk_id = fields.String(metadata=ID)
+    text = fields.String(required=True, metadata={"example": "Revenue grew by 12 %."})
+    quote = fields.String(metadata={"example": "Revenue grew by 12 %."})
+    score = fields.Float(metadata={"example": 0.71})
+
+
+class PassageIn(Schema):
+    """A passage that a client's own retrieval found; all but `text` may be left out."""
+
+    index = StrictInteger(allow_none=True, validate=validate.Range(min=0, max=MAX_SKIP))
+    document_id = Text(most=MAX_NAME, allow_none=True)
+    filename = Text(most=MAX_TITLE, allow_none=True)
+    page_start = StrictInteger(allow_none=True, validate=validate.Range(min=0, max=MAX_SKIP))
+    page_end = StrictInteger(allow_none=True, validate=validate.Range(min=0, max=MAX_SKIP))
+    page_label = Text(least=0, most=MAX_NAME, allow_none=True)
+    chunk_id = Text(most=MAX_NAME, allow_none=True)
+    text = Text(required=True, least=0)
+    quote = Text(least=0, allow_none=True)
+    score = fields.Raw(allow_none=True, metadata={"type": "number"})
+
+    @validates_schema
+    def _score_is_number(self, data: dict[str, Any], **_: Any) -> None:
+        if type(data.get("score", 0.0)) not in (int, float, type(None)):
+            raise ValidationError("Not a valid number.", field_name="score")
+
+
+class StoredPassage(Schema):
+    """A passage as it was stored: this service's have all members, a client's may lack some."""
+
+    index = fields.Integer(allow_none=True, metadata={"example": 1})
+    document_id = fields.String(allow_none=True, metadata=ID)
+    filename = fields.String(allow_none=True, metadata={"example": "report.pdf"})
+    page_start = fields.Integer(allow_none=True, metadata={"example": 3})
+    page_end = fields.Integer(allow_none=True, metadata={"example": 3})
+    page_label = fields.String(allow_none=True, metadata=PAGE_LABEL)
+    chunk_id = fields.String(allow_none=True, metadata=ID)
+    text = fields.String(required=True, metadata={"example": "Revenue grew by 12 %."})
+    quote = fields.String(allow_none=True, metadata={"example": "Revenue grew by 12 %."})
+    score = fields.Float(allow_none=True, metadata={"example": 0.71})
