@@ -161,6 +161,7 @@ def add_document(
             first_page=first_page,
             label=name,
             drafts=[ChunkDraft(text, 1, 1, None) for text in texts],
+            page_labels={},
             vectors=vectors,
             model="bench",
             indexed=indexed,
