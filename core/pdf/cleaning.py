@@ -1,20 +1,29 @@
 """Raw page text to the text that is stored, searched and quoted. Pure and linear.
 
-Text is brought to NFC, not NFKC: NFKC would turn m² into m2 and ½ into 1⁄2, and
-a quote would no longer read as the page does. What only typesetting put there
-is undone one by one: ligatures, Arabic presentation forms, Kangxi radicals
-(all unfindable by whoever types the word), soft hyphens, hyphens at line ends.
+Text is normalised to NFC, not NFKC: NFKC turns m² into m2 and ½ into 1⁄2, and a
+quote would no longer read as the page does. The marks of typesetting that make a
+word unfindable are undone one by one: ligatures, Arabic presentation forms,
+Kangxi radicals, soft hyphens, hyphens at line ends.
 """
 
 import re
 import unicodedata
 
-# pdfium puts U+FFFE (older: U+0002) where it joined a word broken at a line end.
-_BREAK = r"(?:[\ufffe\x02]|\u00ad *\n|[-\u2010] *\n(?=[^\W\d_A-Z]))"
-_BROKEN_WORD = re.compile(rf"(\w+){_BREAK}(\w+)")
+# pdfium writes U+FFFE (older versions: U+0002) where it joined a word broken at a line end.
+_BREAK = r"(?P<break>[\ufffe\x02]|\u00ad *\n|[-\u2010] *\n)"
+_BROKEN_WORD = re.compile(rf"(?P<head>\w+){_BREAK}(?P<tail>[^\W_]\w*)")
 _HAS_BREAK = re.compile(_BREAK)
-# Control characters stand for a space more often than for nothing: fonts without a
-# Unicode table give glyph numbers, and glyph 3 is the space.
+_COMPOUND = re.compile(r"\w+(?:-\w+)+")
+# Parts that are joined to the rest of their word by a hyphen, wherever the line ends.
+_HYPHENATED_HEADS = frozenset(
+    ("self", "non", "ex", "all", "half", "quasi", "of", "the", "to", "and", "by", "at")
+)
+_HYPHENATED_TAILS = frozenset(
+    ("based", "related", "term", "owned", "led", "driven", "specific", "friendly", "old")
+)
+_MIN_CAPITALS = 8  # of a word in capitals that is broken: INFOR-MATION, but EU-USA
+# A control character is usually a space: fonts without a Unicode table give glyph
+# numbers, and glyph 3 is the space.
 _CONTROLS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 _DROPPED = re.compile(
     "[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff"  # zero width, direction marks
@@ -49,7 +58,10 @@ def clean_text(raw: str) -> str:
 def join_broken_words(text: str) -> str:
     """Undo hyphenation at line ends: `infor-␤mation` becomes `information`.
 
-    The hyphen stays where the page has the compound elsewhere (`wide-body`).
+    The hyphen stays where it is part of the word: beside a digit or a capital
+    (`COVID-19`, `non-EU`), in a word that the page has with its hyphen
+    elsewhere (`wide-body`), after or before a part that is joined by a hyphen
+    as a rule (`self-employed`, `long-term`).
     """
     if not _HAS_BREAK.search(text):  # five times faster than to look behind each word
         return text
@@ -58,11 +70,24 @@ def join_broken_words(text: str) -> str:
     def join(match: re.Match[str]) -> str:
         nonlocal compounds
         if compounds is None:
-            compounds = set(re.findall(r"\w+-\w+", text.casefold()))
-        compound = f"{match[1]}-{match[2]}"
-        return compound if compound.casefold() in compounds else match[1] + match[2]
+            compounds = set(_COMPOUND.findall(text.casefold()))
+        head, tail = match["head"], match["tail"]
+        if f"{head}-{tail}".casefold() in compounds:
+            return f"{head}-{tail}"
+        if match["break"][0] == "\u00ad":  # a soft hyphen is never part of the word
+            return head + tail
+        return f"{head}-{tail}" if _has_hyphen(head, tail) else head + tail
 
     return _BROKEN_WORD.sub(join, text)
+
+
+def _has_hyphen(head: str, tail: str) -> bool:
+    if (head + tail).isalpha() and head.isupper() and tail.isupper():
+        return len(head + tail) < _MIN_CAPITALS
+    beside = head[-1] + tail[0]
+    if any(char.isdigit() or char.isupper() for char in beside) or len(head) == 1:
+        return True
+    return head.casefold() in _HYPHENATED_HEADS or tail.casefold() in _HYPHENATED_TAILS
 
 
 def clean_line(raw: str) -> str:

@@ -1,6 +1,5 @@
 """pdfium through pypdfium2: fast, reads most, and draws the page images."""
 
-import ctypes
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,7 +9,8 @@ import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
 
 from core.pdf.annotations import Annotation, take_annotations
-from core.pdf.errors import Unreadable, encrypted, malformed, too_complex
+from core.pdf.errors import Unreadable, encrypted, malformed
+from core.pdf.page_reader import read_page
 from core.pdf.unread import describe_unread
 from core.pdf.values import HEAD_BYTES, PDF_MARK, DocumentNote, LabelRange, OutlineEntry
 
@@ -37,10 +37,10 @@ class PdfiumDocument:
         self._annotations: dict[int, list[Annotation]] = {}
 
     def read_page(self, number: int, *, max_chars: int) -> str | None:
-        """The page's raw text; None when the page is damaged."""
+        """The page's text before cleaning; None when the page is damaged."""
         try:
-            with self.open_page(number) as page, _text_page(page) as text_page:
-                return _all_text(text_page, max_chars)
+            with self.open_page(number) as page:
+                return read_page(page, max_chars=max_chars)
         except pdfium.PdfiumError:
             return None
 
@@ -119,26 +119,6 @@ def _readable(path: str) -> str | bytes:
             return path
         file.seek(start)
         return file.read()
-
-
-@contextmanager
-def _text_page(page: Any) -> Iterator[Any]:
-    text_page = page.get_textpage()
-    try:
-        yield text_page
-    finally:
-        text_page.close()
-
-
-def _all_text(text_page: Any, max_chars: int) -> str:
-    count = text_page.count_chars()
-    if count > max_chars:
-        raise too_complex()
-    if count <= 0:
-        return ""
-    buffer = (ctypes.c_ushort * (count * 2 + 1))()
-    written = pdfium_c.FPDFText_GetText(text_page, 0, count, buffer)
-    return bytes(buffer)[: max(written - 1, 0) * 2].decode("utf-16-le", errors="ignore")
 
 
 def _opening_error(error: Exception) -> Unreadable:

@@ -1,0 +1,67 @@
+"""From a page's words to its text: rows, columns, paragraphs.
+
+    reading = read_layout(words, width=595, height=842)
+    reading.text()
+
+The words may come from pdfium or from OCR. No file and no library is needed.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+from core.pdf.layout.lines import find_rows
+from core.pdf.layout.order import reading_blocks
+from core.pdf.layout.text import Token, is_right_to_left, join_tokens, write_block
+from core.pdf.layout.words import Word, upright
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A page as it is read. The texts of `tokens` joined are the page's text."""
+
+    tokens: list[Token] = field(default_factory=list)
+
+    def text(self) -> str:
+        return join_tokens(self.tokens)
+
+
+def read_layout(words: Sequence[Word], *, width: float, height: float) -> Reading:
+    """The words of a page of `width` to `height` points in the order in which a person reads them.
+
+    Text of the page's main direction comes first, turned text after it, text
+    at an angle last.
+    """
+    tokens: list[Token] = []
+    for turn, group in _by_direction(words):
+        blocks = [_write_slanted(group)] if turn is None else _write_upright(group, width, height)
+        for block in blocks:
+            if tokens and block:
+                block[0] = block[0]._replace(separator="\n\n")
+            tokens += block
+    return Reading(tokens)
+
+
+def _by_direction(words: Sequence[Word]) -> list[tuple[int | None, list[Word]]]:
+    groups: dict[int | None, list[Word]] = defaultdict(list)
+    for word in words:
+        groups[word.turn].append(word)
+    return sorted(groups.items(), key=lambda item: (item[0] is None, -len(item[1])))
+
+
+def _write_upright(words: Sequence[Word], width: float, height: float) -> list[list[Token]]:
+    pieces = [upright(word, width, height) for word in words]
+    backwards = is_right_to_left(pieces)
+    blocks = reading_blocks(find_rows(pieces), right_to_left=backwards)
+    return [list(write_block(block)) for block in blocks]
+
+
+def _write_slanted(words: Sequence[Word]) -> list[Token]:
+    """Words at an angle in their own order, each baseline a line."""
+    tokens: list[Token] = []
+    for _, line in groupby(words, key=lambda word: round(word.baseline)):
+        for index, word in enumerate(line):
+            separator = " " if index else "\n" if tokens else ""
+            tokens.append(Token(separator, word.text, (word,)))
+    return tokens

@@ -1,0 +1,156 @@
+"""Rows in reading order to text, with the words that each piece of the text comes from."""
+
+import re
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from statistics import median
+from typing import NamedTuple
+
+from core.pdf.layout.lines import Row, Segment
+from core.pdf.layout.words import Piece, Word
+
+_RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
+_LETTER = re.compile(r"[^\W\d_]")
+_EXPONENT = re.compile(r"[-\u2010-\u2015\u2212+]?\d{1,3}(?:[,\u2013-]\d{1,3})*")
+_ORDINAL = re.compile(r"st|nd|rd|th|er|ère|e|o|a|º|ª", re.IGNORECASE)
+_LENGTH_UNIT = re.compile(r"(?:.*[\d/ ])?(?:[kcdmnµμ]?m|ft|in|yd|mi)")
+_SQUARE_CUBE = {"2": "²", "3": "³"}
+_SIGN = re.compile(r"[*†‡§¶®™℠]+|TM|SM")
+_CLOSING = re.compile(r"[.,;:)\]!?%]")
+_NO_GAP = 0.06  # of the font's height
+_HYPHENS = "\ufffe\x02"
+# Chinese and Japanese, whose lines are joined without a space.
+_UNSPACED = "[\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uff00-\uffef]"
+_UNSPACED_START, _UNSPACED_END = re.compile(_UNSPACED), re.compile(f".*{_UNSPACED}$", re.DOTALL)
+_PARAGRAPH_GAP = 1.35  # of the usual distance of two rows
+_OTHER_SIZE = 1.15
+_MAX_PITCH = 3.0  # of a row's height; rows further apart say nothing about the usual distance
+_FULL_LINE = 0.9
+_JOINABLE_END = re.compile(r"[^。！？：」』）]$")
+
+
+class Token(NamedTuple):
+    """`separator` and `text` are added to the text; `words` are what `text` was read from."""
+
+    separator: str
+    text: str
+    words: tuple[Word, ...]
+
+
+def is_right_to_left(pieces: Sequence[Piece]) -> bool:
+    """Whether most letters belong to Hebrew, Arabic or another script of that direction."""
+    text = "".join(piece.text for piece in pieces)
+    if text.isascii():
+        return False
+    return 2 * len(_RIGHT_TO_LEFT.findall(text)) > len(_LETTER.findall(text))
+
+
+def write_block(rows: Sequence[Row]) -> Iterator[Token]:
+    """The rows of one column as lines. The first separator is empty."""
+    usual = _usual_pitch(rows)
+    right = max((row.right for row in rows), default=0.0)
+    before: Row | None = None
+    for row in rows:
+        separator = _line_separator(before, row, usual=usual, right=right)
+        for token in write_row(row):
+            yield token._replace(separator=separator or token.separator)
+            separator = ""
+        before = row
+
+
+def write_row(row: Row) -> Iterator[Token]:
+    """One line. The first separator is empty."""
+    backwards = is_right_to_left([piece for one in row.segments for piece in one.pieces])
+    separator = ""
+    for segment in reversed(row.segments) if backwards else row.segments:
+        for token in write_segment(segment, right_to_left=backwards):
+            yield token._replace(separator=separator or token.separator)
+            separator = ""
+        separator = " "
+
+
+def write_segment(segment: Segment, *, right_to_left: bool = False) -> Iterator[Token]:
+    """The words of a segment, raised and lowered ones set as they are read."""
+    pieces = _in_reading_order(segment.pieces) if right_to_left else segment.pieces
+    before: Piece | None = None
+    for piece in pieces:
+        separator, text = _set(before, piece)
+        yield Token(separator, _plain_hyphen(text), (piece.word,))
+        before = piece
+
+
+def join_tokens(tokens: Sequence[Token]) -> str:
+    return "".join(token.separator + token.text for token in tokens)
+
+
+def _plain_hyphen(text: str) -> str:
+    return text[:-1] + "-" if text[-1] in _HYPHENS else text
+
+
+def _in_reading_order(pieces: Sequence[Piece]) -> list[Piece]:
+    """Words from right to left, but runs of words of a left-to-right script as they are."""
+    ordered: list[Piece] = []
+    run: list[Piece] = []
+    for piece in reversed(pieces):
+        if _RIGHT_TO_LEFT.search(piece.text):
+            ordered += [*reversed(run), piece]
+            run = []
+        elif _LETTER.search(piece.text) or run:
+            run.append(piece)
+        else:
+            ordered.append(piece)
+    return [*ordered, *reversed(run)]
+
+
+def _set(before: Piece | None, piece: Piece) -> tuple[str, str]:
+    """Separator and text of a word after another one of its line."""
+    if before is None:
+        return "", piece.text
+    gap = max(piece.left - before.right, before.left - piece.right) / max(piece.height, 0.1)
+    if piece.shift > 0 and not before.shift and gap < 4 * _NO_GAP:
+        return _set_raised(before.text, piece.text)
+    if piece.shift < 0 and not before.shift and gap < 2 * _NO_GAP:
+        return "", piece.text
+    attached = before.shift and gap < _NO_GAP
+    if attached and (before.shift < 0 or _CLOSING.match(piece.text)):
+        return "", piece.text
+    return " ", piece.text
+
+
+def _set_raised(host: str, raised: str) -> tuple[str, str]:
+    """An exponent or a note's number must not become digits of the number before it."""
+    if _EXPONENT.fullmatch(raised):
+        if raised in _SQUARE_CUBE and _LENGTH_UNIT.fullmatch(host):
+            return "", _SQUARE_CUBE[raised]
+        return "", f"^{raised}"
+    if _SIGN.fullmatch(raised) or (host[-1].isdigit() and _ORDINAL.fullmatch(raised)):
+        return "", raised
+    return " ", raised
+
+
+def _line_separator(before: Row | None, row: Row, *, usual: float, right: float) -> str:
+    if before is None:
+        return ""
+    sizes = sorted((before.height, row.height))
+    distance = row.baseline - before.baseline
+    if distance > _PARAGRAPH_GAP * usual or sizes[1] > _OTHER_SIZE * max(sizes[0], 0.1):
+        return "\n\n"
+    if before.right >= right - 1.5 * row.height and _joins_unspaced(before, row):
+        return ""
+    return "\n"
+
+
+def _joins_unspaced(before: Row, row: Row) -> bool:
+    last, first = before.segments[-1].pieces[-1].text, row.segments[0].pieces[0].text
+    if last.isascii() or not (_UNSPACED_END.match(last) and _UNSPACED_START.match(first)):
+        return False
+    return bool(_JOINABLE_END.search(last))
+
+
+def _usual_pitch(rows: Sequence[Row]) -> float:
+    pitches = [
+        two.baseline - one.baseline
+        for one, two in pairwise(rows)
+        if two.baseline - one.baseline < _MAX_PITCH * two.height
+    ]
+    return median(pitches) if pitches else 1.2 * max((row.height for row in rows), default=1.0)

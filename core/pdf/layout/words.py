@@ -1,0 +1,67 @@
+"""A word on a page: the input of the page reader, whether pdfium or OCR found the word."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+Box = tuple[float, float, float, float]
+
+
+class Word(NamedTuple):
+    """Characters without white space between them, and where they are.
+
+    The unit is the point (1/72 inch). x grows to the right and y grows
+    downwards, from the top left corner of the page as it is displayed. `left`,
+    `top`, `right` and `bottom` are as high as the font and not only as its
+    ink. `baseline` is the y (for text that runs up or down, the x) of the line
+    that the letters sit on. `turn` is the direction of the text in degrees: 0
+    to the right, 90 downwards, 180 to the left (upside down), 270 upwards,
+    None for any other angle. Vertical writing has `turn` 90: like turned text,
+    its lines follow each other from right to left. A `text` that ends in
+    U+FFFE ends in a hyphen at the end of a line.
+    """
+
+    text: str
+    left: float
+    top: float
+    right: float
+    bottom: float
+    baseline: float
+    turn: int | None = 0
+
+
+@dataclass(slots=True)
+class Piece:
+    """A word in the coordinates of upright text: where it is when the page is turned for it.
+
+    `shift` is 1 for a raised word, -1 for a lowered one, 0 for any other.
+    """
+
+    word: Word
+    left: float
+    top: float
+    right: float
+    bottom: float
+    baseline: float
+    shift: int = 0
+
+    @property
+    def text(self) -> str:
+        return self.word.text
+
+    @property
+    def height(self) -> float:
+        """Height of the font in points, ascender to descender."""
+        return self.bottom - self.top
+
+
+def upright(word: Word, width: float, height: float) -> Piece:
+    """The word as if its page of `width` to `height` points were turned until it is upright."""
+    left, top, right, bottom = word.left, word.top, word.right, word.bottom
+    if word.turn == 90:
+        return Piece(word, top, width - right, bottom, width - left, width - word.baseline)
+    if word.turn == 270:
+        return Piece(word, height - bottom, left, height - top, right, word.baseline)
+    if word.turn == 180:
+        baseline = height - word.baseline
+        return Piece(word, width - right, height - bottom, width - left, height - top, baseline)
+    return Piece(word, left, top, right, bottom, word.baseline)

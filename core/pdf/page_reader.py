@@ -1,0 +1,64 @@
+"""One page of pdfium to text: words, then their layout."""
+
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pypdfium2.raw as pdfium_c
+
+from core.pdf.errors import too_complex
+from core.pdf.layout.reading import Reading, read_layout
+from core.pdf.pdfium_words import PageFrame, WordReader
+
+# A page with more characters is read without its layout: no person reads it either.
+_MAX_LAYOUT_CHARS = 60_000
+
+
+def read_page(page: Any, *, max_chars: int) -> str:
+    """The page's text before cleaning. Raises Unreadable if it has more than `max_chars`."""
+    with open_text_page(page) as text_page:
+        text = _all_text(text_page, max_chars)
+        if not text.strip() or len(text) > _MAX_LAYOUT_CHARS:
+            return text
+        try:
+            return _read_layout(page, text_page, text).text()
+        except MemoryError:
+            raise
+        except Exception:
+            return text  # coordinates that are no numbers, boxes without end: hostile files
+
+
+@contextmanager
+def open_text_page(page: Any) -> Iterator[Any]:
+    """The page's text, closed at the end: pdfium keeps what is left to the garbage collector."""
+    text_page = page.get_textpage()
+    try:
+        yield text_page
+    finally:
+        text_page.close()
+
+
+def _read_layout(page: Any, text_page: Any, text: str) -> Reading:
+    frame = PageFrame(page)
+    words = WordReader(text_page, frame, text).words()
+    return read_layout(words, width=frame.width, height=frame.height)
+
+
+def _all_text(text_page: Any, max_chars: int) -> str:
+    """pdfium's text, whose positions are the numbers of its characters."""
+    count = text_page.count_chars()
+    if count > max_chars:
+        raise too_complex()
+    if count <= 0:
+        return ""
+    buffer = (ctypes.c_ushort * (count * 2 + 1))()
+    written = pdfium_c.FPDFText_GetText(text_page, 0, count, buffer)
+    text = bytes(buffer)[: max(written - 1, 0) * 2].decode("utf-16-le", errors="replace")
+    return text if len(text) == count else _text_by_characters(text_page, count)
+
+
+def _text_by_characters(text_page: Any, count: int) -> str:
+    """The text where pdfium leaves characters out, or needs two units for one."""
+    codes = (pdfium_c.FPDFText_GetUnicode(text_page, index) for index in range(count))
+    return "".join(chr(code) if code and code < 0x110000 else " " for code in codes)

@@ -1,0 +1,182 @@
+"""The words of a page with their boxes, from pdfium's characters.
+
+Each call to pdfium costs about a microsecond, so a word is measured by its first
+and last character. All its characters are measured only where the word may hide
+a change of size, a raised digit or a missing space.
+"""
+
+import ctypes
+import math
+import re
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from statistics import median
+from typing import Any
+
+import pypdfium2.raw as pdfium_c
+
+from core.pdf.layout.words import Box, Word
+
+# pdfium marks a hyphen at the end of a line by U+FFFE (older versions: U+0002).
+_LINE = re.compile(r"\S[^\r\n]*")
+_WORD = re.compile(r"[^\s\ufffe\x02]+[\ufffe\x02]?|[\ufffe\x02]")
+# A lower-case letter before a capital: the two words may have a narrow space between them.
+_NARROW_SPACE = re.compile(r"[^\W\d_A-Z]{2}[A-Z]")
+_TRAILING = ".,;:)]%\ufffe\x02"
+_IDEOGRAPH = re.compile("[\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uff00-\uffef]")
+_MAX_SLANT_DEGREES = 10
+_SIZE_CHANGE = 0.12
+_NARROW_GAP = 0.07  # of the font's height
+_GAP_ABOVE_MEDIAN = 0.05
+_VERTICAL_CHARS = 1.6  # a word of upright letters that is higher than this many of them
+
+
+# A character's (left, bottom, right, top) on the PDF page, whose y grows upwards.
+Bounds = tuple[float, float, float, float]
+
+
+class PageFrame:
+    """From the coordinates of a PDF page to those of the page as it is displayed."""
+
+    def __init__(self, page: Any) -> None:
+        # The crop box can be upside down; the bounding box is not.
+        self._left, self._bottom, self._right, self._top = page.get_bbox()
+        self._rotation: int = page.get_rotation()
+        self.width, self.height = page.get_size()
+
+    def turn(self, angle: float) -> int | None:
+        """The direction of text as displayed, from pdfium's angle in radians."""
+        degrees = math.degrees(angle) % 360
+        quarter = round(degrees / 90) * 90
+        if abs(degrees - quarter) > _MAX_SLANT_DEGREES:
+            return None
+        return (quarter + self._rotation) % 360
+
+    def runs_along_x(self, turn: int) -> bool:
+        """Whether text of this direction runs along the x of the PDF page."""
+        return (turn - self._rotation) % 180 == 0
+
+    def point(self, x: float, y: float) -> tuple[float, float]:
+        if self._rotation == 90:
+            return y - self._bottom, x - self._left
+        if self._rotation == 180:
+            return self._right - x, y - self._bottom
+        if self._rotation == 270:
+            return self._top - y, self._right - x
+        return x - self._left, self._top - y
+
+    def box(self, left: float, bottom: float, right: float, top: float) -> Box:
+        """(left, top, right, bottom) as displayed."""
+        x1, y1 = self.point(left, bottom)
+        x2, y2 = self.point(right, top)
+        return min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
+
+
+class WordReader:
+    """Reads the words of one open text page."""
+
+    def __init__(self, text_page: Any, frame: PageFrame, text: str) -> None:
+        self._text_page = text_page
+        self._frame = frame
+        self._text = text
+        self._rect = pdfium_c.FS_RECTF()
+        self._rect_reference = ctypes.byref(self._rect)
+        self._x, self._y = ctypes.c_double(), ctypes.c_double()
+        self._xy_references = ctypes.byref(self._x), ctypes.byref(self._y)
+        self._vertical = False
+
+    def words(self) -> list[Word]:
+        """The words in the order of pdfium's text."""
+        words: list[Word] = []
+        for line in _LINE.finditer(self._text):
+            # pdfium begins a new line where the direction changes.
+            angle = pdfium_c.FPDFText_GetCharAngle(self._text_page, line.start())
+            turn = self._frame.turn(angle)
+            for found in _WORD.finditer(self._text, *line.span()):
+                self._measure(found, turn, words)
+        if self._vertical:
+            return [_vertical(word) if _IDEOGRAPH.fullmatch(word.text) else word for word in words]
+        return words
+
+    def _measure(self, found: re.Match[str], turn: int | None, words: list[Word]) -> None:
+        start, end = found.span()
+        first = self._bounds(start)
+        if end - start == 1:
+            words.append(self._word(found[0], start, first, first, turn))
+            return
+        last = self._bounds(end - 1)
+        word = self._word(found[0], start, first, last, turn)
+        if turn == 0 and word.bottom - word.top > _VERTICAL_CHARS * (first[3] - first[1]):
+            self._vertical = True
+            words.append(_vertical(word))
+        elif turn is not None and self._is_mixed(found[0], start, turn, first, last):
+            words.extend(self._split(start, end, turn))
+        else:
+            words.append(word)
+
+    def _is_mixed(self, text: str, start: int, turn: int, first: Bounds, last: Bounds) -> bool:
+        if self._differ(first, last, turn) or (not text.islower() and _NARROW_SPACE.search(text)):
+            return True
+        if text[-1] not in _TRAILING:
+            return False
+        bare = text.rstrip(_TRAILING)
+        if len(bare) < 2 or not bare[-1].isdigit():
+            return False
+        return self._differ(first, self._bounds(start + len(bare) - 1), turn)
+
+    def _differ(self, one: Bounds, other: Bounds, turn: int) -> bool:
+        """Whether two characters of one word differ in size or are not on one line."""
+        low = 1 if self._frame.runs_along_x(turn) else 0
+        high = low + 2
+        size = max(one[high] - one[low], 0.1)
+        if abs(size - (other[high] - other[low])) > _SIZE_CHANGE * size:
+            return True
+        return abs(other[low] - one[low]) > _SIZE_CHANGE * size
+
+    def _split(self, start: int, end: int, turn: int) -> Iterator[Word]:
+        """The word, cut where the size or the baseline changes or a narrow space is."""
+        bounds = [self._bounds(index) for index in range(start, end)]
+        gaps = self._gaps(bounds, turn)
+        begin = 0
+        for index in range(1, len(bounds) + 1):
+            cut = index == len(bounds) or self._differ(bounds[begin], bounds[index], turn)
+            if cut or self._has_space(bounds, gaps, start, index):
+                text = self._text[start + begin : start + index]
+                yield self._word(text, start + begin, bounds[begin], bounds[index - 1], turn)
+                begin = index
+
+    def _has_space(
+        self, bounds: Sequence[Bounds], gaps: Sequence[float], start: int, index: int
+    ) -> bool:
+        before, after = self._text[start + index - 1], self._text[start + index]
+        if not (before.islower() and after.isupper()):
+            return False
+        height = bounds[index][3] - bounds[index][1]
+        usual = median(gaps) + _GAP_ABOVE_MEDIAN * height
+        return gaps[index - 1] > max(_NARROW_GAP * height, usual)
+
+    def _gaps(self, bounds: Sequence[Bounds], turn: int) -> list[float]:
+        low = 0 if self._frame.runs_along_x(turn) else 1
+        return [
+            max(two[low] - one[low + 2], one[low] - two[low + 2]) for one, two in pairwise(bounds)
+        ]
+
+    def _bounds(self, index: int) -> Bounds:
+        rect = self._rect
+        pdfium_c.FPDFText_GetLooseCharBox(self._text_page, index, self._rect_reference)
+        return rect.left, rect.bottom, rect.right, rect.top
+
+    def _word(self, text: str, start: int, first: Bounds, last: Bounds, turn: int | None) -> Word:
+        pdfium_c.FPDFText_GetCharOrigin(self._text_page, start, *self._xy_references)
+        x, y = self._frame.point(self._x.value, self._y.value)
+        box = self._frame.box(
+            first[0] if first[0] < last[0] else last[0],
+            first[1] if first[1] < last[1] else last[1],
+            first[2] if first[2] > last[2] else last[2],
+            first[3] if first[3] > last[3] else last[3],
+        )
+        return Word(text, *box, x if turn in (90, 270) else y, turn)
+
+
+def _vertical(word: Word) -> Word:
+    return word._replace(turn=90, baseline=(word.left + word.right) / 2)

@@ -1,0 +1,188 @@
+"""Words with boxes to text in reading order: pure functions, no PDF."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from core.pdf.layout.reading import read_layout
+from core.pdf.layout.words import Word
+
+WIDTH, HEIGHT = 595, 842
+EM = 10.0
+
+
+def line(text: str, left: float, baseline: float, *, size: float = EM) -> list[Word]:
+    """The words of `text` in letters half as wide as high, one letter apart."""
+    words, x = [], left
+    for part in text.split(" "):
+        right = x + 0.5 * size * len(part)
+        if part:
+            words.append(
+                Word(part, x, baseline - 0.9 * size, right, baseline + 0.27 * size, baseline)
+            )
+        x = right + 0.3 * size
+    return words
+
+
+def lines(texts: list[str], left: float, top: float, *, pitch: float = 14) -> Iterator[Word]:
+    for index, text in enumerate(texts):
+        yield from line(text, left, top + index * pitch)
+
+
+def read(words: list[Word]) -> str:
+    return read_layout(words, width=WIDTH, height=HEIGHT).text()
+
+
+LEFT = [
+    "The herring fleet left port at four",
+    "in the morning when the tide was",
+    "high and the wind came from north.",
+    "Skipper Odde kept the log himself",
+    "and wrote that barrels were landed.",
+]
+RIGHT = [
+    "The lighthouse keeper at Vesk got",
+    "crowns a year plus coal and fish",
+    "from the fleet. His daughter Runa",
+    "learned signalling at a young age",
+    "and later directed the station.",
+]
+
+
+def test_columns_are_read_one_after_the_other() -> None:
+    words = [*lines(LEFT, 60, 100), *lines(RIGHT, 320, 100)]
+    words.sort(key=lambda word: word.baseline)  # as a file drawn row by row
+    assert read(words) == "\n".join(LEFT) + "\n\n" + "\n".join(RIGHT)
+
+
+def test_columns_whose_lines_are_not_level_are_read_one_after_the_other() -> None:
+    words = [*lines(LEFT, 60, 100), *lines(RIGHT, 320, 106)]
+    words.sort(key=lambda word: word.baseline)
+    assert read(words) == "\n".join(LEFT) + "\n\n" + "\n".join(RIGHT)
+
+
+def test_a_title_over_columns_and_a_line_below_them_stay_outside() -> None:
+    title = "A title that is as wide as both of the columns below it, from left to right"
+    below = "And a line below them that is as wide as both of the columns above it together"
+    words = [
+        *line(title, 60, 70),
+        *lines(LEFT, 60, 100),
+        *lines(RIGHT, 320, 100),
+        *line(below, 60, 190),
+    ]
+    parts = [title, "\n".join(LEFT), "\n".join(RIGHT), below]
+    assert read(words) == "\n\n".join(parts)
+
+
+def test_three_columns() -> None:
+    columns = [[text[:24].rsplit(" ", 1)[0] for text in LEFT + RIGHT] for _ in range(3)]
+    words = [
+        word
+        for left, column in zip((40, 220, 400), columns, strict=True)
+        for word in lines(column, left, 100)
+    ]
+    assert read(words) == "\n\n".join("\n".join(column) for column in columns)
+
+
+def test_a_table_is_read_row_by_row_however_it_was_drawn() -> None:
+    columns = [
+        ["Plant", "Aldery", "Brennig", "Corvath", "Dunmere"],
+        ["2023", "410", "275", "962", "88"],
+    ]
+    words = [*lines(columns[0], 60, 100), *lines(columns[1], 250, 100)]
+    rows = [f"{name} {value}" for name, value in zip(*columns, strict=True)]
+    assert read(words).split("\n") == rows
+
+
+def test_labels_and_values_stay_on_one_line() -> None:
+    labels = ["Tenant:", "Flat:", "Monthly rent:", "Deposit:", "Landlord:"]
+    values = ["Ottoline Grieve", "14 Rook Street", "870 euros", "1,740 euros", "Bastian Kofoed"]
+    words = [*lines(labels, 60, 100, pitch=33), *lines(values, 200, 100, pitch=33)]
+    pairs = [f"{label} {value}" for label, value in zip(labels, values, strict=True)]
+    assert read(words) == "\n".join(pairs)
+
+
+def raised(text: str, host: Word, *, by: float = 4.0) -> Word:
+    base = host.baseline - by
+    return Word(text, host.right, base - 5.8, host.right + 3.3 * len(text), base + 1.8, base)
+
+
+@pytest.mark.parametrize(
+    ("host", "small", "by", "after", "text"),
+    [
+        ("10", "6", 4, "litres", "10^6 litres"),
+        ("10", "-4", 4, "per", "10^-4 per"),
+        ("12,500", "3", 4, "inhabitants", "12,500^3 inhabitants"),
+        ("m", "2", 4, "wide", "m² wide"),
+        ("km", "3", 4, "wide", "km³ wide"),
+        ("21", "st", 4, "century", "21st century"),
+        ("Corp", "*", 4, "sold", "Corp* sold"),
+        ("sales", "(1)", 4, "rose", "sales (1) rose"),
+        ("CO", "2", -3, "rises", "CO2 rises"),
+    ],
+)
+def test_raised_and_lowered_words(host: str, small: str, by: float, after: str, text: str) -> None:
+    [first] = line(host, 60, 100)
+    shifted = raised(small, first, by=by)
+    words = [first, shifted, *line(after, shifted.right + 3, 100)]
+    assert read(words) == text
+
+
+def test_a_full_stop_after_a_raised_word_stays_with_it() -> None:
+    [first] = line("m", 60, 100)
+    shifted = raised("3", first)
+    assert read([first, shifted, *line(".", shifted.right, 100)]) == "m³."
+
+
+def test_a_large_gap_begins_a_paragraph() -> None:
+    assert read([*lines(LEFT[:2], 60, 100), *lines(LEFT[2:4], 60, 140)]) == (
+        f"{LEFT[0]}\n{LEFT[1]}\n\n{LEFT[2]}\n{LEFT[3]}"
+    )
+
+
+def test_turned_text_is_read_after_the_page() -> None:
+    margin = Word("Confidential", 20, 300, 30, 380, 28, 270)
+    second = Word("draft", 20, 270, 30, 297, 28, 270)
+    assert (
+        read([margin, second, *lines(LEFT, 60, 100)]) == "\n".join(LEFT) + "\n\nConfidential draft"
+    )
+
+
+def test_a_page_of_turned_text_is_read_along_its_lines() -> None:
+    words = [
+        Word("first", 500, 100, 510, 130, 502, 90),
+        Word("line", 500, 135, 510, 160, 502, 90),
+        Word("second", 480, 100, 490, 130, 482, 90),
+    ]
+    assert read(list(reversed(words))) == "first line\nsecond"
+
+
+def test_right_to_left_lines_are_read_from_the_right() -> None:
+    words = [
+        Word("נבנה", 300, 91, 330, 103, 100),
+        Word("1847", 260, 91, 290, 103, 100),
+        Word("הנמל", 340, 91, 370, 103, 100),
+        Word("הצפוני", 380, 91, 410, 103, 100),
+        Word("North", 200, 91, 225, 103, 100),
+        Word("Sea", 230, 91, 250, 103, 100),
+    ]
+    assert read(words) == "הצפוני הנמל נבנה 1847 North Sea"
+
+
+def test_japanese_lines_are_joined_within_a_sentence() -> None:
+    words = [
+        Word("灯台守の名は佐藤兼吉で、三", 60, 91, 190, 103, 100),
+        Word("十年のあいだ火を守った。", 60, 109, 180, 121, 118),
+        Word("港の灯台は明治に建てられた。", 60, 127, 190, 139, 136),
+    ]
+    assert (
+        read(words)
+        == "灯台守の名は佐藤兼吉で、三十年のあいだ火を守った。\n港の灯台は明治に建てられた。"
+    )
+
+
+@pytest.mark.parametrize(
+    "words", [[], [Word("one", 5, 5, 5, 5, 5)], [Word("x", 0, 0, 0, 0, 0)] * 50]
+)
+def test_odd_boxes_are_read(words: list[Word]) -> None:
+    assert read(words).split() == [word.text for word in words]
