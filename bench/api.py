@@ -33,7 +33,8 @@ from psycopg2.extras import Json
 from sqlalchemy.dialects.postgresql.psycopg2 import dialect
 
 from core.conversations import messages
-from launcher.servers import PostgresServer, free_port
+from launcher.servers import PostgresServer
+from tests.harness.ports import free_port
 from tests.harness.service import ROOT, Service, own_servers, running_service
 
 CLIENTS = (1, 16)

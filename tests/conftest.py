@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import psycopg2
 import pytest
 import redis
@@ -15,12 +16,47 @@ from core.embedding.build import build
 from core.settings import Settings, get_settings, read_settings
 from launcher.servers import PostgresServer, RedisServer, start_postgres, start_redis
 from tests.fakes.llm_server import LLMServer
+from tests.harness import ROOT
 
 API_KEY = "test-key-0123456789abcdef"
 # Built once for all runs; it takes a while.
-MODEL_DIR = Path(__file__).resolve().parent.parent / "data" / "models"
+MODEL_DIR = ROOT / "data" / "models"
 NOWHERE_POSTGRES = "postgresql://nobody@127.0.0.1:1/none"
+NO_BROWSER = (
+    "they need chromium and chromedriver on PATH "
+    "(Debian, Ubuntu: apt-get install chromium chromium-driver)"
+)
 NOWHERE_REDIS = "redis://127.0.0.1:1/0"
+
+
+# No deadline: it would hold on a quick machine only. `make unit` chooses "quick".
+hypothesis.settings.register_profile("thorough", max_examples=150, deadline=None)
+hypothesis.settings.register_profile("quick", max_examples=20, deadline=None)
+hypothesis.settings.load_profile("thorough")
+
+# Files whose tests share no fixture that is dear to make: pytest-xdist may spread them.
+SPREAD = {"test_faults.py"}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Test processes for `-n auto`: more than processors, since many tests wait for a clock."""
+    return min(8, 2 * (os.cpu_count() or 1))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For `--dist loadgroup`: the tests of a file run in one process and share its fixtures."""
+    for item in items:
+        if item.path.name not in SPREAD:
+            item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(ROOT))))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    skipped = terminalreporter.stats.get("skipped", [])
+    count = sum(NO_BROWSER in str(report.longrepr) for report in skipped)
+    if count:
+        terminalreporter.write_line(f"{count} tests of the pages did not run: {NO_BROWSER}")
 
 
 @pytest.fixture(scope="session")

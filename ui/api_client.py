@@ -18,6 +18,7 @@ Json = dict[str, Any]
 PAGE_SIZE = 100  # the API's largest
 # The API promises a comment line every 15 s; a stream silent for longer is dead.
 STREAM_SILENCE_SECONDS = 45
+_TLS = httpx.create_ssl_context()  # once: it takes a tenth of a second
 _TIMEOUT = httpx.Timeout(15, connect=3)
 _UPLOAD_TIMEOUT = httpx.Timeout(300, connect=3)
 _STREAM_TIMEOUT = httpx.Timeout(STREAM_SILENCE_SECONDS, connect=3)
@@ -82,7 +83,9 @@ class ApiClient:
             base_url=config.api_url,
             headers={"X-API-Key": config.api_key},
             timeout=timeout,
-            transport=httpx.HTTPTransport(retries=1),  # of connecting, never of a request
+            transport=httpx.HTTPTransport(
+                verify=_TLS, retries=1
+            ),  # of connecting, never of a request
             trust_env=False,
         )
 

@@ -105,7 +105,7 @@ class LLMServer:
         with self._lock:
             return [request for request in self.requests if request.path == path]
 
-    def wait_for_disconnect(self, seconds: float = 5.0) -> bool:
+    def wait_for_disconnect(self, seconds: float = 30.0) -> bool:
         until = time.monotonic() + seconds
         while not self.disconnects and time.monotonic() < until:
             time.sleep(0.01)

@@ -37,12 +37,12 @@ class Page:
         self.driver.get(f"{self.url}/{query}")
         self.wait(lambda: self.find("[data-testid=stSidebar]"), "the page")
 
-    def wait(self, condition: Callable[[], object], what: str, *, seconds: float = 30) -> None:
+    def wait(self, condition: Callable[[], object], what: str, *, seconds: float = 60) -> None:
         """Raises TimeoutException; elements that are redrawn meanwhile are found again."""
         waiting = WebDriverWait(self.driver, seconds, poll_frequency=0.1)
         waiting.until(lambda _: _tolerant(condition), f"not within {seconds} s: {what}")
 
-    def wait_for_text(self, text: str, *, seconds: float = 30) -> None:
+    def wait_for_text(self, text: str, *, seconds: float = 60) -> None:
         self.wait(lambda: text in self.text(), f"{text!r} on the page", seconds=seconds)
 
     def text(self) -> str:

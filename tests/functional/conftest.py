@@ -1,5 +1,6 @@
 """The whole service for a test, and its logs when the test fails."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from launcher.servers import start_redis
+from tests.conftest import NO_BROWSER
+from tests.functional import browser
 from tests.functional.browser import Page
 from tests.harness.stack import Stack
 
@@ -18,6 +21,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.functional)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked `browser` skip where there is none; where CI is set they fail instead."""
+    missing = not (browser.CHROMIUM and browser.CHROMEDRIVER)
+    if missing and item.get_closest_marker("browser"):
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(NO_BROWSER)
 
 
 @pytest.hookimpl(wrapper=True)

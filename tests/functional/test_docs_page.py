@@ -5,16 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional import browser
 from tests.functional.browser import Page, open_browser
 from tests.functional.conftest import MakeStack
 from tests.harness.stack import Stack
 from tests.pdfs import make_pdf
 
-pytestmark = pytest.mark.skipif(
-    not (browser.CHROMIUM and browser.CHROMEDRIVER),
-    reason="needs chromium and chromedriver on PATH",
-)
+pytestmark = pytest.mark.browser
 
 UPLOAD = "#operations-documents-upload_document"
 ANSWER = f"{UPLOAD} .live-responses-table .response"

@@ -21,7 +21,7 @@ from dotenv import dotenv_values
 
 from core.settings import Settings
 from launcher.children import User, spawn, unprivileged_user
-from launcher.servers import free_port
+from tests.harness.ports import free_port
 
 pytestmark = [
     pytest.mark.functional,

@@ -15,6 +15,8 @@ from tests.functional.conftest import MakeStack
 from tests.harness.stack import Stack
 from web.server.gunicorn_worker import GATHER_SECONDS
 
+pytestmark = pytest.mark.alone
+
 STALLED_HEADS, DRIPPING_HEADS, PARTIAL_BODIES = 100, 50, 49  # and one that completes
 ROUNDS = 3
 DRIP_SECONDS = 0.5
@@ -76,7 +78,7 @@ def _connect(web: Stack, sockets: ExitStack, opening: bytes) -> socket.socket:
 
 def _assert_served(web: Stack, path: str) -> None:
     """By connections of their own, made later than the slow ones."""
-    api = web.client(timeout=10)
+    api = web.client(timeout=30)
     assert api.get("/health/live").status_code == 200
     said = api.post(path, json={"sender": "user", "content": "quick"})
     assert said.status_code == 201, said.text
@@ -84,7 +86,7 @@ def _assert_served(web: Stack, path: str) -> None:
 
 
 def _contents(web: Stack, path: str) -> list[str]:
-    listed = web.client(timeout=10).get(path)
+    listed = web.client(timeout=30).get(path)
     assert listed.status_code == 200, listed.text
     return [message["content"] for message in listed.json()["items"]]
 
@@ -125,7 +127,7 @@ def _assert_closed(web: Stack, slow: list[socket.socket], *, dripping: list[sock
         time.sleep(DRIP_SECONDS if remaining else 0)
         return not remaining
 
-    web.wait_until(all_closed, what="the server closes every slow connection", seconds=40)
+    web.wait_until(all_closed, what="the server closes every slow connection", seconds=120)
 
 
 def _drip(connection: socket.socket) -> None:

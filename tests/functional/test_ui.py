@@ -11,20 +11,17 @@ from pathlib import Path
 import pytest
 from selenium.webdriver.common.keys import Keys
 
-from launcher.servers import free_port
 from tests.fakes.llm_server import LLMServer, Reply
 from tests.functional import browser
 from tests.functional.browser import Page, open_browser
 from tests.functional.conftest import MakeStack
+from tests.harness.ports import free_port
 from tests.harness.stack import Stack
 from tests.pdfs import make_pdf, make_scanned_pdf
 from ui.api_client import ApiClient, new_key
 from ui.config import Config
 
-pytestmark = pytest.mark.skipif(
-    not (browser.CHROMIUM and browser.CHROMEDRIVER),
-    reason="needs chromium and chromedriver on PATH",
-)
+pytestmark = pytest.mark.browser
 
 LIGHTHOUSE = [
     "The Amber Lighthouse was built in 1871 by Ingrid Solberg on the island of Vetla.",

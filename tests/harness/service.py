@@ -14,8 +14,9 @@ from pathlib import Path
 
 import httpx
 
-from launcher.servers import PostgresServer, RedisServer, free_port, start_postgres, start_redis
+from launcher.servers import PostgresServer, RedisServer, start_postgres, start_redis
 from tests.harness import ROOT
+from tests.harness.ports import free_port
 
 READY_SECONDS = 180
 

@@ -15,11 +15,12 @@ from pathlib import Path
 import httpx
 from honcho.environ import parse_procfile
 
-from launcher.servers import RedisServer, free_port
+from launcher.servers import RedisServer
 from tests.harness import ROOT
+from tests.harness.ports import free_port
 
-READY_SECONDS = 60
-STOP_SECONDS = 40
+READY_SECONDS = 180
+STOP_SECONDS = 60
 TAIL_BYTES = 6000
 
 
@@ -162,7 +163,7 @@ class Stack:
                 return True
 
     def wait_until(
-        self, condition: Callable[[], object], *, what: str, seconds: float = 30
+        self, condition: Callable[[], object], *, what: str, seconds: float = 60
     ) -> None:
         """Raises NotReady if `condition` does not come true; processes may end meanwhile."""
         deadline = time.monotonic() + seconds

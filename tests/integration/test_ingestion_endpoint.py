@@ -49,7 +49,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ingestion, "MAX_WAIT_SECONDS", 0.05)
 
 
-def play(services: Services, *, until: Callable[[], bool], seconds: float = 20) -> None:
+def play(services: Services, *, until: Callable[[], bool], seconds: float = 60) -> None:
     """Work as a pool of workers would, also while everything waits."""
     deadline = time.monotonic() + seconds
     while not until():

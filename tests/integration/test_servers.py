@@ -145,7 +145,7 @@ def test_secrets_are_not_for_others_to_see(
 _ORPHAN = """
 import sys, time
 from pathlib import Path
-from core.embedded import start_postgres, start_redis
+from launcher.servers import start_postgres, start_redis
 postgres = start_postgres(Path(sys.argv[1]) / "postgres", durable=False)
 redis = start_redis(Path(sys.argv[1]) / "redis")
 print(postgres.pid, redis.pid, flush=True)
@@ -183,7 +183,7 @@ def test_the_test_databases_are_migrated_and_apart(settings: Settings) -> None:
     assert _query(url, "SELECT count(*) FROM alembic_version") == [(1,)]
 
 
-def _wait_gone(pids: list[int], *, seconds: float = 10) -> bool:
+def _wait_gone(pids: list[int], *, seconds: float = 30) -> bool:
     deadline = time.monotonic() + seconds
     while any(_alive(pid) for pid in pids):
         if time.monotonic() > deadline:

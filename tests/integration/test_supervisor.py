@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from launcher.supervisor import Output, ProcessEnded, Supervisor
+from tests.harness import SLOW_MACHINE_SECONDS
 
 
 @pytest.fixture
@@ -27,14 +28,14 @@ def supervisor(tmp_path: Path, stream: io.BytesIO) -> Iterator[Supervisor]:
 
 
 def _wait_for(stream: io.BytesIO, text: bytes) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 3 * SLOW_MACHINE_SECONDS
     while text not in stream.getvalue():
         assert time.monotonic() < deadline, stream.getvalue()
         time.sleep(0.01)
 
 
 def _wait_ended(supervisor: Supervisor) -> str:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 3 * SLOW_MACHINE_SECONDS
     while time.monotonic() < deadline:
         try:
             supervisor.check()
@@ -88,7 +89,7 @@ def test_a_process_that_ignores_sigterm_is_killed_with_its_children(
     child = int(stream.getvalue().split(b"child ")[1])
     supervisor.stop(seconds=0.3, hurry=lambda: False)
     assert b"web did not stop in time: killed" in stream.getvalue()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 3 * SLOW_MACHINE_SECONDS
     while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline
         time.sleep(0.01)

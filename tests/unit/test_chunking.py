@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from core.documents.chunking import ChunkDraft, chunk_pages
@@ -79,7 +79,6 @@ def documents(draw: st.DrawFn) -> tuple[list[PageText], list[int]]:
 
 
 @given(documents())
-@settings(max_examples=150, deadline=None)
 def test_no_sentence_is_lost_or_doubled_at_any_cut(
     document: tuple[list[PageText], list[int]],
 ) -> None:
@@ -93,7 +92,6 @@ def test_no_sentence_is_lost_or_doubled_at_any_cut(
 
 
 @given(documents(), st.integers(0, 2))
-@settings(max_examples=150, deadline=None)
 def test_chunk_text_stands_on_its_pages(
     document: tuple[list[PageText], list[int]], overlap: int
 ) -> None:
@@ -196,6 +194,7 @@ def test_nothing_gives_no_chunk(text: str) -> None:
     assert chunk_range(as_pages([text]), 1, 1) == []
 
 
+@pytest.mark.alone
 def test_work_grows_with_the_text_and_no_faster() -> None:
     calls = 0
 
@@ -215,7 +214,6 @@ def test_work_grows_with_the_text_and_no_faster() -> None:
 
 @example("a. B", "c")
 @given(page_text, page_text)
-@settings(max_examples=100, deadline=None)
 def test_the_last_page_of_a_range_needs_one_neighbour_only(one: str, two: str) -> None:
     pages = as_pages([one, two, "A third page that nobody asked for."])
     assert chunk_range(pages[:2], 1, 1) == chunk_range(pages, 1, 1)

@@ -2,7 +2,7 @@ import re
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.answering.citations import (
@@ -72,7 +72,6 @@ def test_text_is_not_held_back_longer_than_needed() -> None:
 
 
 @given(text=MARKUP, cuts=st.lists(st.integers(0, 120), max_size=12))
-@settings(max_examples=400, deadline=None)
 def test_output_does_not_depend_on_the_cuts_and_holds_no_dead_marker(
     text: str, cuts: list[int]
 ) -> None:
@@ -89,6 +88,7 @@ def test_an_endless_marker_loses_its_bracket() -> None:
     assert "[" not in shown
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("unit", ["[", "[1", " ", "[1,", "[ ", "†", "【1†", "[9]"])
 def test_takes_linear_time(unit: str) -> None:
     assert not grows_quadratically(

@@ -9,7 +9,7 @@ from dotenv import dotenv_values
 
 from core.settings import Settings
 from launcher import run
-from launcher.servers import free_port
+from tests.harness.ports import free_port
 
 NAMES = ("PORT", "FLOWER_PORT", "UI_PORT")
 

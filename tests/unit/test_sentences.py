@@ -64,6 +64,7 @@ def test_spans_leave_out_white_space_only(text: str) -> None:
     assert all(before[1] <= after[0] for before, after in pairwise(spans))
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     "unit", [".", "a. ", "\n", " ", "[1]", ".[", "。」", "x", "A.", "1.", '."']
 )

@@ -11,7 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import httpx
 import pytest
 
-from launcher.servers import free_port
+from tests.harness import SLOW_MACHINE_SECONDS
+from tests.harness.ports import free_port
 from ui.api_client import ApiClient, ApiError
 from ui.config import Config
 from ui.turn import Turn
@@ -239,7 +240,7 @@ def test_messages_come_oldest_first(server, client):
 
 def _run(turn: Turn) -> None:
     turn.start()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 3 * SLOW_MACHINE_SECONDS
     while not turn.finished:
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -1,13 +1,17 @@
 """/documents."""
 
 import hashlib
+import time
+from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
 from flask import Response
 
+from core.bootstrap import Services
 from core.documents import records, uploads
 from core.documents.uploads import Accepted
+from core.documents.watching import Watch, jobs_of
 from web.http import schemas
 from web.http.auth import requires
 from web.http.context import services, tenant_id, transaction
@@ -25,14 +29,18 @@ from web.http.presenters import (
     accepted_body,
     chunk_body,
     document_body,
+    document_with_job_body,
     json_response,
     no_content,
     page_body,
 )
 from web.http.request_checks import invalid, parse_json
+from web.http.streaming import EVENT_STREAM, Event, event_response
 from web.http.uploads import accepts_upload, take_fields, take_file
 
 blp = Blueprint("documents", __name__, url_prefix="/api/v1", description="PDFs and their chunks.")
+
+POLL_SECONDS = 0.5
 
 
 @blp.route("/documents", methods=["POST"])
@@ -82,9 +90,40 @@ def _accepted(accepted: Accepted) -> Response:
 def list_documents(query: dict[str, Any]) -> Response:
     """List documents, newest first."""
     page = take_page(query)
+    with_jobs = query.pop("include", None) == "job"
     with transaction() as db:
         found = records.list_documents(db, tenant_id=tenant_id(), page=page, **query)
-    return json_response(page_body(found, document_body))
+        body = page_body(found, document_body)
+        if with_jobs:
+            body["items"] = [document_with_job_body(item) for item in jobs_of(db, found.items)]
+    return json_response(body)
+
+
+@blp.route("/documents/events", methods=["GET"])
+@requires("read", "documents")
+@blp.arguments(schemas.DocumentFilter, location="query")
+@blp.response(200, schemas.EVENTS, content_type=EVENT_STREAM)
+def watch_documents(query: dict[str, Any]) -> Response:
+    """Follow documents by server-sent events.
+
+    `document` carries a Document with its `job`: first each one that is being ingested, then
+    any of them at each change. The stream goes on until the client closes it.
+    """
+    watch = Watch(
+        tenant_id=tenant_id(), user_id=query.get("user_id"), session_id=query.get("session_id")
+    )
+    return event_response(_document_events(services(), watch, tenant_id=tenant_id()))
+
+
+def _document_events(services: Services, watch: Watch, *, tenant_id: str) -> Iterator[Event | None]:
+    """An event for each change; None in between, when there is a moment to stop."""
+    while True:
+        with services.database.transaction(tenant_id=tenant_id) as db:
+            changed = [document_with_job_body(found) for found in watch.look(db)]
+        for body in changed:
+            yield Event("document", body)
+        yield None
+        time.sleep(POLL_SECONDS)
 
 
 @blp.route("/documents/<uuid:document_id>", methods=["GET"])

@@ -227,7 +227,17 @@ event: progress
 data: {"id":"…","state":"running","progress":{"percent":40,…},…}
 
 """
-_EXAMPLES = {"chat": _CHAT_EVENTS, "watch_job": _JOB_EVENTS}
+_DOCUMENT_EVENTS = """\
+id: 1
+event: document
+data: {"id":"…","status":"processing","job":{"state":"running",…},…}
+
+"""
+_EXAMPLES = {
+    "chat": _CHAT_EVENTS,
+    "watch_documents": _DOCUMENT_EVENTS,
+    "watch_job": _JOB_EVENTS,
+}
 
 
 def build(app: Flask, api: Api) -> Document:

@@ -17,6 +17,7 @@ from core.db.paging import Page
 from core.documents.jobs import progress_of
 from core.documents.records import ChunkView
 from core.documents.uploads import Accepted
+from core.documents.watching import DocumentWithJob
 
 T = TypeVar("T")
 
@@ -171,6 +172,11 @@ def job_body(job: Job) -> dict[str, Any]:
         "finished_at": moment(job.finished_at),
         "updated_at": moment(job.updated_at),
     }
+
+
+def document_with_job_body(found: DocumentWithJob) -> dict[str, Any]:
+    job = None if found.job is None else job_body(found.job)
+    return document_body(found.document) | {"job": job}
 
 
 def accepted_body(accepted: Accepted) -> dict[str, Any]:

@@ -282,12 +282,22 @@ class Document(Schema):
     created_at = fields.DateTime(required=True, metadata=MOMENT)
     updated_at = fields.DateTime(required=True, metadata=MOMENT)
     job_id = fields.UUID(required=True, allow_none=True, metadata=ID)
+    job = fields.Nested(
+        Job, allow_none=True, metadata={"description": "With `include=job` and in events."}
+    )
 
 
-class DocumentQuery(Paging):
+class DocumentFilter(Schema):
     user_id = Text(most=MAX_NAME)
     session_id = StrictUUID()
+
+
+class DocumentQuery(Paging, DocumentFilter):
     status = fields.String(validate=one_of(DOCUMENT_STATUSES))
+    include = fields.String(
+        validate=one_of(("job",)),
+        metadata={"description": "`job` gives each document its `job`: a list with progress."},
+    )
 
 
 class UploadFields(Schema):

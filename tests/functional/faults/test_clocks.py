@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from launcher.servers import free_port
 from tests.functional.conftest import MakeStack
 from tests.functional.faults.conftest import QUICK, Client, assert_whole, long_pdf
+from tests.harness.ports import free_port
 
 SOURCE = Path(__file__).parent / "clock_skew.c"
 CC = shutil.which("cc")

@@ -1,7 +1,6 @@
 """The API in this process, over real PostgreSQL and Redis, and the people who call it."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from core.bootstrap import Services, bootstrap
 from core.settings import Settings, read_settings
 from tests.conftest import API_KEY
 from tests.fakes.llm_server import LLMServer
+from tests.harness.ports import free_port
 from web.app import create_app
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -197,13 +197,6 @@ class Server:
         )
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @pytest.fixture(scope="module")
 def server_environment() -> dict[str, str]:
     """A module's own settings for `server`."""
@@ -252,7 +245,7 @@ def server(
 
 
 def _wait(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while time.monotonic() < deadline:
         assert process.poll() is None, log.read_text()
         try:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -330,3 +331,45 @@ def test_a_full_disk_is_507(alice: Caller, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(uploads, "accept_upload", full)
     response = upload(alice)
     assert (response.status_code, response.get_json()["code"]) == (507, "storage_full")
+
+
+def events_of(stream: Any) -> Iterator[dict[str, Any]]:
+    """The data of a stream's `document` events, as they arrive."""
+    for block in stream.response:
+        if block.startswith(b"id: "):
+            assert b"event: document\n" in block
+            yield json.loads(block.split(b"data: ")[1])
+
+
+def test_a_list_of_documents_holds_their_jobs_on_demand(alice: Caller, charlie: Caller) -> None:
+    made = upload(alice).get_json()
+    (listed,) = alice.get("/documents?include=job").get_json()["items"]
+    assert (listed["id"], listed["job"]["id"]) == (made["document"]["id"], made["job"]["id"])
+    assert listed["job"]["progress"]["percent"] == 0
+    assert "job" not in alice.get("/documents").get_json()["items"][0]
+    assert alice.get("/documents?include=chunks").status_code == 400
+    assert charlie.get("/documents?include=job").get_json()["items"] == []
+
+
+def test_changes_of_documents_are_followed(alice: Caller, charlie: Caller) -> None:
+    first = upload(alice, user_id="alice").get_json()
+    upload(alice, make_pdf(["Another user's."]), user_id="bob")
+    upload(charlie, make_pdf(["A stranger's."]), user_id="alice")
+    stream = alice.app.test_client().get(
+        "/api/v1/documents/events?user_id=alice", headers={"X-API-Key": alice.key}
+    )
+    events = events_of(stream)
+    try:
+        document = next(events)
+        assert document["id"] == first["document"]["id"]
+        assert (document["status"], document["job"]["state"]) == ("queued", "queued")
+        second = upload(alice, make_pdf(["Later."]), user_id="alice").get_json()
+        assert next(events)["id"] == second["document"]["id"]
+        alice.post(f"/jobs/{first['job']['id']}/cancel")
+        document = next(events)
+        assert document["id"] == first["document"]["id"]
+        assert (document["status"], document["job"]["state"]) == ("cancelled", "cancelled")
+    finally:
+        stream.close()
+    for query in ("user_id=", "nonsense=1", "session_id=x"):
+        assert alice.get(f"/documents/events?{query}").status_code == 400, query

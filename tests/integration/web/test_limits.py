@@ -15,6 +15,7 @@ from flask import Flask
 from core.settings import Settings
 from launcher.servers import start_redis
 from tests.conftest import API_KEY, NOWHERE_REDIS
+from tests.harness import SLOW_MACHINE_SECONDS
 from tests.integration.web.conftest import Caller
 from web.http.limits import limits_url
 
@@ -91,7 +92,7 @@ def test_without_redis_limits_hold_in_each_process_and_say_so(
     assert told(caplog) == [logging.WARNING]
     server.start()
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while len(told(caplog)) < 2:  # it looks after 1, 2, 4 … s
             assert time.monotonic() < deadline
             caller.get("/sessions")
@@ -117,16 +118,12 @@ def test_a_silent_redis_holds_nobody_up(make_app: Callable[..., Flask]) -> None:
         app = make_app(redis_url=f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
         caller = Caller(app, API_KEY, "x")
         started = time.monotonic()
-        assert caller.get("/sessions").status_code == 200
-        assert time.monotonic() - started < 2
-        started = time.monotonic()
-        statuses = [caller.get("/sessions").status_code for _ in range(5)]
-        assert statuses == [200] * 5
-        assert time.monotonic() - started < 2
-        started = time.monotonic()
+        statuses = [caller.get("/sessions").status_code for _ in range(6)]
+        assert statuses == [200] * 6
         health = app.test_client().get("/health").get_json()
         assert (health["status"], health["workers"]) == ("degraded", None)
-        assert time.monotonic() - started < 1.5
+        # Without timeouts on its sockets each of these would wait for ever.
+        assert time.monotonic() - started < SLOW_MACHINE_SECONDS
 
 
 def test_a_redis_that_falls_silent_fails_none_of_many_requests(

@@ -12,6 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import API_KEY
+from tests.harness import SLOW_MACHINE_SECONDS
 from tests.integration.web.conftest import Server
 
 
@@ -100,7 +101,9 @@ def test_odd_requests_do_no_harm(server: Server) -> None:
         b"NONSENSE\r\n\r\n",
         b"BREW /api/v1/sessions HTTP/1.1\r\nHost: x\r\n" + key + b"\r\n",
     ):
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        with socket.create_connection(
+            ("127.0.0.1", port), timeout=3 * SLOW_MACHINE_SECONDS
+        ) as client:
             client.sendall(request)
             answer = client.recv(65536)
             assert answer[:10] in {b"", b"HTTP/1.1 4"}, (request[:80], answer[:200])
@@ -144,7 +147,7 @@ def test_what_the_server_itself_refuses_is_a_problem_too(
     server: Server, request_: bytes, status: int
 ) -> None:
     port = int(server.url.rpartition(":")[2])
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", port), timeout=3 * SLOW_MACHINE_SECONDS) as client:
         client.sendall(request_)
         answer = b"".join(iter(lambda: client.recv(65536), b""))
     head, _, body = answer.partition(b"\r\n\r\n")
@@ -188,7 +191,7 @@ def test_a_stranger_who_announces_a_body_and_never_sends_it_is_answered(
     """Waited for, it would hold a thread: for 30 s a pause, for ever if it drips."""
     port = int(server.url.rpartition(":")[2])
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 900000\r\n\r\n"
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 2 * SLOW_MACHINE_SECONDS
     with socket.create_connection(("127.0.0.1", port), timeout=0.1) as client:
         client.sendall(head.encode())
         answer = b""
@@ -264,7 +267,7 @@ def test_the_log_is_json_lines_without_secrets(server: Server) -> None:
     with server.client() as client:
         client.post("/sessions", json={"user_id": "canary-user"})
         client.get("/messages/search?q=canary-query")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 3 * SLOW_MACHINE_SECONDS
     # A request's line is written after its response.
     while "/api/v1/messages/search" not in (text := server.log.read_text()):
         assert time.monotonic() < deadline

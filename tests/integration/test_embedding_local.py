@@ -15,7 +15,7 @@ from core.embedding import artefacts, build, local
 from core.embedding.local import LocalEmbedder
 from core.embedding.words import split
 
-REFERENCE = json.loads((Path(__file__).parent / "data" / "minilm_reference.json").read_text())
+REFERENCE = json.loads((Path(__file__).parent / "minilm_reference.json").read_text())
 TEXTS: list[dict[str, Any]] = REFERENCE["texts"]
 
 
