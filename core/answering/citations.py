@@ -1,14 +1,16 @@
-"""Markers like `[2]` in an answer, and the sentence a passage is quoted by.
+"""Markers like `[2]` in an answer, and the sentence of a passage to quote.
 
 A marker is a list of whole numbers in square brackets: `[2]`, `[1, 3]`, `[1-3]`; full-width
 brackets (`【2】`, `［2］`) and the daggers some models add (`【2†source】`) count too. Everything
-else in brackets (`[a]`, `[ ]`, `[p. 3]`, `[^1]`) is text. `array[0]` cannot be told from a
-marker, since markers follow words without a space, so it is treated as one.
+else in brackets (`[a]`, `[ ]`, `[p. 3]`, `[^1]`) is text, and so is all that Markdown shows as
+code. Outside code, `array[0]` cannot be told from a marker, since markers follow words without
+a space: it counts as one.
 """
 
 import re
 from collections.abc import Collection, Iterator
 
+from core.text.code import CodeSplitter, split_code
 from core.text.sentences import Segment, split_sentences
 from core.text.words import content_stems, words
 
@@ -25,6 +27,14 @@ _TRAILING_SPACE = re.compile(r"[ \t]{1,3}\Z")
 _UNCLOSED = re.compile(rf"[{_OPEN}][{_LIST}]*\Z")
 _ITEMS = re.compile(r"\s*(\d+(?:\s*[-–]\s*\d+)?(?:\s*[,;，、]\s*\d+(?:\s*[-–]\s*\d+)?)*)\s*")
 _MAX_RANGE = 50
+# Behind these, backticks or tildes would become a fence or join a run of backticks.
+_BEFORE_FENCE = re.compile(r"(?P<line>(?:\A|\n)[ \t>*+\-\d.)]*\Z)|[`~]\Z")
+# Subscripts, and classes of digits in regular expressions, as documents without Markdown
+# have them.
+_SUBSCRIPT = re.compile(
+    r"(?<!\w)(?P<name>[A-Za-z_][\w.]{0,60})\[(?P<index>\d{1,9})\](?:\[\w{1,20}\]|\.\w{1,40})*"
+)
+_DIGIT_CLASS = re.compile(r"[\\^(]{0,3}\[\d-\d\](?:[+*?]|\{\d{1,3}(?:,\d{0,3})?\})[)$?]{0,3}")
 # Of an answer's statement that is sought in its passage word for word.
 _MIN_VERBATIM_WORDS, _MAX_VERBATIM_WORDS = 3, 200
 # Longer sentences are rows of a table mostly: of these no more is quoted than was said.
@@ -34,23 +44,37 @@ _MAX_QUOTE_CHARS = 500
 class CitationFilter:
     """Lets text through as it is written, without the markers that refer to no passage.
 
-    Markers that stay are written `[1]`, several as `[1][3]`. The joined output is the same
-    however the text is cut into deltas. What might be the beginning of a marker, at most
-    some 160 characters, is held back until its end is known or `flush` is called.
+    Markers that stay are written `[1]`, several as `[1][3]`. Code stays as it is. The joined
+    output is the same however the text is cut into deltas. What might be the beginning of a
+    marker, at most some 160 characters, is held back until its end is known or `flush` is
+    called; so is what might be a code span, at most some 1,000 characters.
     """
 
     def __init__(self, valid: Collection[int]) -> None:
         self._valid = frozenset(valid)
+        self._code = CodeSplitter()
         self._pending = ""
         self._tail = ""
+        # A marker was left out just before, at the beginning of a line or behind a backtick.
+        self._gap: re.Match[str] | None = None
 
     def feed(self, delta: str) -> str:
-        """What can be shown now; may be empty."""
-        return self._advance(delta, at_end=False)
+        """The text that can be shown now; may be empty."""
+        return self._split(delta, at_end=False)
 
     def flush(self) -> str:
-        """What was held back. To be called when the text is over."""
-        return self._advance("", at_end=True)
+        """The text that was held back. Call it when the text is over."""
+        return self._split("", at_end=True) + self._advance("", at_end=True)
+
+    def _split(self, delta: str, *, at_end: bool) -> str:
+        shown = []
+        for segment in self._code.feed(delta, at_end=at_end):
+            if segment.is_code:
+                shown += [self._advance("", at_end=True), self._join("", segment.text)]
+                self._tail = _tail_of(self._tail + shown[-1])
+            else:
+                shown.append(self._advance(segment.text, at_end=False))
+        return "".join(shown)
 
     def _advance(self, delta: str, *, at_end: bool) -> str:
         text = self._pending + delta
@@ -58,19 +82,31 @@ class CitationFilter:
         shown = self._tail
         position = 0
         for token in _TOKEN.finditer(text):
-            shown += text[position : token.start()]
+            shown = self._join(shown, text[position : token.start()])
             position = token.start()
             if token.end() == len(text) and not at_end and _may_go_on(token):
                 break
-            shown += self._replace(token, _tail_of(shown))
+            kept = self._replace(token, _tail_of(shown))
+            if not kept:
+                self._gap = self._gap or _BEFORE_FENCE.search(_tail_of(shown))
+            shown = self._join(shown, kept)
             position = token.end()
         else:
             end = len(text) if at_end else _held_from(text, position)
-            shown += text[position:end]
+            shown = self._join(shown, text[position:end])
             position = end
         self._pending = text[position:]
         self._tail = _tail_of(shown)
         return shown[before:]
+
+    def _join(self, shown: str, piece: str) -> str:
+        gap = self._gap
+        solid = piece.lstrip(" \t") if gap is not None and gap["line"] is not None else piece
+        if gap is None or not solid:
+            return shown + piece
+        self._gap = None
+        # Backticks that come together here would begin other code than in the original.
+        return f"{shown}…{piece}" if solid[0] in "`~" else shown + piece
 
     def _replace(self, token: re.Match[str], tail: str) -> str:
         if not token["close"]:
@@ -85,6 +121,16 @@ class CitationFilter:
             return _space_of(token) + "".join(f"[{number}]" for number in kept)
         # "[[9]8]" must not become "[8]".
         return "…" if _UNCLOSED.search(tail) else ""
+
+
+class Verbatim:
+    """Drop-in for CitationFilter where brackets are text: lets everything through."""
+
+    def feed(self, delta: str) -> str:
+        return delta
+
+    def flush(self) -> str:
+        return ""
 
 
 def keep_citations(text: str, valid: Collection[int]) -> str:
@@ -104,13 +150,13 @@ def cited_indexes(text: str) -> list[int]:
 
 
 def cited_statements(text: str) -> dict[int, str]:
-    """The numbers that the markers in `text` name, each with the sentence it first stands behind.
+    """The numbers that the markers in `text` name, each with the first sentence it follows.
 
-    A marker may stand before the full stop of its sentence or after it, and behind another.
+    A marker may come before the full stop of its sentence, after it, or behind another marker.
     """
     found: dict[int, str] = {}
     statement, position = "", 0
-    for token in _TOKEN.finditer(text):
+    for token in _TOKEN.finditer(_without_code(text)):
         numbers = _numbers(token) if token["close"] else None
         if numbers is None:
             continue
@@ -124,15 +170,41 @@ def cited_statements(text: str) -> dict[int, str]:
     return found
 
 
+def _without_code(text: str) -> str:
+    """`text` with an `x` for each character of code: places stay."""
+    return "".join("x" * len(part.text) if part.is_code else part.text for part in split_code(text))
+
+
+def mark_code(text: str, *, context: str = "") -> str:
+    """`text` of a document with backticks around brackets that are code, not references.
+
+    `rows[12]` is code if `context` (or `text`) has the same name with another number, or if
+    the number is 0, which no reference has; `[0-9]+` always is.
+    """
+    indexes: dict[str, set[str]] = {}
+    for found in _SUBSCRIPT.finditer(context or text):
+        indexes.setdefault(found["name"], set()).add(found["index"])
+
+    def mark(found: re.Match[str]) -> str:
+        numbers = indexes.get(found["name"], set()) | {found["index"]}
+        return f"`{found[0]}`" if len(numbers) > 1 or "0" in numbers else found[0]
+
+    parts = split_code(text)
+    return "".join(
+        part.text if part.is_code else _DIGIT_CLASS.sub(r"`\g<0>`", _SUBSCRIPT.sub(mark, part.text))
+        for part in parts
+    )
+
+
 def best_quote(passage_text: str, support: str, *, page_break: int | None = None) -> str:
-    """The sentence of `passage_text` that best supports `support`, exactly as it stands there.
+    """The sentence of `passage_text` that best supports `support`, word for word.
 
     `support` is a sentence of the answer, or the question. Scored by the F1 of shared word
     stems, so that neither a long nor a very short sentence wins by its length. The first
     sentence when none shares a word; empty only for an empty passage.
 
-    From `page_break` on the text stands on the passage's second page, where only the end of
-    a sentence can stand: the quote is then what stands of it on the first.
+    The text from `page_break` on is on the passage's second page. Only the end of a sentence
+    can be there, so the quote is cut at the break.
     """
     wanted = set(content_stems(strip_citations(support)))
     end = len(passage_text) if page_break is None else page_break
@@ -154,14 +226,16 @@ def verbatim_quote(
 ) -> str | None:
     """`statement` as `passage_text` has it word for word, with the rest of its sentence.
 
-    None if it does not stand there, or says too little to be told from others. From
-    `page_break` on it is as with `best_quote`.
+    None if the passage has no such text, or if the statement is too short to be told from
+    others. `page_break` is as with `best_quote`.
     """
     end = len(passage_text) if page_break is None else page_break
     said = strip_citations(statement).strip(" …\n\t").split()
     if not _MIN_VERBATIM_WORDS <= len(said) <= _MAX_VERBATIM_WORDS:
         return None
-    found = re.search(r"\s+".join(map(re.escape, said)), passage_text)
+    # Backticks may be the document's own, or those of `mark_code`.
+    words_of = (re.escape(word).replace("`", "`?") for word in said)
+    found = re.search(r"\s+".join(words_of), passage_text)
     if found is None or found.start() >= end:
         return None
     start, stop = found.span()

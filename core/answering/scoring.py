@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from core.answering.citations import strip_citations
+from core.answering.citations import mark_code, strip_citations
 from core.answering.passages import Passage
 from core.embedding.base import Embedder
 from core.text.sentences import split_sentences
@@ -153,7 +153,7 @@ def _shown_sentences(text: str) -> list[str]:
     What is too long for a sentence (a table, a list without full stops) is cut in pieces.
     """
     pieces = (text[segment.start : segment.end] for segment in split_sentences(text))
-    lines = (" ".join(strip_citations(piece).split()) for piece in pieces)
+    lines = (" ".join(strip_citations(mark_code(piece, context=text)).split()) for piece in pieces)
     return [part for line in lines for part in _cut_in_pieces(line)]
 
 

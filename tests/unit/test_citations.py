@@ -11,8 +11,10 @@ from core.answering.citations import (
     cited_indexes,
     cited_statements,
     keep_citations,
+    mark_code,
     verbatim_quote,
 )
+from core.text.code import CodeSplitter, split_code
 from tests.growth import grows_quadratically
 
 MARKUP = st.text(alphabet="[]【】［] 0123456789,;-–†\u200bab\n…", max_size=120)
@@ -210,3 +212,96 @@ def test_a_verbatim_quote_ends_with_its_page() -> None:
     said, page_break = "The gross margin rose to 74 percent, from 53 percent.", text.index("from")
     assert verbatim_quote(text, said, page_break=page_break) == text[: page_break - 1]
     assert verbatim_quote(text, "from 53 percent. ", page_break=page_break - 1) is None
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "`items[0]`",
+        "`[0-9]+`",
+        "``rows[12] ` x``",
+        "```python\nx = items[0] + rows[12]\n\nprint(a[1])\n```",
+        "```\na[9]\n``\na[8]\n```\n",
+        "~~~~\na[9]\n~~~\n[8]\n~~~~\n",
+        "- one\n  ```c\n  a[9] = b[4];\n  ```\n",
+        "> ```\n> a[9]\n> ```\n",
+        "Run: ```sh\necho ${a[9]}\n```\n",
+        "```\nnever closed [9]\n\n[8]",
+    ],
+)
+def test_code_comes_back_as_it_was_written(code: str) -> None:
+    text = f"Blue [9]\n{code}"
+    for size in (1, 2, 3, 7, len(text)):
+        deltas = [text[at : at + size] for at in range(0, len(text), size)]
+        assert through(deltas, {1}) == f"Blue\n{code}"
+    assert cited_indexes(f"{code}\n") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("A stray ` here. Blue [9].", "A stray ` here. Blue."),
+        ("A ` and\n\nBlue [9] and `b[9]`.", "A ` and\n\nBlue and `b[9]`."),
+        ("A `` and ` x [9].", "A `` and ` x."),
+        ("Use ``` to open [9] a block.", "Use ``` to open a block."),
+        ("`a[9]` [9] `b[9]`", "`a[9]` `b[9]`"),
+        ("~~gone [9]~~ ~~~ [9]", "~~gone~~ ~~~"),
+        ("```\na[9]\n```\nBlue [9].", "```\na[9]\n```\nBlue."),
+        ("`" + "x" * 2000 + " [9]`", "`" + "x" * 2000 + "`"),
+    ],
+)
+def test_brackets_beside_code_are_markers(text: str, shown: str) -> None:
+    assert keep_citations(text, {1}) == shown
+    assert through(list(text), {1}) == shown
+
+
+CODE_MARKUP = st.text(alphabet="[]19 `~`a\n>-", max_size=80)
+
+
+@given(text=CODE_MARKUP, cuts=st.lists(st.integers(0, 80), max_size=8))
+@settings(max_examples=300, deadline=None)
+def test_no_dead_marker_arises_beside_code_wherever_it_is_cut(text: str, cuts: list[int]) -> None:
+    edges = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
+    shown = through([text[a:b] for a, b in pairwise(edges)], {1})
+    assert shown == keep_citations(text, {1})
+    assert set(cited_indexes(shown)) <= {1}
+
+
+@given(text=CODE_MARKUP, cuts=st.lists(st.integers(0, 80), max_size=8))
+@settings(max_examples=200, deadline=None)
+def test_code_is_the_same_wherever_the_text_is_cut(text: str, cuts: list[int]) -> None:
+    edges = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
+    splitter = CodeSplitter()
+    parts = [part for a, b in pairwise(edges) for part in splitter.feed(text[a:b])]
+    parts += splitter.feed("", at_end=True)
+    code = "".join("x" * len(part.text) if part.is_code else part.text for part in parts)
+    whole = split_code(text)
+    assert code == "".join("x" * len(part.text) if part.is_code else part.text for part in whole)
+
+
+@pytest.mark.parametrize("unit", ["`", "`a", "``a`", "`\n", "```\n", "~", "``` a\n", "`[9]"])
+def test_code_takes_linear_time(unit: str) -> None:
+    assert not grows_quadratically(
+        lambda size: keep_citations(unit * (size // len(unit)), {1}), size=4_000
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "marked"),
+    [
+        ("It writes buffer[0] and buffer[3].", "It writes `buffer[0]` and `buffer[3]`."),
+        ("It is grid[2][0].x, and grid[1].", "It is `grid[2][0].x`, and `grid[1]`."),
+        ("Use ^[0-9]+$ or [0-9]{4}.", "Use `^[0-9]+$` or `[0-9]{4}`."),
+        ("He led them.[2] A chief[3] of old.", "He led them.[2] A chief[3] of old."),
+        ("Studies [12, 14] and see[1].", "Studies [12, 14] and see[1]."),
+        ("It has `a[0]` and a[1].", "It has `a[0]` and `a[1]`."),
+    ],
+)
+def test_a_document_s_code_is_told_from_its_references(text: str, marked: str) -> None:
+    assert mark_code(text) == marked
+
+
+def test_what_was_said_with_code_is_quoted_as_the_document_has_it() -> None:
+    passage = "It boots. The driver writes to buffer[0] and then to buffer[3] before it returns."
+    said = "The driver writes to `buffer[0]` and then to `buffer[3]` before it returns. [1]"
+    assert verbatim_quote(passage, said) == passage.removeprefix("It boots. ")
