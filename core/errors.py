@@ -1,7 +1,7 @@
-"""What can go wrong, as a handful of categories.
+"""The categories of errors that core raises.
 
-Core raises these; `web.http.errors` maps each category to one HTTP status, and
-`worker` maps them to a job's error code. The tree:
+`web.http.errors` maps each category to one HTTP status; ingestion maps it to a
+job's error code. The tree:
 
     RagError
     ├── Invalid               400  input that breaks a rule; may name fields
@@ -12,6 +12,7 @@ Core raises these; `web.http.errors` maps each category to one HTTP status, and
     ├── Unsupported           415
     ├── Unprocessable         422  a reused idempotency key, and nothing else
     ├── ProviderError         502  an LLM, embedding or rerank endpoint failed
+    │   ├── ProviderRefused   502  no wait can cure it: key, quota, model or input
     │   ├── ProviderTimeout   504
     │   └── ProviderBusy      502  429 or overload; carries `retry_after` seconds
     ├── Unavailable           503  our own database or storage cannot be reached
@@ -60,7 +61,7 @@ class Forbidden(RagError):
 
 
 class NotFound(RagError):
-    """Unknown here, or owned by somebody else: the two are told apart by nobody."""
+    """Unknown here, or owned by somebody else; the client cannot tell which."""
 
     default_code = "not_found"
 
@@ -82,7 +83,18 @@ class Unprocessable(RagError):
 
 
 class ProviderError(RagError):
+    """An LLM, embedding or rerank endpoint failed.
+
+    `detail` has the provider's own reason if it gave one, keys masked, at most 500
+    characters. `code` is one of `provider_unavailable`, `provider_timeout`, `provider_auth`,
+    `provider_quota`, `provider_model_unknown`, `context_too_long` and `content_filtered`.
+    """
+
     default_code = "provider_unavailable"
+
+
+class ProviderRefused(ProviderError):
+    """The provider refuses the request as such: the same request will fail again."""
 
 
 class ProviderTimeout(ProviderError):
@@ -108,7 +120,7 @@ class StorageFull(RagError):
 
 
 class DocumentError(RagError):
-    """A document that cannot be ingested, however often it is tried.
+    """A document that cannot be ingested, no matter how often a worker tries.
 
     `code` is one of the job error codes of the HTTP contract: `pdf_malformed`,
     `pdf_encrypted`, `pdf_no_text`, `pdf_too_many_pages`, `pdf_too_complex`.

@@ -1,30 +1,35 @@
-"""What writes an answer: one small protocol."""
+"""The protocol of whatever writes an answer."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from core.answering.passages import Passage
 
 Role = Literal["system", "user", "assistant"]
+FinishReason = Literal["stop", "length", "content_filter", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One earlier message of the conversation."""
+    """One earlier message of the conversation.
+
+    `cited` is False for an answer without passages: brackets in it are text, not markers.
+    """
 
     role: Role
     content: str
+    cited: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """All an answerer is given.
+    """All that an answerer is given.
 
-    `text` is the user's message; `search_query` what was searched for (the
-    message, made to stand alone with the help of `history`); `history` the
-    earlier turns, oldest first; `memories` what the same user said in other
-    sessions; `grounded` is False when the caller asked for no retrieval.
+    `text` is the user's message. `search_query` is the query of the search: the message, with
+    terms of `history` if it cannot be understood alone. `history` holds the earlier turns,
+    oldest first; `memories` what the same user said in other sessions. `grounded` is False
+    when the caller asked for no retrieval.
     """
 
     text: str
@@ -52,16 +57,22 @@ class Usage:
 
 @dataclass(slots=True)
 class AnswerStream:
-    """An answer being written: iterate over it for its deltas.
+    """An answer while it is written: iterate over it for its deltas.
 
-    `model` and `usage` are final when the iteration is over. `finish_reason`
-    is `stop`, `length` or `cancelled`.
+    `model`, `usage` and `finish_reason` are final when the iteration is over. `usage` is None
+    if the provider counted nothing. `finish_reason` is `length` if the answer was cut at a
+    token limit, `content_filter` if the provider's filter cut it, `cancelled` if `should_stop`
+    ended it.
+
+    `restarted` turns true when all deltas so far were a model's reasoning, which only its end
+    tag showed: the answer begins with the next delta, and the earlier deltas are no part of it.
     """
 
     deltas: Iterator[str]
     model: str
-    usage: Usage = field(default_factory=Usage)
-    finish_reason: str = "stop"
+    usage: Usage | None = None
+    finish_reason: FinishReason = "stop"
+    restarted: bool = False
 
     def __iter__(self) -> Iterator[str]:
         return self.deltas
@@ -77,8 +88,8 @@ class Answerer(Protocol):
     ) -> AnswerStream:
         """Start an answer. Deltas are non-empty; `[n]` in them names a passage's index.
 
-        `should_stop` is asked between deltas, and some ten times a second while a provider is
-        silent: the answer ends soon after it is true. Raises, here or while iterated,
-        ProviderBusy, ProviderTimeout or ProviderError.
+        The answerer calls `should_stop` between deltas, and ten times a second while a provider
+        is silent; the answer ends soon after it returns True. Raises ProviderError, also
+        ProviderBusy, ProviderRefused and ProviderTimeout, here or during the iteration.
         """
         ...

@@ -1,41 +1,74 @@
 """Answers by an LLM behind an OpenAI-compatible `/chat/completions`."""
 
-import json
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
 
 import httpx
 
-from core.answering.base import AnswerStream, Question, Usage
-from core.answering.prompt import CountTokens, build_messages
-from core.answering.sse import MAX_EVENT_BYTES, iter_event_data
+from core.answering.base import AnswerStream, Question
+from core.answering.completions import parse_event
+from core.answering.dialect import Dialect
+from core.answering.prompt import CountTokens, Message
+from core.answering.reasoning import ReasoningFilter, thinks_by_name
+from core.answering.sse import iter_events
 from core.answering.streaming import POLL_SECONDS, Exchange, LoopThread, Stopped
-from core.errors import ProviderBusy, ProviderError, ProviderTimeout
-from core.providers.retry_after import parse_retry_after
-from core.text.unicode import repaired, storable
+from core.answering.window import Window
+from core.errors import ProviderBusy, ProviderError, ProviderRefused, ProviderTimeout
+from core.providers.failures import (
+    MAX_BODY_BYTES,
+    Refusal,
+    mask_keys,
+    provider_error,
+    read_refusal,
+)
+from core.providers.http import bearer, client_options
+from core.telemetry import get_logger
+from core.text.unicode import storable
+
+log = get_logger(__name__)
 
 _CONNECT_TIMEOUT = 5.0
-_RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504, 529})
-_OVERLOADED = frozenset({429, 503, 529})
-_MAX_MODEL_CHARS = 200
+_PROVIDER = "The chat provider"
+# Each adaptation leaves out one parameter or shortens the prompt.
+_MAX_ADAPTATIONS = 8
 
 
-class _Retry(Exception):
-    """An attempt failed before its first token in a way that may pass."""
+class _Again(Exception):
+    """An attempt failed before its first token, with `error`, and another may succeed."""
 
     def __init__(self, error: ProviderError) -> None:
         super().__init__(error.detail)
         self.error = error
 
 
+class _Retry(_Again):
+    """The failure may pass: wait."""
+
+
+class _Adapted(_Again):
+    """Another form of the request is worth sending at once."""
+
+
+class _Reported(Exception):
+    """The provider reported an error."""
+
+    def __init__(self, refusal: Refusal, *, retry_after: str | None = None) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+        self.retry_after = retry_after
+
+    def as_error(self) -> ProviderError:
+        return provider_error(self.refusal, provider=_PROVIDER, retry_after=self.retry_after)
+
+
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """How often and how long to wait, in seconds, before the first token.
 
-    A `Retry-After` longer than `longest_wait` is not waited for: ProviderBusy carries it.
+    After a `Retry-After` longer than `longest_wait` there is no further attempt: the caller
+    gets it with ProviderBusy.
     """
 
     attempts: int = 3
@@ -53,7 +86,9 @@ class OpenAIAnswerer:
     """Streams answers from `{base_url}/chat/completions`. Safe to share between threads.
 
     `timeout` is the longest wait in seconds for the first and for each further token;
-    `base_url` ends in `/v1`. The key is in no error this raises.
+    `base_url` ends in `/v1`. `context_tokens` is the model's window, None if it is not known:
+    the answerer learns it when the provider complains. `max_tokens` bounds an answer. No error
+    holds the key.
     """
 
     def __init__(
@@ -64,25 +99,31 @@ class OpenAIAnswerer:
         api_key: str,
         count_tokens: CountTokens,
         history_tokens: int = 2000,
+        context_tokens: int | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
         timeout: float = 60.0,
         retry: RetryPolicy | None = None,
     ) -> None:
         self.model = model
         self._url = f"{base_url.rstrip('/')}/chat/completions"
-        self._headers = {b"Accept": b"text/event-stream", b"Accept-Encoding": b"identity"}
-        if api_key.strip():
-            # As bytes: a key with characters no header can hold must not fail with itself in
-            # the message.
-            self._headers[b"Authorization"] = b"Bearer " + api_key.strip().encode()
+        accept = {b"Accept": b"text/event-stream", b"Accept-Encoding": b"identity"}
+        self._headers = accept | bearer(api_key)
+        self._keys = (api_key.strip(),)
         self._timeout = timeout
         self._count_tokens = count_tokens
         self._history_tokens = history_tokens
         self._retry = retry or RetryPolicy()
-        self._asks_for_usage = True
+        self._dialect = Dialect(max_tokens=max_tokens, temperature=temperature)
+        self._window = Window(
+            count_tokens=count_tokens, context_tokens=context_tokens, max_tokens=max_tokens
+        )
+        self._reasons = thinks_by_name(model)
         self._loop = LoopThread()
         self._client = httpx.AsyncClient(
             timeout=httpx.Timeout(timeout, connect=min(_CONNECT_TIMEOUT, timeout)),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=16),
+            **client_options(base_url),
         )
 
     def answer(
@@ -91,15 +132,15 @@ class OpenAIAnswerer:
         """Ask the LLM. The request is sent when the first delta is asked for.
 
         Failures before the first token are tried again (429, 5xx, no connection); later ones
-        are raised at once. `should_stop` ends it, with `finish_reason` `cancelled`, also while
-        the provider is silent. Raises, while iterated, ProviderBusy, ProviderTimeout,
+        are raised at once, and so is what no wait can cure. A parameter that the provider
+        refuses is left out from then on; a prompt that is too long is sent once more, shorter.
+        `should_stop` ends the answer, with `finish_reason` `cancelled`, also while the provider
+        is silent. Raises, while iterated, ProviderBusy, ProviderRefused, ProviderTimeout,
         ProviderError.
         """
         stream = AnswerStream(deltas=iter(()), model=self.model)
-        messages = build_messages(
-            question, history_tokens=self._history_tokens, count_tokens=self._count_tokens
-        )
-        stream.deltas = self._write(stream, messages, should_stop)
+        run = _Run(stream, question, self._messages(question), should_stop)
+        stream.deltas = self._write(run)
         return stream
 
     def close(self) -> None:
@@ -107,21 +148,26 @@ class OpenAIAnswerer:
         self._loop.run(self._client.aclose(), should_stop=lambda: False)
         self._loop.close()
 
-    def _write(
-        self, stream: AnswerStream, messages: list[dict[str, str]], should_stop: Callable[[], bool]
-    ) -> Iterator[str]:
-        body: dict[str, Any] = {"model": self.model, "messages": messages, "stream": True}
-        if self._asks_for_usage:
-            body["stream_options"] = {"include_usage": True}
+    def _messages(self, question: Question) -> list[Message]:
+        return self._window.fit(question, history_tokens=self._history_tokens)
+
+    def _write(self, run: "_Run") -> Iterator[str]:
+        attempt, adaptations = 1, 0
         try:
-            for attempt in range(1, self._retry.attempts + 1):
+            while True:
                 try:
-                    yield from self._attempt(stream, body, should_stop)
+                    yield from self._attempt(run)
                     return
                 except _Retry as failed:
-                    self._pause_or_raise(failed.error, attempt, should_stop)
+                    self._pause_or_raise(failed.error, attempt, run.should_stop)
+                    attempt += 1
+                except _Adapted as refused:
+                    adaptations += 1
+                    if adaptations > _MAX_ADAPTATIONS:
+                        raise refused.error from None
+                    run.messages = self._messages(run.question)
         except Stopped:
-            stream.finish_reason = "cancelled"
+            run.stream.finish_reason = "cancelled"
 
     def _pause_or_raise(
         self, error: ProviderError, attempt: int, should_stop: Callable[[], bool]
@@ -129,145 +175,141 @@ class OpenAIAnswerer:
         wait = self._retry.wait_before(attempt, error)
         if attempt >= self._retry.attempts or wait > self._retry.longest_wait:
             raise error from None
+        log.info("chat_provider_retried", code=error.code, detail=error.detail, attempt=attempt)
         until = time.monotonic() + wait
         while (left := until - time.monotonic()) > 0:
             _check(should_stop)
             time.sleep(min(left, POLL_SECONDS))
 
-    def _attempt(
-        self, stream: AnswerStream, body: dict[str, Any], should_stop: Callable[[], bool]
-    ) -> Iterator[str]:
-        """One request. Raises _Retry only while nothing has been yielded."""
-        started = False
-        _check(should_stop)
+    def _attempt(self, run: "_Run") -> Iterator[str]:
+        """One request. Raises _Retry and _Adapted only while nothing has been yielded."""
+        _check(run.should_stop)
         exchange = Exchange(
-            loop=self._loop, client=self._client, timeout=self._timeout, should_stop=should_stop
+            loop=self._loop,
+            client=self._client,
+            timeout=self._timeout,
+            should_stop=run.should_stop,
         )
         try:
-            for delta in storable(self._deltas(stream, body, exchange)):
-                _check(should_stop)
-                started = True
+            for delta in storable(self._deltas(run, exchange)):
+                _check(run.should_stop)
+                run.started = True
                 yield delta
         except httpx.TimeoutException as error:
             raise _on_timeout(error) from None
         except httpx.HTTPError as error:
             failure = _unreachable(error)
-            raise (failure if started else _Retry(failure)) from None
+            raise (failure if run.started else _Retry(failure)) from None
+        except _Reported as reported:
+            self._handle_refusal(run, reported)
         finally:
             exchange.close()
 
-    def _deltas(
-        self, stream: AnswerStream, body: dict[str, Any], exchange: Exchange
-    ) -> Iterator[str]:
-        request = self._client.build_request("POST", self._url, json=body, headers=self._headers)
-        response = exchange.open(request)
-        self._check_options(response, exchange, body)
-        _check_status(response)
-        yield from _read(stream, response, exchange)
+    def _handle_refusal(self, run: "_Run", reported: _Reported) -> NoReturn:
+        """Raise what follows from a refusal: another form of the request, a retry, an error."""
+        refusal, error = reported.refusal, reported.as_error()
+        if run.started:
+            raise error from None
+        if self._dialect.learn(refusal, run.body):
+            raise _Adapted(error) from None
+        if error.code == "context_too_long" and not run.shortened:
+            run.shortened = True
+            self._window.learn(refusal, run.body["messages"])
+            raise _Adapted(error) from None
+        raise (error if isinstance(error, ProviderRefused) else _Retry(error)) from None
 
-    def _check_options(
-        self, response: httpx.Response, exchange: Exchange, body: dict[str, Any]
-    ) -> None:
-        """Do without usage counts where a server knows no `stream_options`."""
-        if response.status_code not in (400, 422) or "stream_options" not in body:
-            return
-        if b"stream_options" in next(exchange, b""):
-            self._asks_for_usage = False
-            del body["stream_options"]
-            raise _Retry(ProviderError("The chat provider does not know stream_options."))
-
-
-def _read(stream: AnswerStream, response: httpx.Response, exchange: Exchange) -> Iterator[str]:
-    if response.headers.get("content-type", "").startswith("application/json"):
-        # A server that does not stream answers whole.
-        events: Iterable[str] = [_whole_body(exchange)]
-    else:
-        events = iter_event_data(exchange)
-    finished = False
-    try:
-        for data in events:
-            exchange.heard_token()
-            if data.strip() == "[DONE]":
-                return
-            event = _Event.parse(data)
-            finished = event.apply_to(stream) or finished
-            if event.text:
-                yield event.text
-    except httpx.HTTPError:
-        # What is lost after the last token is the usage at most.
-        if not finished:
-            raise
-    if not finished:
-        raise httpx.RemoteProtocolError("the stream ended in mid-answer")
-
-
-@dataclass(frozen=True, slots=True)
-class _Event:
-    """What one `chat.completion.chunk`, or a whole completion, says."""
-
-    text: str
-    finish_reason: str | None
-    model: str | None
-    usage: Usage | None
-
-    @classmethod
-    def parse(cls, data: str) -> "_Event":
-        try:
-            return cls._from_json(json.loads(data))
-        except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError):
-            raise ProviderError("The chat provider sent an answer that is not valid.") from None
-
-    @classmethod
-    def _from_json(cls, data: dict[str, Any]) -> "_Event":
-        if data.get("error"):
-            raise ProviderError("The chat provider reported an error in its answer.")
-        choices = data.get("choices") or [{}]
-        said = choices[0].get("delta") or choices[0].get("message") or {}
-        text = said.get("content") or ""
-        if not isinstance(text, str):
-            raise TypeError("content is no text")
-        return cls(
-            text=text,
-            finish_reason=choices[0].get("finish_reason"),
-            model=_model(data.get("model")),
-            usage=_usage(data.get("usage")),
+    def _deltas(self, run: "_Run", exchange: Exchange) -> Iterator[str]:
+        run.body = self._dialect.body(model=self.model, messages=run.messages)
+        request = self._client.build_request(
+            "POST", self._url, json=run.body, headers=self._headers
         )
+        response = exchange.open(request)
+        if not response.is_success:
+            raise _Reported(
+                self._read_refusal(response, exchange),
+                retry_after=response.headers.get("retry-after"),
+            )
+        reasoning = ReasoningFilter(expected=self._reasons)
+        for text in self._texts(run.stream, exchange, reasoning):
+            yield from _restartable(run, reasoning, reasoning.feed(text))
+        yield from _restartable(run, reasoning, reasoning.flush())
+        # A server that parses reasoning itself leaves no tags: its answers need not be held.
+        self._reasons = reasoning.hidden_opening
+        if not run.started:
+            _check_emptiness(run.stream)
 
-    def apply_to(self, stream: AnswerStream) -> bool:
-        """Note model, usage and finish reason; True if the answer is complete."""
-        if self.model:
-            stream.model = self.model
-        if self.usage:
-            stream.usage = self.usage
-        if self.finish_reason:
-            stream.finish_reason = "length" if self.finish_reason == "length" else "stop"
-        return bool(self.finish_reason)
+    def _read_refusal(self, response: httpx.Response, exchange: Exchange) -> Refusal:
+        if response.is_redirect:
+            target = response.headers.get("location", "")
+            message = mask_keys(f"It redirects to {target}", self._keys)
+            return Refusal(response.status_code, message)
+        body = bytearray()
+        try:
+            for chunk in exchange:
+                body += chunk
+                if len(body) >= MAX_BODY_BYTES:
+                    break
+        except httpx.HTTPError:
+            pass  # the status says enough
+        return read_refusal(response.status_code, bytes(body), keys=self._keys)
+
+    def _texts(
+        self, stream: AnswerStream, exchange: Exchange, reasoning: ReasoningFilter
+    ) -> Iterator[str]:
+        """What the model writes, event by event; raises httpx's errors if the end is missing."""
+        finished = heard = False
+        try:
+            for event in iter_events(exchange):
+                if event.data.strip() == "[DONE]":
+                    return
+                said = parse_event(event, keys=self._keys)
+                if said is None:
+                    continue
+                if isinstance(said, Refusal):
+                    raise _Reported(said)
+                exchange.heard_token()
+                finished = said.apply_to(stream) or finished or bool(said.is_whole and said.text)
+                if said.reasons:
+                    reasoning.expect_none()
+                if said.text and not (said.is_whole and heard):
+                    heard = True
+                    yield said.text
+        except httpx.HTTPError:
+            # After the last token, only the usage can be lost.
+            if not finished:
+                raise
+        if not finished:
+            raise httpx.RemoteProtocolError("the stream ended in mid-answer")
 
 
-def _model(name: object) -> str | None:
-    return repaired(name)[:_MAX_MODEL_CHARS] if isinstance(name, str) else None
+@dataclass(slots=True)
+class _Run:
+    """One answer on its way: what it is made from, and how far it is."""
+
+    stream: AnswerStream
+    question: Question
+    messages: list[Message]
+    should_stop: Callable[[], bool]
+    body: dict[str, Any] = field(default_factory=dict)
+    started: bool = False
+    shortened: bool = False
 
 
-def _usage(data: object) -> Usage | None:
-    """Counts that make no sense are none: what has been answered is not lost for them."""
-    if not isinstance(data, dict):
-        return None
-    prompt, completion = data.get("prompt_tokens"), data.get("completion_tokens")
-    return Usage(prompt_tokens=_count(prompt), completion_tokens=_count(completion))
+def _restartable(run: _Run, reasoning: ReasoningFilter, shown: str) -> Iterator[str]:
+    if reasoning.restarted and run.started:
+        run.stream.restarted = True
+    if shown:
+        yield shown
 
 
-def _count(value: object) -> int:
-    fits = isinstance(value, int | float) and 0 <= value < 2**53
-    return int(value) if fits else 0  # type: ignore[call-overload]
-
-
-def _whole_body(chunks: Iterable[bytes]) -> str:
-    body = bytearray()
-    for chunk in chunks:
-        body += chunk
-        if len(body) > MAX_EVENT_BYTES:
-            raise ProviderError("The chat provider sent more in one answer than is accepted.")
-    return body.decode("utf-8", "replace")
+def _check_emptiness(stream: AnswerStream) -> None:
+    """Raise for an answer that ended before its first word, if the reason is known."""
+    if stream.finish_reason == "content_filter":
+        raise ProviderRefused(
+            "The chat provider's content filter removed the whole answer.", code="content_filtered"
+        )
+    if stream.finish_reason == "length":
+        raise ProviderRefused("The chat provider reached its limit of tokens before the answer.")
 
 
 def _check(should_stop: Callable[[], bool]) -> None:
@@ -275,21 +317,8 @@ def _check(should_stop: Callable[[], bool]) -> None:
         raise Stopped
 
 
-def _check_status(response: httpx.Response) -> None:
-    status = response.status_code
-    if status == 200:
-        return
-    if status in _OVERLOADED:
-        retry_after = parse_retry_after(response.headers.get("retry-after"), now=datetime.now(UTC))
-        raise _Retry(
-            ProviderBusy(f"The chat provider is busy (status {status}).", retry_after=retry_after)
-        )
-    error = ProviderError(f"The chat provider answered with status {status}.")
-    raise _Retry(error) if status in _RETRIED_STATUS else error
-
-
 def _on_timeout(error: httpx.TimeoutException) -> Exception:
-    """A connection not made may be made next time; a token waited for in vain is the end."""
+    """A connection may succeed at the next attempt; a token that did not come in time will not."""
     if isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout):
         return _Retry(ProviderTimeout("The chat provider could not be reached in time."))
     return ProviderTimeout("The chat provider sent nothing in time.")

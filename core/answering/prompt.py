@@ -1,4 +1,4 @@
-"""What an LLM is told: rules, history, passages as fenced data, the question."""
+"""The prompt of an LLM: rules, history, passages as fenced data, the question."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from core.answering.citations import strip_citations
 from core.answering.passages import Passage
+from core.answering.reasoning import without_reasoning
 from core.text.words import STOP_WORDS, words
 
 if TYPE_CHECKING:
-    # For its names alone: core.answering, which imports this module, is not loaded by it.
+    # At run time this would be a circular import: core.answering imports this module.
     from core.answering.base import Question, Turn
 
 CountTokens = Callable[[str], int]
@@ -38,7 +39,7 @@ You are a helpful assistant. No documents were searched for this message: cite n
 NOTHING_FOUND = "(No passage was found. Say that the documents in reach do not answer this.)"
 
 
-# A message is shortened to no less than half of this; and no text has tokens longer than that.
+# A message is shortened to at least half of this many tokens. No token is longer than this.
 _LEAST_SHORTENED = 32
 _CHARS_PER_TOKEN = 20
 
@@ -46,26 +47,39 @@ _CHARS_PER_TOKEN = 20
 def build_messages(
     question: Question, *, history_tokens: int, count_tokens: CountTokens
 ) -> list[Message]:
-    """The messages of one chat completion, `{role, content}`, system prompt first.
+    """The messages of one chat completion, `{role, content}`.
 
-    Earlier turns are kept newest first while they fit into `history_tokens`, as counted by
-    `count_tokens`; memories may take a quarter of that budget. Of the last two turns at least
-    the beginning is kept. The rules and the question are never shortened. Passages stand in
-    the last message, between tags named after a hash of their text, which the text cannot
-    contain. No two neighbours have the same role: a question that was left unanswered is joined
-    to the next, since many models' chat templates refuse a conversation that does not alternate.
+    One system message comes first: the rules, then the system messages of the session. User and
+    assistant follow in turn, the user first and last, since the chat templates of many models
+    refuse anything else: neighbours of one role are joined, and answers before the first
+    question are left out.
+
+    The newest turns that fit into `history_tokens`, as `count_tokens` counts them, are kept; of
+    the last two turns at least the beginning. Memories may take a quarter of that budget,
+    system messages half of the rest. The rules and the question are never shortened.
+
+    Passages are in the last message, between tags with a hash of their text in their names, so
+    that the text cannot contain the tags.
     """
     fence = _fence(question)
     rules = GROUNDED_RULES if question.grounded else UNGROUNDED_RULES
     memories = _fitting(question.memories, budget=history_tokens // 4, count_tokens=count_tokens)
     left = history_tokens - sum(count_tokens(memory) for memory in memories)
+    orders = _system_orders(question.history, budget=left // 2, count_tokens=count_tokens)
+    left -= sum(count_tokens(order) for order in orders)
+    turns = [turn for turn in question.history if turn.role != "system"]
     return _alternating(
         [
-            {"role": "system", "content": rules.format(fence=fence)},
-            *_history(question.history, budget=left, count_tokens=count_tokens),
+            {"role": "system", "content": "\n\n".join([rules.format(fence=fence), *orders])},
+            *_history(turns, budget=left, count_tokens=count_tokens),
             {"role": "user", "content": _last_message(question, memories=memories, fence=fence)},
         ]
     )
+
+
+def _system_orders(turns: Sequence[Turn], *, budget: int, count_tokens: CountTokens) -> list[str]:
+    newest_first = [turn.content for turn in reversed(turns) if turn.role == "system"]
+    return _fitting(newest_first, budget=budget, count_tokens=count_tokens)[::-1]
 
 
 def _alternating(messages: Sequence[Message]) -> list[Message]:
@@ -79,7 +93,7 @@ def _alternating(messages: Sequence[Message]) -> list[Message]:
 
 
 def _fence(question: Question) -> str:
-    """A tag that stands nowhere in what it fences."""
+    """A word that the fenced texts do not contain."""
     matter = [question.text, *question.memories]
     for passage in question.passages:
         matter += [passage.text, passage.filename]
@@ -101,17 +115,18 @@ def _fitting(texts: Sequence[str], *, budget: int, count_tokens: CountTokens) ->
 
 
 def _history(turns: Sequence[Turn], *, budget: int, count_tokens: CountTokens) -> list[Message]:
-    newest_first = [_message(turn) for turn in reversed(turns)]
+    # An answer may be empty without its reasoning.
+    newest_first = [one for one in map(_message, reversed(turns)) if one["content"].strip()]
     contents = [message["content"] for message in newest_first]
     kept = newest_first[: len(_fitting(contents, budget=budget, count_tokens=count_tokens))]
     if len(kept) < min(2, len(newest_first)) and budget >= _LEAST_SHORTENED:
-        # Something huge was said or answered last. What came just before is what a follow-up
-        # leans on, so its beginning stays.
+        # The last message is huge. A follow-up refers to the last turns, so their beginning
+        # stays.
         kept = [
             {**message, "content": _shorten(message["content"], budget // 2, count_tokens)}
             for message in newest_first[:2]
         ]
-    # An answer whose question did not fit would open the conversation; some providers refuse that.
+    # The question of the first answer did not fit, or there was none.
     while kept and kept[-1]["role"] == "assistant":
         kept.pop()
     return kept[::-1]
@@ -126,8 +141,12 @@ def _shorten(text: str, budget: int, count_tokens: CountTokens) -> str:
 
 
 def _message(turn: Turn) -> Message:
-    # Markers of earlier answers name passages that are not there any more.
-    content = strip_citations(turn.content) if turn.role == "assistant" else turn.content
+    content = turn.content
+    if turn.role == "assistant":
+        content = without_reasoning(content)
+        if turn.cited:
+            # The markers name passages that are not in this prompt.
+            content = strip_citations(content)
     return {"role": turn.role, "content": content}
 
 

@@ -1,40 +1,117 @@
-"""Server-sent events, read from bytes as they arrive."""
+"""The events of a streamed answer, read from bytes as they arrive."""
 
+import json
 from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from core.errors import ProviderError
 
 MAX_EVENT_BYTES = 1024 * 1024
+_DATA, _EVENT = b"data:", b"event:"
 
 
-def iter_event_data(chunks: Iterable[bytes], *, max_bytes: int = MAX_EVENT_BYTES) -> Iterator[str]:
-    """The `data` of each event, as in WHATWG HTML 9.2.6; comments and other fields are skipped.
+@dataclass(frozen=True, slots=True)
+class Event:
+    """`data` of one event; `name` is empty if the event has none."""
+
+    data: str
+    name: str = ""
+
+
+def iter_events(chunks: Iterable[bytes], *, max_bytes: int = MAX_EVENT_BYTES) -> Iterator[Event]:
+    """The events of a response body, whatever its Content-Type says.
+
+    A body that begins with a brace or a bracket is JSON: one event for each line that is an
+    object, or one for the whole. Any other body is a stream of server-sent events. Raises
+    ProviderError for a line or an event over `max_bytes` and never holds more than that.
+    """
+    first, chunks = _peek(chunks, max_bytes=max_bytes)
+    if first in (b"{", b"["):
+        return _iter_json(chunks, max_bytes=max_bytes)
+    return _iter_sse(chunks, max_bytes=max_bytes)
+
+
+def _iter_sse(chunks: Iterable[bytes], *, max_bytes: int) -> Iterator[Event]:
+    """Server-sent events as in WHATWG HTML 9.2.6; comments and other fields are skipped.
 
     Characters and line ends (LF, CRLF, CR) may be cut anywhere between chunks. A last event
-    that lacks its blank line counts if its line is whole. Raises ProviderError for a line or
-    an event over `max_bytes`: nothing larger is ever held.
+    that lacks its blank line counts if its line is whole. Some servers forget the blank line
+    between events: a `data` line ends the event before it if that is whole JSON.
     """
     data: list[str] = []
+    name = ""
     size = 0
-    for number, line in enumerate(_iter_lines(chunks, max_bytes=max_bytes)):
-        if not number:
-            line = line.removeprefix(BOM_UTF8)
+    for line in _iter_lines(chunks, max_bytes=max_bytes):
         if not line:
             if data:
-                yield "\n".join(data)
-            data, size = [], 0
-        elif line.startswith(b"data:"):
+                yield Event("\n".join(data), name)
+            data, name, size = [], "", 0
+        elif line.startswith(_DATA):
+            if data and _is_whole("\n".join(data)):
+                yield Event("\n".join(data), name)
+                data, size = [], 0
             size += len(line)
             _check_size(size, max_bytes)
-            value = line[5:].decode("utf-8", "replace")
-            data.append(value.removeprefix(" "))
+            data.append(_value(line, _DATA))
+        elif line.startswith(_EVENT):
+            name = _value(line, _EVENT)
     if data:
-        yield "\n".join(data)
+        yield Event("\n".join(data), name)
 
 
-def _iter_lines(chunks: Iterable[bytes], *, max_bytes: int) -> Iterator[bytes]:
-    """Whole lines without their ends; what follows the last line end is dropped."""
+def _iter_json(chunks: Iterable[bytes], *, max_bytes: int) -> Iterator[Event]:
+    rest = bytearray()
+    for line in _iter_lines(chunks, max_bytes=max_bytes, with_rest=True):
+        text = line.decode("utf-8", "replace").strip()
+        if not rest and _is_whole(text):
+            yield Event(text)
+        elif text:
+            rest += line + b"\n"
+            _check_size(len(rest), max_bytes)
+    if rest:
+        yield Event(rest.decode("utf-8", "replace"))
+
+
+def _is_whole(text: str) -> bool:
+    """Whether `text` is a JSON object by itself, or the mark of a stream's end."""
+    if not (text.startswith("{") and text.endswith("}")):
+        return text == "[DONE]"
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _value(line: bytes, field: bytes) -> str:
+    return line[len(field) :].decode("utf-8", "replace").removeprefix(" ")
+
+
+def _peek(chunks: Iterable[bytes], *, max_bytes: int) -> tuple[bytes, Iterator[bytes]]:
+    """The first byte that is no space, and all chunks without a byte order mark."""
+    source = iter(chunks)
+    head = b""
+    for chunk in source:
+        head += chunk
+        _check_size(len(head), max_bytes)
+        if BOM_UTF8.startswith(head):
+            continue
+        head = head.removeprefix(BOM_UTF8)
+        if head.strip():
+            break
+    return head.strip()[:1], _chain(head, source)
+
+
+def _chain(head: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    yield head
+    yield from rest
+
+
+def _iter_lines(
+    chunks: Iterable[bytes], *, max_bytes: int, with_rest: bool = False
+) -> Iterator[bytes]:
+    """Whole lines without their ends; with `with_rest` also what follows the last line end."""
     pending = bytearray()
     after_cr = False
     for chunk in chunks:
@@ -51,6 +128,8 @@ def _iter_lines(chunks: Iterable[bytes], *, max_bytes: int) -> Iterator[bytes]:
             yield bytes(pending)
             pending = bytearray(part)
             _check_size(len(pending), max_bytes)
+    if with_rest and pending:
+        yield bytes(pending)
 
 
 def _check_size(size: int, max_bytes: int) -> None:

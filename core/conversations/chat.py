@@ -20,7 +20,13 @@ from uuid import UUID
 from core.access import idempotency
 from core.access.idempotency import Claim
 from core.answering.base import AnswerStream, Question, Turn
-from core.answering.citations import CitationFilter, best_quote, cited_statements, verbatim_quote
+from core.answering.citations import (
+    CitationFilter,
+    Verbatim,
+    best_quote,
+    cited_statements,
+    verbatim_quote,
+)
 from core.answering.passages import Passage
 from core.answering.prompt import standalone_query
 from core.bootstrap import Services
@@ -240,7 +246,11 @@ def _history(services: Services, *, tenant_id: str, asked: MessageRecord) -> lis
             before_position=asked.position,
         )
     return [
-        Turn(role=item.sender, content=item.content)  # type: ignore[arg-type]
+        Turn(
+            role=item.sender,  # type: ignore[arg-type]
+            content=item.content,
+            cited=bool(item.retrieved_context),
+        )
         for item in earlier
         if item.content
     ]
@@ -258,9 +268,13 @@ def _write(
     stream = services.answerer.answer(question, should_stop=should_stop)
     answer.trace.note("prompt", since=started)
     asked = time.perf_counter()
-    citations = CitationFilter({passage.index for passage in question.passages})
+    citations = _markers_of(question)
     answer.model = stream.model
     for delta in stream:
+        if stream.restarted:
+            stream.restarted = False
+            answer.parts.clear()
+            citations = _markers_of(question)
         if "first_token" not in answer.trace.timings:
             answer.trace.note("first_token", since=asked)
         if shown := citations.feed(delta):
@@ -276,8 +290,16 @@ def _write(
         raise ProviderError("The chat provider sent an empty answer.")
 
 
+def _markers_of(question: Question) -> CitationFilter | Verbatim:
+    """What keeps markers that refer to nothing out of an answer; without passages all is text."""
+    if not question.grounded:
+        return Verbatim()
+    return CitationFilter({passage.index for passage in question.passages})
+
+
 def _note_end(answer: _Answer, stream: AnswerStream) -> None:
-    answer.model, answer.usage = stream.model, stream.usage.as_dict()
+    answer.model = stream.model
+    answer.usage = stream.usage.as_dict() if stream.usage else None
     answer.cancelled = stream.finish_reason == "cancelled"
 
 
@@ -344,6 +366,8 @@ def _save_quietly(
 
 
 def _failed(services: Services, tenant_id: str, answer: _Answer, error: RagError) -> ChatEvent:
-    log.warning("answer_failed", message_id=str(answer.record.id), code=error.code)
+    log.warning(
+        "answer_failed", message_id=str(answer.record.id), code=error.code, detail=error.detail
+    )
     _save_quietly(services, tenant_id, answer)
     return ChatEvent("error", {"error": error, "assistant_message": answer.record})

@@ -1,0 +1,146 @@
+"""What one chunk of a chat completion, or a whole one, says: the shapes that servers send."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from core.answering.base import AnswerStream, FinishReason, Usage
+from core.answering.sse import Event
+from core.errors import ProviderError
+from core.providers.failures import Refusal, refusal_of
+from core.text.unicode import repaired
+
+_MAX_MODEL_CHARS = 200
+# What servers call the reasons that are not `stop`. Gemini and Cohere write them in capitals.
+_FINISH: dict[str, FinishReason] = {
+    "length": "length",
+    "max_tokens": "length",
+    "max_output_tokens": "length",
+    "model_length": "length",
+    "content_filter": "content_filter",
+    "content_filtered": "content_filter",
+    "safety": "content_filter",
+    "recitation": "content_filter",
+    "prohibited_content": "content_filter",
+    "blocklist": "content_filter",
+    "spii": "content_filter",
+    "sensitive": "content_filter",
+}
+# DeepSeek and vLLM, OpenRouter and Ollama, Anthropic's gateway.
+_REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
+_NAMES_OF_DATA = frozenset({"", "message", "data", "completion", "chat.completion.chunk", "error"})
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """The part of an answer that one event holds.
+
+    `is_whole` marks a `message` instead of a `delta`: the whole text again, if there were deltas.
+    `reasons` tells that the event holds reasoning, in a field of its own.
+    """
+
+    text: str
+    is_whole: bool
+    reasons: bool
+    finish_reason: FinishReason | None
+    model: str | None
+    usage: Usage | None
+
+    def apply_to(self, stream: AnswerStream) -> bool:
+        """Note model, usage and finish reason; True if the answer is complete."""
+        if self.model:
+            stream.model = self.model
+        if self.usage:
+            stream.usage = self.usage
+        if self.finish_reason:
+            stream.finish_reason = self.finish_reason
+        return self.finish_reason is not None
+
+
+def parse_event(event: Event, *, keys: Iterable[str] = ()) -> Said | Refusal | None:
+    """What `event` says, or the error that it reports; None for pings and empty data.
+
+    Raises ProviderError for data that is no chunk. `keys` are masked in a Refusal.
+    """
+    data = event.data.strip()
+    if not data or (data[0] not in '{["' and data != "[DONE]"):
+        return None  # "ping", "keep-alive"
+    if event.name not in _NAMES_OF_DATA and not data.startswith("{"):
+        return None
+    try:
+        return _parse(json.loads(data), event.name, keys)
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError):
+        raise ProviderError("The chat provider sent an answer that is not valid.") from None
+
+
+def _parse(data: Any, name: str, keys: Iterable[str]) -> Said | Refusal:
+    if isinstance(data, list) and len(data) == 1 and data[0].get("error"):
+        data = data[0]  # Gemini wraps its errors
+    choices = data.get("choices")
+    if data.get("error") or name == "error" or _is_bare_error(data):
+        return refusal_of(data, keys=keys)
+    choice = (choices or [{}])[0]
+    said = choice.get("delta") or choice.get("message") or {}
+    finish = choice.get("finish_reason")
+    if finish == "error":
+        return Refusal(0, "The answer ended with an error.")
+    return Said(
+        text=_text(said.get("content")) or _text(said.get("refusal")) or _text(choice.get("text")),
+        is_whole=not choice.get("delta") and "message" in choice,
+        reasons=any(said.get(name) for name in _REASONING_FIELDS),
+        finish_reason=_FINISH.get(str(finish).lower(), "stop") if finish else None,
+        model=_model(data.get("model")),
+        usage=_usage(data.get("usage")),
+    )
+
+
+def _is_bare_error(data: dict[str, Any]) -> bool:
+    """Whether an object without choices is an error: `{"code": 1302, "msg": "…"}`."""
+    if "choices" in data or "usage" in data:
+        return False
+    said = any(isinstance(data.get(name), str) for name in ("message", "msg", "detail"))
+    marked = data.get("object") == "error" or data.keys() & {"code", "success", "detail"}
+    return said and bool(marked)
+
+
+def _text(content: object) -> str:
+    """The answer's part of `content`: a string, or a list of parts of which some are text."""
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, dict):
+        content = [content]
+    if not isinstance(content, list):
+        raise TypeError("content is no text")
+    return "".join(_part(part) for part in content)
+
+
+def _part(part: object) -> str:
+    if isinstance(part, str):
+        return part
+    if not isinstance(part, dict) or part.get("type", "text") not in ("text", "output_text"):
+        return ""  # thinking, images, references
+    text = part.get("text")
+    return text if isinstance(text, str) else ""
+
+
+def _model(name: object) -> str | None:
+    return repaired(name)[:_MAX_MODEL_CHARS] if isinstance(name, str) else None
+
+
+def _usage(data: object) -> Usage | None:
+    """None if there is no count that makes sense."""
+    if not isinstance(data, dict):
+        return None
+    prompt, completion = _count(data.get("prompt_tokens")), _count(data.get("completion_tokens"))
+    if prompt is None and completion is None:
+        return None
+    return Usage(prompt_tokens=prompt or 0, completion_tokens=completion or 0)
+
+
+def _count(value: object) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return int(value) if 0 <= value < 2**53 else None

@@ -1,0 +1,184 @@
+"""Takes a model's reasoning, and the marks of its chat template, out of what it writes.
+
+Servers that parse no reasoning leave it in the content, between `<think>` and `</think>`.
+Chat templates that open the block themselves (DeepSeek-R1, QwQ, Qwen3-Thinking) leave only the
+end tag: a stream shows only then that everything before it was reasoning.
+"""
+
+import re
+
+from core.text.code import split_code
+
+_NAMES = r"(?:think|thinking|thought|reasoning)"
+_OPEN = re.compile(rf"<{_NAMES}>", re.I)
+_CLOSE = re.compile(rf"</{_NAMES}>", re.I)
+_TAG = re.compile(rf"<(?P<slash>/?){_NAMES}>", re.I)
+_BEGUN_TAG = re.compile(rf"(?:</?[a-z]{{0,9}}|</?{_NAMES}>[ \t]*)\Z", re.I)
+_LONGEST_TAG = len("</reasoning>")
+# Models that reason before every answer, by the names that vendors and Ollama give them.
+_THINKERS = re.compile(
+    r"deepseek[-_/:]?r1|\br1[-_:]|\bqwq|thinking|reason|magistral|marco-o1|exaone-deep"
+    r"|smallthinker|openthinker|deepscaler",
+    re.I,
+)
+_END_MARK = (
+    r"(?:<\|(?:eot_id|eom_id|im_end|end|endoftext|end_of_text|end_of_turn)\|>|</s>"
+    r"|<end_of_turn>|<｜end▁of▁sentence｜>)"
+)
+_END_MARKS = re.compile(rf"\s*(?:{_END_MARK}\s*)+\Z", re.I)
+_BEGUN_MARKS = re.compile(rf"(?:{_END_MARK}\s*)*(?:<[|｜/a-z_▁]{{0,20}}>?\s*)?\Z", re.I)
+
+
+def thinks_by_name(model: str) -> bool:
+    """Whether the model's name says that it reasons before each answer."""
+    return _THINKERS.search(model) is not None
+
+
+def without_reasoning(text: str) -> str:
+    """A whole answer without its reasoning."""
+    reasoning = ReasoningFilter()
+    first = reasoning.feed(text)
+    return first + reasoning.flush()
+
+
+class ReasoningFilter:
+    """Lets an answer through as it is written, without reasoning and end marks.
+
+    `expected` says that the model reasons without an opening tag: everything is held back
+    until the end tag or the end of the text. If it is False, an end tag without an opening
+    tag sets `restarted`: everything before it was reasoning, and the answer begins with what
+    the same call of `feed` returns. `hidden_opening` tells whether there was an end tag without
+    an opening one. Tags in code and in the middle of a line are text.
+    """
+
+    def __init__(self, *, expected: bool = False) -> None:
+        self.restarted = False
+        self.hidden_opening = False
+        self._seen = False  # there was reasoning
+        self._expected = expected
+        self._state = self._begin
+        self._held = ""
+        self._searched = 0  # characters of `_held` that hold no end tag
+        self._shown = ""
+        self._end = ""
+        self._has_strike = False  # `</s>` may be HTML's
+
+    def expect_none(self) -> None:
+        """The server sends reasoning in a field of its own: hold nothing back for an end tag."""
+        self._expected = False
+
+    def feed(self, delta: str) -> str:
+        """The text that can be shown now; may be empty."""
+        self._end += self._advance(delta)
+        self._has_strike = self._has_strike or "<s>" in self._end
+        begun = _BEGUN_MARKS.search(self._end)
+        place = begun.start() if begun else len(self._end)
+        shown, self._end = self._end[:place], self._end[place:]
+        return shown
+
+    def flush(self) -> str:
+        """The rest. Call it when the text is over."""
+        rest = self._advance("", at_end=True)
+        rest, self._end = self._end + rest, ""
+        return rest if self._has_strike else _END_MARKS.sub("", rest)
+
+    def _advance(self, delta: str, *, at_end: bool = False) -> str:
+        self._held += delta
+        shown, state = "", None
+        while state != self._state:
+            state, was_restarted = self._state, self.restarted
+            part = state(at_end)
+            shown = part if self.restarted != was_restarted else shown + part
+        return shown
+
+    def _begin(self, at_end: bool) -> str:
+        """Before the first word of the text, or of what follows a block of reasoning."""
+        text = self._held.lstrip()
+        if opened := _OPEN.match(text):
+            self._seen = True
+            self._held = text[opened.end() :]
+            self._state = self._think
+        elif text and (at_end or not _BEGUN_TAG.fullmatch(text)):
+            if self._seen:
+                self._held = text
+            self._state = self._wait if self._expected and not self._seen else self._answer
+        return ""
+
+    def _think(self, at_end: bool) -> str:
+        if closed := _CLOSE.search(self._held):
+            self._held = self._held[closed.end() :]
+            self._state = self._begin
+        else:
+            self._held = "" if at_end else self._held[-_LONGEST_TAG:]
+        return ""
+
+    def _wait(self, at_end: bool) -> str:
+        """The model is known to reason; the end tag may still come."""
+        if not self._expected:
+            self._state = self._answer
+        elif _CLOSE.search(self._held, self._searched):
+            self._seen = self.hidden_opening = True
+            self._state = self._think
+        elif at_end:
+            self._state = self._answer
+        self._searched = max(0, len(self._held) - _LONGEST_TAG)
+        return ""
+
+    def _answer(self, at_end: bool) -> str:
+        text, place = self._held, 0
+        while tag := _TAG.search(text, place):
+            if not at_end and not text[tag.end() :].strip(" \t"):
+                break  # what follows tells whether it is a mark
+            if self._is_mark(text, tag):
+                return self._leave_answer(text, tag)
+            place = tag.end()
+        begun = None if at_end else _BEGUN_TAG.search(text, place)
+        return self._show(text, begun.start() if begun else len(text))
+
+    def _aside(self, at_end: bool) -> str:
+        """In a block of reasoning that interrupts the answer; text if it is never closed."""
+        if closed := _CLOSE.search(self._held):
+            self._seen = True
+            self._held = self._held[closed.end() :]
+            self._state = self._resume
+            return ""
+        return self._show(self._held, len(self._held)) if at_end else ""
+
+    def _resume(self, at_end: bool) -> str:
+        """Behind such a block."""
+        self._held = self._held.lstrip("\r\n")
+        if self._held or at_end:
+            self._state = self._answer
+        return ""
+
+    def _is_mark(self, text: str, tag: re.Match[str]) -> bool:
+        before, after = self._shown + text[: tag.start()], text[tag.end() :]
+        first = not before.rpartition("\n")[2].strip()
+        last = not after.partition("\n")[0].strip()
+        closes = bool(tag["slash"]) and not _OPEN.search(before)
+        alone = (first or last) and closes if tag["slash"] else first
+        return alone and not _in_code(before + text[tag.start() :], place=len(before))
+
+    def _leave_answer(self, text: str, tag: re.Match[str]) -> str:
+        self._seen = True
+        if tag["slash"]:
+            self.restarted = self.hidden_opening = True
+            self._shown = self._end = ""
+            self._held = text[tag.end() :]
+            self._state = self._begin
+            return ""
+        self._state = self._aside
+        return self._show(text, tag.start())
+
+    def _show(self, text: str, end: int) -> str:
+        self._shown += text[:end]
+        self._held = text[end:]
+        return text[:end]
+
+
+def _in_code(text: str, *, place: int) -> bool:
+    for segment in split_code(text):
+        place -= len(segment.text)
+        if place < 0:
+            return segment.is_code
+    return False
