@@ -259,7 +259,6 @@ CODE_MARKUP = st.text(alphabet="[]19 `~`a\n>-", max_size=80)
 
 
 @given(text=CODE_MARKUP, cuts=st.lists(st.integers(0, 80), max_size=8))
-@settings(max_examples=300, deadline=None)
 def test_no_dead_marker_arises_beside_code_wherever_it_is_cut(text: str, cuts: list[int]) -> None:
     edges = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
     shown = through([text[a:b] for a, b in pairwise(edges)], {1})
@@ -268,7 +267,6 @@ def test_no_dead_marker_arises_beside_code_wherever_it_is_cut(text: str, cuts: l
 
 
 @given(text=CODE_MARKUP, cuts=st.lists(st.integers(0, 80), max_size=8))
-@settings(max_examples=200, deadline=None)
 def test_code_is_the_same_wherever_the_text_is_cut(text: str, cuts: list[int]) -> None:
     edges = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
     splitter = CodeSplitter()
