@@ -87,8 +87,6 @@ def _configure(app: Flask) -> None:
 
 def _guard_the_door(app: Flask, settings: Settings) -> None:
     """The checks in their order: who is it, how often, may they, are address and coding sound."""
-    limiter = limits.create_limiter(settings)
-    app.extensions["rate_limiter"] = limiter
     if settings.cors_origins:
         CORS(
             app,
@@ -99,7 +97,7 @@ def _guard_the_door(app: Flask, settings: Settings) -> None:
         )
     app.before_request(auth.record_route)
     app.before_request(auth.identify)
-    limits.init_app(app, limiter)
+    limits.init_app(app, limits.create_limiter(settings))
     app.before_request(auth.authorize)
     app.before_request(request_checks.check_address)
     app.before_request(request_checks.check_coding)

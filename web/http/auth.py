@@ -48,18 +48,14 @@ def is_guarded(path: str) -> bool:
     return path.startswith(("/api/v1/", "/v1/")) or path in {"/api/v1", "/v1"}
 
 
-def needs_key() -> bool:
-    """Whether this request needs a key.
-
-    A preflight (OPTIONS) carries no credentials, and no OPTIONS request here does anything else.
-    """
-    return is_guarded(request.path) and request.method != "OPTIONS"
-
-
 def identify() -> None:
-    """Find out who is calling. `authorize` refuses later, so that refused calls count too."""
-    if needs_key():
-        request_state().principal = _find_principal()
+    """Find out who is calling. `authorize` refuses later, so that refused calls count too.
+
+    OPTIONS needs no key: a browser's preflight carries none, and no view here does more for it.
+    """
+    if is_guarded(request.path) and request.method != "OPTIONS":
+        state = request_state()
+        state.needs_key, state.principal = True, _find_principal()
 
 
 def _find_principal() -> Principal | None:
@@ -97,9 +93,10 @@ _expected_digest = lru_cache(maxsize=4)(_digest)
 
 def authorize() -> None:
     """Refuse a caller without a valid key (401) or whose key lacks the scope (403)."""
-    if not needs_key():
+    state = request_state()
+    if not state.needs_key:
         return
-    principal = request_state().principal
+    principal = state.principal
     if principal is None:
         raise Unauthorized(www_authenticate=_CHALLENGES)
     if request.endpoint is None:

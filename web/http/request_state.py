@@ -22,14 +22,12 @@ _KEY = "rag.request_state"
 
 
 class Window(NamedTuple):
-    """The minute for which a caller's requests are counted.
+    """The minute in which this request was counted.
 
-    `amount` requests are allowed in it, `remaining` of them are left, and it ends at
-    `ends`, in seconds since 1970.
+    `used` is the sum of its requests up to this one. It ends at `ends`, in seconds since 1970.
     """
 
-    amount: int
-    remaining: int
+    used: int
     ends: float
 
 
@@ -39,6 +37,7 @@ class RequestState:
 
     request_id: str
     route: str | None = None  # the URL rule; None for an address without a view
+    needs_key: bool = False
     principal: Principal | None = None  # None without a valid key
     window: Window | None = None  # None if the request was not counted
     problem_code: str | None = None  # the `code` of the problem that answers the request

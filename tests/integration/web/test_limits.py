@@ -38,6 +38,51 @@ def test_limits_are_told_and_kept(make_caller: Callable[..., Caller], tenant: st
     assert other.get("/sessions").status_code == 200
 
 
+def test_callers_without_a_key_are_counted_by_address(make_app: Callable[..., Flask]) -> None:
+    app = make_app(rate_limit_per_minute=1)
+    client = app.test_client()
+
+    def ask(path: str, address: str) -> Any:
+        headers = {"X-API-Key": "rcs_wrong"}
+        return client.get(path, headers=headers, environ_base={"REMOTE_ADDR": address})
+
+    paths = ["/api/v1/sessions", "/api/v1/nothing"] * 5
+    answers = [ask(path, "192.0.2.1") for path in paths]
+    assert {answer.status_code for answer in answers} == {401}
+    remaining = [int(answer.headers["X-RateLimit-Remaining"]) for answer in answers]
+    assert remaining == list(range(9, -1, -1))
+    refused = ask("/api/v1/documents", "192.0.2.1")
+    assert (refused.status_code, refused.get_json()["code"]) == (429, "rate_limited")
+    assert refused.headers["X-RateLimit-Limit"] == "10"
+    assert 1 <= int(refused.headers["Retry-After"]) <= 60
+    assert ask("/api/v1/sessions", "192.0.2.2").status_code == 401
+    assert Caller(app, API_KEY, "x").get("/sessions").status_code == 200
+    assert ask("/health", "192.0.2.1").status_code == 200
+    assert client.options("/api/v1/sessions").status_code == 200
+
+
+def test_a_full_redis_is_no_reason_to_fail_and_told_once(
+    make_app: Callable[..., Flask], tmp_path: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    server = start_redis(tmp_path / "redis")
+    app = make_app(redis_url=server.url, rate_limit_per_minute=4)
+    logging.getLogger().addHandler(caplog.handler)
+    caller = Caller(app, API_KEY, "x")
+    try:
+        with redis.Redis.from_url(server.url) as client:
+            client.config_set("maxmemory-policy", "noeviction")
+            client.config_set("maxmemory", 1)
+            answers = [caller.get("/sessions").status_code for _ in range(6)]
+            assert answers == [200] * 4 + [429] * 2
+            time.sleep(1.1)  # it is asked again, and is still full
+            assert caller.get("/sessions").status_code == 429
+            assert told(caplog) == [logging.WARNING]
+            client.config_set("maxmemory", 0)
+    finally:
+        server.stop()
+
+
 def test_limits_outlive_what_redis_forgets(
     make_caller: Callable[..., Caller], tenant: str, web_settings: Settings
 ) -> None:
@@ -158,11 +203,12 @@ def test_a_request_asks_redis_once(app: Flask, alice: Caller) -> None:
             value["calls"] for name, value in stats.items() if name.startswith("cmdstat_eval")
         )
 
-    before, total = calls(), client.info("stats")["total_commands_processed"]
-    alice.get("/sessions")
-    assert calls() - before == 1
-    # INCRBY and PTTL run inside the script; the two INFOs are ours.
-    assert client.info("stats")["total_commands_processed"] - total <= 1 + 2 + 3
+    for ask in (alice.get, lambda path: app.test_client().get(f"/api/v1{path}")):
+        before, total = calls(), client.info("stats")["total_commands_processed"]
+        ask("/sessions")
+        assert calls() - before == 1
+        # INCRBY and PTTL run inside the script; the two INFOs are ours.
+        assert client.info("stats")["total_commands_processed"] - total <= 1 + 2 + 3
 
 
 @pytest.mark.parametrize(

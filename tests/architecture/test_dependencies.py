@@ -1,0 +1,89 @@
+"""Each third-party import is a requirement that requirements/*.in names itself.
+
+A library that is only installed because another one needs it can vanish or change its
+major version with that other one.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from sys import stdlib_module_names
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+# What each part is installed with. The model is built once, by core, with tools of its own.
+REQUIREMENTS = {
+    "core": ("core", "model"),
+    "web": ("web",),
+    "worker": ("worker",),
+    "ui": ("ui",),
+    "launcher": ("local", "core"),
+    "migrations": ("core",),
+    "deploy": ("web", "flower"),
+    "tests": ("dev",),
+    "bench": ("dev",),
+}
+OPTIONAL = {"onnxruntime"}  # `bench.embedding` compares with it where it is installed
+OWN = {path.parent.name for path in ROOT.glob("*/*.py")}
+
+
+@cache
+def declared(name: str) -> frozenset[str]:
+    """The distributions that requirements/`name`.in lists, `-r` followed."""
+    found: set[str] = set()
+    for line in (ROOT / "requirements" / f"{name}.in").read_text().splitlines():
+        if line.startswith("-r "):
+            found |= declared(line.removeprefix("-r ").removesuffix(".in"))
+        elif word := re.match(r"[\w.-]+", line):
+            found.add(normalised(word[0]))
+    return frozenset(found)
+
+
+def normalised(name: str) -> str:
+    """A distribution's name as PyPI compares it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def imported(source: str) -> Iterator[str]:
+    """The top-level modules that run-time code imports, so none for type checkers alone."""
+    waiting: list[ast.AST] = [ast.parse(source)]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.partition(".")[0]
+        waiting.extend(ast.iter_child_nodes(node))
+
+
+def test_each_part_is_checked() -> None:
+    assert set(REQUIREMENTS) == {name for name in OWN if not name.startswith(".")}
+
+
+@pytest.mark.parametrize("part", REQUIREMENTS)
+def test_each_third_party_import_is_declared(part: str) -> None:
+    sources = packages_distributions()
+    allowed = frozenset[str]().union(*map(declared, REQUIREMENTS[part]))
+    foreign = {
+        (module, str(path.relative_to(ROOT)))
+        for path in (ROOT / part).rglob("*.py")
+        for module in imported(path.read_text())
+        if module not in stdlib_module_names | OWN | OPTIONAL
+    }
+    undeclared = {
+        (module, path)
+        for module, path in foreign
+        if not allowed & {normalised(name) for name in sources.get(module, ())}
+    }
+    assert not undeclared
+
+
+def test_what_hooks_into_gunicorn_bounds_its_version() -> None:
+    lines = (ROOT / "requirements/web.in").read_text()
+    assert re.search(r"^gunicorn.*<\d", lines, re.M)

@@ -1,0 +1,157 @@
+"""Where requests are counted: in Redis, and in this process while Redis is away.
+
+A custom storage of `limits` (https://limits.readthedocs.io/en/stable/custom-storage.html).
+It differs from `limits.storage.RedisStorage` in three ways:
+
+- one round trip counts a request and tells when its window ends,
+- each thread has a connection of its own: redis-py's pool takes longer than Redis,
+- an error of Redis is never the request's error: this process counts it in memory.
+"""
+
+import logging
+import os
+import threading
+import time
+from functools import lru_cache
+from typing import Any, cast
+
+from limits.storage import MemoryStorage, RedisStorage
+from redis.backoff import NoBackoff
+from redis.connection import Connection, ConnectionPool
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, RedisError
+from redis.retry import Retry
+
+from web.http.request_state import Window, request_state
+
+# Flask-Limiter's logger: one name for all messages about limits.
+log = logging.getLogger("flask-limiter")
+
+SCHEME = "rag-limits"
+OPTIONS: dict[str, Any] = {
+    # Without timeouts a Redis that accepts and never answers holds each request for 5 to 10 s.
+    "socket_timeout": 0.25,
+    "socket_connect_timeout": 0.25,
+    # Try again once on a connection that Redis has closed, but not after a timeout.
+    "retry": Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
+    "key_prefix": "rag-limits",
+}
+_LONGEST_WAIT_SECONDS = 32
+
+_COUNT = b"""
+local count = redis.call('INCRBY', KEYS[1], ARGV[2])
+local left = redis.call('PTTL', KEYS[1])
+if left < 0 then
+    left = ARGV[1] * 1000
+    redis.call('PEXPIRE', KEYS[1], left)
+end
+return {count, left}
+"""
+
+
+class _Outage:
+    """Whether Redis is away, and when to ask it again: after 1, 2, 4 … 32 s."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._wait = 0
+        self._next_try = 0.0
+
+    @property
+    def is_on(self) -> bool:
+        return self._wait > 0
+
+    def may_ask(self) -> bool:
+        """Whether this request asks Redis; during an outage, one request at a time does."""
+        if not self.is_on:
+            return True
+        with self._lock:
+            due = time.monotonic() >= self._next_try
+            if due:
+                self._postpone()
+        return due
+
+    def _postpone(self) -> None:
+        self._wait = min(max(1, 2 * self._wait), _LONGEST_WAIT_SECONDS)
+        self._next_try = time.monotonic() + self._wait
+
+    def begin(self) -> None:
+        """Redis has failed."""
+        with self._lock:
+            if not self.is_on:
+                self._postpone()
+                log.warning("Rate limit storage unreachable - falling back to in-memory storage")
+
+    def end(self) -> None:
+        """Redis has answered."""
+        if self.is_on:
+            with self._lock:
+                self._wait = 0
+            log.info("Rate limit storage recovered")
+
+
+class LimitStorage(RedisStorage):
+    """`limits` makes it for a URL `rag-limits://` followed by Redis's URL."""
+
+    STORAGE_SCHEME = [SCHEME]  # noqa: RUF012  # as the base class has it
+
+    def __init__(self, uri: str, **options: Any) -> None:
+        super().__init__(uri.removeprefix(f"{SCHEME}://"), **options)
+        self._script = self.get_connection().register_script(_COUNT)
+        self._thread = threading.local()
+        self._memory, self._memory_lock = MemoryStorage(), threading.Lock()
+        self._outage = _Outage()
+
+    @property
+    def is_degraded(self) -> bool:
+        """Whether this process counts for itself."""
+        return self._outage.is_on
+
+    def incr(self, key: str, expiry: int, amount: int = 1) -> int:
+        """Add `amount` to the window of `key`, which lasts `expiry` seconds; return its sum.
+
+        The request's state gets the window's end too: the response's headers tell it, and
+        asking for it later would be a second round trip.
+        """
+        window = request_state().window = self._count(key, expiry, amount)
+        return window.used
+
+    def _count(self, key: str, seconds: int, amount: int) -> Window:
+        if self._outage.may_ask():
+            try:
+                counted = self._count_in_redis(key, seconds, amount)
+            except RedisError:
+                self._outage.begin()
+            else:
+                self._outage.end()
+                return counted
+        with self._memory_lock:  # two first requests of a window at once would count as one
+            return Window(self._memory.incr(key, seconds, amount), self._memory.get_expiry(key))
+
+    def _count_in_redis(self, key: str, seconds: int, amount: int) -> Window:
+        arguments = (self.prefixed_key(key), seconds, amount)
+        try:
+            count, left = self._ask(_packed("EVALSHA", self._script.sha, 1, *arguments))
+        except (RedisConnectionError, NoScriptError):  # Redis was restarted, say
+            count, left = cast("list[int]", self._script(arguments[:1], arguments[1:]))
+        return Window(count, time.time() + left / 1000)
+
+    def _ask(self, command: list[bytes]) -> Any:
+        """Send `command` over this thread's connection and return the answer.
+
+        On any failure redis-py closes the connection, so that no answer is left to read in it.
+        """
+        own, pid = self._thread, os.getpid()
+        if getattr(own, "pid", None) != pid:
+            pool: ConnectionPool = self.storage.connection_pool
+            own.connection, own.pid = pool.connection_class(**pool.connection_kwargs), pid
+        connection: Any = own.connection
+        connection.send_packed_command(command, check_health=False)
+        return connection.read_response()
+
+
+@lru_cache(maxsize=10_000)
+def _packed(*command: str | int) -> list[bytes]:
+    connection: Any = Connection  # untyped
+    packed: list[bytes] = connection().pack_command(*command)
+    return packed
