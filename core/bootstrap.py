@@ -11,7 +11,7 @@ from core.pdf import PdfLimits, PdfParser
 from core.providers.reranker import Reranker, create_reranker
 from core.queue.doorbell import Doorbell
 from core.settings import Settings
-from core.storage.objects import Storage, create_storage
+from core.storage import Storage, create_storage
 from core.storage.page_cache import PageCache
 
 

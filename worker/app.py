@@ -58,6 +58,9 @@ def _configuration() -> dict[str, Any]:
         "worker_enable_soft_shutdown_on_idle": False,
         "broker_connection_max_retries": None,  # Redis may be away for as long as it likes
         "broker_connection_retry_on_startup": True,
+        # A full Redis hands a message out and then refuses to note that it did. That is no
+        # connection error, and without this the worker would exit.
+        "broker_channel_error_retry": True,
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
         "worker_send_task_events": True,  # what Flower shows

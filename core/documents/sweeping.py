@@ -13,7 +13,9 @@ from core.bootstrap import Services
 from core.documents import jobs, records
 from core.queue.doorbell import MAX_LANES
 from core.search import term_statistics
-from core.storage.objects import StoredObject, remove_old_files, staging_directory
+from core.storage.files import remove_old_files
+from core.storage.objects import StoredObject
+from core.storage.staging import staging_directory
 from core.telemetry import get_logger
 
 log = get_logger(__name__)

@@ -24,7 +24,7 @@ from core.db.models import ChatSession, Document, Job, new_id
 from core.documents import jobs, records
 from core.errors import Conflict, DocumentError, NotFound, Unsupported
 from core.pdf.values import PDF_MARK
-from core.storage.objects import StagedFile, stage, staging_directory
+from core.storage.staging import StagedFile, StagingFile, stage, staging_directory
 from core.storage.page_cache import PageKey
 from core.telemetry import get_logger
 
@@ -54,7 +54,7 @@ def accept_upload(
     services: Services,
     *,
     tenant_id: str,
-    body: BinaryIO,
+    body: BinaryIO | StagingFile,
     filename: str,
     user_id: str | None,
     session_id: UUID | None,

@@ -16,7 +16,7 @@ from pathlib import Path
 from uuid import UUID
 
 from core.errors import DocumentError
-from core.storage.objects import remove_old_files
+from core.storage.files import remove_old_files
 from core.telemetry import get_logger
 
 log = get_logger(__name__)

@@ -16,7 +16,9 @@ from core.bootstrap import Services
 from core.documents import ingestion, uploads
 from core.errors import NotFound, Unavailable
 from core.settings import Settings
-from core.storage.objects import CACHE_SECONDS, StagedFile, Storage, create_storage, stage
+from core.storage import Storage, create_storage
+from core.storage.s3 import CACHE_SECONDS
+from core.storage.staging import StagedFile, stage
 from tests.pdfs import make_pdf
 
 MakeSettings = Callable[..., Settings]

@@ -20,6 +20,7 @@ from tests.functional.faults.conftest import Client, assert_whole, long_pdf
 from tests.pdfs import make_pdf
 
 PAGES = 24
+WAIT_SECONDS = 120
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -165,6 +166,39 @@ def test_a_full_redis_and_connections_that_are_cut(
     assert client.stack.is_running("worker")
     assert client.stack.is_running("beat")
     assert_whole(client, documents=1)
+
+
+def test_a_redis_that_is_full_when_a_message_arrives(faulty: Callable[..., Client]) -> None:
+    """The worker takes a message and cannot note that it did: it must listen again later."""
+    client = faulty()
+    message = task_message(client)
+
+    def refused() -> bool:
+        server.config_set("maxmemory", 0)
+        ring = server.pipeline(transaction=True)
+        ring.lpush("ingest", message).config_set("maxmemory", 1)
+        ring.execute()
+        time.sleep(0.2)
+        return "_brpop_read" in client.stack.log("worker")
+
+    with redis.Redis.from_url(client.stack.env["REDIS_URL"]) as server:
+        client.stack.wait_until(refused, what="Redis refuses a receipt", seconds=WAIT_SECONDS)
+        accepted = client.upload(make_pdf(["A page that is sent to a full Redis."]), user_id="alice")
+        server.config_set("maxmemory", 0)
+        (job,) = client.wait_finished(accepted["job"]["id"])
+    assert job["state"] == "succeeded"
+    assert client.stack.is_running("worker")
+    assert_whole(client, documents=1)
+
+
+def task_message(client: Client) -> bytes:
+    """A ring of the doorbell as it lies in Redis."""
+    broker = broker_url(Settings(redis_url=client.stack.env["REDIS_URL"]))  # type: ignore[call-arg]
+    with redis.Redis.from_url(broker) as raw, Celery(broker=broker, set_as_current=False) as sender:
+        sender.send_task("ingest.work", queue="not-heard")
+        message = raw.rpop("not-heard")
+    assert isinstance(message, bytes)
+    return message
 
 
 def test_an_emptied_redis_with_twenty_jobs_queued(faulty: Callable[..., Client]) -> None:

@@ -11,7 +11,7 @@ from flask import Flask
 
 from core.documents import uploads
 from core.errors import StorageFull
-from core.storage.objects import staging_directory
+from core.storage.staging import staging_directory
 from tests.integration.web.conftest import Caller
 from tests.pdfs import make_pdf
 
