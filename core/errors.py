@@ -127,3 +127,8 @@ class DocumentError(RagError):
     """
 
     default_code = "pdf_malformed"
+
+
+def session_not_found() -> NotFound:
+    """For a session that does not exist, or belongs to another tenant."""
+    return NotFound("There is no such session.", code="session_not_found")

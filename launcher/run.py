@@ -27,7 +27,7 @@ from honcho.environ import parse_procfile
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.db import migrate
-from core.queue.doorbell import broker_url
+from core.queue.broker import broker_url
 from core.settings import Settings, SettingsError, get_settings, read_settings
 from launcher.servers import ServerError, start_postgres, start_redis, try_port
 from launcher.supervisor import Output, ProcessEnded, Supervisor

@@ -9,7 +9,7 @@ from flask_cors import CORS
 from flask_smorest import Api
 
 from core.bootstrap import Services, bootstrap
-from core.queue.worker_heartbeats import create_redis
+from core.queue.broker import create_redis
 from core.settings import Settings, get_settings
 from core.telemetry import configure_logging
 from web.api import chat, documents, health, jobs, keys, messages, search, sessions, traces

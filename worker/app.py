@@ -13,7 +13,14 @@ from redis import Redis
 
 from core.bootstrap import Services, bootstrap
 from core.queue import worker_heartbeats
-from core.queue.doorbell import MEMORY_TASK, SWEEP_QUEUE, SWEEP_TASK, WORK_QUEUE, celery_config
+from core.queue.broker import (
+    MEMORY_TASK,
+    SWEEP_QUEUE,
+    SWEEP_TASK,
+    WORK_QUEUE,
+    celery_config,
+    create_redis,
+)
 from core.settings import Settings, get_settings
 from core.telemetry import configure_logging
 
@@ -135,7 +142,7 @@ def _close(**_: object) -> None:
 
 @lru_cache(maxsize=1)
 def _redis() -> Redis:
-    return worker_heartbeats.create_redis(get_settings().redis_url)
+    return create_redis(get_settings().redis_url)
 
 
 @signals.heartbeat_sent.connect

@@ -8,7 +8,7 @@ from celery import Task
 from core.conversations import memory
 from core.documents import ingestion, sweeping
 from core.errors import Unavailable
-from core.queue.doorbell import MEMORY_TASK, SWEEP_TASK, WORK_TASK
+from core.queue.broker import MEMORY_TASK, SWEEP_TASK, WORK_TASK
 from core.search import term_statistics, vector_index
 from core.telemetry import get_logger, log_context, measure_database
 from worker.app import STATISTICS_TASK, TIDY_TASK, VECTORS_TASK, app, services

@@ -26,7 +26,7 @@ QUICK = {
     "SWEEP_SECONDS": "1",
     "RANGE_PAGES": "2",
 }
-SETTLE_SECONDS = 180.0
+SETTLE_SECONDS = 900.0
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from core.db import count_changed
 from core.errors import Conflict, Unprocessable
 
 REMEMBER_HOURS = 24
@@ -149,7 +150,7 @@ def note(db: Session, claimed: Claim, checkpoint: bytes) -> None:
     noted = db.execute(
         _NOTE, {"tenant_id": claimed.tenant_id, "key": claimed.key, "checkpoint": checkpoint}
     )
-    if not _changed(noted):
+    if not count_changed(noted):
         raise in_progress()
 
 
@@ -164,13 +165,14 @@ def finish(db: Session, claimed: Claim, response: Remembered) -> bool:
             "body": response.body,
         },
     )
-    return _changed(stored)
+    return count_changed(stored) > 0
 
 
 def release(db: Session, claimed: Claim) -> bool:
     """Let go of the key: the request may be sent again with it, and finds the checkpoint."""
     names = _names(claimed)
-    return _changed(db.execute(_RELEASE, names)) or _changed(db.execute(_LET_GO, names))
+    released = count_changed(db.execute(_RELEASE, names))
+    return bool(released or count_changed(db.execute(_LET_GO, names)))
 
 
 def renew(db: Session, claimed: Claim, *, hold_seconds: float) -> Claim | None:
@@ -182,7 +184,7 @@ def renew(db: Session, claimed: Claim, *, hold_seconds: float) -> Claim | None:
 def purge(db: Session) -> int:
     """Remove what is older than a day; how many rows those were."""
     gone = db.execute(_PURGE, {"hours": REMEMBER_HOURS})
-    return int(getattr(gone, "rowcount", 0))
+    return count_changed(gone)
 
 
 def _names(claimed: Claim) -> dict[str, Any]:
@@ -191,7 +193,3 @@ def _names(claimed: Claim) -> dict[str, Any]:
         "key": claimed.key,
         "locked_until": claimed.locked_until,
     }
-
-
-def _changed(result: Any) -> bool:
-    return bool(result.rowcount == 1)

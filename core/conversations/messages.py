@@ -16,11 +16,10 @@ from psycopg2.extras import Json
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from core.conversations.sessions import session_not_found
 from core.db import Executor
 from core.db.models import new_id
 from core.db.paging import Page, PageRequest, cursor_scope, decode_cursor, encode_cursor
-from core.errors import NotFound
+from core.errors import NotFound, session_not_found
 
 Order = Literal["asc", "desc"]
 

@@ -3,12 +3,12 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from core.db.models import ChatSession
 from core.db.paging import Page, PageRequest, cursor_scope, paginate
-from core.errors import NotFound
+from core.errors import session_not_found
 
 UNSET: Any = object()
 
@@ -37,10 +37,6 @@ def get_session(db: Session, *, tenant_id: str, session_id: UUID) -> ChatSession
     if found is None:
         raise session_not_found()
     return found
-
-
-def session_not_found() -> NotFound:
-    return NotFound("There is no such session.", code="session_not_found")
 
 
 def list_sessions(
@@ -107,19 +103,3 @@ def _update(
     if found is None:
         raise session_not_found()
     return found
-
-
-def delete_session(db: Session, *, tenant_id: str, session_id: UUID) -> None:
-    """Delete the session, its messages and, by cascade, its own documents' rows.
-
-    Files and running jobs are the business of `core.documents.uploads.delete_session`.
-    Raises NotFound.
-    """
-    gone = db.execute(
-        delete(ChatSession)
-        .where(ChatSession.tenant_id == tenant_id, ChatSession.id == session_id)
-        .returning(ChatSession.id),
-        execution_options={"synchronize_session": False},
-    ).one_or_none()
-    if gone is None:
-        raise session_not_found()

@@ -2,7 +2,7 @@
 
 from core.db.engine import make_engine
 from core.db.schema import alembic_config, migrate, schema_is_current
-from core.db.transactions import APP_ROLE, Database, Executor, SingleStatement
+from core.db.transactions import APP_ROLE, Database, Executor, SingleStatement, count_changed
 
 __all__ = [
     "APP_ROLE",
@@ -10,6 +10,7 @@ __all__ = [
     "Executor",
     "SingleStatement",
     "alembic_config",
+    "count_changed",
     "make_engine",
     "migrate",
     "schema_is_current",

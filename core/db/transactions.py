@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import psycopg2
 from psycopg2.extensions import TransactionRollbackError
-from sqlalchemy import Engine, TextClause, text
+from sqlalchemy import CursorResult, Engine, Result, TextClause, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, MultipleResultsFound, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
@@ -135,6 +135,12 @@ class SingleStatement:
 
 
 Executor = Session | SingleStatement  # what a function takes that sends one statement
+
+
+def count_changed(result: Result[Any]) -> int:
+    """How many rows an INSERT, UPDATE or DELETE changed."""
+    assert isinstance(result, CursorResult)
+    return result.rowcount
 
 
 def _connection_of(db: Session) -> connections.Connection:

@@ -12,9 +12,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CursorResult, and_, delete, exists, func, or_, select, update
+from sqlalchemy import and_, delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from core.db import count_changed
 from core.db.models import TERMINAL_STATES, Document, Job, PageRange
 from core.db.paging import Page, PageRequest, cursor_scope, paginate
 from core.errors import NotFound
@@ -57,11 +58,6 @@ class Claim:
     @property
     def is_plan(self) -> bool:
         return self.number == PLAN
-
-
-def _changed(result: Any) -> bool:
-    assert isinstance(result, CursorResult)
-    return result.rowcount > 0
 
 
 def get_job(db: Session, *, tenant_id: str, job_id: UUID) -> Job:
@@ -217,7 +213,7 @@ def _claim_is_current(claim: Claim) -> Any:
 def renew_lease(db: Session, claim: Claim, *, lease_seconds: float) -> bool:
     """Hold the range for another `lease_seconds`. False: it is no longer ours, stop."""
     still_open = exists().where(Job.id == PageRange.job_id, Job.state.in_(OPEN_STATES))
-    return _changed(
+    changed = count_changed(
         db.execute(
             update(PageRange)
             .where(_claim_is_current(claim), still_open)
@@ -225,11 +221,12 @@ def renew_lease(db: Session, claim: Claim, *, lease_seconds: float) -> bool:
             .execution_options(synchronize_session=False)
         )
     )
+    return changed > 0
 
 
 def finish_range(db: Session, claim: Claim) -> bool:
     """Mark the range done. False: it is no longer ours; roll everything back."""
-    return _changed(
+    changed = count_changed(
         db.execute(
             update(PageRange)
             .where(_claim_is_current(claim))
@@ -237,6 +234,7 @@ def finish_range(db: Session, claim: Claim) -> bool:
             .execution_options(synchronize_session=False)
         )
     )
+    return changed > 0
 
 
 def release_range(
@@ -255,7 +253,7 @@ def release_range(
     }
     if waiting:
         values["waiting_since"] = func.coalesce(PageRange.waiting_since, func.now())
-    return _changed(
+    changed = count_changed(
         db.execute(
             update(PageRange)
             .where(_claim_is_current(claim))
@@ -263,6 +261,7 @@ def release_range(
             .execution_options(synchronize_session=False)
         )
     )
+    return changed > 0
 
 
 def plan_ranges(db: Session, *, job: Job, ranges: Sequence[tuple[int, int]]) -> None:
@@ -335,8 +334,7 @@ def delete_finished_ranges(db: Session) -> int:
         .where(PageRange.job_id.in_(over))
         .execution_options(synchronize_session=False)
     )
-    assert isinstance(result, CursorResult)
-    return result.rowcount
+    return count_changed(result)
 
 
 def progress_of(job: Job, *, now: datetime) -> dict[str, Any]:

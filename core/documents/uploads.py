@@ -22,10 +22,10 @@ from core.access.idempotency import Claim
 from core.bootstrap import Services
 from core.db.models import ChatSession, Document, Job, new_id
 from core.documents import jobs, records
-from core.errors import Conflict, DocumentError, NotFound, Unsupported
+from core.errors import Conflict, DocumentError, NotFound, Unsupported, session_not_found
 from core.pdf.values import PDF_MARK
-from core.storage.staging import StagedFile, StagingFile, stage, staging_directory
 from core.storage.page_cache import PageKey
+from core.storage.staging import StagedFile, StagingFile, stage, staging_directory
 from core.telemetry import get_logger
 
 log = get_logger(__name__)
@@ -90,7 +90,7 @@ def _find_known(services: Services, scope: _Scope, staged: StagedFile) -> Accept
         if scope.session_id is not None and not records.session_exists(
             db, tenant_id=scope.tenant_id, session_id=scope.session_id
         ):
-            raise NotFound("No such session.", code="session_not_found")
+            raise session_not_found()
         document = records.find_in_scope(
             db,
             tenant_id=scope.tenant_id,
@@ -234,7 +234,7 @@ def delete_session(services: Services, *, tenant_id: str, session_id: UUID) -> N
         own = and_(ChatSession.tenant_id == tenant_id, ChatSession.id == session_id)
         # Locked first: an upload to it is either seen below or finds it gone.
         if db.scalar(select(ChatSession.id).where(own).with_for_update()) is None:
-            raise NotFound("No such session.", code="session_not_found")
+            raise session_not_found()
         attached = records.lock_attached(db, tenant_id=tenant_id, session_id=session_id)
         for document in attached:
             _cancel_open_jobs(db, document)
@@ -252,27 +252,23 @@ def _delete_files(services: Services, keys: Mapping[UUID, str]) -> None:
             log.warning("file_not_deleted", key=key, error=type(error).__name__)
 
 
-def open_content(
-    services: Services, *, tenant_id: str, document_id: UUID, start: int = 0, end: int | None = None
-) -> tuple[Document, Iterator[bytes]]:
-    """The document and its bytes from `start` (inclusive) to `end` (exclusive; None: all)."""
-    with services.database.transaction(tenant_id=tenant_id) as db:
-        document = records.get_document(db, tenant_id=tenant_id, document_id=document_id)
+def read_content(
+    services: Services, document: Document, *, start: int = 0, end: int | None = None
+) -> Iterator[bytes]:
+    """Yield a document's bytes from `start` (inclusive) to `end` (exclusive; None: to the last)."""
     stop = document.size_bytes if end is None else end
-    return document, services.storage.read(document.storage_key, start=start, end=stop)
+    return services.storage.read(document.storage_key, start=start, end=stop)
 
 
 def render_page(
-    services: Services, *, tenant_id: str, document_id: UUID, number: int, highlight: str | None
+    services: Services, document: Document, *, number: int, highlight: str | None
 ) -> bytes:
-    """Page `number` (from 1) as PNG, `highlight` marked where it stands.
+    """Return page `number` (from 1) as PNG, with every occurrence of `highlight` marked.
 
-    Raises NotFound for a page that is not there, Conflict for a document that was
-    not read yet, DocumentError for a PDF that cannot be rendered within its limits;
-    that is remembered for `pagecache.REFUSAL_SECONDS`.
+    Raises NotFound for a page number out of range, Conflict for a document that no worker has
+    opened yet, DocumentError for a PDF that cannot be rendered within its limits. Such a
+    refusal is repeated for `page_cache.REFUSAL_SECONDS` without another try.
     """
-    with services.database.transaction(tenant_id=tenant_id) as db:
-        document = records.get_document(db, tenant_id=tenant_id, document_id=document_id)
     if number < 1 or (document.page_count is not None and number > document.page_count):
         raise NotFound("No such page.", code="page_not_found")
     if document.page_count is None:

@@ -1,79 +1,36 @@
-"""The doorbell: Celery messages that say «there is work», and nothing more.
+"""The doorbell: Celery messages that say "there is work", and nothing more.
 
-The `jobs` table is the truth. A message carries no job: whoever hears it claims
-the unit of work that is due, so a message that is lost, doubled or late does no
-harm. Nothing here ever raises.
+The `jobs` table is the truth. A message names no job: the worker that receives it claims the
+range that is due, so a lost, doubled or late message does no harm. Nothing here ever raises.
 """
 
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from celery import Celery
 
+from core.queue.broker import WORK_QUEUE, WORK_TASK, celery_config, create_redis
+from core.queue.worker_heartbeats import look
 from core.settings import Settings
 from core.telemetry import get_logger
 
 log = get_logger(__name__)
 
-WORK_QUEUE = "ingest"
-SWEEP_QUEUE = "sweep"
-WORK_TASK = "ingest.work"
-SWEEP_TASK = "ingest.sweep"
-MEMORY_TASK = "memory.embed_messages"
-
 MAX_LANES = 16  # messages rung at once: the most workers one document can occupy
-MAX_PENDING = 8
-
-
-def celery_config(settings: Settings, *, socket_timeout: float) -> dict[str, Any]:
-    """What publisher and worker have in common."""
-    return {
-        "broker_url": broker_url(settings),
-        # No result backend: with a Redis one, a publish takes 19 s to fail when Redis is gone.
-        "task_ignore_result": True,
-        "task_serializer": "json",
-        "accept_content": ["json"],  # a pickle pushed into Redis is never loaded
-        "task_default_queue": WORK_QUEUE,
-        "task_routes": {
-            SWEEP_TASK: {"queue": SWEEP_QUEUE},
-            MEMORY_TASK: {"queue": SWEEP_QUEUE},
-        },
-        "task_publish_retry_policy": {
-            "max_retries": 1,
-            "interval_start": 0,
-            "interval_step": 0.1,
-            "interval_max": 0.2,
-        },
-        "broker_transport_options": {
-            "socket_connect_timeout": 1,
-            "socket_timeout": socket_timeout,  # a black-holed Redis never returns without
-            "max_retries": 1,
-            "visibility_timeout": 1800,
-            # A killed worker's messages come back within seconds, not 100.
-            "unacked_restore_interval": 5,
-            "unacked_restore_throttle": 1,
-        },
-    }
-
-
-def broker_url(settings: Settings) -> str:
-    """kombu's spelling of REDIS_URL: it calls a Unix socket `redis+socket://`."""
-    parts = urlsplit(settings.redis_url)
-    scheme = "redis+socket" if parts.scheme == "unix" else parts.scheme
-    return urlunsplit(parts._replace(scheme=scheme))
+MAX_PENDING = 8  # rings that wait for the thread; more would wait for a Redis that is away
+TIMEOUT_SECONDS = 2
 
 
 class Doorbell:
-    """Rings workers from a thread of its own, so that no caller ever waits for Redis.
+    """Rings for workers from a thread of its own, so that no caller ever waits for Redis.
 
-    A message that could not be sent is forgotten: the sweep rings again.
+    A ring that fails is dropped, because the sweep rings again.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._app = Celery("doorbell")
-        self._app.conf.update(celery_config(settings, socket_timeout=2))
+        self._app.conf.update(celery_config(settings, socket_timeout=TIMEOUT_SECONDS))
+        self._redis = create_redis(settings.redis_url, timeout_seconds=TIMEOUT_SECONDS)
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self._pending = 0
@@ -90,15 +47,11 @@ class Doorbell:
 
     def waiting(self) -> int | None:
         """Messages in the work queue that no worker has fetched; None if Redis is away."""
-        try:
-            with self._app.connection_or_acquire() as connection:
-                channel: Any = connection.default_channel
-                return int(channel.queue_declare(WORK_QUEUE, passive=True).message_count)
-        except Exception as error:
-            if "NOT_FOUND" in str(error) or "no queue" in str(error):
-                return 0
-            log.warning("queue_unreachable", error=type(error).__name__)
+        presence = look(self._redis)
+        if presence is None:
+            log.warning("queue_unreachable")
             return None
+        return presence.waiting
 
     def _send(self, count: int, countdown: float) -> None:
         try:
@@ -110,7 +63,7 @@ class Doorbell:
                         producer=producer,
                         countdown=countdown or None,
                     )
-        except Exception as error:  # whatever a publish raises, the job is safe in its table
+        except Exception as error:  # whatever publishing raises, the jobs table has the job
             log.warning("doorbell_failed", error=type(error).__name__)
         finally:
             with self._lock:

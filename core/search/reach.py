@@ -8,7 +8,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from core.db.models import ChatSession
-from core.errors import NotFound
+from core.errors import NotFound, session_not_found
 
 # The one rule about what is in reach, as a condition on `documents`; a search's own
 # statement contains it too. With a user: theirs and the shared documents. With a session:
@@ -50,7 +50,7 @@ def resolve_reach(db: Session, reach: Reach) -> Reach:
             )
         )
         if owner is None:
-            raise NotFound("No such session.", code="session_not_found")
+            raise session_not_found()
         reach = replace(reach, user_id=reach.user_id or owner)
     if reach.document_ids is not None:
         _check_documents(db, reach, reach.document_ids)

@@ -28,7 +28,7 @@ def test_the_worker_embeds_what_users_say(make_stack: MakeStack) -> None:
     ]
     said = {"sender": "user", "content": "My favourite colour is teal."}
     assert client.post(f"/api/v1/sessions/{sessions[0]}/messages", json=said).status_code == 201
-    stack.wait_until(lambda: count_vectors(stack) == 1, what="the message has a vector", seconds=60)
+    stack.wait_until(lambda: count_vectors(stack) == 1, what="the message has a vector")
     body = {"message": "What is my favourite colour?", "memory": "user"}
     answer = client.post(f"/api/v1/sessions/{sessions[1]}/chat", json=body).json()[
         "assistant_message"

@@ -99,6 +99,6 @@ def test_health_counts_a_worker_and_notices_its_end(service: Stack) -> None:
     service.start("worker-2", kind="worker")
     service.wait_until(lambda: workers() == 2, what="the second one too")
     service.kill("worker-2")
-    service.wait_until(lambda: workers() == 1, what="the killed one is forgotten", seconds=60)
+    service.wait_until(lambda: workers() == 1, what="the killed one is forgotten")
     service.stop("worker")
-    service.wait_until(lambda: workers() == 0, what="one that ends says so", seconds=60)
+    service.wait_until(lambda: workers() == 0, what="one that ends says so")

@@ -1,4 +1,4 @@
-"""The service as whole processes, by the Procfile's own commands."""
+"""The whole service as processes, started by the Procfile's own commands."""
 
 import os
 import secrets
@@ -19,8 +19,10 @@ from launcher.servers import RedisServer
 from tests.harness import ROOT
 from tests.harness.ports import free_port
 
-READY_SECONDS = 180
-STOP_SECONDS = 60
+# Bounds for a machine that hangs, far beyond what a slow and busy one takes.
+READY_SECONDS = 300
+STOP_SECONDS = 120
+WAIT_SECONDS = 300
 TAIL_BYTES = 6000
 
 
@@ -39,9 +41,9 @@ class _Process:
 class Stack:
     """Processes of the Procfile on free ports, below a directory of their own.
 
-    It is their working directory too, so no `.env` is read. `start` returns at
-    once, `wait_ready` when all that was started answers. A name other than one
-    of the Procfile's starts a further process: `start("worker-2", kind="worker")`.
+    The directory is their working directory too, so they read no `.env`. `start` returns at
+    once, `wait_ready` when every started process answers. A further process of a kind has a
+    name of its own: `start("worker-2", kind="worker")`.
     """
 
     def __init__(
@@ -86,7 +88,7 @@ class Stack:
         kind, own_env = kind or name, self.env | dict(env or {})
         with log.open("ab") as output:
             popen = subprocess.Popen(
-                # `env` also takes the assignments that some of the commands begin with.
+                # `env` understands the assignments that some of the commands begin with.
                 ["/bin/sh", "-c", f"exec env {self._commands[kind]}"],
                 cwd=self.directory,
                 env=_environment() | own_env,
@@ -125,7 +127,7 @@ class Stack:
             os.kill(pid, number)
 
     def stop(self, name: str) -> int:
-        """SIGTERM and wait; the exit status. What outlives its time is killed, and fails."""
+        """Send SIGTERM and wait; the exit status. Kills the process and raises NotReady if it stays."""
         popen = self._processes[name].popen
         if popen.poll() is None:
             popen.terminate()
@@ -163,7 +165,7 @@ class Stack:
                 return True
 
     def wait_until(
-        self, condition: Callable[[], object], *, what: str, seconds: float = 60
+        self, condition: Callable[[], object], *, what: str, seconds: float = WAIT_SECONDS
     ) -> None:
         """Raises NotReady if `condition` does not come true; processes may end meanwhile."""
         deadline = time.monotonic() + seconds
@@ -172,7 +174,7 @@ class Stack:
                 raise NotReady(f"not within {seconds:.0f} s: {what}")
             time.sleep(0.05)
 
-    def client(self, *, key: str | None = None, timeout: float = 30) -> httpx.Client:
+    def client(self, *, key: str | None = None, timeout: float = WAIT_SECONDS) -> httpx.Client:
         """A client with the API key, closed with the stack."""
         client = httpx.Client(
             base_url=self.base_url,
@@ -187,11 +189,11 @@ class Stack:
         return self._processes[name].log.read_text("utf-8", "replace")
 
     def describe(self) -> list[tuple[str, str]]:
-        """The end of each process's log, for a report of what failed."""
+        """The end of each process's log, for the report of a failed test."""
         return [(f"end of {name}'s log", self.log(name)[-TAIL_BYTES:]) for name in self._processes]
 
     def close(self) -> None:
-        """Kill what runs: a test that wants a clean end asks for it by `stop`."""
+        """Kill every process. A test that wants a clean end calls `stop` first."""
         for client in self._clients:
             client.close()
         for name in self._processes:
@@ -199,7 +201,7 @@ class Stack:
 
     def _prepare_directory(self) -> None:
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        for name in ("deploy", "ui"):  # what the commands name by path
+        for name in ("deploy", "ui"):  # the commands name these by path
             link = self.directory / name
             if not link.exists():
                 link.symlink_to(ROOT / name)
@@ -212,7 +214,7 @@ class Stack:
 
 
 def _environment() -> dict[str, str]:
-    """What every process needs of ours, and no setting of ours."""
+    """The variables that every process needs, and none of the settings of the test's own run."""
     kept = {name: os.environ[name] for name in ("HOME", "LANG", "TMPDIR") if name in os.environ}
     return kept | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",

@@ -8,7 +8,8 @@ from core.bootstrap import Services
 from core.conversations import messages, sessions
 from core.conversations.chat import run_turn
 from core.conversations.messages import MessageRecord
-from core.documents import ingestion, uploads
+from core.db.models import Document
+from core.documents import ingestion, records, uploads
 
 TENANT = "default"
 
@@ -46,6 +47,11 @@ def ingest(services: Services, data: bytes, *, user_id: str | None = None) -> UU
     while ingestion.process_next_range(services):
         pass
     return accepted.document.id
+
+
+def find_document(services: Services, document_id: UUID, *, tenant_id: str = TENANT) -> Document:
+    with services.database.transaction(tenant_id=tenant_id) as db:
+        return records.get_document(db, tenant_id=tenant_id, document_id=document_id)
 
 
 def ask(services: Services, session_id: UUID, message: str, **options: Any) -> MessageRecord:

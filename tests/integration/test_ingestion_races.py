@@ -22,7 +22,7 @@ from core.errors import DocumentError, NotFound
 from core.pdf import PageText
 from core.pdf.values import DocumentInfo
 from core.telemetry import configure_logging
-from tests.integration.steps import TENANT, ingest, new_session
+from tests.integration.steps import TENANT, find_document, ingest, new_session
 from tests.pdfs import make_pdf
 
 PAGES = ["The lighthouse of Norrskar was built in 1847 by Albin Lind. It is 31 metres high."]
@@ -217,6 +217,7 @@ def test_a_picture_of_a_document_deleted_meanwhile_is_not_kept(
     services: Services, outcome: str
 ) -> None:
     document_id = ingest(services, make_pdf(PAGES))
+    document = find_document(services, document_id)
     parser = services.pdf_parser
 
     class Overtaken:
@@ -230,9 +231,7 @@ def test_a_picture_of_a_document_deleted_meanwhile_is_not_kept(
     services.__dict__["pdf_parser"] = Overtaken()
     try:
         with pytest.raises(NotFound):
-            uploads.render_page(
-                services, tenant_id=TENANT, document_id=document_id, number=1, highlight=None
-            )
+            uploads.render_page(services, document, number=1, highlight=None)
     finally:
         services.__dict__["pdf_parser"] = parser
     assert list((services.settings.data_dir / "cache").rglob("*")) == [

@@ -17,7 +17,7 @@ from core.errors import DocumentError, NotFound
 from core.search import retrieval
 from core.storage import page_cache
 from core.storage.page_cache import PageCache, PageKey
-from tests.integration.steps import TENANT, ingest
+from tests.integration.steps import TENANT, find_document, ingest
 from tests.pdfs import make_pdf, make_slow_pdf
 
 PAGES = [
@@ -30,7 +30,7 @@ PAGES = [
 
 def picture(services: Services, document_id: UUID, number: int, highlight: str | None) -> bytes:
     return uploads.render_page(
-        services, tenant_id=TENANT, document_id=document_id, number=number, highlight=highlight
+        services, find_document(services, document_id), number=number, highlight=highlight
     )
 
 

@@ -13,7 +13,7 @@ from core.bootstrap import Services
 from core.db.models import DocumentPage
 from core.documents import uploads
 from core.search import retrieval
-from tests.integration.steps import TENANT, ask, ingest, new_session
+from tests.integration.steps import TENANT, ask, find_document, ingest, new_session
 from tests.typeset import Column, right_to_left, typeset
 
 # Points from the page's left and top edge: left, top, right, bottom.
@@ -126,7 +126,7 @@ def page_text(services: Services, document_id: UUID, number: int) -> str:
 
 def picture(services: Services, document_id: UUID, highlight: str | None) -> Image.Image:
     image = uploads.render_page(
-        services, tenant_id=TENANT, document_id=document_id, number=2, highlight=highlight
+        services, find_document(services, document_id), number=2, highlight=highlight
     )
     return Image.open(io.BytesIO(image)).convert("RGB")
 

@@ -19,6 +19,7 @@ from core.settings import Settings
 from core.storage import Storage, create_storage
 from core.storage.s3 import CACHE_SECONDS
 from core.storage.staging import StagedFile, stage
+from tests.integration.steps import find_document
 from tests.pdfs import make_pdf
 
 MakeSettings = Callable[..., Settings]
@@ -115,11 +116,9 @@ def test_a_document_is_ingested_from_either(
     )  # fmt: skip
     while ingestion.process_next_range(services):
         pass
-    document, blocks = uploads.open_content(
-        services, tenant_id="default", document_id=accepted.document.id
-    )
+    document = find_document(services, accepted.document.id)
     assert document.status == "ready"
-    assert b"".join(blocks) == data
+    assert b"".join(uploads.read_content(services, document)) == data
     uploads.delete_document(services, tenant_id="default", document_id=document.id)
     assert list(services.storage.list_objects()) == []
 

@@ -176,7 +176,7 @@ def list_chunks(query: dict[str, Any], document_id: UUID) -> Response:
 @blp.response(206, schemas.BINARY, content_type="application/pdf")
 @blp.response(304)
 def download_document(document_id: UUID) -> Response:
-    """Download the PDF as it was sent; `Range` and `If-None-Match` are honoured."""
+    """Download the uploaded PDF, unchanged. `Range` and `If-None-Match` are honoured."""
     with transaction() as db:
         document = records.get_document(db, tenant_id=tenant_id(), document_id=document_id)
     size, etag = document.size_bytes, document.sha256
@@ -184,9 +184,7 @@ def download_document(document_id: UUID) -> Response:
         return not_modified(etag)
     part = wanted_range(size=size, etag=etag)
     start, end = part or (0, size)
-    _, blocks = uploads.open_content(
-        services(), tenant_id=tenant_id(), document_id=document_id, start=start, end=end
-    )
+    blocks = uploads.read_content(services(), document, start=start, end=end)
     response = Response(begin(blocks), status=206 if part else 200, mimetype="application/pdf")
     if part:
         response.headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
@@ -204,7 +202,7 @@ def download_document(document_id: UUID) -> Response:
 @blp.response(200, schemas.BINARY, content_type="image/png")
 @blp.response(304)
 def show_page(query: dict[str, Any], document_id: UUID, number: int) -> Response:
-    """Render a page as PNG, with a text marked where it stands."""
+    """Render a page as PNG, with a text marked on it."""
     highlight = query.get("highlight")
     with transaction() as db:
         document = records.get_document(db, tenant_id=tenant_id(), document_id=document_id)
@@ -212,13 +210,7 @@ def show_page(query: dict[str, Any], document_id: UUID, number: int) -> Response
     etag = hashlib.sha256(about).hexdigest()[:32]
     if is_known(etag):
         return not_modified(etag)
-    image = uploads.render_page(
-        services(),
-        tenant_id=tenant_id(),
-        document_id=document_id,
-        number=number,
-        highlight=highlight,
-    )
+    image = uploads.render_page(services(), document, number=number, highlight=highlight)
     response = Response(image, mimetype="image/png", headers={"Cache-Control": REVALIDATE})
     response.set_etag(etag)
     return response

@@ -13,7 +13,7 @@ import hashlib
 import threading
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from cryptography.fernet import Fernet
 from flask import Response, request
@@ -23,6 +23,7 @@ from core.access import idempotency
 from core.access.idempotency import Claim, Remembered
 from core.bootstrap import Services
 from core.errors import RagError
+from core.storage.staging import StagingFile
 from core.telemetry import get_logger
 from web.http import errors
 from web.http.context import principal, services, tenant_id
@@ -186,13 +187,12 @@ def _fingerprint(*, sealed: bool) -> bytes:
     if not request_state().is_upload:
         digest.update(request.get_data())
         return digest.digest()
-    # Not the body as it came: its boundary is another one each time.
+    # The body's own bytes would not do: a client picks a new boundary for each attempt.
     for name, value in sorted(request.form.items(multi=True)):
         digest.update(f"{name}={len(value)}:{value}\n".encode(errors="surrogatepass"))
     for name, file in sorted(request.files.items(multi=True), key=lambda item: item[0]):
         digest.update(f"{name}={file.filename!r}:".encode(errors="surrogatepass"))
-        digest.update(hashlib.file_digest(file.stream, "sha256").digest())  # type: ignore[arg-type]
-        file.stream.seek(0)
+        digest.update(cast(StagingFile, file.stream).digest())
     return digest.digest()
 
 

@@ -1,16 +1,16 @@
-"""Where the web processes count together: prometheus_client's mapped files, kept few.
+"""The files in which all web processes count for /metrics, and how to keep them few.
 
-Each process counts in files named by its pid, and /metrics adds them up. What a
-process counted must outlive it, yet a file for each that ever ran would fill
-the directory and slow each scrape down: the dead are added into one.
+Each process counts in files of prometheus_client's that are named by its pid, and a scrape adds
+them up. Counts must outlive their process, but one file for each process that ever ran would
+fill the directory and slow every scrape down. So a dead process's counts are added to one file
+for all dead processes.
 
-For gunicorn's master too, so it does not import the app.
+gunicorn's master uses this module too, so it imports nothing of the app.
 """
 
-import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock
 
 _DEAD = "dead"
 _LOCK = "lock"
@@ -18,7 +18,7 @@ _KINDS = ("counter", "histogram")
 
 
 def prepare(directory: Path) -> None:
-    """An empty directory of this user's own. Raises OSError."""
+    """Make `directory` exist, empty and private to this user. Raises OSError."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory.chmod(0o700)  # fails on somebody else's
     for left in directory.iterdir():
@@ -26,8 +26,8 @@ def prepare(directory: Path) -> None:
 
 
 def retire(directory: Path, *, pid: int) -> None:
-    """Add what process `pid`, now dead, had counted to what all the dead have."""
-    with locked(directory, exclusive=True):
+    """Add the counts of the dead process `pid` to those of all dead processes."""
+    with locked(directory):
         for kind in _KINDS:
             own = directory / f"{kind}_{pid}.db"
             if own.exists():
@@ -36,8 +36,8 @@ def retire(directory: Path, *, pid: int) -> None:
 
 
 def _add(source: Path, *, to: Path) -> None:
-    # Not at the top: at its import prometheus_client decides whether to count in files,
-    # and gunicorn reads its configuration before it sets what that hangs on.
+    # Not at the top: prometheus_client reads PROMETHEUS_MULTIPROC_DIR when it is imported,
+    # and gunicorn imports this module before its configuration sets the variable.
     from prometheus_client.mmap_dict import MmapedDict  # noqa: PLC0415
 
     total = MmapedDict(str(to))  # type: ignore[no-untyped-call]
@@ -49,9 +49,9 @@ def _add(source: Path, *, to: Path) -> None:
         total.close()  # type: ignore[no-untyped-call]
 
 
-@contextmanager
-def locked(directory: Path, *, exclusive: bool = False) -> Iterator[None]:
-    """While held, nobody is counted twice or not at all because a process just died."""
-    with (directory / _LOCK).open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
-        yield
+def locked(directory: Path) -> FileLock:
+    """A lock on the counts, for `with`.
+
+    Without it a scrape that meets a dying process would count it twice or not at all.
+    """
+    return FileLock(directory / _LOCK)

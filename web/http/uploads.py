@@ -1,13 +1,12 @@
-"""Multipart uploads: spooled to disk, measured while they arrive, strict about their text.
+"""Multipart uploads: staged, hashed and measured while they arrive, strict about their text.
 
-The spool has no name in any directory (O_TMPFILE), so that a client that goes
-away in mid-upload, or a process that dies, leaves nothing behind.
+The form's parser writes a file's bytes straight into the storage's staging directory. That
+is the only time that they are written or hashed. The request removes the staged file when it
+ends, unless the storage has taken it. The hourly sweep removes what a killed process left.
 """
 
-import contextlib
 import re
 import socket
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,17 +20,17 @@ from werkzeug.formparser import FormDataParser, MultiPartParser
 
 from core.bootstrap import Services
 from core.errors import Invalid, TooLarge, Unsupported
-from core.storage.objects import disk_errors, staging_directory
+from core.storage.staging import StagingFile, file_too_large, staging_directory
 from web.http.request_checks import check_text, invalid
 from web.http.request_state import request_state
 from web.http.view_policy import declare
 
 View = TypeVar("View", bound=Callable[..., Any])
 
-# What may surround the file: boundaries, part headers, the other fields.
+# Room for what surrounds the file: boundaries, part headers, the other fields.
 _FORM_BYTES = 1024 * 1024
 _READ_BYTES = 64 * 1024
-# Whoever is refused is read on for no longer than this, and not past a pause.
+# Drain a rejected request's body for at most this long, and stop at the client's first pause.
 _DRAIN_SECONDS = 10.0
 _STRANGER_SECONDS = 2.0
 _PAUSE_SECONDS = 0.5
@@ -40,44 +39,14 @@ _QUOTED_NAME = re.compile(r';[ \t]*filename="((?:[^"\\]|\\.)*)"[ \t]*$', re.IGNO
 _ESCAPED = re.compile(r'\\(["\\])')
 
 
-class _MeasuredFile:
-    """A nameless file on disk that refuses to grow beyond the upload limit."""
-
-    def __init__(self, services: Services) -> None:
-        settings = services.settings
-        self._limit, self._size = settings.max_upload_bytes, 0
-        with disk_errors():
-            directory = staging_directory(settings)
-            directory.mkdir(parents=True, exist_ok=True)
-            self._file: IO[bytes] = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115
-
-    def write(self, data: bytes) -> int:
-        self._size += len(data)
-        if self._size > self._limit:
-            raise file_too_large(self._limit)
-        with disk_errors():
-            return self._file.write(data)
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        with disk_errors():  # writes out what was buffered
-            return self._file.seek(offset, whence)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
-
-
-def file_too_large(limit: int) -> TooLarge:
-    return TooLarge(f"The file is larger than {limit // 1024**2} MiB.", code="file_too_large")
-
-
 class _StrictMultiPart(MultiPartParser):
     def get_part_charset(self, headers: Headers) -> str:
-        # Lossless, where UTF-8 would be decoded with replacement characters: see `take_fields`.
+        # Latin-1 loses no byte. UTF-8 would put in replacement characters: see `take_fields`.
         return "latin-1"
 
 
 class _StrictForm(FormDataParser):
-    """Fails on a malformed body, instead of taking it for an empty one."""
+    """Fails on a malformed body, where Werkzeug's own parser returns an empty form."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**(options | {"silent": False}))
@@ -94,7 +63,7 @@ class _StrictForm(FormDataParser):
             max_form_memory_size=self.max_form_memory_size,
             max_form_parts=self.max_form_parts,
             cls=self.cls,
-            # What is read at once counts as form memory until it is told from a file's bytes.
+            # Each block counts as form memory until the parser knows that it is part of a file.
             buffer_size=(self.max_form_memory_size or _READ_BYTES) // 2,
         )
         boundary = options.get("boundary", "").encode("ascii")
@@ -110,30 +79,29 @@ class _StrictForm(FormDataParser):
 
 
 class UploadRequest(Request):
-    """A request whose files are spooled below DATA_DIR."""
+    """A request whose files are staged for the storage."""
 
     form_data_parser_class = _StrictForm
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._spools: list[IO[bytes]] = []
+        self._staged: list[StagingFile] = []
 
     def _get_file_stream(self, *_: Any, **__: Any) -> IO[bytes]:
-        services = cast(Services, current_app.extensions["services"])
-        spool = cast("IO[bytes]", _MeasuredFile(services))
-        self._spools.append(spool)
-        return spool
+        settings = cast(Services, current_app.extensions["services"]).settings
+        file = StagingFile(staging_directory(settings), max_bytes=settings.max_upload_bytes)
+        self._staged.append(file)
+        return cast("IO[bytes]", file)
 
     def close(self) -> None:
         """Called by Flask when the request is over, also when its form could not be read."""
         super().close()
-        for spool in self._spools:
-            with contextlib.suppress(OSError):  # on a full disk, for what is thrown away anyway
-                spool.close()
+        for file in self._staged:
+            file.close()
 
 
 def accepts_upload(view: View) -> View:
-    """Let the view take a body as large as the upload limit. Stands above `idempotent`."""
+    """Let the view take a body as large as the upload limit. Write it above `idempotent`."""
 
     @wraps(view)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -163,15 +131,15 @@ def _read_form(limit: int) -> None:
 
 
 def drain(response: Response) -> Response:
-    """Read on, for a while, what a refused client is still sending.
+    """Read for a while what a rejected client is still sending.
 
-    A connection that is closed on unread data is reset, and many clients would
-    report that instead of the answer.
+    Closing a connection with unread data resets it, and many clients would report the reset
+    instead of the answer.
     """
     if response.status_code < 400 or request.method not in ("POST", "PUT", "PATCH"):
         return response
     if response.status_code == 408:
-        return response  # it has been waited for long enough
+        return response  # the server has waited long enough for this client
     left = 2 * current_app.extensions["services"].settings.max_upload_bytes
     seconds, body = _DRAIN_SECONDS, request.environ["wsgi.input"]
     if request_state().principal is None:
@@ -184,13 +152,14 @@ def drain(response: Response) -> Response:
 
 @contextmanager
 def _hurried(seconds: float) -> Iterator[None]:
-    """Reading ends at the client's first pause and after `seconds`, however it drips.
+    """Stop reading at the client's first pause, and after `seconds` in any case.
 
-    One `read` of the body is many of the socket's, so no clock between reads would do.
+    A timer shuts the socket down, because one `read` of the body may be many reads of the
+    socket: a clock that is checked between reads of the body would come too late.
     """
     client: socket.socket | None = request.environ.get("gunicorn.socket")
     if client is None or (request.content_length is not None and not request.content_length):
-        yield  # no server, in tests; or nothing to read
+        yield  # a test without a server, or a request without a body
         return
     cut = threading.Timer(seconds, _stop_reading, [client])
     cut.daemon = True
@@ -200,7 +169,7 @@ def _hurried(seconds: float) -> Iterator[None]:
         yield
     finally:
         cut.cancel()
-        client.settimeout(None)  # as the server had it
+        client.settimeout(None)  # the server's own setting
 
 
 def _stop_reading(client: socket.socket) -> None:
@@ -229,10 +198,10 @@ def take_file() -> FileStorage:
 
 
 def _name_of(file: FileStorage) -> str:
-    """The file's name with its backslashes, which Werkzeug takes for escapes.
+    """The file's name with its backslashes, which Werkzeug reads as escapes.
 
-    Browsers send them as they are, and a quote as %22 (WHATWG, multipart/form-data encoding
-    algorithm); others escape both as RFC 9110, 5.6.4 has it.
+    Browsers send a backslash unchanged and a quote as %22 (WHATWG, multipart/form-data encoding
+    algorithm). Other clients escape both (RFC 9110, 5.6.4).
     """
     disposition = file.headers.get("Content-Disposition", "")
     quoted = _QUOTED_NAME.search(disposition)
@@ -242,9 +211,9 @@ def _name_of(file: FileStorage) -> str:
 
 
 def take_fields() -> dict[str, str]:
-    """The form's other fields as they were sent. Raises Invalid for what is no UTF-8."""
+    """The form's other fields, byte for byte. Raises Invalid for text that is not UTF-8."""
     sent = [(name, value.encode("latin-1")) for name, value in request.form.items(multi=True)]
-    # A browser sends a part that has a media type of its own, such as JSON, as a file.
+    # Browsers send a part that has a media type of its own, such as JSON, as a file.
     sent += [
         (name, file.stream.read(_READ_BYTES))
         for name, file in request.files.items(multi=True)

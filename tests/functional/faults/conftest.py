@@ -1,4 +1,4 @@
-"""A stack that notices faults quickly, and what must be true after each of them."""
+"""A stack that notices faults quickly, and the checks that follow each of them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -19,6 +19,7 @@ QUICK = {
     "SWEEP_SECONDS": "1",
     "RANGE_PAGES": "2",
 }
+FINISH_SECONDS = 600  # far beyond what a slow and busy machine takes
 TERMINAL = {"succeeded", "failed", "cancelled"}
 
 SENTENCES = (
@@ -64,7 +65,7 @@ class Client:
             what=f"{pages} pages are done",
         )
 
-    def wait_finished(self, *job_ids: str, seconds: float = 60) -> list[dict[str, Any]]:
+    def wait_finished(self, *job_ids: str, seconds: float = FINISH_SECONDS) -> list[dict[str, Any]]:
         self.stack.wait_until(
             lambda: all(self.job(job_id)["state"] in TERMINAL for job_id in job_ids),
             what="every job is in a terminal state",

@@ -18,7 +18,7 @@ SOURCE = Path(__file__).parent / "clock_skew.c"
 CC = shutil.which("cc")
 
 pytestmark = [
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(900),
     pytest.mark.skipif(CC is None, reason="needs a C compiler, for a clock that is wrong"),
 ]
 
@@ -31,7 +31,7 @@ def client(make_stack: MakeStack, tmp_path_factory: pytest.TempPathFactory) -> I
     subprocess.run(command, check=True)
     ahead = {"LD_PRELOAD": str(library), "CLOCK_SKEW_SECONDS": "3600"}
     behind = {"LD_PRELOAD": str(library), "CLOCK_SKEW_SECONDS": "-3600"}
-    stack = make_stack(env=QUICK | {"LEASE_SECONDS": "10"})
+    stack = make_stack(env=QUICK | {"LEASE_SECONDS": "30"})
     stack.start("web", env=ahead)
     stack.start("worker", env=ahead)
     stack.start("worker-2", kind="worker", env=behind)

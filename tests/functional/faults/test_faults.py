@@ -1,4 +1,4 @@
-"""What may break around an accepted upload. Nothing here helps a job on: it must do so itself."""
+"""Faults around an accepted upload. No test helps a job on: it must finish by itself."""
 
 import os
 import signal
@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -13,16 +14,16 @@ import redis
 from celery import Celery
 
 from core.db import migrate
-from core.queue.doorbell import Doorbell, broker_url
+from core.queue.broker import broker_url
+from core.queue.doorbell import Doorbell
 from core.settings import Settings
 from launcher.servers import PostgresServer, start_postgres
-from tests.functional.faults.conftest import Client, assert_whole, long_pdf
+from tests.functional.faults.conftest import FINISH_SECONDS, Client, assert_whole, long_pdf
 from tests.pdfs import make_pdf
 
 PAGES = 24
-WAIT_SECONDS = 120
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +111,7 @@ def freeze_in_mid_range(client: Client) -> None:
     held = "SELECT 1 FROM page_ranges WHERE state = 'running' AND number > 0"
     for _ in range(100):
         client.stack.signal("worker", signal.SIGSTOP, group=True)
-        time.sleep(0.05)  # what was on its way to PostgreSQL arrives
+        time.sleep(0.05)  # statements on their way to PostgreSQL arrive
         if client.query(held):
             return
         client.stack.signal("worker", signal.SIGCONT, group=True)
@@ -120,16 +121,28 @@ def freeze_in_mid_range(client: Client) -> None:
 
 def test_redis_away_at_upload(faulty: Callable[..., Client]) -> None:
     client = faulty()
+    usual, _ = timed_upload(client, "A page that is uploaded with Redis.")
     client.stack.redis.stop()
-    started = time.monotonic()
-    accepted = client.upload(make_pdf(["A page that is uploaded without Redis."]), user_id="alice")
-    assert time.monotonic() - started < 3
+    seconds, accepted = timed_upload(client, "A page that is uploaded without Redis.")
+    assert seconds < 3 + 5 * usual
     assert client.job(accepted["job"]["id"])["state"] == "queued"
     assert client.http.get("/health").json()["status"] == "degraded"
     client.stack.redis.start()
     (job,) = client.wait_finished(accepted["job"]["id"])
     assert job["state"] == "succeeded"
-    assert_whole(client, documents=1)
+    client.stack.wait_until(lambda: not open_jobs(client), what="both documents are ready")
+    assert_whole(client, documents=2)
+
+
+def timed_upload(client: Client, page: str) -> tuple[float, dict[str, Any]]:
+    """Upload a page; the seconds until its 202, and the answer."""
+    started = time.monotonic()
+    accepted = client.upload(make_pdf([page]), user_id="alice")
+    return time.monotonic() - started, accepted
+
+
+def open_jobs(client: Client) -> list[Any]:
+    return client.query("SELECT 1 FROM jobs WHERE state IN ('queued', 'running')")
 
 
 def test_redis_killed_under_a_running_range(faulty: Callable[..., Client], document: bytes) -> None:
@@ -140,7 +153,7 @@ def test_redis_killed_under_a_running_range(faulty: Callable[..., Client], docum
         client.stack.redis.kill()
         time.sleep(0.5)
         client.stack.redis.start()
-    (job,) = client.wait_finished(accepted["job"]["id"], seconds=90)
+    (job,) = client.wait_finished(accepted["job"]["id"])
     assert job["state"] == "succeeded"
     assert client.stack.is_running("worker")
     assert client.stack.is_running("beat")
@@ -160,7 +173,7 @@ def test_a_full_redis_and_connections_that_are_cut(
     for _ in range(20):
         server.client_kill_filter(skipme=True)
         time.sleep(0.1)
-    (job,) = client.wait_finished(accepted["job"]["id"], seconds=90)
+    (job,) = client.wait_finished(accepted["job"]["id"])
     server.close()
     assert job["state"] == "succeeded"
     assert client.stack.is_running("worker")
@@ -179,11 +192,14 @@ def test_a_redis_that_is_full_when_a_message_arrives(faulty: Callable[..., Clien
         ring.lpush("ingest", message).config_set("maxmemory", 1)
         ring.execute()
         time.sleep(0.2)
-        return "_brpop_read" in client.stack.log("worker")
+        assert client.stack.is_running("worker")
+        return "Connection to broker lost" in client.stack.log("worker")
 
     with redis.Redis.from_url(client.stack.env["REDIS_URL"]) as server:
-        client.stack.wait_until(refused, what="Redis refuses a receipt", seconds=WAIT_SECONDS)
-        accepted = client.upload(make_pdf(["A page that is sent to a full Redis."]), user_id="alice")
+        client.stack.wait_until(refused, what="Redis refuses a receipt")
+        accepted = client.upload(
+            make_pdf(["A page that is sent to a full Redis."]), user_id="alice"
+        )
         server.config_set("maxmemory", 0)
         (job,) = client.wait_finished(accepted["job"]["id"])
     assert job["state"] == "succeeded"
@@ -210,7 +226,7 @@ def test_an_emptied_redis_with_twenty_jobs_queued(faulty: Callable[..., Client])
         what="one job runs",
     )
     flush(client)
-    jobs = client.wait_finished(*[item["job"]["id"] for item in accepted], seconds=120)
+    jobs = client.wait_finished(*[item["job"]["id"] for item in accepted])
     assert {job["state"] for job in jobs} == {"succeeded"}
     assert_whole(client, documents=20)
 
@@ -237,7 +253,7 @@ def test_postgresql_restarted_in_mid_job(
 def test_the_same_message_five_times_and_two_of_everything(
     faulty: Callable[..., Client], document: bytes
 ) -> None:
-    client = faulty()
+    client = faulty(LEASE_SECONDS="60")  # so long that even a busy machine renews it in time
     client.stack.start("worker-2", kind="worker")
     client.stack.start("beat-2", kind="beat", env={"DATA_DIR": str(client.stack.directory)})
     client.stack.wait_ready()
@@ -248,7 +264,7 @@ def test_the_same_message_five_times_and_two_of_everything(
         )
     ).ring(5)
     assert ring is not None
-    ring.result(10)
+    ring.result(FINISH_SECONDS)
     (job,) = client.wait_finished(accepted["job"]["id"])
     assert (job["state"], job["attempts"]) == ("succeeded", 1)
     assert job["progress"]["pages_done"] == PAGES

@@ -30,7 +30,7 @@ PAGES = 40
 QUESTION = "Who keeps the bees of the monastery?"
 ANSWER = "Brother Anselm keeps the bees of the monastery behind the mill."
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(900)
 
 
 @dataclass

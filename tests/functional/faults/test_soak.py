@@ -17,7 +17,7 @@ KINDS = (
     "PostgreSQL crashed",
 )
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(1800)
 
 
 @pytest.fixture

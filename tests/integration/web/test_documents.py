@@ -1,20 +1,25 @@
 """Uploads, downloads, jobs: what the web layer adds to ingestion."""
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from flask import Flask
+from sqlalchemy import event
 
-from core.documents import uploads
+from core.bootstrap import Services
+from core.documents import ingestion, uploads
 from core.errors import StorageFull
 from core.storage.staging import staging_directory
 from tests.integration.web.conftest import Caller
 from tests.pdfs import make_pdf
 
+ORIGINAL_SHA256 = hashlib.sha256
 PDF = make_pdf(["The walrus and the carpenter were walking close at hand."])
 
 
@@ -373,3 +378,68 @@ def test_changes_of_documents_are_followed(alice: Caller, charlie: Caller) -> No
         stream.close()
     for query in ("user_id=", "nonsense=1", "session_id=x"):
         assert alice.get(f"/documents/events?{query}").status_code == 400, query
+
+
+class CountingHash:
+    """SHA-256 that counts the bytes it is given, over all instances."""
+
+    hashed = 0
+
+    def __init__(self, data: bytes = b"") -> None:
+        self._inner = ORIGINAL_SHA256()
+        self.update(data)
+
+    def update(self, data: bytes) -> None:
+        CountingHash.hashed += len(data)
+        self._inner.update(data)
+
+    def digest(self) -> bytes:
+        return self._inner.digest()
+
+    def hexdigest(self) -> str:
+        return self._inner.hexdigest()
+
+
+def test_an_upload_is_written_once_and_hashed_once(
+    alice: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = 700_000
+    body = form(PDF + os.urandom(size), "w.pdf", {"user_id": "alice"})
+    monkeypatch.setattr("hashlib.sha256", CountingHash)
+    monkeypatch.setattr("hashlib.file_digest", None)  # reads a file again
+    monkeypatch.setattr(CountingHash, "hashed", 0)
+    written = psutil.Process().io_counters().write_chars
+    answer = alice.post(
+        "/documents",
+        data=body,
+        content_type="multipart/form-data; boundary=x",
+        headers={"Idempotency-Key": "one pass"},
+    )
+    written = psutil.Process().io_counters().write_chars - written
+    assert answer.status_code == 202
+    assert size <= CountingHash.hashed < 1.5 * size
+    assert size <= written < 1.5 * size
+    digest = ORIGINAL_SHA256(PDF + body[body.index(PDF) + len(PDF) :][:size]).hexdigest()
+    assert answer.get_json()["document"]["sha256"] == digest
+
+
+@pytest.mark.parametrize("path", ["content", "pages/1/image"])
+def test_a_document_is_read_once_for_a_download_or_a_page(
+    alice: Caller, app: Flask, path: str
+) -> None:
+    services: Services = app.extensions["services"]
+    document = upload(alice).get_json()["document"]["id"]
+    while ingestion.process_next_range(services):
+        pass
+    alice.get(f"/documents/{document}/{path}")  # renders the page; the next call finds it
+    statements: list[str] = []
+
+    def note(conn: Any, cursor: Any, statement: str, *_: Any) -> None:
+        statements.append(statement)
+
+    event.listen(services.database.engine, "before_cursor_execute", note)
+    try:
+        assert alice.get(f"/documents/{document}/{path}").status_code == 200
+    finally:
+        event.remove(services.database.engine, "before_cursor_execute", note)
+    assert len([text for text in statements if "FROM documents" in text]) == 1

@@ -16,7 +16,7 @@ from referencing import Registry
 from referencing.jsonschema import DRAFT4
 
 from core.queue import worker_heartbeats
-from core.queue.doorbell import WORK_QUEUE
+from core.queue.broker import WORK_QUEUE
 from launcher.servers import start_redis
 from tests.harness import SLOW_MACHINE_SECONDS
 from tests.integration.web.conftest import Caller

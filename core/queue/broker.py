@@ -1,0 +1,65 @@
+"""What publishers, workers and monitoring share about Redis: names, options, clients."""
+
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from core.settings import Settings
+
+WORK_QUEUE = "ingest"
+SWEEP_QUEUE = "sweep"
+WORK_TASK = "ingest.work"
+SWEEP_TASK = "ingest.sweep"
+MEMORY_TASK = "memory.embed_messages"
+
+
+def celery_config(settings: Settings, *, socket_timeout: float) -> dict[str, Any]:
+    """The Celery options that publishers and workers have in common."""
+    return {
+        "broker_url": broker_url(settings),
+        # No result backend: with a Redis one, a publish takes 19 s to fail when Redis is gone.
+        "task_ignore_result": True,
+        "task_serializer": "json",
+        "accept_content": ["json"],  # a pickle pushed into Redis is never loaded
+        "task_default_queue": WORK_QUEUE,
+        "task_routes": {
+            SWEEP_TASK: {"queue": SWEEP_QUEUE},
+            MEMORY_TASK: {"queue": SWEEP_QUEUE},
+        },
+        "task_publish_retry_policy": {
+            "max_retries": 1,
+            "interval_start": 0,
+            "interval_step": 0.1,
+            "interval_max": 0.2,
+        },
+        "broker_transport_options": {
+            "socket_connect_timeout": 1,
+            "socket_timeout": socket_timeout,  # else a black-holed Redis blocks its caller for ever
+            "max_retries": 1,
+            "visibility_timeout": 1800,
+            # Defaults would return a killed worker's messages after 100 s, these within seconds.
+            "unacked_restore_interval": 5,
+            "unacked_restore_throttle": 1,
+        },
+    }
+
+
+def broker_url(settings: Settings) -> str:
+    """kombu's spelling of REDIS_URL: it calls a Unix socket `redis+socket://`."""
+    parts = urlsplit(settings.redis_url)
+    scheme = "redis+socket" if parts.scheme == "unix" else parts.scheme
+    return urlunsplit(parts._replace(scheme=scheme))
+
+
+def create_redis(url: str, *, timeout_seconds: float = 0.25) -> redis.Redis:
+    """A client that gives up quickly: for questions, never for data that must not be lost."""
+    return redis.Redis.from_url(
+        url.replace("redis+socket://", "unix://", 1),
+        socket_timeout=timeout_seconds,
+        socket_connect_timeout=timeout_seconds,
+        # Try again on a connection that Redis closed, but not after a timeout.
+        retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+    )
