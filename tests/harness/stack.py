@@ -127,7 +127,7 @@ class Stack:
             os.kill(pid, number)
 
     def stop(self, name: str) -> int:
-        """Send SIGTERM and wait; the exit status. Kills the process and raises NotReady if it stays."""
+        """Send SIGTERM and wait; the exit status. Kills what stays, and raises NotReady."""
         popen = self._processes[name].popen
         if popen.poll() is None:
             popen.terminate()
