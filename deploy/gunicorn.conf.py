@@ -15,7 +15,7 @@ worker_class = "web.server.gunicorn_worker.GatheringWorker"  # gthread, hardened
 threads = _settings.web_threads
 worker_connections = 1000
 backlog = 1024
-limit_request_line = 8190  # the longest query that the API takes fits in
+limit_request_line = 8190  # fits the longest query that the API accepts
 
 # The master kills a worker whose main loop is silent for this long. Requests
 # run in threads and may take longer: a streamed answer does.
@@ -24,7 +24,7 @@ timeout = 60
 graceful_timeout = 25
 keepalive = 15
 
-# A worker is replaced before slow leaks matter, and not all of them at once.
+# Replace a worker before slow leaks matter; the jitter keeps them from restarting together.
 max_requests = 100_000
 max_requests_jitter = 20_000
 
@@ -32,7 +32,7 @@ max_requests_jitter = 20_000
 _memory = Path("/dev/shm")  # noqa: S108
 worker_tmp_dir = str(_memory) if _memory.is_dir() else None
 
-# In memory and this machine's own: DATA_DIR may be shared by several.
+# In memory, and not in DATA_DIR, which several machines may share.
 _metrics = (_memory if _memory.is_dir() else _settings.data_dir) / (
     f"rag-metrics-{os.getuid()}-{_settings.port}"
 )
@@ -41,11 +41,11 @@ raw_env = [f"PROMETHEUS_MULTIPROC_DIR={_metrics}"]
 accesslog = None  # the app logs each request itself, with its id and timings
 errorlog = "-"
 loglevel = "warning"
-control_socket_disable = True  # else a socket file is left in the working directory
+control_socket_disable = True  # it would leave a socket file in the working directory
 
 
 def when_ready(server):  # type: ignore[no-untyped-def]
-    """The port is ours, so these files are no running service's."""
+    """Empty the metrics directory. The port is bound, so no other service uses it."""
     metrics_files.prepare(_metrics)
 
 

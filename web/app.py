@@ -21,7 +21,7 @@ from web.http.streaming import Slots
 BODY_BYTES = 1024 * 1024
 FORM_FIELD_BYTES = 64 * 1024
 FORM_PARTS = 10
-SPARE_CONNECTIONS = 2  # for timers that renew leases beside the request threads
+SPARE_CONNECTIONS = 2  # for the timers that renew leases, beside the request threads
 
 _EXPOSED = (
     "X-Request-ID",
@@ -47,15 +47,15 @@ class _App(Flask):
     request_class = uploads.UploadRequest
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """No view here is a coroutine; Flask would look it up a dozen times per request."""
+        """No view is a coroutine. Flask would check that a dozen times per request."""
         return func
 
 
 def create_app(settings: Settings | None = None, services: Services | None = None) -> Flask:
-    """The WSGI application. Nothing connects before the first request."""
+    """The WSGI application. It connects to nothing before the first request."""
     settings = settings or (services.settings if services else get_settings())
     configure_logging(level=settings.log_level)
-    # Asked for the schema's version, it tells of its context at each readiness check.
+    # Alembic would log two lines at each readiness check, which reads the schema's version.
     logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
     app = _App("web", static_folder=None)
     app.extensions["services"] = services or bootstrap(
@@ -64,7 +64,7 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     app.extensions["slots"] = Slots(settings.web_threads)
     app.extensions["redis"] = create_redis(settings.redis_url)
     _configure(app)
-    _guard_the_door(app, settings)
+    _add_checks(app, settings)
     _register(app)
     errors.init_app(app)
     app.wsgi_app = RequestLog(  # type: ignore[method-assign]
@@ -80,13 +80,13 @@ def _configure(app: Flask) -> None:
         MAX_FORM_PARTS=FORM_PARTS,
         **views.CONFIG,
     )
-    # A redirect to a nicer spelling would lose a POST's body, and be no problem+json.
+    # No redirects to another spelling: they lose a POST's body and are not problem+json.
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = False
 
 
-def _guard_the_door(app: Flask, settings: Settings) -> None:
-    """The checks in their order: who is it, how often, may they, are address and coding sound."""
+def _add_checks(app: Flask, settings: Settings) -> None:
+    """Register the checks in their order: caller, rate limit, scope, address, coding."""
     if settings.cors_origins:
         CORS(
             app,

@@ -1,1 +1,1 @@
-"""API keys and idempotency keys."""
+"""API keys and idempotency keys: who may call, and which calls were answered before."""

@@ -1,15 +1,16 @@
-"""Requests that were seen before: claimed by their key, answered by their first response.
+"""Idempotency keys: a repeated request gets the response to the first one.
 
-Two ways to use it. A request that is one transaction claims, works and stores
-its response in that transaction: equal ones wait at the key's row and then find
-the response, and a process that dies leaves nothing. A longer request claims in
-a transaction of its own and holds the key by a lease it renews; a process that
-dies frees it when the lease ends. What such a request has committed before its
-end it can note as a checkpoint, in the same commit: the next attempt goes on from
-there instead of doing it again.
+A request uses its key in one of two ways:
 
-The behaviour follows the IETF draft "The Idempotency-Key HTTP Header Field" and
-Stripe's API.
+- An atomic request is one transaction. It claims the key, works and stores its response in
+  that transaction. Equal requests wait for the key's row and then read the response. A
+  process that dies leaves nothing behind.
+- A longer request claims the key in a transaction of its own and holds it by a lease, which
+  it renews. If the process dies, the key is free when the lease ends. The request can store
+  a checkpoint in the same commit as its work; the next attempt goes on from the checkpoint.
+
+The behaviour follows the IETF draft "The Idempotency-Key HTTP Header Field"
+(draft-ietf-httpapi-idempotency-key-header) and Stripe's API.
 """
 
 from dataclasses import dataclass, replace
@@ -30,7 +31,7 @@ _LOCK_NOT_AVAILABLE = "55P03"
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """The response to the first request with this key."""
+    """The stored response to the first request with a key."""
 
     status_code: int
     headers: dict[str, str]
@@ -39,9 +40,9 @@ class Remembered:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to answer for a key, until somebody else may take it over at `locked_until`.
+    """The right to answer for a key. Another request may take the key over at `locked_until`.
 
-    `checkpoint` is what an earlier attempt noted that did not come to an answer.
+    `checkpoint` is the one that an earlier, unfinished attempt stored, if any.
     """
 
     tenant_id: str
@@ -50,9 +51,9 @@ class Claim:
     checkpoint: bytes | None = None
 
 
-# A row is taken over when it is older than a day, or when whoever held it went
-# silent. clock_timestamp(): now() is from before we waited for an equal request.
-# Until there is a status, `body` holds the checkpoint, which outlives its attempt.
+# - An existing row is taken over when it is older than a day, or when its lease has ended.
+# - clock_timestamp(), because now() is the transaction's start, before it waited for the row.
+# - While status_code is NULL, `body` holds the checkpoint. It survives its attempt.
 _CLAIM = text(
     f"""
     INSERT INTO idempotency_keys AS old (tenant_id, key, fingerprint, locked_until)
@@ -73,23 +74,23 @@ _FIND = text(
     "SELECT fingerprint, status_code, headers, body FROM idempotency_keys"
     " WHERE tenant_id = :tenant_id AND key = :key"
 )
-_MINE = (
+_CLAIM_IS_CURRENT = (
     "WHERE tenant_id = :tenant_id AND key = :key"
     " AND locked_until = :locked_until AND status_code IS NULL"
 )
 _FINISH = text(
-    f"UPDATE idempotency_keys SET status_code = :status_code, headers = :headers, body = :body {_MINE}"  # noqa: S608, E501
+    f"UPDATE idempotency_keys SET status_code = :status_code, headers = :headers, body = :body {_CLAIM_IS_CURRENT}"  # noqa: S608, E501
 )
-_RELEASE = text(f"DELETE FROM idempotency_keys {_MINE} AND body IS NULL")  # noqa: S608
-_LET_GO = text(f"UPDATE idempotency_keys SET locked_until = clock_timestamp() {_MINE}")  # noqa: S608
-# Whoever held the key: the first to note is the one who goes on.
-_NOTE = text(
+_RELEASE = text(f"DELETE FROM idempotency_keys {_CLAIM_IS_CURRENT} AND body IS NULL")  # noqa: S608
+_EXPIRE = text(f"UPDATE idempotency_keys SET locked_until = clock_timestamp() {_CLAIM_IS_CURRENT}")  # noqa: S608
+# Of two attempts, the first that stores a checkpoint goes on, whichever holds the lease.
+_STORE_CHECKPOINT = text(
     "UPDATE idempotency_keys SET body = :checkpoint"
     " WHERE tenant_id = :tenant_id AND key = :key AND status_code IS NULL AND body IS NULL"
 )
 _RENEW = text(
     "UPDATE idempotency_keys SET locked_until = clock_timestamp() +"  # noqa: S608
-    f" make_interval(secs => :hold_seconds) {_MINE} RETURNING locked_until"
+    f" make_interval(secs => :hold_seconds) {_CLAIM_IS_CURRENT} RETURNING locked_until"
 )
 _PURGE = text(
     "DELETE FROM idempotency_keys WHERE created_at < now() - make_interval(hours => :hours)"
@@ -99,20 +100,21 @@ _PURGE = text(
 def claim(
     db: Session, *, tenant_id: str, key: str, fingerprint: bytes, hold_seconds: float
 ) -> Claim | Remembered:
-    """Take the key, or find what it was answered with.
+    """Claim the key for `hold_seconds`, or return the response that is stored for it.
 
-    Raises Unprocessable if it was used for another request, Conflict
-    (`idempotency_in_progress`) if the first one is still under way.
+    `fingerprint` is a hash of the request. Raises Unprocessable (`idempotency_key_reused`) if
+    the key belongs to a request with another one, and Conflict (`idempotency_in_progress`) if
+    the first request is still being processed.
     """
     names: dict[str, Any] = {"tenant_id": tenant_id, "key": key}
     values = names | {"fingerprint": fingerprint, "hold_seconds": hold_seconds}
-    for _ in range(3):  # the row we ran into may be gone when we look at it
+    for _ in range(3):  # the row that blocked the INSERT may be deleted before the SELECT
         taken = _try_claim(db, values)
         if taken is not None:
             return Claim(tenant_id, key, taken.locked_until, taken.body and bytes(taken.body))
         found = db.execute(_FIND, names).one_or_none()
         if found is not None:
-            return _judge(found, fingerprint=fingerprint)
+            return _read(found, fingerprint=fingerprint)
     raise in_progress()
 
 
@@ -121,12 +123,12 @@ def _try_claim(db: Session, values: dict[str, Any]) -> Any:
         taken = db.execute(_CLAIM, values).one_or_none()
     except OperationalError as error:
         if getattr(error.orig, "pgcode", None) == _LOCK_NOT_AVAILABLE:
-            raise in_progress() from None  # an equal request has held the row for lock_timeout
+            raise in_progress() from None  # an equal request held the row for lock_timeout
         raise
     return taken
 
 
-def _judge(found: Any, *, fingerprint: bytes) -> Remembered:
+def _read(found: Any, *, fingerprint: bytes) -> Remembered:
     if bytes(found.fingerprint) != fingerprint:
         raise Unprocessable("This Idempotency-Key was used for another request.")
     if found.status_code is None:
@@ -135,27 +137,28 @@ def _judge(found: Any, *, fingerprint: bytes) -> Remembered:
 
 
 def in_progress() -> Conflict:
-    """An equal request is being worked on."""
+    """The error for a request whose equal is still being processed."""
     return Conflict(
         "A request with this Idempotency-Key is still under way.", code="idempotency_in_progress"
     )
 
 
 def note(db: Session, claimed: Claim, checkpoint: bytes) -> None:
-    """Keep `checkpoint` for the next attempt, should this one not come to an answer.
+    """Store `checkpoint` for the next attempt, in case this one does not finish.
 
-    Belongs in the transaction of what it tells of. Raises Conflict
-    (`idempotency_in_progress`) if another attempt, which took the key over, was faster.
+    Call it in the transaction of the work that the checkpoint describes. Raises Conflict
+    (`idempotency_in_progress`) if another attempt has stored one first.
     """
     noted = db.execute(
-        _NOTE, {"tenant_id": claimed.tenant_id, "key": claimed.key, "checkpoint": checkpoint}
+        _STORE_CHECKPOINT,
+        {"tenant_id": claimed.tenant_id, "key": claimed.key, "checkpoint": checkpoint},
     )
     if not count_changed(noted):
         raise in_progress()
 
 
 def finish(db: Session, claimed: Claim, response: Remembered) -> bool:
-    """Remember the response. False: the key is no longer ours, and nothing was stored."""
+    """Store the response. Returns False, and stores nothing, if the claim is no longer valid."""
     stored = db.execute(
         _FINISH,
         _names(claimed)
@@ -169,20 +172,20 @@ def finish(db: Session, claimed: Claim, response: Remembered) -> bool:
 
 
 def release(db: Session, claimed: Claim) -> bool:
-    """Let go of the key: the request may be sent again with it, and finds the checkpoint."""
+    """Free the key for another attempt, which finds the checkpoint if there is one."""
     names = _names(claimed)
     released = count_changed(db.execute(_RELEASE, names))
-    return bool(released or count_changed(db.execute(_LET_GO, names)))
+    return bool(released or count_changed(db.execute(_EXPIRE, names)))
 
 
 def renew(db: Session, claimed: Claim, *, hold_seconds: float) -> Claim | None:
-    """Hold the key for another `hold_seconds`; None if it is no longer ours."""
+    """Extend the lease to `hold_seconds` from now. Returns None if the claim is no longer valid."""
     held = db.execute(_RENEW, _names(claimed) | {"hold_seconds": hold_seconds}).scalar_one_or_none()
     return None if held is None else replace(claimed, locked_until=held)
 
 
 def purge(db: Session) -> int:
-    """Remove what is older than a day; how many rows those were."""
+    """Delete the keys that are older than REMEMBER_HOURS; return how many."""
     gone = db.execute(_PURGE, {"hours": REMEMBER_HOURS})
     return count_changed(gone)
 

@@ -1,9 +1,9 @@
-"""API keys: made, checked, rotated and revoked.
+"""API keys: create, check, rotate and revoke them.
 
-A key is `rcs_<id>_<secret>`. The part before the second underscore is its
-prefix: harmless, stored, shown in lists and logs. Of the whole key only
-HMAC-SHA256 under the pepper is stored; 32 random bytes need no slow hash.
-Nothing about a key is cached: one that was revoked is refused from then on.
+A key is `rcs_<id>_<secret>`. Its prefix, `rcs_<id>`, is no secret: it is stored and appears in
+lists and logs. Of the whole key only its HMAC-SHA256 under the pepper is stored; a secret of
+32 random bytes needs no slow hash. Nothing about a key is cached, so a revoked key is refused
+at its next request.
 """
 
 import hmac
@@ -29,18 +29,19 @@ DEFAULT_TENANT = "default"
 
 _FORM = re.compile(r"(rcs_[0-9a-f]{12})_[A-Za-z0-9_-]{43}", re.ASCII)
 _LIVE = "revoked_at IS NULL AND coalesce(now() < expires_at, true)"
-# Every request with a stored key asks this: one round trip, and no ORM.
+# Runs once per request, so it is one round trip and bypasses the ORM.
 _FIND = text(
     f"""
     SELECT tenant_id, scopes, rate_limit_per_minute, key_hash, {_LIVE} AS live,
-           coalesce(now() - last_used_at > interval '1 minute', true) AS note
+           coalesce(now() - last_used_at > interval '1 minute', true) AS use_is_due
     FROM api_keys WHERE prefix = :prefix
     """  # noqa: S608  # constants only
 )
 _LIFE = text(f"SELECT {_LIVE}, now() FROM api_keys WHERE id = :id")  # noqa: S608
-_NOBODY: tuple[Any, ...] = ("", [], None, bytes(32), False, False)
-# Nobody waits for the note: not while the key is rotated, not for who notes the same.
-_NOTE_USE = text(
+_NO_ROW: tuple[Any, ...] = ("", [], None, bytes(32), False, False)
+# SKIP LOCKED: a request does not wait for a rotation of its key, nor for a request that
+# updates last_used_at at the same time.
+_RECORD_USE = text(
     """
     UPDATE api_keys SET last_used_at = now()
     WHERE id IN (SELECT id FROM api_keys WHERE prefix = :prefix FOR UPDATE SKIP LOCKED)
@@ -51,7 +52,7 @@ _NOTE_USE = text(
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is calling. `name` is safe to log; `is_operator` holds for the key of the settings."""
+    """The caller. `name` is safe to log. `is_operator` is true for API_KEY, the first key."""
 
     tenant_id: str
     name: str
@@ -62,20 +63,21 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """A key as it was made: `secret` is the key itself, and this is its only copy."""
+    """A new key. `secret` is the key itself, which is stored nowhere."""
 
     key: ApiKey
     secret: str
 
 
 def operator() -> Principal:
-    """Whoever holds the key of the settings: default tenant, all scopes."""
+    """The holder of API_KEY: default tenant, all scopes."""
     return Principal(
         tenant_id=DEFAULT_TENANT, name="operator", scopes=frozenset(SCOPES), is_operator=True
     )
 
 
 def hash_key(key: str, *, pepper: bytes) -> bytes:
+    """The 32 bytes that are stored of a key."""
     return hmac.digest(pepper, key.encode(), "sha256")
 
 
@@ -89,6 +91,7 @@ def create_key(
     expires_at: datetime | None = None,
     rate_limit_per_minute: int | None = None,
 ) -> NewKey:
+    """Create a key. Its name need not be unique. `expires_at` needs a time zone."""
     prefix = f"rcs_{secrets.token_hex(6)}"
     secret = f"{prefix}_{secrets.token_urlsafe(32)}"
     key = ApiKey(
@@ -106,19 +109,20 @@ def create_key(
 
 
 def authenticate(db: Executor, *, key: str, pepper: bytes) -> Principal | None:
-    """Who holds `key`; None if it is unknown, expired or revoked. Notes its use once a minute.
+    """The holder of `key`, or None if it is unknown, expired or revoked.
 
-    By the database's clock, which is one for all hosts.
+    Records the key's use once a minute. Expiry is decided by the database's clock, which is
+    the same for all hosts.
     """
     form = _FORM.fullmatch(key)
     if form is None:
         return None
-    row = db.execute(_FIND, {"prefix": form[1]}).one_or_none() or _NOBODY
-    tenant_id, scopes, limit, key_hash, live, note = row
+    row = db.execute(_FIND, {"prefix": form[1]}).one_or_none() or _NO_ROW
+    tenant_id, scopes, limit, key_hash, live, use_is_due = row
     if not hmac.compare_digest(hash_key(key, pepper=pepper), key_hash) or not live:
         return None
-    if note:
-        db.execute(_NOTE_USE, {"prefix": form[1]})
+    if use_is_due:
+        db.execute(_RECORD_USE, {"prefix": form[1]})
     return Principal(
         tenant_id=tenant_id,
         name=form[1],
@@ -128,7 +132,10 @@ def authenticate(db: Executor, *, key: str, pepper: bytes) -> Principal | None:
 
 
 def get_key(db: Session, *, tenant_id: str | None, key_id: UUID) -> ApiKey:
-    """A key that is not revoked; of any tenant if `tenant_id` is None. Raises NotFound."""
+    """Lock and return a key that is not revoked. `tenant_id` None means any tenant's.
+
+    Raises NotFound.
+    """
     query = select(ApiKey).where(ApiKey.id == key_id, ApiKey.revoked_at.is_(None))
     if tenant_id is not None:
         query = query.where(ApiKey.tenant_id == tenant_id)
@@ -143,7 +150,7 @@ def _no_such_key() -> NotFound:
 
 
 def list_keys(db: Session, *, tenant_id: str | None, page: PageRequest) -> Page[ApiKey]:
-    """Keys that are not revoked, newest first; of all tenants if `tenant_id` is None."""
+    """The keys that are not revoked, newest first. `tenant_id` None means all tenants'."""
     query = select(ApiKey).where(ApiKey.revoked_at.is_(None))
     if tenant_id is not None:
         query = query.where(ApiKey.tenant_id == tenant_id)
@@ -164,9 +171,9 @@ def rotate_key(
     grace_seconds: int,
     pepper: bytes,
 ) -> NewKey:
-    """A new key with the old one's rights; the old one lives on for `grace_seconds`.
+    """Create a key with the rights of an old one, which expires in `grace_seconds`.
 
-    Raises NotFound for a key that is unknown, revoked or expired.
+    Raises NotFound if the old key is unknown, revoked or expired.
     """
     old = get_key(db, tenant_id=tenant_id, key_id=key_id)
     live, now = db.execute(_LIFE, {"id": key_id}).one()
@@ -188,6 +195,6 @@ def rotate_key(
 
 
 def revoke_key(db: Session, *, tenant_id: str | None, key_id: UUID) -> None:
-    """Refuse the key from now on. Raises NotFound."""
+    """Revoke a key at once. Raises NotFound."""
     get_key(db, tenant_id=tenant_id, key_id=key_id).revoked_at = func.now()
     db.flush()

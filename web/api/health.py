@@ -1,4 +1,4 @@
-"""/health, /health/live, /health/ready, /metrics: open, unlimited, and never slow."""
+"""/health, /health/live, /health/ready, /metrics: no key, no rate limit, fast answers."""
 
 from typing import Any
 
@@ -26,9 +26,11 @@ _UNREADY = {"status": "unready", "reason": "database_unavailable"}
 @blp.response(200, schemas.Health)
 @blp.response(503, schemas.Health, example=_UNHEALTHY)
 def health() -> Response:
-    """Whether the service works. Redis down is `degraded`: nothing is lost, limits are local.
+    """Whether the service works. With Redis down it is `degraded`.
 
-    `workers` were heard of within ten seconds; `queue` counts messages that none has fetched.
+    While it is, no work is lost and each process limits requests by itself. `workers` counts
+    the workers that sent a heartbeat within ten seconds, `queue` the messages that none of them
+    has fetched.
     """
     database = _database_answers()
     broker = look(current_app.extensions["redis"])
@@ -68,7 +70,7 @@ def _database_answers() -> bool:
 @blp.route("/health/live", methods=["GET"])
 @blp.response(200, schemas.Alive)
 def live() -> Response:
-    """Whether this process answers at all; asks nothing of anybody."""
+    """Whether this process answers. It asks neither PostgreSQL nor Redis."""
     return _answer({"status": "alive"}, ok=True)
 
 
@@ -76,7 +78,7 @@ def live() -> Response:
 @blp.response(200, schemas.Ready)
 @blp.response(503, schemas.Ready, example=_UNREADY)
 def ready() -> Response:
-    """Whether requests should come here: the database answers, its schema is this code's."""
+    """Whether to send requests here: the database answers and has the schema of this version."""
     try:
         with services().database.transaction(tenant_id=None) as db:
             current = schema_is_current(db)
@@ -90,5 +92,5 @@ def ready() -> Response:
 @blp.route("/metrics", methods=["GET"])
 @blp.response(200, {"type": "string"}, content_type="text/plain")
 def show_metrics() -> Response:
-    """Prometheus text: requests, their durations, jobs by state. Names no tenant or user."""
+    """Prometheus text: requests, their durations, jobs by state. It names no tenant or user."""
     return Response(metrics.render(services()), content_type=metrics.CONTENT_TYPE)

@@ -25,14 +25,14 @@ from web.http.request_checks import check_text
 from web.http.schemas import MAX_GRACE_SECONDS
 
 blp = Blueprint("keys", __name__, url_prefix="/api/v1", description="API keys.")
-cli = AppGroup("keys", help="Make, list, rotate and revoke API keys.")
+cli = AppGroup("keys", help="Create, list, rotate and revoke API keys.")
 
-# A response that shows a key must not rest in a cache.
+# No cache may store a response that shows a key.
 _NO_STORE = {"Cache-Control": "no-store"}
 
 
-def _reach() -> str | None:
-    """Whose keys the caller sees: its tenant's; the operator, who gives them out, everybody's."""
+def _managed_tenant() -> str | None:
+    """The tenant whose keys the caller manages; None, for all of them, if it is the operator."""
     caller = principal()
     return None if caller.is_operator else caller.tenant_id
 
@@ -43,7 +43,7 @@ def _reach() -> str | None:
 @blp.arguments(schemas.KeyCreate)
 @blp.response(201, schemas.NewKey)
 def create_key(body: dict[str, Any]) -> Response:
-    """Make a key; it is shown this once."""
+    """Create a key. Only this response shows it."""
     tenant = body.pop("tenant", None) or principal().tenant_id
     if tenant != principal().tenant_id and not principal().is_operator:
         raise Forbidden("Only the first key makes keys for other tenants.", code="other_tenant")
@@ -61,7 +61,7 @@ def create_key(body: dict[str, Any]) -> Response:
 def list_keys(query: dict[str, Any]) -> Response:
     """List the keys that are not revoked, newest first."""
     with transaction(across_tenants=principal().is_operator) as db:
-        found = keys.list_keys(db, tenant_id=_reach(), page=take_page(query))
+        found = keys.list_keys(db, tenant_id=_managed_tenant(), page=take_page(query))
     return json_response(page_body(found, key_body))
 
 
@@ -71,11 +71,11 @@ def list_keys(query: dict[str, Any]) -> Response:
 @blp.arguments(schemas.KeyRotate, required=False)
 @blp.response(201, schemas.NewKey)
 def rotate_key(body: dict[str, Any], key_id: UUID) -> Response:
-    """Replace a key by a new one with the same rights; the old one lives for `grace_seconds`."""
+    """Replace a key by a new one with the same rights. The old one expires in `grace_seconds`."""
     with transaction(across_tenants=principal().is_operator) as db:
         made = keys.rotate_key(
             db,
-            tenant_id=_reach(),
+            tenant_id=_managed_tenant(),
             key_id=key_id,
             grace_seconds=body["grace_seconds"],
             pepper=services().settings.effective_key_pepper,
@@ -87,9 +87,9 @@ def rotate_key(body: dict[str, Any], key_id: UUID) -> Response:
 @requires("admin")
 @blp.response(204)
 def revoke_key(key_id: UUID) -> Response:
-    """Revoke a key: it is refused from now on."""
+    """Revoke a key at once."""
     with transaction(across_tenants=principal().is_operator) as db:
-        keys.revoke_key(db, tenant_id=_reach(), key_id=key_id)
+        keys.revoke_key(db, tenant_id=_managed_tenant(), key_id=key_id)
     return no_content()
 
 
@@ -111,14 +111,14 @@ def create_command(
     expires_at: datetime | None,
     rate_limit: int | None,
 ) -> None:
-    """Make a key and print it, this once."""
+    """Create a key and print it. It cannot be shown again."""
     given = {
         "scopes": list(scopes),
         "tenant": tenant,
         "expires_at": f"{expires_at.isoformat()}Z" if expires_at else None,
         "rate_limit_per_minute": rate_limit,
     }
-    with _telling():
+    with _errors_as_messages():
         body = load(schemas.KeyCreate(), given | {"name": check_text(name, field="name")})
         with _services().database.transaction(tenant_id=None) as db:
             made = keys.create_key(
@@ -135,7 +135,7 @@ def list_command() -> None:
     """List the keys of all tenants that are not revoked."""
     page = PageRequest(limit=MAX_LIMIT)
     while True:
-        with _telling(), _services().database.transaction(tenant_id=None) as db:
+        with _errors_as_messages(), _services().database.transaction(tenant_id=None) as db:
             found = keys.list_keys(db, tenant_id=None, page=page)
         for key in found.items:
             ends = key.expires_at.isoformat() if key.expires_at else "never"
@@ -156,8 +156,8 @@ def list_command() -> None:
     "--grace-seconds", default=3600, show_default=True, type=click.IntRange(0, MAX_GRACE_SECONDS)
 )
 def rotate_command(key_id: UUID, grace_seconds: int) -> None:
-    """Replace a key; the old one lives on for a while."""
-    with _telling(), _services().database.transaction(tenant_id=None) as db:
+    """Replace a key. The old one expires in --grace-seconds."""
+    with _errors_as_messages(), _services().database.transaction(tenant_id=None) as db:
         made = keys.rotate_key(
             db,
             tenant_id=None,
@@ -171,15 +171,15 @@ def rotate_command(key_id: UUID, grace_seconds: int) -> None:
 @cli.command("revoke")
 @click.argument("key_id", type=click.UUID)
 def revoke_command(key_id: UUID) -> None:
-    """Refuse a key from now on."""
-    with _telling(), _services().database.transaction(tenant_id=None) as db:
+    """Revoke a key at once."""
+    with _errors_as_messages(), _services().database.transaction(tenant_id=None) as db:
         keys.revoke_key(db, tenant_id=None, key_id=key_id)
     click.echo("revoked")
 
 
 @contextmanager
-def _telling() -> Iterator[None]:
-    """What goes wrong is one line for the user, not a trace."""
+def _errors_as_messages() -> Iterator[None]:
+    """Print errors as one line instead of a trace."""
     try:
         yield
     except Invalid as error:

@@ -21,6 +21,6 @@ blp = Blueprint("search", __name__, url_prefix="/api/v1", description="Passages.
 @blp.arguments(schemas.SearchRequest)
 @blp.response(200, schemas.SearchResult)
 def search(body: dict[str, Any]) -> Response:
-    """Find the passages that fit a question best, best first."""
+    """Find the passages that match a question, best first."""
     found = retrieval.search(services(), tenant_id=tenant_id(), **body)
     return json_response({"items": [passage.as_dict() for passage in found]})

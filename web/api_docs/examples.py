@@ -1,4 +1,4 @@
-"""Examples for the OpenAPI document, put together from those of the fields."""
+"""Examples of whole bodies for the OpenAPI document, built from those of the fields."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +9,7 @@ _OF_TYPE = {"boolean": False, "integer": 1, "number": 0.5, "string": "text", "ob
 
 
 def add_examples(document: Document) -> None:
-    """Give each JSON body and answer of `document` that has none an example."""
+    """Add an example to each JSON request and response body of `document` that has none."""
     for media in _json_bodies(document):
         if "example" not in media and "examples" not in media:
             media["example"] = _example(document, media["schema"])
@@ -43,7 +43,7 @@ def _example(document: Document, schema: Document) -> Any:
 
 
 def _members(document: Document, schema: Document) -> Document:
-    """Those that are required, and those that show what they are good for."""
+    """The required members, and those that have an example."""
     required = schema.get("required", ())
     return {
         name: _example(document, member)

@@ -1,7 +1,7 @@
-"""The OpenAPI document, completed: what flask-smorest cannot know of one route, all routes share.
+"""The OpenAPI document: flask-smorest's, completed by what is enforced around the views.
 
-Errors, keys, scopes, limits and idempotency are enforced around the views; here
-they are described from the very marks that enforce them.
+Errors, keys, scopes, limits and idempotency are described from the same declarations
+(`web.http.view_policy`) that enforce them.
 """
 
 import re
@@ -253,12 +253,12 @@ def build(app: Flask, api: Api) -> Document:
             if operation is not None:
                 _complete(operation, rule=rule.rule, view=view, writes=method != "GET")
     add_examples(document)
-    _tell_apart(document["paths"]["/api/v1/sessions/{session_id}/chat"]["post"])
+    _vary_messages(document["paths"]["/api/v1/sessions/{session_id}/chat"]["post"])
     return document
 
 
-def _tell_apart(chat: Document) -> None:
-    """An answer's two messages are of one schema, but not of one sender."""
+def _vary_messages(chat: Document) -> None:
+    """Give the two messages of an answer, which share a schema, different examples."""
     example = chat["responses"]["200"]["content"]["application/json"]["example"]
     answer = {"position": 2, "sender": "assistant", "content": "Revenue grew by 12 % [1]."}
     example["assistant_message"] |= answer

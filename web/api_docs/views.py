@@ -42,8 +42,8 @@ _PAGE = f"""<!doctype html>
 </body>
 </html>
 """
-# Swagger UI fills a form's optional fields with made-up values, and sends those
-# that are cleared: an upload would name a session that nobody has.
+# By default Swagger UI fills a form's optional fields with invented values, and sends fields
+# that the user has cleared. An upload would name a session that does not exist.
 _START = """const OptionalFieldsAreLeftOut = () => ({
   wrapComponents: {
     JsonSchemaForm: (Original, { React }) => (props) => {

@@ -1,1 +1,1 @@
-"""What every request passes through."""
+"""What every request passes: keys, limits, idempotency, parsing, errors, logging."""

@@ -1,4 +1,4 @@
-"""What a view works with: the services, the caller, and a transaction in the caller's name."""
+"""What a view works with: the services, the caller, and transactions of the caller's tenant."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +14,12 @@ from web.http.request_state import request_state
 
 
 def services() -> Services:
+    """The services that `web.app` has built for this process."""
     return cast(Services, current_app.extensions["services"])
 
 
 def principal() -> Principal:
-    """The caller. Only behind the door that `web.http.auth` guards."""
+    """The caller. Only for views that need a key (`web.http.auth.requires`)."""
     return cast(Principal, request_state().principal)
 
 
@@ -28,9 +29,9 @@ def tenant_id() -> str:
 
 @contextmanager
 def transaction(*, across_tenants: bool = False) -> Iterator[Session]:
-    """A transaction bound to the caller's tenant, unless `across_tenants` (the operator's).
+    """A transaction of the caller's tenant; with `across_tenants` (operator only) of all.
 
-    In an atomic idempotent request it begins by claiming the request's key.
+    In an atomic idempotent request it first claims the request's Idempotency-Key.
     """
     bound_to = None if across_tenants else tenant_id()
     with services().database.transaction(tenant_id=bound_to) as db:
@@ -42,9 +43,9 @@ def transaction(*, across_tenants: bool = False) -> Iterator[Session]:
 
 @contextmanager
 def one_statement() -> Iterator[Executor]:
-    """For a view that sends one statement, which is then a transaction of its own.
+    """Autocommit for a view that sends a single statement.
 
-    An atomic idempotent request sends more, and gets a whole transaction.
+    In an atomic idempotent request there are more statements, so it is a transaction.
     """
     if request_state().atomic_ticket is None:
         yield services().database.autocommit(tenant_id=tenant_id())

@@ -1,4 +1,4 @@
-"""Every error as a problem (RFC 9457): the categories of core, Werkzeug's, and crashes."""
+"""Errors as problems (RFC 9457): the categories of core, Werkzeug's exceptions, and bugs."""
 
 import json
 import re
@@ -31,7 +31,7 @@ STATUS: dict[type[errors.RagError], int] = {
     errors.ProviderTimeout: 504,
     errors.Unavailable: 503,
     errors.StorageFull: 507,
-    errors.DocumentError: 409,  # what is asked for cannot be had of this document
+    errors.DocumentError: 409,  # e.g. a page image of a page that cannot be drawn
 }
 
 _HTTP_CODES = {
@@ -48,7 +48,7 @@ _HTTP_CODES = {
     431: "headers_too_large",
     500: "internal_error",
 }
-# Werkzeug's own descriptions may quote what was sent; these do not.
+# In place of Werkzeug's descriptions, which may quote the request.
 _HTTP_DETAILS = {
     400: "The request is malformed.",
     401: "A valid API key is required: X-API-Key, or Authorization: Bearer.",
@@ -69,25 +69,26 @@ Errors = Mapping[str, Sequence[str]]
 
 
 class TooManyStreams(errors.Unavailable):
-    """All threads that long answers may take are taken."""
+    """All threads that long answers may use are in use."""
 
     default_code = "too_many_streams"
 
 
 class UnsupportedCoding(errors.Unsupported):
-    """A body that is compressed; the answer says what would be taken (RFC 9110, 15.5.16)."""
+    """The body is compressed. The response names the accepted coding (RFC 9110, 15.5.16)."""
 
     headers: Mapping[str, str] = {"Accept-Encoding": "identity"}
 
 
 def status_of(error: errors.RagError) -> int:
+    """The HTTP status of the nearest category in STATUS; 500 if there is none."""
     return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
 
 
 def problem_body(
     *, status: int, code: str, detail: str, request_id: str, fields: Errors | None = None
 ) -> dict[str, Any]:
-    """The members of a problem. `about:blank` means: the status says what kind it is."""
+    """The members of a problem. Its `type` is `about:blank`: the status is its whole kind."""
     body: dict[str, Any] = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
@@ -109,6 +110,7 @@ def problem(
     fields: Errors | None = None,
     headers: Mapping[str, str] | Sequence[tuple[str, str]] | None = None,
 ) -> Response:
+    """A problem as the response to the current request. Its code also goes into the log."""
     state = request_state()
     state.problem_code = code
     body = problem_body(
@@ -118,20 +120,21 @@ def problem(
 
 
 def describe(error: errors.RagError, *, request_id: str) -> dict[str, Any]:
-    """A core error as a problem's members, for a stream that has begun."""
+    """The members of a problem for a core error, for the `error` event of a stream."""
     return problem_body(
         status=status_of(error), code=error.code, detail=error.detail, request_id=request_id
     )
 
 
 def respond(error: Exception) -> Response:
-    """The response to any exception; what nobody foresaw is logged with its trace."""
+    """The response to any exception. An unexpected one is logged with its trace."""
     if isinstance(error, errors.RagError):
         return _from_core(error)
     if isinstance(error, HTTPException):
         return _from_http(error)
     if isinstance(error, (ParseException, NoMoreData)):
-        # The server reads chunks when the view does: their framing is wrong, or they broke off.
+        # gunicorn parses a chunked body while the view reads it: the chunks are malformed or
+        # incomplete.
         return problem(status=400, code=_HTTP_CODES[400], detail=_HTTP_DETAILS[400])
     log.error("request_failed", exc_info=error)
     return problem(status=500, code="internal_error", detail=_HTTP_DETAILS[500])
@@ -162,13 +165,13 @@ def _from_http(error: HTTPException) -> Response:
 
 
 def words_for(status: int) -> tuple[str, str]:
-    """The code and the detail of a problem that is no more than its status."""
+    """The code and the detail of a problem of which only the status is known."""
     phrase = HTTPStatus(status).phrase
     code = _HTTP_CODES.get(status) or re.sub(r"\W+", "_", phrase.lower())
     return code, _HTTP_DETAILS.get(status, phrase)
 
 
 def init_app(app: Flask) -> None:
-    """After flask-smorest, which brings a handler of its own for HTTPException."""
+    """Register the handlers. Call it after flask-smorest's `Api`, to replace its handler."""
     app.register_error_handler(HTTPException, respond)
     app.register_error_handler(Exception, respond)

@@ -1,4 +1,4 @@
-"""Schema fields that take one spelling of a value, so that the OpenAPI document is exact."""
+"""Schema fields that accept one spelling of a value, as the OpenAPI document describes it."""
 
 import re
 from datetime import UTC, datetime
@@ -9,7 +9,7 @@ from marshmallow import ValidationError, fields, validate
 
 MAX_NAME = 255
 MAX_TITLE = 1000
-MAX_QUERY = 500  # four bytes each, percent-encoded, fit into a request line of 8190
+MAX_QUERY = 500  # percent-encoded, 500 characters of 4 bytes fit a request line of 8,190
 
 _NO_NUL = r"^[^\u0000]*$"
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
@@ -26,7 +26,7 @@ class StrictInteger(fields.Integer):
 
 
 class StrictBoolean(fields.Boolean):
-    """true or false, and none of the other words for it."""
+    """true or false, not "yes", "on" or 1."""
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> bool:
         if not isinstance(value, bool):
@@ -35,7 +35,7 @@ class StrictBoolean(fields.Boolean):
 
 
 class QueryWhole(fields.Integer):
-    """A whole number in a query string: digits alone."""
+    """A whole number in a query string: digits only."""
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> int:
         if not isinstance(value, str) or not _WHOLE.fullmatch(value):
@@ -53,12 +53,12 @@ class QueryFlag(fields.Boolean):
 
 
 class Text(fields.String):
-    """A string, at least `least` and at most `most` characters, taken as it is."""
+    """A string of `least` to `most` characters, accepted unchanged."""
 
     def __init__(self, *, least: int = 1, most: int | None = None, **kwargs: Any) -> None:
         given = kwargs.pop("validate", None)
         rules = [validate.Length(min=least, max=most)] + ([given] if given else [])
-        # For the document alone: the guard has seen to it before.
+        # For the OpenAPI document only: `web.http.request_checks` enforces it.
         kwargs["metadata"] = {"pattern": _NO_NUL} | kwargs.get("metadata", {})
         super().__init__(validate=rules, **kwargs)
 
@@ -69,9 +69,9 @@ class Text(fields.String):
 
 
 class StrictUUID(fields.UUID):
-    """A UUID in its one spelling (RFC 9562, 4), in either case; as it stands in a path too.
+    """A UUID with hyphens (RFC 9562, 4), in upper or lower case, as in a URL's path.
 
-    Python would also take it without hyphens, in braces, or as `urn:uuid:…`.
+    Python also accepts it without hyphens, in braces, or as `urn:uuid:…`.
     """
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> UUID:
@@ -81,7 +81,7 @@ class StrictUUID(fields.UUID):
 
 
 class UtcDateTime(fields.AwareDateTime):
-    """A time with its offset, taken over into UTC: PostgreSQL knows offsets up to 15:59 only."""
+    """A time with an offset, converted to UTC: PostgreSQL accepts offsets up to 15:59 only."""
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> datetime:
         given = super()._deserialize(value, attr, data, **kwargs)
@@ -92,7 +92,7 @@ class UtcDateTime(fields.AwareDateTime):
 
 
 class JsonObject(fields.Dict):
-    """Any JSON object, kept as it is."""
+    """Any JSON object, accepted unchanged."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(keys=fields.String(), **kwargs)

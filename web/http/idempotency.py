@@ -1,11 +1,10 @@
-"""Idempotency-Key on POST: the first response again, and nothing done twice.
+"""The header Idempotency-Key on POST: the first response again, and nothing done twice.
 
-An `atomic` view does all it does within one `web.http.context.transaction` and ends
-it with `remember`: key, effect and response stand or fall in one commit. Any
-other view (uploads, chat turns) holds its key by a lease that a timer renews;
-should the process die in mid-request, the key is free again when the lease
-ends, and what the view had committed by then stays. A view that would do it
-again passes `held_claim` on, so that core can note how far it got.
+An atomic view does all its work in one `web.http.context.transaction` and ends it with
+`remember`: key, work and response are committed together or not at all. Any other view
+(uploads, chat turns) holds its key by a lease, which a timer renews. If the process dies,
+the key is free when the lease ends, and the view's commits so far stay. A view that must not
+repeat them passes `held_claim` to core, which stores a checkpoint with each commit.
 """
 
 import base64
@@ -35,14 +34,14 @@ log = get_logger(__name__)
 
 HEADER = "Idempotency-Key"
 HOLD_SECONDS = 30.0
-MAX_BODY = 4 * 1024 * 1024  # a longer response is not remembered
+MAX_BODY = 4 * 1024 * 1024  # a longer response is not stored
 
 _KEPT_HEADERS = ("Content-Type", "Location", "Retry-After", "Cache-Control")
 View = TypeVar("View", bound=Callable[..., Any])
 
 
-class Replay(Exception):  # a way out of a transaction, no error
-    """The request was answered before, with this."""
+class Replay(Exception):  # leaves a view and its transaction; it is not an error
+    """The request was answered before; `remembered` is the response."""
 
     def __init__(self, remembered: Remembered) -> None:
         super().__init__("answered before")
@@ -50,7 +49,7 @@ class Replay(Exception):  # a way out of a transaction, no error
 
 
 class Ticket:
-    """One request's Idempotency-Key. `sealed`: its response holds a secret, kept encrypted."""
+    """One request's Idempotency-Key. `sealed`: the response holds a secret, so encrypt it."""
 
     def __init__(
         self, services: Services, *, tenant_id: str, key: str, fingerprint: bytes, sealed: bool
@@ -83,7 +82,7 @@ class Ticket:
         return self._claim
 
     def hold(self) -> None:
-        """Claim the key in a transaction of its own, and keep it until `settle`."""
+        """Claim the key in a transaction of its own, and renew the lease until `settle`."""
         with self._services.database.transaction(tenant_id=self._tenant_id) as db:
             self.claim_within(db)
         self._schedule()
@@ -106,12 +105,12 @@ class Ticket:
                 self._schedule()
 
     def store(self, db: Session, response: Remembered) -> None:
-        """Remember the response in the caller's transaction, which claimed the key."""
+        """Store the response in the caller's transaction, which has claimed the key."""
         if self._claim is not None and len(response.body) <= MAX_BODY:
             idempotency.finish(db, self._claim, self._close(response))
 
     def settle(self, response: Remembered | None) -> None:
-        """Remember the response, or let go of the key; never raises."""
+        """Store the response, or free the key if it is None. Never raises."""
         with self._lock:
             claimed, self._claim = self._claim, None
             if self._timer is not None:
@@ -143,7 +142,7 @@ class Ticket:
 
 
 def idempotent(*, atomic: bool, sealed: bool = False) -> Callable[[View], View]:
-    """Honour Idempotency-Key on a POST view. Stands above the parsing of arguments."""
+    """Honour Idempotency-Key on a POST view. Put it above the decorators that parse arguments."""
 
     def decorate(view: View) -> View:
         @wraps(view)
@@ -179,10 +178,10 @@ def _ticket(*, sealed: bool) -> Ticket | None:
 
 
 def _fingerprint(*, sealed: bool) -> bytes:
-    """What makes two requests the same: the target and the body, a file by its bytes."""
+    """A hash that is equal for equal requests: of method, target and body, a file by its bytes."""
     digest = hashlib.sha256(f"{request.method} {request.full_path}\n".encode())
     if sealed and principal().is_operator:
-        # Its secrets may be another tenant's: for no other key, whatever it sends.
+        # The operator's new keys may be another tenant's. No other key gets them replayed.
         digest.update(b"operator\n")
     if not request_state().is_upload:
         digest.update(request.get_data())
@@ -223,15 +222,15 @@ def _run_held(ticket: Ticket, view: Callable[[], Any]) -> Any:
 
 
 def _refuse(ticket: Ticket, error: Exception, *, held: bool) -> Response:
-    """The error's response. A refusal is remembered as any answer is; a failure is not."""
+    """The error's response. One below 500 is stored as any response is, a 5xx is not."""
     response = errors.respond(error)
     if isinstance(error, RagError) and error.code.startswith("idempotency_"):
-        ticket.settle(None)  # ours or not, the answer is another request's
+        ticket.settle(None)  # the key belongs to another request
         return response
     keep = remembered(response) if response.status_code < 500 else None
     if not held and keep is not None:
         try:
-            ticket.hold()  # or Replay: it was refused before
+            ticket.hold()  # raises Replay if an equal request was refused before
         except RagError as refused:
             about_key = refused.code.startswith("idempotency_")
             return errors.respond(refused) if about_key else response
@@ -240,13 +239,13 @@ def _refuse(ticket: Ticket, error: Exception, *, held: bool) -> Response:
 
 
 def held_claim() -> Claim | None:
-    """The claim on this request's key, if it has one. For views that are not atomic."""
+    """The claim on this request's key, or None. For views that are not atomic."""
     ticket = request_state().held_ticket
     return None if ticket is None else ticket.claim
 
 
 def remember(db: Session, response: Response) -> Response:
-    """`response`, stored in the transaction of what it tells of. For atomic views."""
+    """Store `response` in the transaction of the work, and return it. For atomic views."""
     ticket = request_state().atomic_ticket
     if ticket is not None:
         ticket.store(db, remembered(response))
@@ -254,6 +253,7 @@ def remember(db: Session, response: Response) -> Response:
 
 
 def remembered(response: Response) -> Remembered:
+    """The parts of `response` that are stored: status, some headers, body."""
     headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
     return Remembered(response.status_code, headers, response.get_data())
 

@@ -28,7 +28,7 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 _requests = Counter("rag_http_requests", "HTTP requests answered.", ["method", "route", "status"])
 _seconds = Histogram(
     "rag_http_request_duration_seconds",
-    "From the request's arrival to the last byte of its answer.",
+    "From the request's arrival to the last byte of its response.",
     ["method", "route"],
     buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
@@ -36,7 +36,7 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 
 
 def observe_request(*, method: str, route: str | None, status: int, seconds: float) -> None:
-    """`route` is the rule, not the path: a label may take few values only."""
+    """Count a request. `route` is the URL rule and not the path: a label needs few values."""
     count, duration = _series(method if method in _METHODS else "other", route or "none", status)
     count.inc()
     duration.observe(seconds)
@@ -48,7 +48,7 @@ def _series(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
 
 
 class _Jobs(Collector):
-    """Jobs by state, asked of the database at each scrape."""
+    """Jobs by state, read from the database at each scrape."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -72,7 +72,7 @@ class _Jobs(Collector):
 
 
 def render(services: Services) -> bytes:
-    """The metrics of all processes if PROMETHEUS_MULTIPROC_DIR is set, else of this one."""
+    """Prometheus text, of all processes if PROMETHEUS_MULTIPROC_DIR is set, else of this one."""
     registry = CollectorRegistry()
     registry.register(_Jobs(services))
     try:

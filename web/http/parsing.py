@@ -1,4 +1,4 @@
-"""How requests become arguments: webargs behind the guard, errors by field path."""
+"""From requests to a view's arguments: webargs with strict JSON, errors by field path."""
 
 from collections.abc import Callable, Mapping
 from functools import wraps
@@ -20,7 +20,7 @@ _JSON = "application/json"
 
 
 class GuardedParser(FlaskParser):
-    """Unknown fields are errors everywhere, and invalid input is 400."""
+    """webargs' parser: unknown fields are errors, and invalid input is 400."""
 
     DEFAULT_VALIDATION_STATUS = 400
     DEFAULT_UNKNOWN_BY_LOCATION = {  # noqa: RUF012  # as the base class has it
@@ -31,7 +31,7 @@ class GuardedParser(FlaskParser):
     def use_args(
         self, argmap: Any, req: Any = None, *, location: str | None = None, **options: Any
     ) -> Callable[[View], View]:
-        """As webargs has it, without its bookkeeping per request where it has nothing to do."""
+        """As in webargs, but cheaper for a plain schema of the JSON body or the query string."""
         load = {"json": self.load_json, "query": self.load_querystring}.get(location or "json")
         if load is None or req is not None or options:
             decorate = super().use_args(argmap, req, location=location, **options)
@@ -95,7 +95,7 @@ def _flatten(path: str, messages: Any, found: dict[str, list[str]]) -> None:
 
 
 class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
-    """A blueprint whose arguments pass the guard, with typed decorators."""
+    """flask-smorest's blueprint with `GuardedParser` and typed decorators."""
 
     ARGUMENTS_PARSER = GuardedParser()
 
@@ -103,8 +103,8 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
         return cast("Callable[[View], View]", super().route(rule, **options))
 
     def arguments(self, schema: type[marshmallow.Schema], **options: Any) -> Callable[[View], View]:
-        # One instance for good: of a class, webargs would make one per request, which
-        # copies every field and costs more than the rest of parsing.
+        # Pass an instance: given a class, webargs creates an instance per request, which copies
+        # every field and costs more than the rest of parsing.
         return cast("Callable[[View], View]", super().arguments(schema(), **options))
 
     def response(
@@ -117,7 +117,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
 
 
 def load(schema: marshmallow.Schema, data: dict[str, Any]) -> dict[str, Any]:
-    """`data` by `schema`. Raises Invalid."""
+    """Validate `data`, from a form or a command line, by `schema`. Raises Invalid."""
     try:
         loaded: dict[str, Any] = schema.load(data, unknown=marshmallow.RAISE)
     except marshmallow.ValidationError as error:
@@ -134,12 +134,12 @@ def take_page(query: dict[str, Any]) -> PageRequest:
 
 def _invalid(messages_by_location: Mapping[str, Any]) -> Invalid:
     fields: dict[str, list[str]] = {}
-    for messages in messages_by_location.values():  # a path has no need of the location
+    for messages in messages_by_location.values():  # a field path does not name the location
         _flatten("", messages, fields)
     return Invalid("The request is not valid; see errors.", errors=fields)
 
 
 def refuse_query() -> None:
-    """For views without query parameters: a parameter nobody reads is a mistake."""
+    """Refuse query parameters, for a view that has none. Raises Invalid."""
     for name in request.args:
         raise invalid(name, "Unknown field.")

@@ -1,4 +1,8 @@
-"""Rows as the contract's JSON. Plain functions: a page of fifty messages passes here."""
+"""Database rows as the JSON of the API.
+
+Plain functions and no schemas: marshmallow takes longer for a page of fifty messages than
+the database does.
+"""
 
 import json
 from collections.abc import Callable, Mapping
@@ -23,15 +27,15 @@ T = TypeVar("T")
 
 
 def moment(value: datetime | None) -> str | None:
-    """RFC 3339 in UTC, ending in Z. The database's time zone is UTC."""
+    """RFC 3339 in UTC, ending in Z. `value` must be in UTC, as the database's times are."""
     return None if value is None else value.isoformat().replace("+00:00", "Z")
 
 
 def to_json(body: Any) -> bytes:
-    """Compact JSON in UTF-8; ids and UTC times may stand in `body` as they are."""
+    """Compact JSON in UTF-8. `body` may contain UUIDs and times in UTC."""
     try:
         return orjson.dumps(body, option=orjson.OPT_UTC_Z)
-    except TypeError:  # an integer of more than 64 bits, which clients may send
+    except TypeError:  # an integer of more than 64 bits, which a client's metadata may hold
         return json.dumps(
             body, ensure_ascii=False, separators=(",", ":"), default=_as_text
         ).encode()
@@ -42,7 +46,7 @@ def _as_text(value: Any) -> str | None:
 
 
 class _JsonResponse(Response):
-    """With headers that need no more work: all ASCII, the length among them."""
+    """A response whose headers are final, so Werkzeug need not copy and complete them."""
 
     def get_wsgi_headers(self, environ: Any) -> Headers:
         return self.headers
@@ -59,6 +63,7 @@ def json_response(
 
 
 def no_content() -> Response:
+    """204."""
     response = Response(status=204)
     del response.headers["Content-Type"]
     return response

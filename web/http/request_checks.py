@@ -1,8 +1,9 @@
-"""What is refused before any schema sees it: text that PostgreSQL cannot store, and traps.
+"""Checks in front of every schema. Each raises Invalid and names the field.
 
-U+0000 and lone surrogates cannot be stored; deep nesting exhausts the stack;
-numbers of thousands of digits exhaust the parser; of two members with one name
-RFC 8259, 4 leaves open which counts. Each is an Invalid that names the field.
+- U+0000 and lone surrogates: PostgreSQL cannot store them.
+- Deep nesting: it exhausts the stack.
+- Numbers of thousands of digits: they exhaust the parser.
+- Two members of one name: RFC 8259, 4 leaves open which of them counts.
 """
 
 import json
@@ -26,7 +27,7 @@ _DUPLICATE = "Must not hold two members of the same name."
 
 
 class _Flaw:
-    """Stands where a value cannot be taken, until the walk knows its path."""
+    """Placeholder for a value that the parser refuses; `_check` finds its path."""
 
     def __init__(self, message: str) -> None:
         self.message = message
@@ -37,7 +38,7 @@ def invalid(field: str, message: str) -> Invalid:
 
 
 def parse_json(data: bytes, *, root: str = "") -> Any:
-    """The value of a JSON text. Raises Invalid; paths in it begin with `root`."""
+    """The value of a JSON text in UTF-8. Raises Invalid with field paths below `root`."""
     flawed = False
 
     def flaw(message: str) -> _Flaw:
@@ -72,7 +73,7 @@ def parse_json(data: bytes, *, root: str = "") -> Any:
     except ValueError as error:
         where = f" (line {error.lineno})" if isinstance(error, json.JSONDecodeError) else ""
         raise invalid(root, f"Must be valid JSON{where}.") from None
-    # Only an escape can spell what UTF-8 cannot, and few brackets cannot nest deeply.
+    # Only an escape can spell U+0000 or a lone surrogate, and few brackets cannot nest deeply.
     if flawed or "\\u" in text or text.count("{") + text.count("[") > MAX_DEPTH:
         _check(value, root)
     return value
@@ -104,7 +105,7 @@ def _parts(path: str, item: dict[str, Any] | list[Any]) -> Iterator[tuple[str, A
 
 
 def check_text(text: str, *, field: str) -> str:
-    """`text`, if PostgreSQL can store it. Raises Invalid, naming `field`."""
+    """Return `text` if PostgreSQL can store it. Raises Invalid, naming `field`."""
     if "\0" in text or not _is_unicode(text):
         raise invalid(field, _UNSTORABLE)
     return text
@@ -121,7 +122,7 @@ def _is_unicode(text: str) -> bool:
 def check_address() -> None:
     """Refuse a path or query string that is not UTF-8 or holds U+0000.
 
-    Werkzeug would put a replacement character in place of what it cannot decode.
+    Werkzeug would replace the bytes that it cannot decode by U+FFFD.
     """
     path = request.environ.get("PATH_INFO", "")
     if not path.isascii() or "\0" in path:
@@ -132,15 +133,18 @@ def check_address() -> None:
 
 
 def check_coding() -> None:
-    """Refuse a compressed body: taken as it is, it would be no JSON and no form.
+    """Refuse a compressed body, which nothing here decompresses.
 
-    At the door, so that no Idempotency-Key remembers it: the same request is fine uncompressed.
+    This runs before idempotency: the refusal must not be stored under the request's
+    Idempotency-Key, because the same request is valid uncompressed.
     """
     given = request.headers.get("Content-Encoding")
     if given is None or request.endpoint is None or request.content_length == 0:
         return
     if {coding.strip().lower() for coding in given.split(",")} - {"", "identity"}:
-        raise UnsupportedCoding("The body must not be compressed: no Content-Encoding is taken.")
+        raise UnsupportedCoding(
+            "The body must not be compressed: no Content-Encoding is supported."
+        )
 
 
 def _decode(data: bytes, *, field: str) -> None:

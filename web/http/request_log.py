@@ -1,6 +1,7 @@
-"""One JSON line per request, and its id: around the whole app, so that nothing escapes it.
+"""The request id, and one JSON log line per request.
 
-Neither query strings nor bodies nor keys are logged: they hold what users wrote.
+The middleware wraps the whole app, so it also logs requests that fail inside Flask. It logs
+no query strings, bodies or keys, because they hold what users wrote.
 """
 
 import re
@@ -26,10 +27,10 @@ _UNINTERESTING = frozenset({"/health/live", "/health/ready", "/health", "/metric
 
 
 class RequestLog:
-    """WSGI middleware: gives each request an id and logs it when its response is through.
+    """WSGI middleware: gives each request an id and logs it when its response is sent.
 
-    The line also tells what the layers inside have noted in the request's state
-    (`web.http.request_state`). Each response gets those of `headers` that it does not have.
+    The line includes what other layers have noted in the request's state
+    (`web.http.request_state`). Each response gets those of `headers` that it lacks.
     """
 
     def __init__(self, app: "WSGIApplication", *, headers: Mapping[str, str]) -> None:
@@ -56,7 +57,7 @@ class RequestLog:
 
 
 class _Exchange:
-    """One request on its way. Its context belongs to the thread until `finish`."""
+    """One request and its log context, which belongs to the thread until `finish`."""
 
     def __init__(self, environ: "WSGIEnvironment") -> None:
         given = environ.get("HTTP_X_REQUEST_ID", "")
@@ -97,7 +98,7 @@ class _Exchange:
 
 
 def _noted(state: RequestState) -> dict[str, str | None]:
-    """What the log line tells of the caller and the outcome."""
+    """The fields of the log line about route, caller and outcome."""
     noted = {"route": state.route}
     if state.principal is not None:
         noted |= {"tenant": state.principal.tenant_id, "key": state.principal.name}
@@ -107,7 +108,7 @@ def _noted(state: RequestState) -> dict[str, str | None]:
 
 
 class _Body:
-    """The response's body; closing it, which the server always does, ends the exchange."""
+    """The response's body. The server always closes it (PEP 3333), which ends the exchange."""
 
     def __init__(self, body: Iterable[bytes], exchange: _Exchange) -> None:
         self._body, self._exchange = body, exchange

@@ -1,6 +1,7 @@
-"""What clients send and get, as schemas: they check requests and make the OpenAPI document.
+"""Schemas of requests and responses.
 
-Responses are built by `web.http.presenters`; their schemas here only describe them.
+Those of requests validate. Those of responses only describe, for the OpenAPI document:
+`web.http.presenters` builds the responses.
 """
 
 from typing import Any
@@ -39,7 +40,7 @@ class Paging(Schema):
     skip = QueryWhole(
         load_default=0,
         validate=validate.Range(min=0, max=MAX_SKIP),
-        metadata={"description": "Rows to pass over; not together with `cursor`."},
+        metadata={"description": "Rows to skip; not together with `cursor`."},
     )
     limit = QueryWhole(load_default=50, validate=validate.Range(min=1, max=MAX_LIMIT))
     cursor = Text(
@@ -115,12 +116,14 @@ class SessionUpdate(Schema):
 class SessionQuery(Paging):
     user_id = Text(most=MAX_NAME)
     is_favorite = QueryFlag()
-    q = Text(most=MAX_QUERY, metadata={"description": "Sought in titles, whatever the case."})
+    q = Text(
+        most=MAX_QUERY, metadata={"description": "Words to find in titles, whatever their case."}
+    )
 
 
 class FavoriteUpdate(Schema):
     is_favorite = StrictBoolean(
-        metadata={"example": True, "description": "Left out, the mark is turned over."}
+        metadata={"example": True, "description": "Without it, the mark is toggled."}
     )
 
 
@@ -209,7 +212,7 @@ class KeyRotate(Schema):
     grace_seconds = StrictInteger(
         load_default=3600,
         validate=validate.Range(min=0, max=MAX_GRACE_SECONDS),
-        metadata={"example": 600, "description": "How long the old key goes on working."},
+        metadata={"example": 600, "description": "For how long the old key still works."},
     )
 
 
@@ -271,7 +274,7 @@ class Document(Schema):
     status = fields.String(required=True, validate=one_of(DOCUMENT_STATUSES))
     metadata = fields.Dict(required=True)
     pages_without_text = fields.List(
-        fields.Integer(), metadata={"description": "Pages that gave no text, such as scans."}
+        fields.Integer(), metadata={"description": "Pages without text, such as scans."}
     )
     pages_unreadable = fields.List(
         fields.Integer(),
@@ -323,7 +326,7 @@ class Chunk(Schema):
 
 
 class PageImageQuery(Schema):
-    highlight = Text(most=500, metadata={"description": "Text to mark where it stands."})
+    highlight = Text(most=500, metadata={"description": "Text to mark on the page."})
 
 
 class SearchRequest(Schema):

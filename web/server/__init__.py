@@ -1,1 +1,1 @@
-"""gunicorn's worker and its protections."""
+"""gunicorn's worker, hardened against slow clients."""

@@ -1,12 +1,13 @@
 """gunicorn's threaded worker, hardened against clients that are slow on purpose.
 
-gthread reads a request's head in a thread, without a deadline: as many slow
-connections as there are threads stop the service (the slowloris attack). Here
-the main loop gathers head and small body, without blocking, and a thread is
-taken only by a request that is there as a whole; larger bodies, which a thread
-reads, are paced (`web.server.pacing`). Where the last answer was
-given gthread's main loop blocks until the client closes, for up to two seconds
-each time; here it goes on meanwhile.
+gthread reads a request's head in a thread, without a deadline: as many slow connections as
+there are threads stop the service (the slowloris attack). This worker's main loop gathers the
+head and a small body without blocking, and only a complete request takes a thread. A thread
+that reads a larger body paces it (`web.server.pacing`). After the last response on a
+connection, gthread's main loop blocks for up to two seconds until the client closes; this
+worker's does not.
+
+It overrides methods of gunicorn that are not public: docs/adr/0008-gunicorn-worker.md.
 """
 
 import contextlib
@@ -35,14 +36,14 @@ from web.server.pacing import PacedUnreader
 
 log = get_logger(__name__)
 
-GATHER_SECONDS = 10.0  # for head and small body together, from the connection's first moment
-SMALL_BODY = 64 * 1024  # a larger one, an upload say, is read by its thread as it comes
+GATHER_SECONDS = 10.0  # for head and small body together, from the start of the connection
+SMALL_BODY = 64 * 1024  # a thread reads a larger one, an upload say, while it arrives
 LARGEST_HEAD = 64 * 1024
-# For what a thread writes itself: the longest pause of the other side.
+# The longest that a write of a thread waits for the client.
 STALL_SECONDS = 30
 
-# How long, and for how much, a connection is read on after its last answer: closed with
-# bytes unread it would be reset, and the answer lost (RFC 9112, 9.6).
+# Read a connection for at most this long, and this much, after its last response. Closing it
+# with unread bytes would reset it, and the client could lose the response (RFC 9112, 9.6).
 LINGER_SECONDS = 2.0
 LINGER_BYTES = 256 * 1024
 
@@ -59,7 +60,7 @@ _EXPECT = re.compile(rb"^expect:", re.I | re.M)
 
 
 class Connection(TConn):  # type: ignore[misc]
-    """A client's connection, and what has been gathered of its next request."""
+    """A client's connection, and the bytes of its next request so far."""
 
     def __init__(
         self, worker: "GatheringWorker", client: socket.socket, *, address: Any, server: Any
@@ -70,7 +71,7 @@ class Connection(TConn):  # type: ignore[misc]
         self.unread = 0
 
     def close(self, graceful: bool = False) -> None:
-        """Called by gunicorn in the main loop; `graceful` after an answer, not to lose it."""
+        """Called by gunicorn in the main loop. `graceful`: a response was just sent."""
         if graceful:
             self._worker.linger(self)
         else:
@@ -87,7 +88,7 @@ class GatheringWorker(ThreadWorker):  # type: ignore[misc]
 
     def load_wsgi(self) -> None:
         super().load_wsgi()
-        # Those of the app, whose answers take them too.
+        # Bodies share the slots with the app's long responses.
         self._slots = getattr(self.wsgi, "extensions", {}).get("slots", self._slots)
 
     def accept(self, listener: socket.socket) -> None:
@@ -114,7 +115,7 @@ class GatheringWorker(ThreadWorker):  # type: ignore[misc]
             self.pending_conns.remove(connection)
 
     def _gather(self, connection: Connection) -> None:
-        """Wait for the request in the main loop; `murder_pending` ends it at its deadline."""
+        """Wait for the request in the main loop. `murder_pending` closes it at its deadline."""
         connection.sock.setblocking(False)
         connection.timeout = time.monotonic() + GATHER_SECONDS
         self.pending_conns.append(connection)
@@ -122,7 +123,7 @@ class GatheringWorker(ThreadWorker):  # type: ignore[misc]
         self.poller.register(connection.sock, selectors.EVENT_READ, callback)
 
     def _read(self, connection: Connection) -> bool:
-        """Take what has arrived; whether there is more to wait for."""
+        """Read the bytes that have arrived. Returns whether the request is still incomplete."""
         try:
             data = connection.sock.recv(LARGEST_HEAD)
         except BlockingIOError:
@@ -161,9 +162,9 @@ class GatheringWorker(ThreadWorker):  # type: ignore[misc]
             connection.parser.unreader.end()
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: BaseException) -> None:
-        """Answer what the app never saw, or did not survive, as the app answers errors.
+        """Answer a request that gunicorn refused, or that broke the app, with a problem.
 
-        The exception's text may quote a header, and so a key: its type is logged alone.
+        Only the exception's type is logged: its text may quote a header, and so a key.
         """
         status, request_id = status_of(exc), str(uuid7())
         log.log(
@@ -179,7 +180,7 @@ class GatheringWorker(ThreadWorker):  # type: ignore[misc]
             client.sendall(_problem(status, request_id=request_id))
 
     def linger(self, connection: Connection) -> None:
-        """Read on, in the main loop, until the client has closed or is given up."""
+        """Read and discard in the main loop until the client closes or the time is over."""
         try:
             connection.sock.shutdown(socket.SHUT_WR)
         except OSError:  # the client has closed already
@@ -190,10 +191,10 @@ class GatheringWorker(ThreadWorker):  # type: ignore[misc]
         connection.unread = LINGER_BYTES
         self.nr_conns += 1
         self._lingering.append(connection)
-        callback = partial(self._read_on, connection)
+        callback = partial(self._discard, connection)
         self.poller.register(connection.sock, selectors.EVENT_READ, callback)
 
-    def _read_on(self, connection: Connection, client: socket.socket) -> None:
+    def _discard(self, connection: Connection, client: socket.socket) -> None:
         try:
             data = client.recv(LARGEST_HEAD)
         except BlockingIOError:
@@ -203,9 +204,9 @@ class GatheringWorker(ThreadWorker):  # type: ignore[misc]
         connection.unread -= len(data)
         if not data or connection.unread < 0:
             self._lingering.remove(connection)
-            self._let_go(connection)
+            self._drop(connection)
 
-    def _let_go(self, connection: Connection) -> None:
+    def _drop(self, connection: Connection) -> None:
         self.poller.unregister(connection.sock)
         self.nr_conns -= 1
         connection.close()
@@ -215,17 +216,17 @@ class GatheringWorker(ThreadWorker):  # type: ignore[misc]
         super().murder_pending()
         now = time.monotonic()
         while self._lingering and self._lingering[0].timeout <= now:
-            self._let_go(self._lingering.popleft())
+            self._drop(self._lingering.popleft())
 
     def _cap_keepalive(self, deadline: float) -> None:
-        """A worker that stops does not wait for requests that have not arrived."""
+        """Called when the worker stops: do not wait for incomplete requests."""
         super()._cap_keepalive(deadline)
         for connection in self.pending_conns:
             connection.timeout = min(connection.timeout, deadline)
 
 
 def status_of(refusal: BaseException) -> int:
-    """The status that tells a client why its request could not be read; 500 for our own faults."""
+    """The status for a request that could not be read; 500 if the fault is the service's."""
     found = next((status for kind, status in _REFUSALS if isinstance(refusal, kind)), None)
     if found is not None:
         return found
@@ -251,9 +252,10 @@ def _problem(status: int, *, request_id: str) -> bytes:
 
 
 def is_complete(received: bytes | bytearray) -> bool:
-    """Whether a thread can begin: head there, and a small announced body with it.
+    """Whether a thread can start: the head is complete, and so is a small body.
 
-    Whatever is odd (no length, two lengths, chunks) is for the parser to judge.
+    Anything unusual (two lengths, chunks, a large body) counts as complete; the parser or the
+    thread handles it.
     """
     head_size = received.find(_END_OF_HEAD)
     if head_size < 0:
@@ -266,7 +268,7 @@ def is_complete(received: bytes | bytearray) -> bool:
 
 
 def _bound_stalls(client: socket.socket) -> None:
-    # By the kernel, since gthread makes the socket blocking, which undoes `settimeout`.
+    # A kernel option, because gthread makes the socket blocking, which undoes `settimeout`.
     timeout = struct.pack("ll", STALL_SECONDS, 0)
     with contextlib.suppress(OSError):
         client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)

@@ -1,9 +1,9 @@
-"""Bodies that a thread reads as they come: how long it waits, and for how many at once.
+"""Limits for bodies that a thread reads while they arrive.
 
-A body that stalls holds its thread, one that drips holds it for as long as its
-client likes, and a valid key is enough for both. So each piece has its time, and
-a body that has kept its thread waiting takes one of the slots of long answers:
-those leave some threads to the rest, however many bodies are slow.
+A body that stalls or drips holds its thread, and a valid key is enough to send one. So each
+piece of a body has a deadline, and a body that keeps its thread waiting takes one of the slots
+of long responses. The slots are fewer than the threads, so some threads stay free however many
+bodies are slow.
 """
 
 import select
@@ -18,16 +18,16 @@ from werkzeug.exceptions import RequestTimeout
 # 8 KiB/s at least (a bad mobile connection has ten times that), and no pause of 10 s.
 PIECE_BYTES = 80 * 1024
 PIECE_SECONDS = 10.0
-# Waited for without asking how many others are slow. From a proxy that buffers, or from
-# near by, hardly any upload takes this long.
+# A body may keep its thread waiting this long without a slot. From a proxy that buffers, or
+# from near by, hardly any upload takes longer.
 PATIENCE_SECONDS = 2.0
 
 
 class PacedUnreader(SocketUnreader):  # type: ignore[misc]
     """Reads a connection for gunicorn's parser; `chunk` raises RequestTimeout.
 
-    Only the time spent waiting for the client counts, not what is done with its bytes.
-    `take_slot` gives a function that gives the slot back, or None if there is none.
+    Only time spent waiting for the client counts, not the processing of its bytes.
+    `take_slot` returns a function that frees the slot, or None if no slot is free.
     """
 
     def __init__(
@@ -45,18 +45,18 @@ class PacedUnreader(SocketUnreader):  # type: ignore[misc]
         self.begin()
 
     def begin(self) -> None:
-        """A request begins."""
+        """Start the clocks of a new request."""
         self._patience = PATIENCE_SECONDS
         self._left, self._owed = PIECE_SECONDS, PIECE_BYTES
 
     def end(self) -> None:
-        """It is over."""
+        """Free the request's slot."""
         give_back, self._give_back = self._give_back, None
         if give_back is not None:
             give_back()
 
     def chunk(self, size_hint: int | None = None) -> bytes:
-        if self.sock.gettimeout() is None:  # else whoever reads has set a clock of their own
+        if self.sock.gettimeout() is None:  # otherwise the reader has set a timeout itself
             self._wait()
         data: bytes = super().chunk(size_hint)
         self._owed -= len(data)
@@ -65,7 +65,7 @@ class PacedUnreader(SocketUnreader):  # type: ignore[misc]
         return data
 
     def _wait(self) -> None:
-        """Until there is something to read, or the client has left."""
+        """Block until there is something to read, or the client has left."""
         ready: Any = []
         while not ready:
             patience = self._patience if self._give_back is None else self._left
