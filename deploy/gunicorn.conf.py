@@ -59,4 +59,4 @@ def on_exit(server):  # type: ignore[no-untyped-def]
 
 def post_worker_init(worker):  # type: ignore[no-untyped-def]
     """Load the embedding model before the first question waits for it."""
-    worker.wsgi.extensions["services"].embedder.warm_up()
+    worker.app.wsgi().extensions["services"].embedder.warm_up()

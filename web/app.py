@@ -9,6 +9,7 @@ from flask_cors import CORS
 from flask_smorest import Api
 
 from core.bootstrap import Services, bootstrap
+from core.conversations.live import LiveAnswers
 from core.queue.broker import create_redis
 from core.settings import Settings, get_settings
 from core.telemetry import configure_logging
@@ -61,6 +62,7 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     app.extensions["services"] = services or bootstrap(
         settings, pool_size=settings.web_threads + SPARE_CONNECTIONS
     )
+    app.extensions["live_answers"] = LiveAnswers(app.extensions["services"])
     app.extensions["slots"] = Slots(settings.web_threads)
     app.extensions["redis"] = create_redis(settings.redis_url)
     _configure(app)

@@ -149,12 +149,12 @@ def cited_indexes(text: str) -> list[int]:
     return list(cited_statements(text))
 
 
-def cited_statements(text: str) -> dict[int, str]:
-    """The numbers that the markers in `text` name, each with the first sentence it follows.
+def citing_statements(text: str) -> dict[int, list[str]]:
+    """For each number that a marker in `text` names: the sentences that cite it, in order.
 
-    A marker may come before the full stop of its sentence, after it, or behind another marker.
+    A marker may come before its sentence's full stop or after it, and after another marker.
     """
-    found: dict[int, str] = {}
+    found: dict[int, list[str]] = {}
     statement, position = "", 0
     for token in _TOKEN.finditer(_without_code(text)):
         numbers = _numbers(token) if token["close"] else None
@@ -166,8 +166,15 @@ def cited_statements(text: str) -> dict[int, str]:
             last = split_sentences(before)[-1]
             statement = before[last.start : last.end]
         for number in numbers:
-            found.setdefault(number, statement)
+            cited = found.setdefault(number, [])
+            if statement not in cited:
+                cited.append(statement)
     return found
+
+
+def cited_statements(text: str) -> dict[int, str]:
+    """The first sentence that cites each number, see `citing_statements`."""
+    return {number: statements[0] for number, statements in citing_statements(text).items()}
 
 
 def _without_code(text: str) -> str:

@@ -1,6 +1,6 @@
 """A passage: a chunk as it was found for one question."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 
@@ -13,7 +13,8 @@ class Passage:
     word for word in the text of page `page_start`. `page_break` is where in
     `text` page `page_end` begins, None within one page; it is not shown.
     `page_label` is the number printed on page `page_start` by the PDF's page
-    labels (ISO 32000-2, 12.4.2), None if it has none.
+    labels (ISO 32000-2, 12.4.2), None if it has none. `quotes` are the words,
+    `{quote, page}`, that support each statement of an answer which cites the passage.
     """
 
     index: int
@@ -27,18 +28,26 @@ class Passage:
     score: float
     page_break: int | None = None
     page_label: str | None = None
+    quotes: tuple[dict[str, Any], ...] = ()
 
     def numbered(self, index: int) -> "Passage":
         return replace(self, index=index)
 
-    def quoted(self, quote: str) -> "Passage":
-        return replace(self, quote=quote)
+    def quoted(self, *quotes: str) -> "Passage":
+        """The passage with the words that support each statement which cites it."""
+        listed = tuple({"quote": quote, "page": self.page_start} for quote in quotes)
+        return replace(self, quote=quotes[0], quotes=listed)
 
     def scored(self, score: float) -> "Passage":
         return replace(self, score=score)
 
     def as_dict(self) -> dict[str, Any]:
+        """As clients see it: `page_break` left out."""
         return {name: getattr(self, name) for name in _SHOWN}
+
+    def stored(self) -> dict[str, Any]:
+        """All of it, as `Passage(**stored)` takes it back."""
+        return asdict(self)
 
 
 _SHOWN = tuple(field.name for field in fields(Passage) if field.name != "page_break")

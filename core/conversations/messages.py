@@ -1,13 +1,13 @@
 """Messages: records. Each function takes an open db session and never commits.
 
-Where it says `Executor`, it sends one statement, which `core.db.transactions.Alone` may run too.
-Appending and listing are what clients do most: one plain statement each, and
-no mapped objects. A row of another tenant is kept out twice, by the condition
-in each statement and by row-level security.
+A function whose `db` is an Executor sends a single statement, so `Database.autocommit` can
+run it too. Appending and listing are the most frequent calls: each is one plain statement
+without mapped objects. Two locks keep other tenants' rows out: the condition in each
+statement and row-level security.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -19,16 +19,19 @@ from sqlalchemy.orm import Session
 from core.db import Executor
 from core.db.models import new_id
 from core.db.paging import Page, PageRequest, cursor_scope, decode_cursor, encode_cursor
-from core.errors import NotFound, session_not_found
-from core.search.lexemes import query_of
-from core.text.snippets import snippet_of
+from core.errors import Conflict, NotFound, session_not_found
 
 Order = Literal["asc", "desc"]
 
 
 @dataclass(slots=True)
 class MessageRecord:
-    """A message as it was stored. `retrieved_context` is a list of Passages as dicts."""
+    """A message as it is stored. `retrieved_context` is a list of Passages as dicts.
+
+    The fields from `finish_reason` on belong to answers: `error` is `{code, detail}`,
+    `feedback` is `{rating, comment}`, `alternatives` are the ids of the earlier answers to
+    the same question, and `attempt` counts how often this answer was begun.
+    """
 
     id: UUID
     session_id: UUID
@@ -42,11 +45,16 @@ class MessageRecord:
     usage: dict[str, Any] | None
     reply_to: UUID | None
     created_at: datetime
+    finish_reason: str | None = None
+    error: dict[str, Any] | None = None
+    feedback: dict[str, Any] | None = None
+    alternatives: list[UUID] = field(default_factory=list)
+    attempt: int = 1
 
 
 @dataclass(slots=True)
 class ListedMessage:
-    """A message of a list. Its `id` is text: fifty UUID objects take longer than the rest."""
+    """A message of a list. Its ids are text: fifty UUID objects take longer than the rest."""
 
     session_id: UUID
     id: str
@@ -59,32 +67,53 @@ class ListedMessage:
     model: str | None
     usage: dict[str, Any] | None
     created_at: datetime
+    finish_reason: str | None
+    error: dict[str, Any] | None
+    feedback: dict[str, Any] | None
+    alternatives: list[str]
 
 
 @dataclass(frozen=True, slots=True)
 class MessageHit:
-    """A message that was searched for; `snippet` is the part of its text that matched best."""
+    """A message that matches a search; `snippet` is the part of its text that matches best."""
 
     message: MessageRecord
     snippet: str
 
 
-_FIELDS = (
-    "id, session_id, position, sender, content, context_metadata, retrieved_context,"
-    " status, model, usage, reply_to, created_at"
-)
-_M_FIELDS = ", ".join(f"m.{name.strip()}" for name in _FIELDS.split(","))
+# A live answer's text is in `answer_chunks`; the row gets it when the answer ends. A row
+# whose writer's lease ran out belongs to a dead process: it reads as interrupted from that
+# moment on, whether or not the sweep has closed it.
+STATUS = """CASE WHEN {m}.status = 'in_progress' AND {m}.lease_expires_at < clock_timestamp()
+            THEN 'interrupted' ELSE {m}.status END AS status"""
+CONTENT = """CASE WHEN {m}.status = 'in_progress' THEN coalesce((
+                SELECT string_agg(c.text, '' ORDER BY c.number) FROM answer_chunks c
+                WHERE c.message_id = {m}.id AND c.attempt = {m}.attempt
+            ), '') ELSE {m}.content END AS content"""
+_ANSWER_FIELDS = "{m}.finish_reason, {m}.error, {m}.feedback"
+
+
+def message_fields(m: str) -> str:
+    """The columns of a MessageRecord, in its order, of the table alias `m`."""
+    return (
+        f"{m}.id, {m}.session_id, {m}.position, {m}.sender, {CONTENT}, {m}.context_metadata,"
+        f" {m}.retrieved_context, {STATUS}, {m}.model, {m}.usage, {m}.reply_to, {m}.created_at,"
+        f" {_ANSWER_FIELDS}, {m}.alternatives, {m}.attempt"
+    ).format(m=m)
+
 
 # For lists: most messages have no context, and no JSON is then decoded; the session is known.
 _LEAN_FIELDS = (
-    "id::text, position, sender, content, nullif(context_metadata, '{}') AS context_metadata,"
-    " nullif(retrieved_context, '[]') AS retrieved_context, status, model, usage, created_at"
-)
+    f"m.id::text, m.position, m.sender, {CONTENT},"
+    " nullif(m.context_metadata, '{{}}') AS context_metadata,"
+    f" nullif(m.retrieved_context, '[]') AS retrieved_context, {STATUS}, m.model, m.usage,"
+    f" m.created_at, {_ANSWER_FIELDS}, nullif(m.alternatives, '{{{{}}}}')::text[] AS alternatives"
+).format(m="m")
 
 # clock_timestamp(), since now() is when the transaction began, which may be
 # before the append that this one waited for.
 _APPEND = text(
-    f"""
+    """
     WITH counted AS (
         UPDATE sessions
         SET message_count = message_count + 1, last_message_at = clock_timestamp(),
@@ -92,16 +121,22 @@ _APPEND = text(
         WHERE tenant_id = :tenant_id AND id = :session_id
         RETURNING id, message_count
     )
-    INSERT INTO messages (tenant_id, {_FIELDS})
+    INSERT INTO messages (
+        tenant_id, id, session_id, position, sender, content, context_metadata,
+        retrieved_context, status, model, usage, reply_to, created_at
+    )
     SELECT :tenant_id, :id, counted.id, counted.message_count, :sender,
            :content, :context_metadata, :retrieved_context, :status, :model, :usage,
            :reply_to, clock_timestamp()
     FROM counted
     RETURNING position, created_at
-    """  # noqa: S608  # constants only
+    """
 )
 
-_GET = text(f"SELECT {_FIELDS} FROM messages WHERE tenant_id = :tenant_id AND id = :id")  # noqa: S608
+_GET = text(
+    f"SELECT {message_fields('m')} FROM messages m"  # noqa: S608  # constants only
+    " WHERE m.tenant_id = :tenant_id AND m.id = :id"
+)
 
 
 def append_message(
@@ -158,11 +193,33 @@ def get_message(db: Executor, *, tenant_id: str, message_id: UUID) -> MessageRec
     return MessageRecord(*row)
 
 
+_SET_FEEDBACK = text(
+    "UPDATE messages SET feedback = :feedback"
+    " WHERE tenant_id = :tenant_id AND id = :id AND sender = 'assistant' RETURNING id"
+)
+
+
+def set_feedback(
+    db: Session, *, tenant_id: str, message_id: UUID, feedback: dict[str, Any] | None
+) -> MessageRecord:
+    """Rate an answer, `{rating, comment}`, or take the rating back with None.
+
+    Raises NotFound, and Conflict (`not_an_answer`) for a message of another sender.
+    """
+    message = get_message(db, tenant_id=tenant_id, message_id=message_id)
+    values = {"tenant_id": tenant_id, "id": message_id, "feedback": feedback and Json(feedback)}
+    if db.execute(_SET_FEEDBACK, values).first() is None:
+        raise Conflict("The message is no answer.", code="not_an_answer")
+    message.feedback = feedback
+    return message
+
+
 def _list_statement(*, by_sender: bool, descending: bool) -> Any:
     """Session, total and page in one statement; no row at all means no such session."""
-    sender = "AND sender = :sender" if by_sender else ""
+    sender = "AND m.sender = :sender" if by_sender else ""
     total = (
-        f"(SELECT count(*) FROM messages WHERE session_id = s.id {sender})"  # noqa: S608
+        "(SELECT count(*) FROM messages m WHERE m.session_id = s.id"  # noqa: S608
+        f" AND NOT m.superseded {sender})"
         if by_sender
         else "s.message_count"  # messages go only with their session, so the counter is exact
     )
@@ -172,10 +229,10 @@ def _list_statement(*, by_sender: bool, descending: bool) -> Any:
         SELECT {total}, m.*
         FROM sessions s
         LEFT JOIN LATERAL (
-            SELECT {_LEAN_FIELDS} FROM messages
-            WHERE tenant_id = :tenant_id AND session_id = s.id {sender}
-              AND position {beyond} :after
-            ORDER BY position {order} LIMIT :limit OFFSET :skip
+            SELECT {_LEAN_FIELDS} FROM messages m
+            WHERE m.tenant_id = :tenant_id AND m.session_id = s.id {sender}
+              AND NOT m.superseded AND m.position {beyond} :after
+            ORDER BY m.position {order} LIMIT :limit OFFSET :skip
         ) m ON true
         WHERE s.tenant_id = :tenant_id AND s.id = :session_id
         ORDER BY m.position {order}
@@ -229,17 +286,17 @@ def list_messages(
 
 
 def _lean(row: Any, session_id: UUID) -> ListedMessage:
-    _, id_, position, sender, content, metadata, passages, *rest = row
-    return ListedMessage(
-        session_id, id_, position, sender, content, metadata or {}, passages or [], *rest
-    )
+    _, id_, position, sender, content, metadata, passages, *rest, alternatives = row
+    values = (session_id, id_, position, sender, content, metadata or {}, passages or [], *rest)
+    return ListedMessage(*values, alternatives or [])  # type: ignore[call-arg]
 
 
 _RECENT = text(
     f"""
-    SELECT {_FIELDS} FROM messages
-    WHERE tenant_id = :tenant_id AND session_id = :session_id AND position < :before
-    ORDER BY position DESC LIMIT :limit
+    SELECT {message_fields("m")} FROM messages m
+    WHERE m.tenant_id = :tenant_id AND m.session_id = :session_id AND m.position < :before
+      AND NOT m.superseded
+    ORDER BY m.position DESC LIMIT :limit
     """  # noqa: S608  # constants only
 )
 
@@ -265,20 +322,13 @@ def recent_messages(
     return [MessageRecord(*row) for row in reversed(rows)]
 
 
-# messages_with is bound to the transaction's tenant. It finds by an index what row-level
-# security would have this statement look for in every message. Messages whose words are not
-# cut yet (core.conversations.message_words) are looked for in PostgreSQL's own way.
+# messages_with is bound to the transaction's tenant, and finds by an index what
+# row-level security would have this statement look for in every message.
 _SEARCH = text(
     f"""
     WITH ranked AS MATERIALIZED (
         SELECT id, rank
-        FROM messages_with(
-            CASE WHEN EXISTS (
-                SELECT FROM messages WHERE tenant_id = :tenant_id AND tsv IS NULL AND content <> ''
-            ) THEN CAST(:wanted AS tsquery) || websearch_to_tsquery('simple', :q)
-            ELSE CAST(:wanted AS tsquery) END,
-            CAST(:user_id AS text)
-        )
+        FROM messages_with(websearch_to_tsquery('simple', :q), CAST(:user_id AS text))
     ),
     page AS (
         SELECT id, rank FROM ranked
@@ -286,7 +336,9 @@ _SEARCH = text(
         ORDER BY rank DESC, id DESC LIMIT :limit OFFSET :skip
     )
     SELECT (SELECT count(*) FROM ranked), page.rank,
-           {_M_FIELDS}
+           ts_headline('simple', left(m.content, 100000), websearch_to_tsquery('simple', :q),
+                       'StartSel="", StopSel="", MaxFragments=1, MaxWords=30, MinWords=10'),
+           {message_fields("m")}
     FROM (SELECT 1) AS one
     LEFT JOIN page ON true
     LEFT JOIN messages m ON m.tenant_id = :tenant_id AND m.id = page.id
@@ -299,7 +351,7 @@ _LAST_ID = UUID(int=2**128 - 1)
 def search_messages(
     db: Executor, *, tenant_id: str, q: str, page: PageRequest, user_id: str | None = None
 ) -> Page[MessageHit]:
-    """Messages that hold a word of `q`, best first; see `core.search.lexemes.query_of`.
+    """Messages that hold the words of `q`, best first; in PostgreSQL's web search syntax.
 
     `db` must be bound to `tenant_id`; in a transaction of the service's own it finds nothing.
     """
@@ -313,7 +365,6 @@ def search_messages(
         {
             "tenant_id": tenant_id,
             "q": q,
-            "wanted": query_of(q),
             "user_id": user_id,
             "rank": rank,
             "after": after,
@@ -322,12 +373,11 @@ def search_messages(
         },
     ).all()
     hits = [row for row in rows[: page.limit] if row[1] is not None]
-    records = [MessageRecord(*row[2:]) for row in hits]
-    items = [MessageHit(message=one, snippet=snippet_of(one.content, q)) for one in records]
+    items = [MessageHit(message=MessageRecord(*row[3:]), snippet=row[2]) for row in hits]
     next_cursor = None
     if len(rows) > page.limit:
         last = hits[-1]
         next_cursor = encode_cursor(
-            scope=name, keys=[last[1], last[2]], rows_before=rows_before + len(items)
+            scope=name, keys=[last[1], last[3]], rows_before=rows_before + len(items)
         )
     return Page(items, rows[0][0], rows_before, page.limit, next_cursor)

@@ -1,17 +1,23 @@
 """Chat sessions: records. Each function takes an open db session and never commits."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, literal_column, select, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.attributes import set_committed_value
 
 from core.db.models import ChatSession
 from core.db.paging import Page, PageRequest, cursor_scope, paginate
 from core.errors import session_not_found
-from core.text.words import fold
 
 UNSET: Any = object()
+
+_LIVE = text(
+    "SELECT id FROM messages WHERE id = ANY(CAST(:ids AS uuid[]))"
+    " AND status = 'in_progress' AND lease_expires_at >= clock_timestamp()"
+)
 
 
 def create_session(
@@ -37,26 +43,19 @@ def get_session(db: Session, *, tenant_id: str, session_id: UUID) -> ChatSession
     ).one_or_none()
     if found is None:
         raise session_not_found()
+    _forget_dead_turns(db, [found])
     return found
 
 
-# As core.text.words folds a text: without accents, whatever its case and normal form.
-_FOLDED_TITLE = func.replace(
-    func.translate(
-        func.lower(
-            func.regexp_replace(
-                func.normalize(ChatSession.title, literal_column("NFKD")),
-                "[\u0300-\u036f]",
-                "",
-                "g",
-            )
-        ),
-        "ςøłđ",
-        "σold",
-    ),
-    "ß",
-    "ss",
-)
+def _forget_dead_turns(db: Session, found: Sequence[ChatSession]) -> None:
+    """Show no answer as active whose writer is dead. Sends nothing when no turn is live."""
+    active = {one.active_message_id for one in found if one.active_message_id is not None}
+    if not active:
+        return
+    live = set(db.scalars(_LIVE, {"ids": list(active)}))
+    for one in found:
+        if one.active_message_id not in live:
+            set_committed_value(one, "active_message_id", None)
 
 
 def list_sessions(
@@ -68,21 +67,23 @@ def list_sessions(
     is_favorite: bool | None = None,
     q: str | None = None,
 ) -> Page[ChatSession]:
-    """Sessions, most recently active first. A title matches that holds each part of `q`."""
+    """Sessions, most recently active first. `q` is sought in titles, whatever the case."""
     rows = select(ChatSession).where(ChatSession.tenant_id == tenant_id)
     if user_id is not None:
         rows = rows.where(ChatSession.user_id == user_id)
     if is_favorite is not None:
         rows = rows.where(ChatSession.is_favorite.is_(is_favorite))
     if q is not None:
-        rows = rows.where(*(func.strpos(_FOLDED_TITLE, part) > 0 for part in fold(q).split()))
-    return paginate(
+        rows = rows.where(func.strpos(func.lower(ChatSession.title), func.lower(q)) > 0)
+    page_of_sessions: Page[ChatSession] = paginate(
         db,
         statement=rows,
         keys=[ChatSession.active_at, ChatSession.id],  # type: ignore[list-item]
         page=page,
         scope=cursor_scope("sessions", user_id=user_id, is_favorite=is_favorite, q=q),
     )
+    _forget_dead_turns(db, page_of_sessions.items)
+    return page_of_sessions
 
 
 def update_session(
@@ -96,7 +97,7 @@ def update_session(
     """Change what is given and leave the rest. Raises NotFound."""
     values: dict[str, Any] = {}
     if title is not UNSET:
-        values["title"] = title
+        values |= {"title": title, "title_is_automatic": False}
     if metadata is not UNSET:
         values["meta"] = metadata
     return _update(db, tenant_id=tenant_id, session_id=session_id, values=values)
@@ -122,4 +123,5 @@ def _update(
     ).one_or_none()
     if found is None:
         raise session_not_found()
+    _forget_dead_turns(db, [found])
     return found

@@ -1,12 +1,13 @@
-"""A chat turn's two messages: records. Each function takes an open db session and never commits.
+"""The two messages of a chat turn: records. A function that takes `db` never commits.
 
-Whoever writes an answer holds a lease on its row, and renews it with each save.
-One that ran out was a dead process's: an equal request may then take the answer
-over, and what the first one still saves, should it wake up, changes nothing.
+A session has one turn at a time: `sessions.active_message_id` names the answer that is being
+written. The writer of an answer holds it by `(id, attempt)` and a lease that it renews. When
+the lease runs out, the writer's process is dead: anybody may close the answer, with all the
+text that was stored. From then on the old writer changes no row.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -15,108 +16,210 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from core.conversations import messages
+from core.conversations.endings import close_expired
 from core.conversations.messages import MessageRecord
-from core.errors import Conflict, NotFound
+from core.db.models import new_id
+from core.errors import Conflict, NotFound, session_not_found
 
-LEASE_SECONDS = 30.0  # of silence; saves come once a second while there is something to save
+LEASE_SECONDS = 10.0
+RENEW_SECONDS = 3.0
 
 _UNTIL = "clock_timestamp() + make_interval(secs => :lease_seconds)"
-_LEASE = text(
-    f"UPDATE messages SET lease_expires_at = {_UNTIL}"  # noqa: S608  # constants only
-    " WHERE tenant_id = :tenant_id AND id = :id RETURNING lease_expires_at"
+_IS_LIVE = "status = 'in_progress' AND lease_expires_at >= clock_timestamp()"
+
+_LOCK_SESSION = text(
+    "SELECT user_id, active_message_id FROM sessions"
+    " WHERE tenant_id = :tenant_id AND id = :session_id FOR UPDATE"
 )
-_TAKE_OVER = text(
-    f"""
-    UPDATE messages SET lease_expires_at = {_UNTIL}, status = 'interrupted'
-    WHERE tenant_id = :tenant_id AND id = :id AND status <> 'complete'
-      AND (lease_expires_at IS NULL OR lease_expires_at < clock_timestamp())
-    RETURNING lease_expires_at
-    """  # noqa: S608
-)
-# An answer is written in the transaction of its question, so it stands right behind it.
-_ANSWER_ID = text(
-    "SELECT id FROM messages WHERE tenant_id = :tenant_id AND session_id = :session_id"
-    " AND position = :position + 1 AND reply_to = :asked_id"
-)
-_SAVE = text(
+_IS_WRITTEN = text(f"SELECT {_IS_LIVE} FROM messages WHERE id = :id")  # noqa: S608
+_SET_ACTIVE = text("UPDATE sessions SET active_message_id = :id WHERE id = :session_id")
+_BEGIN = text(
     f"""
     UPDATE messages
-    SET content = :content, status = :status, model = :model, usage = :usage,
-        retrieved_context = :retrieved_context,
-        lease_expires_at = CASE WHEN :finished THEN NULL ELSE {_UNTIL} END
-    WHERE tenant_id = :tenant_id AND id = :id AND lease_expires_at = :lease
-    RETURNING lease_expires_at
-    """  # noqa: S608
+    SET status = 'in_progress', lease_expires_at = {_UNTIL}, attempt = :attempt,
+        turn_options = :options, finish_reason = NULL, error = NULL,
+        content = CASE WHEN :keep_text THEN content ELSE '' END
+    WHERE tenant_id = :tenant_id AND id = :id
+    """  # noqa: S608  # constants only
+)
+_RESTART = text(
+    "UPDATE messages SET attempt = attempt + 1"
+    " WHERE id = :id AND attempt = :attempt AND status = 'in_progress'"
+)
+_ANSWERS = text(
+    "SELECT id, superseded FROM messages WHERE tenant_id = :tenant_id"
+    " AND session_id = :session_id AND position = :position + 1 AND reply_to = :question_id"
+    " ORDER BY superseded, id"
+)
+_OPTIONS = text("SELECT turn_options FROM messages WHERE tenant_id = :tenant_id AND id = :id")
+_INSERT_ALTERNATIVE = text(
+    """
+    INSERT INTO messages (
+        tenant_id, id, session_id, position, sender, content, status, reply_to, alternatives,
+        context_metadata, retrieved_context, created_at
+    )
+    SELECT tenant_id, :new_id, session_id, position, sender, '', 'interrupted', reply_to,
+           alternatives || id, '{}', '[]', clock_timestamp()
+    FROM messages WHERE tenant_id = :tenant_id AND id = :id
+    """
+)
+_SUPERSEDE = text("UPDATE messages SET superseded = :superseded WHERE id = :id")
+_SET_ALTERNATIVES = text("UPDATE messages SET alternatives = :ids WHERE id = :id")
+_FORGET_ALTERNATIVES = text("DELETE FROM messages WHERE superseded AND reply_to = :question_id")
+_EDIT = text("UPDATE messages SET content = :content WHERE tenant_id = :tenant_id AND id = :id")
+_LAST_QUESTION = text(
+    "SELECT id FROM messages WHERE tenant_id = :tenant_id AND session_id = :session_id"
+    " AND sender = 'user' ORDER BY position DESC LIMIT 1"
 )
 
 
 @dataclass(slots=True)
 class TurnRows:
-    """The user's message, the answer as far as it is written, and the lease on it.
+    """A question, its answer, and the options the turn runs with.
 
-    `lease` is None when there is nothing left to write.
+    `is_over`: the answer is complete already, and nothing is left to write.
     """
 
-    asked: MessageRecord
+    question: MessageRecord
     answer: MessageRecord
-    lease: datetime | None
+    user_id: str
+    options: dict[str, Any]
+    is_over: bool = False
 
 
-def open_turn(db: Session, *, tenant_id: str, session_id: UUID, message: str) -> TurnRows:
-    """Write the user's message and an empty, interrupted answer. Raises NotFound."""
-    asked = messages.append_message(
+class TurnInProgress(Conflict):
+    """Another turn of the session is under way: wait for it, or give up."""
+
+    default_code = "turn_in_progress"
+
+    def __init__(self) -> None:
+        super().__init__("Another answer is being written in this session.")
+
+
+def open_turn(
+    db: Session, *, tenant_id: str, session_id: UUID, message: str, options: Mapping[str, Any]
+) -> TurnRows:
+    """Write the user's message and an empty answer, and make it the session's active one.
+
+    Raises NotFound, and TurnInProgress while another answer is being written.
+    """
+    user_id = _take_session(db, tenant_id=tenant_id, session_id=session_id)
+    question = messages.append_message(
         db, tenant_id=tenant_id, session_id=session_id, sender="user", content=message
     )
-    answer = messages.append_message(
-        db,
-        tenant_id=tenant_id,
-        session_id=session_id,
-        sender="assistant",
-        content="",
-        status="interrupted",
-        reply_to=asked.id,
-    )
-    return TurnRows(asked, answer, db.scalar(_LEASE, _names(tenant_id, answer.id)))
+    answer = _append_answer(db, tenant_id=tenant_id, question=question)
+    return _begin(db, tenant_id, question, answer, user_id, options)
+
+
+def retry_turn(
+    db: Session, *, tenant_id: str, message_id: UUID, options: Mapping[str, Any]
+) -> TurnRows:
+    """Begin a failed or interrupted answer again, in its own row.
+
+    `message_id` is the answer's or its question's. Raises NotFound, TurnInProgress, and
+    Conflict (`message_finished`) for a complete answer.
+    """
+    question, answer, user_id = _find_turn(db, tenant_id=tenant_id, message_id=message_id)
+    if answer.status == "complete":
+        raise Conflict("The answer is complete.", code="message_finished")
+    return _begin(db, tenant_id, question, answer, user_id, _merged(db, tenant_id, answer, options))
 
 
 def resume_turn(db: Session, *, tenant_id: str, message_id: UUID) -> TurnRows:
-    """Take over the answer to the user's message `message_id`, unless it is complete.
+    """Begin the answer to the question `message_id` again, unless it is complete.
 
-    Raises NotFound when they are gone, Conflict (`idempotency_in_progress`)
-    while a process is at work on it.
+    Raises NotFound, and Conflict (`idempotency_in_progress`) while a process writes it.
     """
-    asked = messages.get_message(db, tenant_id=tenant_id, message_id=message_id)
-    place = {"session_id": asked.session_id, "position": asked.position, "asked_id": asked.id}
-    answer_id: UUID = db.execute(_ANSWER_ID, place | {"tenant_id": tenant_id}).scalar_one()
-    lease = db.scalar(_TAKE_OVER, _names(tenant_id, answer_id))
-    answer = messages.get_message(db, tenant_id=tenant_id, message_id=answer_id)
-    if lease is None and answer.status != "complete":
-        raise taken_over()
-    return TurnRows(asked, answer, lease)
+    try:
+        question, answer, user_id = _find_turn(db, tenant_id=tenant_id, message_id=message_id)
+    except TurnInProgress as error:
+        raise taken_over() from error
+    if answer.status == "complete":
+        return TurnRows(question, answer, user_id, {}, is_over=True)
+    return _begin(db, tenant_id, question, answer, user_id, _merged(db, tenant_id, answer, {}))
 
 
-def save_answer(
-    db: Session, *, tenant_id: str, record: MessageRecord, lease: datetime, finished: bool
-) -> datetime | None:
-    """Store the answer's text, status, model, usage and passages; the lease from here on.
+def regenerate_turn(
+    db: Session, *, tenant_id: str, message_id: UUID, options: Mapping[str, Any]
+) -> TurnRows:
+    """Begin a further answer to the same question; the present one becomes an alternative.
 
-    A message that is gone stays so. Raises Conflict when another request took it over.
+    Raises NotFound, TurnInProgress.
     """
-    values: dict[str, Any] = {
-        "content": record.content,
-        "status": record.status,
-        "model": record.model,
-        "usage": None if record.usage is None else Json(record.usage),
-        "retrieved_context": Json(record.retrieved_context),
-        "finished": finished,
-        "lease": lease,
-    }
-    saved = db.execute(_SAVE, _names(tenant_id, record.id) | values).one_or_none()
-    if saved is not None:
-        return saved[0]  # type: ignore[no-any-return]
-    if _exists(db, tenant_id=tenant_id, message_id=record.id):
-        raise taken_over()
-    return lease
+    question, old, user_id = _find_turn(db, tenant_id=tenant_id, message_id=message_id)
+    options = _merged(db, tenant_id, old, options)
+    _set_superseded(db, old.id, True)
+    id_ = new_id()
+    db.execute(_INSERT_ALTERNATIVE, {"tenant_id": tenant_id, "id": old.id, "new_id": id_})
+    new = messages.get_message(db, tenant_id=tenant_id, message_id=id_)
+    return _begin(db, tenant_id, question, new, user_id, options, attempt=1)
+
+
+def edit_turn(
+    db: Session, *, tenant_id: str, message_id: UUID, content: str, options: Mapping[str, Any]
+) -> TurnRows:
+    """Replace the user's last message and begin its answer anew.
+
+    Earlier answers were to another question: they are deleted. Raises NotFound,
+    TurnInProgress, and Conflict (`not_last`) for any other message.
+    """
+    found = messages.get_message(db, tenant_id=tenant_id, message_id=message_id)
+    user_id = _take_session(db, tenant_id=tenant_id, session_id=found.session_id)
+    scope = {"tenant_id": tenant_id, "session_id": found.session_id}
+    if found.sender != "user" or db.scalar(_LAST_QUESTION, scope) != message_id:
+        raise Conflict("Only the user's last message can be edited.", code="not_last")
+    db.execute(_EDIT, {"tenant_id": tenant_id, "id": message_id, "content": content})
+    found.content = content
+    answer = _current_answer(db, tenant_id=tenant_id, question=found)
+    if answer is None:
+        answer = _append_answer(db, tenant_id=tenant_id, question=found)
+    else:
+        options = _merged(db, tenant_id, answer, options)
+        db.execute(_FORGET_ALTERNATIVES, {"question_id": message_id})
+        db.execute(_SET_ALTERNATIVES, {"id": answer.id, "ids": []})
+        answer.alternatives = []
+    answer.content, answer.retrieved_context = "", []
+    return _begin(db, tenant_id, found, answer, user_id, options, keep_text=False)
+
+
+def restart_answer(db: Session, *, message_id: UUID, attempt: int) -> None:
+    """Begin the next attempt at a live answer, without the text of this one."""
+    db.execute(_RESTART, {"id": message_id, "attempt": attempt})
+
+
+def select_answer(db: Session, *, tenant_id: str, message_id: UUID) -> MessageRecord:
+    """Make an alternative the current answer to its question.
+
+    Raises NotFound, TurnInProgress, and Conflict (`not_an_answer`).
+    """
+    chosen = messages.get_message(db, tenant_id=tenant_id, message_id=message_id)
+    if chosen.reply_to is None:
+        raise not_an_answer()
+    _take_session(db, tenant_id=tenant_id, session_id=chosen.session_id)
+    question = messages.get_message(db, tenant_id=tenant_id, message_id=chosen.reply_to)
+    current = _current_answer(db, tenant_id=tenant_id, question=question)
+    if current is None or current.id == chosen.id:
+        return chosen
+    others = sorted({*current.alternatives, current.id} - {chosen.id})
+    _set_superseded(db, current.id, True)
+    _set_superseded(db, chosen.id, False)
+    db.execute(_SET_ALTERNATIVES, {"id": chosen.id, "ids": others})
+    chosen.alternatives = others
+    return chosen
+
+
+def find_answer(db: Session, *, tenant_id: str, message_id: UUID) -> MessageRecord:
+    """The answer that `message_id` is, or the current one to the question it is.
+
+    Raises NotFound, also for a message that has no answer.
+    """
+    found = messages.get_message(db, tenant_id=tenant_id, message_id=message_id)
+    if found.reply_to is not None:
+        return found
+    answer = _current_answer(db, tenant_id=tenant_id, question=found)
+    if answer is None:
+        raise NotFound("There is no answer to this message.", code="answer_not_found")
+    return answer
 
 
 def taken_over() -> Conflict:
@@ -125,13 +228,97 @@ def taken_over() -> Conflict:
     )
 
 
-def _exists(db: Session, *, tenant_id: str, message_id: UUID) -> bool:
-    try:
-        messages.get_message(db, tenant_id=tenant_id, message_id=message_id)
-    except NotFound:
-        return False
-    return True
+def not_an_answer() -> Conflict:
+    return Conflict("The message is no answer.", code="not_an_answer")
 
 
-def _names(tenant_id: str, message_id: UUID) -> dict[str, Any]:
-    return {"tenant_id": tenant_id, "id": message_id, "lease_seconds": LEASE_SECONDS}
+def _take_session(db: Session, *, tenant_id: str, session_id: UUID) -> str:
+    """Lock a session in which no answer is being written; its user.
+
+    Two statements: the second sees what the transaction committed that held the lock before.
+    """
+    row = db.execute(_LOCK_SESSION, {"tenant_id": tenant_id, "session_id": session_id}).first()
+    if row is None:
+        raise session_not_found()
+    if row.active_message_id is not None:
+        if db.scalar(_IS_WRITTEN, {"id": row.active_message_id}):
+            raise TurnInProgress
+        close_expired(db, ids=[row.active_message_id])
+    return str(row.user_id)
+
+
+def _find_turn(
+    db: Session, *, tenant_id: str, message_id: UUID
+) -> tuple[MessageRecord, MessageRecord, str]:
+    """Question, current answer and user of a turn, its session locked."""
+    found = messages.get_message(db, tenant_id=tenant_id, message_id=message_id)
+    user_id = _take_session(db, tenant_id=tenant_id, session_id=found.session_id)
+    question_id = found.reply_to or found.id
+    question = messages.get_message(db, tenant_id=tenant_id, message_id=question_id)
+    answer = _current_answer(db, tenant_id=tenant_id, question=question)
+    if answer is None:
+        raise NotFound("There is no answer to this message.", code="answer_not_found")
+    return question, answer, user_id
+
+
+def _current_answer(
+    db: Session, *, tenant_id: str, question: MessageRecord
+) -> MessageRecord | None:
+    row = db.execute(
+        _ANSWERS,
+        {
+            "tenant_id": tenant_id,
+            "session_id": question.session_id,
+            "position": question.position,
+            "question_id": question.id,
+        },
+    ).first()
+    if row is None or row.superseded:
+        return None
+    return messages.get_message(db, tenant_id=tenant_id, message_id=row.id)
+
+
+def _append_answer(db: Session, *, tenant_id: str, question: MessageRecord) -> MessageRecord:
+    return messages.append_message(
+        db,
+        tenant_id=tenant_id,
+        session_id=question.session_id,
+        sender="assistant",
+        content="",
+        status="in_progress",
+        reply_to=question.id,
+    )
+
+
+def _begin(
+    db: Session,
+    tenant_id: str,
+    question: MessageRecord,
+    answer: MessageRecord,
+    user_id: str,
+    options: Mapping[str, Any],
+    *,
+    attempt: int | None = None,
+    keep_text: bool = True,
+) -> TurnRows:
+    if attempt is None:
+        attempt = answer.attempt + (answer.status != "in_progress")
+    values = {"tenant_id": tenant_id, "id": answer.id, "attempt": attempt, "keep_text": keep_text}
+    values |= {"lease_seconds": LEASE_SECONDS, "options": Json(dict(options))}
+    db.execute(_BEGIN, values)
+    db.execute(_SET_ACTIVE, {"id": answer.id, "session_id": answer.session_id})
+    answer.status, answer.attempt = "in_progress", attempt
+    answer.error = answer.finish_reason = None
+    return TurnRows(question, answer, user_id, dict(options))
+
+
+def _merged(
+    db: Session, tenant_id: str, answer: MessageRecord, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The options of the turn's last attempt, with `options` over them."""
+    earlier = db.scalar(_OPTIONS, {"tenant_id": tenant_id, "id": answer.id})
+    return {**(earlier or {}), **options}
+
+
+def _set_superseded(db: Session, message_id: UUID, superseded: bool) -> None:
+    db.execute(_SUPERSEDE, {"id": message_id, "superseded": superseded})

@@ -1,1 +1,1 @@
-"""Other people's HTTP endpoints: how to reach them, why they refuse, and the reranker's client."""
+"""HTTP endpoints of other people: what their clients share, and the reranker's client."""

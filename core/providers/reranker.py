@@ -6,9 +6,7 @@ from typing import Any, Protocol
 
 import httpx
 
-from core.errors import ProviderError, ProviderTimeout
-from core.providers.failures import provider_error, read_refusal
-from core.providers.http import bearer, client_options
+from core.errors import ProviderBusy, ProviderError, ProviderTimeout
 from core.settings import Settings
 
 TIMEOUT_SECONDS = 5.0
@@ -20,7 +18,7 @@ class Reranker(Protocol):
     def score(self, query: str, texts: Sequence[str]) -> list[float]:
         """One score per text, in their order; the higher the better.
 
-        Raises ProviderError, also ProviderBusy, ProviderRefused and ProviderTimeout.
+        Raises ProviderBusy, ProviderTimeout or ProviderError.
         """
         ...
 
@@ -29,7 +27,7 @@ class HttpReranker:
     """A Reranker over `POST {base_url}/rerank` in the shape that Cohere and Jina share.
 
     That is `{model, query, documents, top_n}`, answered with `{results: [{index,
-    relevance_score}]}`. Safe to share between threads. No error holds the key.
+    relevance_score}]}`. Safe to share between threads. The key is in no error this raises.
     """
 
     def __init__(
@@ -37,10 +35,8 @@ class HttpReranker:
     ) -> None:
         self._url = f"{base_url.rstrip('/')}/rerank"
         self._model = model
-        self._keys = (api_key.strip(),)
-        self._client = httpx.Client(
-            headers=bearer(api_key), timeout=timeout, **client_options(base_url)
-        )
+        headers = {b"Authorization": b"Bearer " + api_key.encode()} if api_key else {}
+        self._client = httpx.Client(headers=headers, timeout=timeout)
 
     def score(self, query: str, texts: Sequence[str]) -> list[float]:
         body = {
@@ -55,12 +51,11 @@ class HttpReranker:
             raise ProviderTimeout("The reranking endpoint did not answer in time.") from error
         except httpx.HTTPError as error:
             raise ProviderError("The reranking endpoint cannot be reached.") from error
-        if not response.is_success:
-            raise provider_error(
-                read_refusal(response.status_code, response.content, keys=self._keys),
-                provider="The reranking endpoint",
-                retry_after=response.headers.get("retry-after"),
-            )
+        if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
+            raise ProviderBusy("The reranking endpoint asks to wait.")
+        if response.status_code != httpx.codes.OK:
+            status = response.status_code
+            raise ProviderError(f"The reranking endpoint answered with status {status}.")
         return _parse(response, count=len(texts))
 
     def close(self) -> None:
@@ -75,7 +70,7 @@ def create_reranker(settings: Settings) -> Reranker | None:
     return HttpReranker(
         base_url=settings.rerank_base_url,
         model=settings.rerank_model,
-        api_key=settings.rerank_api_key.get_secret_value(),
+        api_key=settings.rerank_api_key.get_secret_value().strip(),
     )
 
 

@@ -1,12 +1,19 @@
 """What the tests of turns do over and over: sessions, uploads, turns."""
 
 import io
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
+from core.access.idempotency import Claim
 from core.bootstrap import Services
-from core.conversations import messages, sessions
-from core.conversations.chat import run_turn
+from core.conversations import messages, sessions, turns
+from core.conversations.chat import turn_options
+from core.conversations.events import ChatEvent
+from core.conversations.live import LiveAnswers, drain
 from core.conversations.messages import MessageRecord
 from core.db.models import Document
 from core.documents import ingestion, records, uploads
@@ -54,9 +61,48 @@ def find_document(services: Services, document_id: UUID, *, tenant_id: str = TEN
         return records.get_document(db, tenant_id=tenant_id, document_id=document_id)
 
 
+_live: WeakKeyDictionary[Services, LiveAnswers] = WeakKeyDictionary()
+
+
+def live_answers(services: Services) -> LiveAnswers:
+    """The live answers of a process that has these services."""
+    return _live.setdefault(services, LiveAnswers(services))
+
+
+def run_turn(
+    services: Services,
+    *,
+    session_id: UUID,
+    message: str,
+    tenant_id: str = TENANT,
+    claim: Claim | None = None,
+    **options: Any,
+) -> Iterator[ChatEvent]:
+    """Begin a turn; its events. What refuses it is raised by the first `next`."""
+    opening = partial(
+        turns.open_turn,
+        tenant_id=tenant_id,
+        session_id=session_id,
+        message=message,
+        options=turn_options(**options),
+    )
+    turn = live_answers(services).start(
+        tenant_id=tenant_id, session_id=session_id, opening=opening, claim=claim
+    )
+    yield from drain(turn)
+
+
 def ask(services: Services, session_id: UUID, message: str, **options: Any) -> MessageRecord:
     """Drain a turn; the assistant's message."""
     arguments = {"tenant_id": TENANT} | options
     events = list(run_turn(services, session_id=session_id, message=message, **arguments))
     answer: MessageRecord = events[-1].data["assistant_message"]
     return answer
+
+
+def wait_until(condition: Callable[[], object], *, what: str, seconds: float = 60) -> None:
+    """Poll until `condition` is true. Generous: a slow machine is not what is tested."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"still waiting for {what}"
+        time.sleep(0.02)

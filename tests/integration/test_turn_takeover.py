@@ -1,6 +1,7 @@
 """Two processes at one answer: one that was taken for dead wakes up, and changes nothing."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from uuid import UUID
 
 import pytest
@@ -9,13 +10,17 @@ from sqlalchemy import text
 from core.access import idempotency
 from core.access.idempotency import Claim
 from core.bootstrap import Services
-from core.conversations import messages, turns
-from core.conversations.chat import ChatEvent, run_turn
+from core.conversations import endings, messages, turns
+from core.conversations.chat import turn_options
+from core.conversations.endings import Ending
+from core.conversations.events import ChatEvent
+from core.conversations.live import LiveAnswers, Turn
 from core.conversations.messages import MessageRecord
 from core.db.paging import PageRequest
 from core.errors import Conflict
 from tests.fakes.llm_server import CHAT, LLMServer, Reply
-from tests.integration.steps import TENANT, new_session
+from tests.integration.steps import TENANT, new_session, wait_until
+from tests.integration.steps import run_turn as run
 
 
 @pytest.fixture
@@ -32,14 +37,7 @@ def claim(services: Services) -> Claim:
 
 
 def begin(services: Services, session: UUID) -> Iterator[ChatEvent]:
-    return run_turn(
-        services,
-        tenant_id=TENANT,
-        session_id=session,
-        message="Hello?",
-        use_rag=False,
-        claim=claim(services),
-    )
+    return run(services, session_id=session, message="Hello?", use_rag=False, claim=claim(services))
 
 
 def stored(services: Services, session: UUID) -> list[MessageRecord]:
@@ -49,22 +47,19 @@ def stored(services: Services, session: UUID) -> list[MessageRecord]:
     return list(found.items)
 
 
-def end_lease(services: Services) -> None:
-    """As if the writer had been silent for so long."""
+def end_leases(services: Services) -> None:
+    """As if the writers had been silent for so long."""
     with services.database.transaction(tenant_id=None) as db:
         db.execute(text("UPDATE messages SET lease_expires_at = lease_expires_at - interval '1 h'"))
 
 
-def is_refused(turn: Iterator[ChatEvent]) -> bool:
-    """Whether a turn ends in a Conflict: by an event, or raised when it is to be stored."""
-    try:
-        ending = list(turn)[-1]
-    except Conflict:
-        return True
-    return ending.name == "error" and isinstance(ending.data["error"], Conflict)
+def first_delta(turn: Iterator[ChatEvent]) -> None:
+    while next(turn).name != "delta":
+        pass
 
 
-def test_a_living_answer_is_not_taken_over(services: Services) -> None:
+def test_a_living_answer_is_not_taken_over(services: Services, llm: LLMServer) -> None:
+    llm.script(Reply(delay_between=0.3))
     session = new_session(services)
     first = begin(services, session)
     next(first)
@@ -76,69 +71,173 @@ def test_a_living_answer_is_not_taken_over(services: Services) -> None:
     assert len(stored(services, session)) == 2
 
 
-@pytest.mark.parametrize("saves", [0.0, 1000.0], ids=["saves at each delta", "saves at its end"])
-def test_who_was_taken_for_dead_changes_nothing(
-    services: Services, llm: LLMServer, monkeypatch: pytest.MonkeyPatch, saves: float
+def test_a_writer_that_was_taken_for_dead_changes_nothing(
+    services: Services, llm: LLMServer
 ) -> None:
-    monkeypatch.setattr("core.conversations.chat.SAVE_SECONDS", saves)
-    llm.script(Reply(deltas=["of", " the", " first"]), Reply(deltas=["of", " the", " second"]))
+    llm.script(
+        Reply(deltas=["of ", "the ", "first"], stall_after=2, stall_seconds=3),
+        Reply(deltas=["of ", "the ", "second"]),
+    )
     session = new_session(services)
     first = begin(services, session)
-    while next(first).name != "delta":
-        pass
-    end_lease(services)
+    first_delta(first)
+    end_leases(services)
     second = list(begin(services, session))
     assert second[-1].name == "message_completed"
     (asked, answer) = stored(services, session)
     assert (answer.status, answer.content) == ("complete", "of the second")
-    assert is_refused(first)
+    assert llm.wait_for_disconnect(30), "the first one gives its provider up"
     assert stored(services, session) == [asked, answer]
-    assert len(llm.requests_to(CHAT)) == 2
+    assert len(answers_asked(llm)) == 2
+
+
+def answers_asked(llm: LLMServer) -> list[object]:
+    """Requests for answers; those for a session's title are left out."""
+    return [one for one in llm.requests_to(CHAT) if "Write a title" not in str(one.body)]
+
+
+def test_the_ids_of_a_further_attempt_are_new(services: Services, llm: LLMServer) -> None:
+    llm.script(Reply(status=500), Reply(status=500), Reply(status=500))
+    session = new_session(services)
+    failed = list(begin(services, session))
+    assert [event.name for event in failed] == ["message_created", "retrieval", "error"]
+    again = list(begin(services, session))
+    assert [event.number for event in again] == list(range(10_000_001, 10_000_001 + len(again)))
 
 
 def test_of_two_that_begin_one_goes_on(services: Services) -> None:
     session = new_session(services)
     slow, quick = claim(services), claim(services)
     assert (slow.checkpoint, quick.checkpoint) == (None, None)
-
-    def turn(claimed: Claim) -> Iterator[ChatEvent]:
-        return run_turn(
-            services, tenant_id=TENANT, session_id=session, message="Hello?", claim=claimed
-        )
-
-    first = turn(quick)
-    next(first)
+    turn = partial(run, services, session_id=session, message="Hello?", use_rag=False)
+    assert list(turn(claim=quick))[-1].name == "message_completed"
     with pytest.raises(Conflict):
-        next(turn(slow))
-    first.close()  # type: ignore[attr-defined]
+        next(turn(claim=slow))
     assert [message.sender for message in stored(services, session)] == ["user", "assistant"]
 
 
-def test_a_lease_lasts_while_its_answer_is_written_and_no_longer(services: Services) -> None:
+def test_a_lease_lasts_while_its_answer_is_written_and_no_longer(
+    services: Services, llm: LLMServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three leases long the provider is silent; the lease is renewed all the same."""
+    monkeypatch.setattr("core.conversations.turns.LEASE_SECONDS", 1.0)
+    monkeypatch.setattr("core.conversations.drafts.LEASE_SECONDS", 1.0)
+    monkeypatch.setattr("core.conversations.drafts.RENEW_SECONDS", 0.2)
+    llm.script(Reply(deltas=["one ", "two "], stall_after=1, stall_seconds=3))
     session = new_session(services)
-
-    def leased() -> bool:
-        with services.database.transaction(tenant_id=TENANT) as db:
-            found = db.execute(
-                text("SELECT lease_expires_at > now() FROM messages WHERE position = 2")
-            )
-            return bool(found.scalar_one())
-
     turn = begin(services, session)
     next(turn)
-    assert leased()
-    for _ in turn:
-        pass
-    assert not leased()
-
-
-def test_an_answer_that_is_gone_is_saved_by_nobody(services: Services) -> None:
-    session = new_session(services)
+    assert stored(services, session)[1].status == "in_progress"
+    events = list(turn)
+    assert events[-1].name == "message_completed", "no reader took the writer for dead"
     with services.database.transaction(tenant_id=TENANT) as db:
-        rows = turns.open_turn(db, tenant_id=TENANT, session_id=session, message="Hello?")
+        assert db.scalar(text("SELECT count(lease_expires_at) FROM messages")) == 0
+
+
+def test_a_dead_writer_s_answer_reads_as_interrupted_and_is_closed_with_its_text(
+    services: Services, llm: LLMServer
+) -> None:
+    session = new_session(services)
+    rows = abandoned_turn(services, session, text="half an ans")
+    end_leases(services)
+    found = stored(services, session)[1]
+    assert (found.status, found.content) == ("interrupted", "half an ans")
+    with services.database.transaction(tenant_id=None) as db:
+        assert endings.close_expired(db) == 1
+    found = stored(services, session)[1]
+    assert (found.status, found.content) == ("interrupted", "half an ans")
+    assert found.error is not None
+    assert found.error["code"] == "answer_interrupted"
+    with services.database.transaction(tenant_id=None) as db:
+        ending = Ending(status="complete", content="too late")
+        late = endings.end_answer(db, message_id=rows.answer.id, attempt=1, ending=ending)
+    assert not late
+    assert stored(services, session)[1] == found
+
+
+def test_the_next_turn_closes_a_dead_one_and_does_not_wait_for_it(services: Services) -> None:
+    session = new_session(services)
+    abandoned_turn(services, session, text="half")
+    end_leases(services)
+    assert list(run(services, session_id=session, message="And?", use_rag=False))
+    found = stored(services, session)
+    assert [one.position for one in found] == [1, 2, 3, 4]
+    assert [one.status for one in found] == ["complete", "interrupted", "complete", "complete"]
+
+
+def abandoned_turn(services: Services, session: UUID, *, text: str) -> turns.TurnRows:
+    """What a process leaves that was killed in mid-answer."""
+    with services.database.transaction(tenant_id=TENANT) as db:
+        rows = turns.open_turn(
+            db,
+            tenant_id=TENANT,
+            session_id=session,
+            message="Hello?",
+            options=turn_options(use_rag=False),
+        )
+        insert_chunk(db, rows, text)
+    return rows
+
+
+def insert_chunk(db: object, rows: turns.TurnRows, chunk: str) -> None:
+    statement = text(
+        "INSERT INTO answer_chunks (message_id, attempt, number, tenant_id, text)"
+        " VALUES (:id, 1, 1, :tenant_id, :text)"
+    )
+    values = {"id": rows.answer.id, "tenant_id": TENANT, "text": chunk}
+    db.execute(statement, values)  # type: ignore[attr-defined]
+
+
+def test_an_answer_that_is_gone_is_saved_by_nobody(services: Services, llm: LLMServer) -> None:
+    llm.script(Reply(deltas=["one ", "two ", "three"], delay_between=0.5))
+    session = new_session(services)
+    turn = begin(services, session)
+    first_delta(turn)
     with services.database.transaction(tenant_id=TENANT) as db:
         db.execute(text("DELETE FROM sessions"))
-    assert rows.lease is not None
+    with pytest.raises(Exception, match="no such message"):
+        list(turn)
     with services.database.transaction(tenant_id=TENANT) as db:
-        turns.save_answer(db, tenant_id=TENANT, record=rows.answer, lease=rows.lease, finished=True)
         assert db.scalar(text("SELECT count(*) FROM messages")) == 0
+
+
+def test_turns_of_one_session_follow_each_other_in_two_processes(
+    services: Services, make_services: Callable[..., Services], llm: LLMServer
+) -> None:
+    """Two registries are two processes: what they share is the database."""
+    llm.default = Reply(delay_between=0.01)
+    session = new_session(services)
+    processes = [LiveAnswers(services), LiveAnswers(services)]
+    begun: list[Turn] = []
+    for number in range(10):
+        opening = partial(
+            turns.open_turn,
+            tenant_id=TENANT,
+            session_id=session,
+            message=f"question {number}",
+            options=turn_options(use_rag=False),
+        )
+        live = processes[number % 2]
+        begun.append(live.start(tenant_id=TENANT, session_id=session, opening=opening))
+    feeds = [turn.feed() for turn in begun]
+    wait_until(lambda: all(feed.answer is not None for feed in feeds), what="all answers")
+    found = stored(services, session)
+    assert [one.position for one in found] == list(range(1, 21))
+    assert [one.sender for one in found] == ["user", "assistant"] * 10
+    assert {one.status for one in found} == {"complete"}
+
+
+def test_a_turn_waits_for_the_one_before_it_and_no_longer_than_it_may(
+    make_services: Callable[..., Services], llm: LLMServer
+) -> None:
+    services = make_services(
+        chat_provider="openai", chat_base_url=llm.base_url, chat_model="m", chat_wait_seconds=0.5
+    )
+    llm.script(Reply(deltas=["one ", "two "], stall_after=1, stall_seconds=5))
+    session = new_session(services)
+    first = run(services, session_id=session, message="Hello?", use_rag=False)
+    next(first)
+    with pytest.raises(Conflict) as refused:
+        next(run(services, session_id=session, message="Hello?", use_rag=False))
+    assert refused.value.code == "turn_in_progress"
+    assert len(stored(services, session)) == 2

@@ -8,7 +8,7 @@ from flask_limiter import Limiter
 from core.db import schema_is_current
 from core.errors import RagError
 from core.queue.worker_heartbeats import look
-from web.http import limits, metrics, schemas
+from web.http import limits, metrics, system_schemas
 from web.http.context import services
 from web.http.parsing import Blueprint
 from web.http.presenters import json_response
@@ -23,8 +23,8 @@ _UNREADY = {"status": "unready", "reason": "database_unavailable"}
 
 
 @blp.route("/health", methods=["GET"])
-@blp.response(200, schemas.Health)
-@blp.response(503, schemas.Health, example=_UNHEALTHY)
+@blp.response(200, system_schemas.Health)
+@blp.response(503, system_schemas.Health, example=_UNHEALTHY)
 def health() -> Response:
     """Whether the service works. With Redis down it is `degraded`.
 
@@ -68,15 +68,15 @@ def _database_answers() -> bool:
 
 
 @blp.route("/health/live", methods=["GET"])
-@blp.response(200, schemas.Alive)
+@blp.response(200, system_schemas.Alive)
 def live() -> Response:
     """Whether this process answers. It asks neither PostgreSQL nor Redis."""
     return _answer({"status": "alive"}, ok=True)
 
 
 @blp.route("/health/ready", methods=["GET"])
-@blp.response(200, schemas.Ready)
-@blp.response(503, schemas.Ready, example=_UNREADY)
+@blp.response(200, system_schemas.Ready)
+@blp.response(503, system_schemas.Ready, example=_UNREADY)
 def ready() -> Response:
     """Whether to send requests here: the database answers and has the schema of this version."""
     try:

@@ -6,13 +6,13 @@ from uuid import UUID
 from flask import Response
 from sqlalchemy.orm import Session
 
-from core.conversations import message_words, messages
+from core.conversations import messages
 from web.http import schemas
 from web.http.auth import requires
-from web.http.context import one_statement, services, tenant_id
+from web.http.context import one_statement, tenant_id, transaction
 from web.http.idempotency import idempotent, remember
 from web.http.parsing import Blueprint, take_page
-from web.http.presenters import hit_body, json_response, message_body, page_body
+from web.http.presenters import hit_body, json_response, message_body, no_content, page_body
 
 blp = Blueprint("messages", __name__, url_prefix="/api/v1", description="Messages.")
 
@@ -54,11 +54,9 @@ def list_messages(query: dict[str, Any], session_id: UUID) -> Response:
 def search_messages(query: dict[str, Any]) -> Response:
     """Search messages by their words, best first.
 
-    A message is found by any of the words; the last one may be the beginning of a word.
-    `"a phrase"` must be there as it is, `-word` must not.
+    `q` is in web search syntax: `"a phrase"`, `or`, `-without`.
     """
     page = take_page(query)
-    message_words.cut_new(services().database, tenant_id=tenant_id())
     with one_statement() as db:
         found = messages.search_messages(db, tenant_id=tenant_id(), page=page, **query)
     return json_response(page_body(found, hit_body))
@@ -72,3 +70,27 @@ def get_message(message_id: UUID) -> Response:
     with one_statement() as db:
         message = messages.get_message(db, tenant_id=tenant_id(), message_id=message_id)
     return json_response(message_body(message))
+
+
+@blp.route("/messages/<uuid:message_id>/feedback", methods=["PUT"])
+@requires("write")
+@blp.arguments(schemas.Feedback)
+@blp.response(200, schemas.Message)
+def rate_message(body: dict[str, Any], message_id: UUID) -> Response:
+    """Rate an answer, up or down, instead of an earlier rating."""
+    feedback = {"rating": body["rating"], "comment": body.get("comment")}
+    with transaction() as db:
+        message = messages.set_feedback(
+            db, tenant_id=tenant_id(), message_id=message_id, feedback=feedback
+        )
+    return json_response(message_body(message))
+
+
+@blp.route("/messages/<uuid:message_id>/feedback", methods=["DELETE"])
+@requires("write")
+@blp.response(204)
+def unrate_message(message_id: UUID) -> Response:
+    """Take the rating of an answer back."""
+    with transaction() as db:
+        messages.set_feedback(db, tenant_id=tenant_id(), message_id=message_id, feedback=None)
+    return no_content()

@@ -126,6 +126,25 @@ def describe(error: errors.RagError, *, request_id: str) -> dict[str, Any]:
     )
 
 
+# What an answer's stored error is as a response: by its code, since its class is forgotten.
+_STORED_STATUS = {
+    "provider_timeout": errors.ProviderTimeout,
+    "database_unavailable": errors.Unavailable,
+    "storage_full": errors.StorageFull,
+    "answer_interrupted": errors.ProviderError,
+    "internal_error": errors.RagError,
+}
+
+
+def stored_error(stored: Mapping[str, str]) -> errors.RagError:
+    """The error that ended an answer, from the `{code, detail}` that is stored with it.
+
+    All codes but those named here are a provider's.
+    """
+    kind = _STORED_STATUS.get(stored["code"], errors.ProviderError)
+    return kind(stored["detail"], code=stored["code"])
+
+
 def respond(error: Exception) -> Response:
     """The response to any exception. An unexpected one is logged with its trace."""
     if isinstance(error, errors.RagError):

@@ -238,6 +238,11 @@ def _refuse(ticket: Ticket, error: Exception, *, held: bool) -> Response:
     return response
 
 
+def refuse(ticket: Ticket, error: Exception) -> Response:
+    """The response to a held request that failed after its view had returned."""
+    return _refuse(ticket, error, held=True)
+
+
 def held_claim() -> Claim | None:
     """The claim on this request's key, or None. For views that are not atomic."""
     ticket = request_state().held_ticket

@@ -14,6 +14,16 @@ PAGE_LABEL = {
 }
 
 
+class Quote(Schema):
+    quote = fields.String(required=True, metadata={"example": "Revenue grew by 12 %."})
+    page = fields.Integer(required=True, metadata={"example": 3})
+
+
+QUOTES = {
+    "description": "The words that support each statement of the answer which cites the passage."
+}
+
+
 class Passage(Schema):
     index = fields.Integer(metadata={"example": 1})
     document_id = fields.String(metadata=ID)
@@ -24,7 +34,13 @@ class Passage(Schema):
     chunk_id = fields.String(metadata=ID)
     text = fields.String(required=True, metadata={"example": "Revenue grew by 12 %."})
     quote = fields.String(metadata={"example": "Revenue grew by 12 %."})
+    quotes = fields.List(fields.Nested(Quote), metadata=QUOTES)
     score = fields.Float(metadata={"example": 0.71})
+
+
+class QuoteIn(Schema):
+    quote = Text(required=True, least=0)
+    page = StrictInteger(required=True, validate=validate.Range(min=0, max=MAX_SKIP))
 
 
 class PassageIn(Schema):
@@ -39,6 +55,7 @@ class PassageIn(Schema):
     chunk_id = Text(most=MAX_NAME, allow_none=True)
     text = Text(required=True, least=0)
     quote = Text(least=0, allow_none=True)
+    quotes = fields.List(fields.Nested(QuoteIn), validate=validate.Length(max=1000))
     score = fields.Raw(allow_none=True, metadata={"type": "number"})
 
     @validates_schema
@@ -59,4 +76,5 @@ class StoredPassage(Schema):
     chunk_id = fields.String(allow_none=True, metadata=ID)
     text = fields.String(required=True, metadata={"example": "Revenue grew by 12 %."})
     quote = fields.String(allow_none=True, metadata={"example": "Revenue grew by 12 %."})
+    quotes = fields.List(fields.Nested(Quote), metadata=QUOTES)
     score = fields.Float(allow_none=True, metadata={"example": 0.71})

@@ -90,6 +90,7 @@ def session_body(session: ChatSession) -> dict[str, Any]:
         "created_at": moment(session.created_at),
         "updated_at": moment(session.updated_at),
         "last_message_at": moment(session.last_message_at),
+        "active_message_id": _text(session.active_message_id),
     }
 
 
@@ -106,6 +107,10 @@ def message_body(message: MessageRecord | ListedMessage) -> dict[str, Any]:
         "model": message.model,
         "usage": message.usage,
         "created_at": message.created_at,
+        "finish_reason": message.finish_reason,
+        "error": message.error,
+        "feedback": message.feedback,
+        "alternatives": message.alternatives,
     }
 
 

@@ -15,6 +15,7 @@ from uuid_utils.compat import uuid7
 
 from core.telemetry import DatabaseStats, get_logger, measure_database
 from web.http import metrics
+from web.http.deferred import DeferredBody
 from web.http.request_state import RequestState, attach
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class RequestLog:
             return start_response(status, headers, exc_info)
 
         try:
-            return _Body(self._app(environ, start), exchange)
+            return ResponseBody(self._app(environ, start), exchange)
         except BaseException:
             exchange.finish()
             raise
@@ -70,6 +71,11 @@ class _Exchange:
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         self._database: DatabaseStats = self._stack.enter_context(measure_database())
+
+    def detach(self) -> None:
+        """The request's thread leaves; another one calls `finish` some day."""
+        self._stack.close()
+        structlog.contextvars.clear_contextvars()
 
     def finish(self) -> None:
         seconds = time.perf_counter() - self.started
@@ -107,11 +113,32 @@ def _noted(state: RequestState) -> dict[str, str | None]:
     return noted
 
 
-class _Body:
+class ResponseBody:
     """The response's body. The server always closes it (PEP 3333), which ends the exchange."""
 
     def __init__(self, body: Iterable[bytes], exchange: _Exchange) -> None:
-        self._body, self._exchange = body, exchange
+        self._body: Iterable[bytes] | DeferredBody = body
+        self._exchange = exchange
+
+    @property
+    def deferred(self) -> DeferredBody | None:
+        """The body, if nobody has waited for it yet (`web.http.deferred`)."""
+        return self._body if isinstance(self._body, DeferredBody) else None
+
+    def detach(self) -> None:
+        """The request's thread goes; `begin`, `count` and `close` are called by others."""
+        self._exchange.detach()
+
+    def begin(self) -> Iterable[bytes]:
+        """Send the head of a deferred response and return its body, to be counted and closed."""
+        assert isinstance(self._body, DeferredBody)
+        with structlog.contextvars.bound_contextvars(request_id=self._exchange.state.request_id):
+            self._body = self._body.begin()
+        return self._body
+
+    def count(self, size: int) -> None:
+        """Add to the bytes that the log line tells as sent."""
+        self._exchange.sent += size
 
     def __iter__(self) -> Iterator[bytes]:
         for piece in self._body:

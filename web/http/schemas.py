@@ -98,6 +98,15 @@ class Session(Schema):
     created_at = fields.DateTime(required=True, metadata=MOMENT)
     updated_at = fields.DateTime(required=True, metadata=MOMENT)
     last_message_at = fields.DateTime(required=True, allow_none=True, metadata=MOMENT)
+    active_message_id = fields.UUID(
+        required=True,
+        allow_none=True,
+        metadata={
+            "example": None,
+            "description": "The answer that is being written now; `GET /messages/{id}/stream`"
+            " goes on with it.",
+        },
+    )
 
 
 class SessionCreate(Schema):
@@ -127,6 +136,19 @@ class FavoriteUpdate(Schema):
     )
 
 
+FINISH_REASONS = ("stop", "length", "content_filter", "cancelled")
+
+
+class MessageError(Schema):
+    code = fields.String(required=True, metadata={"example": "provider_timeout"})
+    detail = fields.String(required=True)
+
+
+class Feedback(Schema):
+    rating = fields.String(required=True, validate=one_of(("up", "down")))
+    comment = Text(least=0, allow_none=True, metadata={"example": "Right, with the right page."})
+
+
 class Message(Schema):
     id = fields.UUID(required=True, metadata=ID)
     session_id = fields.UUID(required=True, metadata=ID)
@@ -139,6 +161,24 @@ class Message(Schema):
     model = fields.String(required=True, allow_none=True, metadata={"example": "extractive"})
     usage = fields.Dict(required=True, allow_none=True)
     created_at = fields.DateTime(required=True, metadata=MOMENT)
+    finish_reason = fields.String(
+        required=True,
+        allow_none=True,
+        validate=one_of(FINISH_REASONS),
+        metadata={"example": "stop"},
+    )
+    error = fields.Nested(
+        MessageError,
+        required=True,
+        allow_none=True,
+        metadata={"example": None, "description": "Why an answer failed or broke off."},
+    )
+    feedback = fields.Nested(Feedback, required=True, allow_none=True, metadata={"example": None})
+    alternatives = fields.List(
+        fields.UUID(),
+        required=True,
+        metadata={"example": [], "description": "Earlier answers to the same question."},
+    )
 
 
 class MessageCreate(Schema):
@@ -342,44 +382,3 @@ class SearchRequest(Schema):
 
 class SearchResult(Schema):
     items = fields.List(fields.Nested(Passage), required=True)
-
-
-class ChatRequest(Schema):
-    message = Text(required=True, metadata={"example": "How did revenue develop?"})
-    use_rag = StrictBoolean(load_default=True)
-    stream = StrictBoolean(load_default=False)
-    top_k = StrictInteger(
-        load_default=None, allow_none=True, validate=validate.Range(min=1, max=50)
-    )
-    document_ids = fields.List(
-        StrictUUID(),
-        load_default=None,
-        allow_none=True,
-        validate=validate.Length(min=1, max=1000),
-    )
-    memory = fields.String(load_default="session", validate=one_of(("none", "session", "user")))
-
-
-class ChatAnswer(Schema):
-    user_message = fields.Nested(Message, required=True)
-    assistant_message = fields.Nested(Message, required=True)
-
-
-class Health(Schema):
-    status = fields.String(required=True, validate=one_of(("healthy", "degraded", "unhealthy")))
-    database = fields.String(required=True, validate=one_of(("connected", "disconnected")))
-    service = fields.String(required=True, metadata={"example": "Chat Storage API"})
-    redis = fields.String(validate=one_of(("connected", "disconnected")))
-    limits = fields.String(validate=one_of(("shared", "per process")))
-    queue = fields.Integer(allow_none=True)
-    workers = fields.Integer(allow_none=True, metadata={"example": 1})
-    version = fields.String(metadata={"example": "0.1.0"})
-
-
-class Alive(Schema):
-    status = fields.String(required=True, validate=one_of(("alive",)))
-
-
-class Ready(Schema):
-    status = fields.String(required=True, validate=one_of(("ready", "unready")))
-    reason = fields.String(validate=one_of(("database_unavailable", "schema_behind")))

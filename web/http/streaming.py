@@ -33,7 +33,7 @@ EVENT_STREAM = "text/event-stream"
 HEARTBEAT_SECONDS = 10.0
 HEARTBEAT = b": keep-alive\n\n"
 
-_HEADERS = {
+EVENT_STREAM_HEADERS = {
     "Content-Type": f"{EVENT_STREAM}; charset=utf-8",
     "Cache-Control": "no-cache, no-transform",
     "X-Accel-Buffering": "no",  # nginx would collect the events
@@ -51,9 +51,12 @@ class Event:
 
 
 def encode(event: Event, *, number: int) -> bytes:
+    return encode_event(event.name, event.data, number=number)
+
+
+def encode_event(name: str, data: dict[str, Any], *, number: int) -> bytes:
     """An event as the WHATWG's specification of server-sent events has it."""
-    head = f"id: {number}\nevent: {event.name}\ndata: ".encode()
-    return head + to_json(event.data) + b"\n\n"
+    return f"id: {number}\nevent: {name}\ndata: ".encode() + to_json(data) + b"\n\n"
 
 
 class Slots:
@@ -201,7 +204,7 @@ class EventBody:
         self._give_back()
         if self._ticket is not None:
             body = b"".join(self._sent)
-            remembered = Remembered(200, _HEADERS, body)
+            remembered = Remembered(200, EVENT_STREAM_HEADERS, body)
             # One who left before the end, and asks again, is owed the end.
             self._ticket.settle(remembered if self._ending == "done" else None)
 
@@ -227,4 +230,4 @@ def event_response(
         give_back=give_back,
         ticket=request_state().held_ticket,
     )
-    return Response(body, headers=_HEADERS)
+    return Response(body, headers=EVENT_STREAM_HEADERS)

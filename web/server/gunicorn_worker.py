@@ -17,11 +17,12 @@ import re
 import selectors
 import socket
 import struct
+import threading
 import time
 from collections import deque
 from functools import partial
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gunicorn import http
 from gunicorn.http import errors as refusals
@@ -32,7 +33,11 @@ from werkzeug.exceptions import RequestTimeout
 from core.telemetry import get_logger
 from web.http.errors import MEDIA_TYPE, problem_body, words_for
 from web.http.streaming import Slots
+from web.server.detaching import DetachingMixin, detaching
 from web.server.pacing import PacedUnreader
+
+if TYPE_CHECKING:
+    from core.conversations.live import LiveAnswers
 
 log = get_logger(__name__)
 
@@ -46,6 +51,10 @@ STALL_SECONDS = 30
 # with unread bytes would reset it, and the client could lose the response (RFC 9112, 9.6).
 LINGER_SECONDS = 2.0
 LINGER_BYTES = 256 * 1024
+
+# Answers that are still being written this long before the graceful time ends are stored as
+# they are: the master kills the worker at its end.
+INTERRUPT_SECONDS = 8.0
 
 _REFUSALS = (
     (refusals.LimitRequestLine, 414),
@@ -78,18 +87,25 @@ class Connection(TConn):  # type: ignore[misc]
             super().close()
 
 
-class GatheringWorker(ThreadWorker):  # type: ignore[misc]
+class GatheringWorker(DetachingMixin, ThreadWorker):  # type: ignore[misc]
     """`worker_class` for the service. Plain HTTP/1.1 only: TLS ends at a proxy in front."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._lingering: deque[Connection] = deque()
         self._slots = Slots(self.cfg.threads)
+        self._live_answers: LiveAnswers | None = None
+        self._is_stopping = False
+        self._interrupt_at = 0.0
 
     def load_wsgi(self) -> None:
         super().load_wsgi()
+        app: Any = self.wsgi  # type: ignore[has-type]
+        extensions = getattr(app, "extensions", {})
         # Bodies share the slots with the app's long responses.
-        self._slots = getattr(self.wsgi, "extensions", {}).get("slots", self._slots)
+        self._slots = extensions.get("slots", self._slots)
+        self._live_answers = extensions.get("live_answers")
+        self.wsgi = detaching(app)
 
     def accept(self, listener: socket.socket) -> None:
         try:
@@ -211,9 +227,26 @@ class GatheringWorker(ThreadWorker):  # type: ignore[misc]
         self.nr_conns -= 1
         connection.close()
 
+    def run(self) -> None:
+        """Serve; then store what is written of the answers that are not over."""
+        super().run()
+        if self._live_answers is not None:
+            self._live_answers.close(patience=max(0.0, self._interrupt_at - time.monotonic()))
+
+    def _interrupt_in_time(self) -> None:
+        """Give live answers most of the graceful time, then end them while it lasts."""
+        self._is_stopping = True
+        patience = max(0.0, self.cfg.graceful_timeout - INTERRUPT_SECONDS)
+        self._interrupt_at = time.monotonic() + patience
+        if self._live_answers is not None:
+            close = partial(self._live_answers.close, patience=patience)
+            threading.Thread(target=close, name="interrupt", daemon=True).start()
+
     def murder_pending(self) -> None:
         """Called at each turn of the main loop, at least once a second."""
         super().murder_pending()
+        if not self.alive and not self._is_stopping:
+            self._interrupt_in_time()
         now = time.monotonic()
         while self._lingering and self._lingering[0].timeout <= now:
             self._drop(self._lingering.popleft())

@@ -18,7 +18,14 @@ from core.db.models.base import (
     new_id,
     write_vector,
 )
-from core.db.models.conversations import ChatSession, Message, MessageTrace, MessageVector
+from core.db.models.conversations import (
+    AnswerChunk,
+    AnswerContext,
+    ChatSession,
+    Message,
+    MessageTrace,
+    MessageVector,
+)
 from core.db.models.documents import (
     Chunk,
     ChunkVector,
@@ -38,6 +45,8 @@ __all__ = [
     "RANGE_STATES",
     "SENDERS",
     "TERMINAL_STATES",
+    "AnswerChunk",
+    "AnswerContext",
     "ApiKey",
     "Base",
     "ChatSession",

@@ -24,7 +24,7 @@ from uuid_utils.compat import uuid7
 DIMENSIONS = 384  # the default; migrations follow EMBEDDING_DIMENSIONS
 
 SENDERS = ("user", "assistant", "system")
-MESSAGE_STATUSES = ("complete", "interrupted", "failed")
+MESSAGE_STATUSES = ("in_progress", "complete", "interrupted", "failed")
 DOCUMENT_STATUSES = ("queued", "processing", "ready", "failed", "cancelled")
 JOB_STATES = ("queued", "running", "succeeded", "failed", "cancelled")
 TERMINAL_STATES = ("succeeded", "failed", "cancelled")
@@ -72,6 +72,7 @@ class Base(DeclarativeBase):
         list[Any]: JSONB,
         list[str]: ARRAY(Text),
         list[int]: ARRAY(Integer),
+        list[UUID]: ARRAY(PgUUID(as_uuid=True)),
         bytes: LargeBinary,
     }
 

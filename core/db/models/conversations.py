@@ -8,11 +8,10 @@ from pgvector.sqlalchemy import Vector
 from sqlalchemy import (
     ForeignKey,
     Index,
-    UniqueConstraint,
+    false,
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.db.models.base import DIMENSIONS, MESSAGE_STATUSES, SENDERS, Base, new_id, one_of
@@ -34,6 +33,10 @@ class ChatSession(Base):
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
     last_message_at: Mapped[datetime | None]
     active_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    # The answer that holds the session's turn. A dead process leaves it behind: the lease on
+    # the message tells whether somebody still writes.
+    active_message_id: Mapped[UUID | None]
+    title_is_automatic: Mapped[bool] = mapped_column(default=False, server_default=false())
 
     __table_args__ = (
         Index("ix_sessions_recent", "tenant_id", "active_at", "id"),
@@ -42,7 +45,13 @@ class ChatSession(Base):
 
 
 class Message(Base):
-    """One message. An assistant's `reply_to` is the user's message it answers."""
+    """One message. An assistant's `reply_to` is the user's message it answers.
+
+    `superseded` marks an earlier answer to the same question: lists leave it out, and it
+    shares its position with the current answer. `turn_options` are the chat options of an
+    answer, for `retry` and `regenerate`. `attempt` counts how often the answer was begun: a
+    writer whose attempt is outdated changes no row.
+    """
 
     __tablename__ = "messages"
 
@@ -58,14 +67,26 @@ class Message(Base):
     model: Mapped[str | None]
     usage: Mapped[dict[str, Any] | None]
     reply_to: Mapped[UUID | None]
-    # The words of `content`; None until core.conversations.message_words has cut them.
-    tsv: Mapped[str | None] = mapped_column(TSVECTOR, deferred=True)
-    # While an answer is being written: who is silent past this moment is dead.
+    # While an answer is being written: a writer silent past this moment is dead.
     lease_expires_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    finish_reason: Mapped[str | None]
+    error: Mapped[dict[str, Any] | None]
+    feedback: Mapped[dict[str, Any] | None]
+    alternatives: Mapped[list[UUID]] = mapped_column(default=list, server_default="{}")
+    superseded: Mapped[bool] = mapped_column(default=False, server_default=false())
+    attempt: Mapped[int] = mapped_column(default=1, server_default="1")
+    turn_options: Mapped[dict[str, Any] | None]
 
     __table_args__ = (
-        UniqueConstraint("session_id", "position"),
+        Index(
+            "uq_messages_session_id_position",
+            "session_id",
+            "position",
+            unique=True,
+            postgresql_where=text("NOT superseded"),
+        ),
+        Index("ix_messages_superseded", "reply_to", postgresql_where=text("superseded")),
         one_of("sender", SENDERS),
         one_of("status", MESSAGE_STATUSES),
         Index(
@@ -73,7 +94,6 @@ class Message(Base):
             "lease_expires_at",
             postgresql_where=text("lease_expires_at IS NOT NULL"),
         ),
-        # For messages whose words are not cut yet, see core.conversations.message_words.
         # left(): a tsvector holds at most 1 MiB and a longer text would fail the insert.
         # With the tenant as one more lexeme: docs/adr/0006.
         Index(
@@ -83,16 +103,42 @@ class Message(Base):
                 " || array_to_tsvector(ARRAY[chr(1) || tenant_id]))"
             ),
             postgresql_using="gin",
-            postgresql_where=text("tsv IS NULL AND content <> ''"),
-        ),
-        Index("ix_messages_words", "tsv", postgresql_using="gin"),
-        Index(
-            "ix_messages_uncut",
-            "tenant_id",
-            "id",
-            postgresql_where=text("tsv IS NULL AND content <> ''"),
         ),
     )
+
+
+class AnswerChunk(Base):
+    """A piece of the text of an answer that is being written.
+
+    A live answer appends here every 100 ms or so: an insert costs less than rewriting the
+    message's row and its full-text entry. The text moves into the row when the answer ends.
+    """
+
+    __tablename__ = "answer_chunks"
+
+    message_id: Mapped[UUID] = mapped_column(
+        ForeignKey("messages.id", ondelete="CASCADE"), primary_key=True
+    )
+    attempt: Mapped[int] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str]
+    text: Mapped[str]
+
+
+class AnswerContext(Base):
+    """What the last attempt at an answer was given: `passages` and the `model`.
+
+    Its stream's `retrieval` event is read from here for as long as the message lives.
+    """
+
+    __tablename__ = "answer_contexts"
+
+    message_id: Mapped[UUID] = mapped_column(
+        ForeignKey("messages.id", ondelete="CASCADE"), primary_key=True
+    )
+    attempt: Mapped[int]
+    tenant_id: Mapped[str]
+    data: Mapped[dict[str, Any]]
 
 
 class MessageVector(Base):

@@ -45,44 +45,46 @@ def is_right_to_left(pieces: Sequence[Piece]) -> bool:
     return 2 * len(_RIGHT_TO_LEFT.findall(text)) > len(_LETTER.findall(text))
 
 
-def write_block(rows: Sequence[Row], *, separator: str = "") -> Iterator[Token]:
-    """The rows of one column as lines; `separator` comes before the first."""
+def write_block(rows: Sequence[Row]) -> Iterator[Token]:
+    """The rows of one column as lines. The first separator is empty."""
     usual = _usual_pitch(rows)
     right = max((row.right for row in rows), default=0.0)
     before: Row | None = None
     for row in rows:
-        if before is not None:
-            separator = _line_separator(before, row, usual=usual, right=right)
-        yield from write_row(row, separator=separator)
+        separator = _line_separator(before, row, usual=usual, right=right)
+        for token in write_row(row):
+            yield token._replace(separator=separator or token.separator)
+            separator = ""
         before = row
 
 
-def write_row(row: Row, *, separator: str = "") -> Iterator[Token]:
-    """One line; `separator` comes before it."""
+def write_row(row: Row) -> Iterator[Token]:
+    """One line. The first separator is empty."""
     backwards = is_right_to_left([piece for one in row.segments for piece in one.pieces])
+    separator = ""
     for segment in reversed(row.segments) if backwards else row.segments:
-        yield from write_segment(segment, separator=separator, right_to_left=backwards)
+        for token in write_segment(segment, right_to_left=backwards):
+            yield token._replace(separator=separator or token.separator)
+            separator = ""
         separator = " "
 
 
-def write_segment(
-    segment: Segment, *, separator: str = "", right_to_left: bool = False
-) -> Iterator[Token]:
+def write_segment(segment: Segment, *, right_to_left: bool = False) -> Iterator[Token]:
     """The words of a segment, raised and lowered ones set as they are read."""
     pieces = _in_reading_order(segment.pieces) if right_to_left else segment.pieces
     before: Piece | None = None
     for piece in pieces:
-        text = piece.text
-        if before is not None:
-            separator, text = _set(before, piece) if before.shift or piece.shift else (" ", text)
-        if text[-1] in _HYPHENS:
-            text = text[:-1] + "-"
-        yield Token(separator, text, (piece.word,))
+        separator, text = _set(before, piece)
+        yield Token(separator, _plain_hyphen(text), (piece.word,))
         before = piece
 
 
 def join_tokens(tokens: Sequence[Token]) -> str:
     return "".join(token.separator + token.text for token in tokens)
+
+
+def _plain_hyphen(text: str) -> str:
+    return text[:-1] + "-" if text[-1] in _HYPHENS else text
 
 
 def _in_reading_order(pieces: Sequence[Piece]) -> list[Piece]:
@@ -100,8 +102,10 @@ def _in_reading_order(pieces: Sequence[Piece]) -> list[Piece]:
     return [*ordered, *reversed(run)]
 
 
-def _set(before: Piece, piece: Piece) -> tuple[str, str]:
-    """Separator and text of a word after another one of its line, one of them being shifted."""
+def _set(before: Piece | None, piece: Piece) -> tuple[str, str]:
+    """Separator and text of a word after another one of its line."""
+    if before is None:
+        return "", piece.text
     gap = max(piece.left - before.right, before.left - piece.right) / max(piece.height, 0.1)
     if piece.shift > 0 and not before.shift and gap < 4 * _NO_GAP:
         return _set_raised(before.text, piece.text)
@@ -124,7 +128,9 @@ def _set_raised(host: str, raised: str) -> tuple[str, str]:
     return " ", raised
 
 
-def _line_separator(before: Row, row: Row, *, usual: float, right: float) -> str:
+def _line_separator(before: Row | None, row: Row, *, usual: float, right: float) -> str:
+    if before is None:
+        return ""
     sizes = sorted((before.height, row.height))
     distance = row.baseline - before.baseline
     if distance > _PARAGRAPH_GAP * usual or sizes[1] > _OTHER_SIZE * max(sizes[0], 0.1):

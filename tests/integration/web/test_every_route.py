@@ -61,6 +61,8 @@ def test_with_a_key_that_lacks_the_scope_it_is_403(
 BODIES: dict[str, dict[str, Any]] = {
     "append_message": {"sender": "user", "content": "x"},
     "chat": {"message": "x"},
+    "edit_message": {"content": "x"},
+    "rate_message": {"rating": "up"},
     "update_session": {"title": "x"},
 }
 

@@ -1,0 +1,143 @@
+"""How an answer ends, whoever ends it: its writer, a cancel, or the sweep for a dead writer.
+
+Each function takes `db` and never commits.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from psycopg2.extras import Json
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from core.answering.grounding import cited_passages
+from core.answering.passages import Passage
+
+CHANNEL = "rag_answers"  # NOTIFY: the ids of answers that changed, separated by commas
+NOTIFY_IDS = 200  # in one payload, which must be shorter than 8,000 bytes
+
+_STORED = text(
+    """
+    SELECT (SELECT string_agg(text, '' ORDER BY number) FROM answer_chunks
+            WHERE message_id = :id AND attempt = :attempt),
+           (SELECT data FROM answer_contexts WHERE message_id = :id AND attempt = :attempt)
+    """
+)
+_SET_CONTEXT = text(
+    """
+    INSERT INTO answer_contexts (message_id, attempt, tenant_id, data)
+    SELECT id, attempt, tenant_id, :data FROM messages WHERE id = :id AND attempt = :attempt
+    ON CONFLICT (message_id) DO UPDATE SET attempt = excluded.attempt, data = excluded.data
+    """
+)
+_END = text(
+    """
+    UPDATE messages
+    SET status = :status, lease_expires_at = NULL, finish_reason = :finish_reason,
+        error = :error, model = coalesce(:model, model), usage = :usage,
+        content = coalesce(:content, content),
+        retrieved_context = coalesce(:retrieved_context, retrieved_context)
+    WHERE id = :id AND attempt = :attempt AND status = 'in_progress'
+    RETURNING session_id
+    """
+)
+_DROP_CHUNKS = text("DELETE FROM answer_chunks WHERE message_id = :id")
+_FREE_SESSION = text(
+    "UPDATE sessions SET active_message_id = NULL"
+    " WHERE id = :session_id AND active_message_id = :id"
+)
+_NOTIFY = text("SELECT pg_notify(:channel, :payload)")
+_EXPIRED = text(
+    """
+    SELECT tenant_id, id, attempt FROM messages
+    WHERE lease_expires_at < clock_timestamp() AND status = 'in_progress'
+      AND (CAST(:ids AS uuid[]) IS NULL OR id = ANY(CAST(:ids AS uuid[])))
+    LIMIT 100 FOR UPDATE SKIP LOCKED
+    """
+)
+
+INTERRUPTED = {
+    "code": "answer_interrupted",
+    "detail": "The process that wrote the answer ended before it was complete.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How an answer ends. `content` None keeps the text that is stored in its chunks."""
+
+    status: str
+    finish_reason: str | None = None
+    error: dict[str, Any] | None = None
+    content: str | None = None
+    passages: Sequence[Passage] = ()
+    model: str | None = None
+    usage: dict[str, Any] | None = None
+
+
+def end_answer(db: Session, *, message_id: UUID, attempt: int, ending: Ending) -> bool:
+    """Store how an answer ended, free its session and wake its listeners.
+
+    False if somebody else ended it first: then nothing changes.
+    """
+    content, passages, model = ending.content, ending.passages, ending.model
+    if content is None:
+        content, passages, model = _stored(db, message_id, attempt)
+    cited = [passage.as_dict() for passage in cited_passages(content, passages)]
+    session_id = db.scalar(
+        _END,
+        {
+            "id": message_id,
+            "attempt": attempt,
+            "status": ending.status,
+            "finish_reason": ending.finish_reason,
+            "error": ending.error and Json(ending.error),
+            # An attempt that produced nothing leaves the text of the one before.
+            "content": content or None,
+            "retrieved_context": Json(cited) if content else None,
+            "model": model,
+            "usage": ending.usage and Json(ending.usage),
+        },
+    )
+    if session_id is None:
+        return False
+    db.execute(_DROP_CHUNKS, {"id": message_id})
+    db.execute(_FREE_SESSION, {"session_id": session_id, "id": message_id})
+    notify(db, [message_id])
+    return True
+
+
+def close_expired(db: Session, *, ids: Collection[UUID] | None = None) -> int:
+    """End answers whose writer is dead, those of `ids` or of all tenants; how many.
+
+    `db` must be the service's own, across tenants.
+    """
+    listed = None if ids is None else list(ids)
+    expired = db.execute(_EXPIRED, {"ids": listed}).all()
+    for row in expired:
+        ending = Ending(status="interrupted", error=INTERRUPTED)
+        end_answer(db, message_id=row.id, attempt=row.attempt, ending=ending)
+    return len(expired)
+
+
+def notify(db: Session, ids: Collection[UUID]) -> None:
+    """Wake, at the commit, the processes that follow these answers."""
+    listed = list(map(str, ids))
+    for start in range(0, len(listed), NOTIFY_IDS):
+        payload = ",".join(listed[start : start + NOTIFY_IDS])
+        db.execute(_NOTIFY, {"channel": CHANNEL, "payload": payload})
+
+
+def set_context(db: Session, *, message_id: UUID, attempt: int, data: Mapping[str, Any]) -> None:
+    """Keep what an answer is given: `passages` as `Passage.stored` has them, and the `model`."""
+    db.execute(_SET_CONTEXT, {"id": message_id, "attempt": attempt, "data": Json(dict(data))})
+
+
+def _stored(db: Session, message_id: UUID, attempt: int) -> tuple[str, list[Passage], str | None]:
+    """Text, passages and model of an answer, as far as its writer stored them."""
+    content, data = db.execute(_STORED, {"id": message_id, "attempt": attempt}).one()
+    data = data or {}
+    passages = [Passage(**passage) for passage in data.get("passages") or ()]
+    return content or "", passages, data.get("model")

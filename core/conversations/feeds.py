@@ -1,0 +1,143 @@
+"""A feed: the events of one answer, for any number of listeners, while it is written and after.
+
+A feed holds what is stored of the answer. The thread that stores text adds to it; listeners
+read from it, each from where it is. A listener that must not block subscribes.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from core.conversations.events import AnswerState, ChatEvent
+from core.conversations.messages import MessageRecord
+from core.errors import RagError
+
+
+class Feed:
+    """The events of one answer. Safe to share between threads."""
+
+    def __init__(self, state: AnswerState) -> None:
+        self._state = state
+        self._changed = threading.Condition()
+        self._subscribers: list[Callable[[], None]] = []
+        self._failure: RagError | None = None
+        self._readers = 0
+
+    @property
+    def attempt(self) -> int:
+        return self._state.attempt
+
+    @property
+    def question(self) -> MessageRecord:
+        return self._state.question
+
+    @property
+    def answer(self) -> MessageRecord | None:
+        """The message as it ended, None while it is written."""
+        return self._state.answer
+
+    def set_passages(self, passages: Sequence[dict[str, Any]]) -> None:
+        with self._changed:
+            if self._state.passages is None:
+                self._state.passages = passages
+        self._notify()
+
+    def add_text(self, text: str) -> None:
+        with self._changed:
+            self._state.add_text(text)
+        self._notify()
+
+    def end(self, answer: MessageRecord) -> None:
+        """The answer is over, and `answer` is what is stored of it."""
+        with self._changed:
+            if self._state.answer is None:
+                self._state.end(answer)
+        self._notify()
+
+    def fail(self, error: RagError) -> None:
+        """No more can be known of the answer: listeners raise `error`."""
+        with self._changed:
+            self._failure = error
+        self._notify()
+
+    def restart(self, state: AnswerState) -> None:
+        """A new attempt at the answer began: listeners go on with its first event."""
+        with self._changed:
+            self._state = state
+        self._notify()
+
+    def position_after(self, last_event_id: str | None) -> int:
+        """The id of the last event that a client has, 0 for none. Raises Invalid."""
+        with self._changed:
+            return self._state.base + self._state.number_after(last_event_id)
+
+    def read(self, position: int) -> list[ChatEvent]:
+        """The events there are behind the one with the id `position`. Never waits.
+
+        Raises the error of `fail`.
+        """
+        with self._changed:
+            events = list(self._state.events(max(0, position - self._state.base)))
+            if not events and self._failure is not None:
+                raise self._failure
+            return events
+
+    def wait(self, position: int, *, timeout: float) -> list[ChatEvent]:
+        """As `read`, but waits for an event for up to `timeout` seconds."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._has_more(position), timeout)
+        return self.read(position)
+
+    def _has_more(self, position: int) -> bool:
+        state = self._state
+        return state.base + state.count > position or self._failure is not None
+
+    def subscribe(self, wake: Callable[[], None]) -> None:
+        """Call `wake`, which must not block, at each change, and once now."""
+        with self._changed:
+            self._subscribers.append(wake)
+        wake()
+
+    def unsubscribe(self, wake: Callable[[], None]) -> None:
+        with self._changed:
+            if wake in self._subscribers:
+                self._subscribers.remove(wake)
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether anybody listens or is about to: the follower drops what nobody wants."""
+        with self._changed:
+            return self._readers > 0 or bool(self._subscribers)
+
+    @contextmanager
+    def reader(self) -> Iterator[None]:
+        """Around the time in which somebody listens."""
+        with self._changed:
+            self._readers += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._readers -= 1
+
+    def _notify(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+            wakes = list(self._subscribers)
+        for wake in wakes:
+            wake()
+
+
+def listen(feed: Feed, *, position: int = 0, patience: float = 10.0) -> Iterator[ChatEvent | None]:
+    """The events behind `position` until the last one; None each `patience` seconds of silence."""
+    with feed.reader():
+        while True:
+            events = feed.wait(position, timeout=patience)
+            if not events:
+                yield None
+            for event in events:
+                position = event.number
+                yield event
+                if event.is_last:
+                    return

@@ -1,0 +1,224 @@
+"""Follows answers that other processes write, and reads those that are over.
+
+NOTIFY only wakes: a poll each second stands behind it, so a lost connection or a pooler that
+passes no notifications costs a second of delay and nothing else. The thread and its one
+connection exist only while somebody listens to a live answer of another process.
+"""
+
+import contextlib
+import select
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+import psycopg2
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from core.answering.passages import Passage
+from core.conversations import endings, messages
+from core.conversations.events import AnswerState
+from core.conversations.feeds import Feed
+from core.conversations.messages import MessageRecord
+from core.db import Database
+from core.errors import NotFound
+from core.telemetry import get_logger
+
+log = get_logger(__name__)
+
+POLL_SECONDS = 1.0
+UNWANTED_SECONDS = 10.0  # how long a feed is kept up to date that nobody reads
+
+_CONTEXT = text("SELECT data FROM answer_contexts WHERE message_id = :id AND attempt = :attempt")
+_CHANGES = text(
+    """
+    SELECT f.id, m.attempt, m.status, m.lease_expires_at < clock_timestamp() AS is_expired,
+           c.text, c.number, x.data
+    FROM unnest(
+        CAST(:ids AS uuid[]), CAST(:attempts AS int[]), CAST(:numbers AS int[]),
+        CAST(:wants AS boolean[])
+    ) AS f (id, attempt, number, wants_context)
+    LEFT JOIN messages m ON m.id = f.id
+    LEFT JOIN LATERAL (
+        SELECT string_agg(text, '' ORDER BY number) AS text, max(number) AS number
+        FROM answer_chunks
+        WHERE message_id = f.id AND attempt = f.attempt AND number > f.number
+    ) AS c ON true
+    LEFT JOIN answer_contexts x
+      ON x.message_id = f.id AND x.attempt = f.attempt AND f.wants_context
+    """
+)
+
+
+def read_state(db: Session, *, tenant_id: str, answer: MessageRecord) -> AnswerState:
+    """The state of an answer that is over, or of a live one before its first chunk."""
+    assert answer.reply_to is not None
+    question = messages.get_message(db, tenant_id=tenant_id, message_id=answer.reply_to)
+    state = AnswerState(question, answer.attempt)
+    if answer.status == "in_progress":
+        return state
+    data = db.scalar(_CONTEXT, {"id": answer.id, "attempt": answer.attempt})
+    if data is not None:
+        state.passages = shown_passages(data)
+    elif answer.status == "complete":  # written elsewhere: an import, an earlier version
+        state.passages = answer.retrieved_context
+    state.end(answer)
+    return state
+
+
+def shown_passages(context: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The passages of an answer's context, as the `retrieval` event has them."""
+    return [Passage(**passage).as_dict() for passage in context["passages"]]
+
+
+class _Followed:
+    """A feed that the follower keeps up to date, and the last chunk it has."""
+
+    def __init__(self, feed: Feed, *, tenant_id: str, message_id: UUID) -> None:
+        self.feed, self.tenant_id, self.message_id = feed, tenant_id, message_id
+        self.attempt, self.number = feed.attempt, 0
+        self.wants_context = True
+        self.wanted_at = time.monotonic()
+
+
+class Follower:
+    """One thread and one LISTEN connection for all followed answers of this process."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._lock = threading.Lock()
+        self._followed: dict[UUID, _Followed] = {}
+        self._thread: threading.Thread | None = None
+        self._connection: Any = None
+        self._is_closed = False
+
+    def follow(self, feed: Feed, *, tenant_id: str, message_id: UUID) -> Feed:
+        """Keep `feed` up to date until its answer ends; the feed of an earlier call, if any."""
+        with self._lock:
+            known = self._followed.get(message_id)
+            if known is not None:
+                return known.feed
+            self._followed[message_id] = _Followed(feed, tenant_id=tenant_id, message_id=message_id)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
+                self._thread.start()
+        return feed
+
+    def close(self) -> None:
+        """Follow nothing any more; the thread ends within POLL_SECONDS."""
+        self._is_closed = True
+
+    def _run(self) -> None:
+        self._listen()
+        changed: set[UUID] | None = None  # None: look at all
+        while (followed := self._drop_unwanted()) is not None:
+            due = [one for one in followed if changed is None or one.message_id in changed]
+            try:
+                if due:
+                    self._update(due)
+            except Exception as error:
+                log.warning("answers_not_followed", error=type(error).__name__)
+                time.sleep(POLL_SECONDS)
+            changed = self._wait()
+
+    def _drop_unwanted(self) -> list[_Followed] | None:
+        """What is followed; None, and the thread ends, when that is nothing."""
+        now = time.monotonic()
+        with self._lock:
+            for message_id, one in list(self._followed.items()):
+                if one.feed.is_wanted:
+                    one.wanted_at = now
+                if one.feed.answer is not None or now - one.wanted_at > UNWANTED_SECONDS:
+                    del self._followed[message_id]
+            if self._followed and not self._is_closed:
+                return list(self._followed.values())
+            self._thread = None
+            self._disconnect()
+            return None
+
+    def _update(self, followed: list[_Followed]) -> None:
+        by_id = {one.message_id: one for one in followed}
+        values = {
+            "ids": list(by_id),
+            "attempts": [one.attempt for one in followed],
+            "numbers": [one.number for one in followed],
+            "wants": [one.wants_context for one in followed],
+        }
+        with self._database.transaction(tenant_id=None) as db:
+            rows = db.execute(_CHANGES, values).all()
+            expired = [row.id for row in rows if row.status == "in_progress" and row.is_expired]
+            if expired:
+                endings.close_expired(db, ids=expired)
+        for row in rows:
+            self._apply(by_id[row.id], row)
+
+    def _apply(self, one: _Followed, row: Any) -> None:
+        if row.status is None:
+            one.feed.fail(NotFound("The answer was deleted.", code="message_not_found"))
+            return
+        if row.attempt != one.attempt:
+            self._reread(one)
+            return
+        if row.data is not None:
+            one.wants_context = False
+            one.feed.set_passages(shown_passages(row.data))
+        if row.text:
+            one.number = row.number
+            one.feed.add_text(row.text)
+        if row.status != "in_progress" or row.is_expired:
+            self._reread(one)
+
+    def _reread(self, one: _Followed) -> None:
+        """The answer ended, or began anew."""
+        with self._database.transaction(tenant_id=one.tenant_id) as db:
+            answer = messages.get_message(db, tenant_id=one.tenant_id, message_id=one.message_id)
+            state = read_state(db, tenant_id=one.tenant_id, answer=answer)
+        if answer.attempt != one.attempt:
+            one.attempt, one.number, one.wants_context = answer.attempt, 0, True
+            one.feed.restart(state)
+        elif state.answer is not None:
+            if state.passages is not None:
+                one.feed.set_passages(state.passages)
+            one.feed.end(state.answer)
+
+    def _listen(self) -> None:
+        """Open the LISTEN connection; without it the poll alone serves."""
+        try:
+            url = self._database.engine.url.set(drivername="postgresql")
+            connection = psycopg2.connect(
+                url.render_as_string(hide_password=False), connect_timeout=3
+            )
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(f"LISTEN {endings.CHANNEL}")
+            self._connection = connection
+        except psycopg2.Error as error:
+            log.warning("answers_not_listened_to", error=type(error).__name__)
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(psycopg2.Error):
+                connection.close()
+
+    def _wait(self) -> set[UUID] | None:
+        """The answers that changed; None after POLL_SECONDS without news of any."""
+        connection = self._connection
+        if connection is None:
+            time.sleep(POLL_SECONDS)
+            self._listen()
+            return None
+        try:
+            if not select.select([connection], [], [], POLL_SECONDS)[0]:
+                return None
+            connection.poll()
+        except (psycopg2.Error, OSError, ValueError):
+            self._disconnect()
+            return None
+        changed = {
+            UUID(id_) for notice in connection.notifies for id_ in notice.payload.split(",") if id_
+        }
+        connection.notifies.clear()
+        return changed

@@ -1,0 +1,267 @@
+"""The live turns of a process: starts them, lets others listen, stops them.
+
+A turn runs in a thread of its own and goes on when its client leaves. Turns of one session
+follow each other: within a process in the order they came, between processes by the lock on
+the session's row (`core.conversations.turns`).
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from uuid import UUID
+
+from core.access.idempotency import Claim
+from core.bootstrap import Services
+from core.conversations import endings, messages, titles, turns
+from core.conversations.chat import Opening, PreparedTurn, prepare_turn
+from core.conversations.drafts import DraftWriter
+from core.conversations.endings import Ending
+from core.conversations.events import AnswerState, ChatEvent
+from core.conversations.feeds import Feed, listen
+from core.conversations.following import Follower, read_state
+from core.conversations.messages import MessageRecord
+from core.conversations.turns import TurnInProgress
+from core.conversations.writer import AnswerWriter
+from core.errors import Conflict, Unavailable
+from core.telemetry import get_logger
+
+log = get_logger(__name__)
+
+MAX_TURNS = 256  # of one process at the same time, waiting ones included: a thread each
+TITLE_DELAY_SECONDS = 1.5  # a next question comes first: many LLMs answer one at a time
+WAIT_POLL_SECONDS = 0.2  # how often the first in line asks whether its session is free
+
+
+class TooManyTurns(Unavailable):
+    """The process writes as many answers as it can."""
+
+    default_code = "too_many_streams"
+
+
+class Turn:
+    """A turn that was asked for. It is refused, or it gets a feed."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition(threading.RLock())
+        self._feed: Feed | None = None
+        self._refusal: Exception | None = None
+        self._callbacks: list[Callable[[], None]] = []
+
+    @property
+    def is_decided(self) -> bool:
+        with self._changed:
+            return self._feed is not None or self._refusal is not None
+
+    def feed(self) -> Feed:
+        """The turn's feed; waits for it. Raises what refused the turn."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._feed is not None or self._refusal is not None)
+            if self._refusal is not None:
+                raise self._refusal
+            assert self._feed is not None
+            return self._feed
+
+    def when_decided(self, callback: Callable[[], None]) -> None:
+        """Call `callback`, which must not block, once the turn is opened or refused."""
+        with self._changed:
+            if not self.is_decided:
+                self._callbacks.append(callback)
+                return
+        callback()
+
+    def when_refused(self, callback: Callable[[], None]) -> None:
+        """Call `callback`, which must not block, if the turn is refused."""
+        self.when_decided(lambda: None if self._refusal is None else callback())
+
+    def decide(self, *, feed: Feed | None = None, refusal: Exception | None = None) -> None:
+        with self._changed:
+            self._feed, self._refusal = feed, refusal
+            self._changed.notify_all()
+            callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback()
+
+
+class LiveAnswers:
+    """The answers that this process writes, and those of other processes it listens to."""
+
+    def __init__(self, services: Services, *, max_turns: int = MAX_TURNS) -> None:
+        self._services = services
+        self._max_turns = max_turns
+        self._drafts = DraftWriter(services.database)
+        self._follower = Follower(services.database)
+        self._changed = threading.Condition()
+        self._threads: set[threading.Thread] = set()
+        self._feeds: dict[UUID, Feed] = {}
+        self._lines: dict[UUID, deque[object]] = {}
+        self._stop = threading.Event()
+
+    def start(
+        self,
+        *,
+        tenant_id: str,
+        session_id: UUID,
+        opening: Opening,
+        claim: Claim | None = None,
+        when_over: Callable[[Feed], None] = lambda feed: None,
+    ) -> Turn:
+        """Begin a turn and return at once. Raises TooManyTurns.
+
+        `opening` writes its rows once the session is free. `when_over` is called in the
+        turn's thread when the end of the answer is stored.
+        """
+        turn = Turn()
+        thread = threading.Thread(
+            target=self._run, args=(turn, tenant_id, session_id, opening, claim, when_over)
+        )
+        with self._changed:
+            if self._stop.is_set() or len(self._threads) >= self._max_turns:
+                raise TooManyTurns("Too many answers are being written; try again shortly.")
+            self._threads.add(thread)
+        thread.start()
+        return turn
+
+    def follow(self, *, tenant_id: str, message_id: UUID) -> Feed:
+        """The feed of an answer, or of the answer to a question. Raises NotFound."""
+        with self._services.database.transaction(tenant_id=tenant_id) as db:
+            answer = turns.find_answer(db, tenant_id=tenant_id, message_id=message_id)
+            feed = self._own_feed(answer)
+            if feed is not None:
+                return feed
+            state = read_state(db, tenant_id=tenant_id, answer=answer)
+        if state.answer is not None:
+            return Feed(state)
+        return self._follower.follow(Feed(state), tenant_id=tenant_id, message_id=answer.id)
+
+    def cancel(self, *, tenant_id: str, message_id: UUID) -> MessageRecord:
+        """End a live answer with what is stored of it, whichever process writes it.
+
+        The writer finds out within a second and ends its call to the provider. Raises
+        NotFound, and Conflict (`message_finished`) for an answer that ended otherwise.
+        """
+        with self._services.database.transaction(tenant_id=tenant_id) as db:
+            answer = turns.find_answer(db, tenant_id=tenant_id, message_id=message_id)
+            ending = Ending(status="interrupted", finish_reason="cancelled")
+            endings.end_answer(db, message_id=answer.id, attempt=answer.attempt, ending=ending)
+            stored = messages.get_message(db, tenant_id=tenant_id, message_id=answer.id)
+        if stored.finish_reason != "cancelled":
+            raise Conflict("The answer is over already.", code="message_finished")
+        return stored
+
+    def close(self, *, patience: float = 0.0) -> None:
+        """Let live answers end for up to `patience` seconds, then interrupt them; wait for both."""
+        deadline = time.monotonic() + patience
+        with self._changed:
+            self._changed.wait_for(lambda: not self._threads, max(0.0, patience))
+            self._stop.set()
+            self._changed.notify_all()
+            threads = list(self._threads)
+        for thread in threads:
+            thread.join(max(5.0, deadline - time.monotonic()))
+        self._follower.close()
+
+    @property
+    def count(self) -> int:
+        """How many turns run or wait."""
+        with self._changed:
+            return len(self._threads)
+
+    def _own_feed(self, answer: MessageRecord) -> Feed | None:
+        with self._changed:
+            feed = self._feeds.get(answer.id)
+        return feed if feed is not None and feed.attempt == answer.attempt else None
+
+    def _run(
+        self,
+        turn: Turn,
+        tenant_id: str,
+        session_id: UUID,
+        opening: Opening,
+        claim: Claim | None,
+        when_over: Callable[[Feed], None],
+    ) -> None:
+        feed: Feed | None = None
+        prepared: PreparedTurn | None = None
+        try:
+            prepared = self._prepare(tenant_id, session_id, opening, claim)
+            feed, needs_title = self._write(turn, prepared)
+            when_over(feed)
+            if needs_title and not self._stop.wait(TITLE_DELAY_SECONDS):
+                titles.improve_title(self._services, tenant_id=tenant_id, rows=prepared.rows)
+        except Exception as error:
+            if turn.is_decided:
+                log.exception("turn_failed")
+            turn.decide(refusal=error)
+        finally:
+            with self._changed:
+                self._threads.discard(threading.current_thread())
+                self._changed.notify_all()
+
+    def _prepare(
+        self, tenant_id: str, session_id: UUID, opening: Opening, claim: Claim | None
+    ) -> PreparedTurn:
+        """Wait for the session's turn; the first in line asks. Raises TurnInProgress."""
+        deadline = time.monotonic() + self._services.settings.chat_wait_seconds
+        ticket = object()
+        with self._changed:
+            line = self._lines.setdefault(session_id, deque())
+            line.append(ticket)
+        try:
+            while True:
+                self._wait_for_head(line, ticket, deadline)
+                try:
+                    return prepare_turn(
+                        self._services, tenant_id=tenant_id, opening=opening, claim=claim
+                    )
+                except TurnInProgress:
+                    if time.monotonic() >= deadline or self._stop.is_set():
+                        raise
+                with self._changed:
+                    self._changed.wait(WAIT_POLL_SECONDS)
+        finally:
+            self._leave(session_id, line, ticket)
+
+    def _wait_for_head(self, line: deque[object], ticket: object, deadline: float) -> None:
+        with self._changed:
+            left = max(0.0, deadline - time.monotonic())
+            self._changed.wait_for(lambda: line[0] is ticket or self._stop.is_set(), left)
+            if line[0] is not ticket:
+                raise TurnInProgress
+
+    def _leave(self, session_id: UUID, line: deque[object], ticket: object) -> None:
+        with self._changed:
+            line.remove(ticket)
+            if not line and self._lines.get(session_id) is line:
+                del self._lines[session_id]
+            self._changed.notify_all()
+
+    def _write(self, turn: Turn, prepared: PreparedTurn) -> tuple[Feed, bool]:
+        """Write the answer to its end; its feed, and whether the LLM is to name the session."""
+        rows, tenant_id = prepared.rows, prepared.tenant_id
+        if rows.is_over:
+            feed = self.follow(tenant_id=tenant_id, message_id=rows.answer.id)
+            turn.decide(feed=feed)
+            return feed, False
+        feed = Feed(AnswerState(rows.question, rows.answer.attempt))
+        with self._changed:
+            self._feeds[rows.answer.id] = feed
+        turn.decide(feed=feed)
+        try:
+            writer = AnswerWriter(self._services, prepared, feed, self._drafts, self._stop)
+            needs_title = writer.run()
+        finally:
+            with self._changed:
+                if self._feeds.get(rows.answer.id) is feed:
+                    del self._feeds[rows.answer.id]
+                self._changed.notify_all()
+        if feed.answer is None:  # its end could not be stored: others will close it
+            self._follower.follow(feed, tenant_id=tenant_id, message_id=rows.answer.id)
+        return feed, needs_title
+
+
+def drain(turn: Turn) -> Iterator[ChatEvent]:
+    """The events of a turn, waiting for each. Raises what refused it."""
+    for event in listen(turn.feed()):
+        if event is not None:
+            yield event

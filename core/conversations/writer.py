@@ -1,0 +1,208 @@
+"""Writes the answer of one turn, in a thread of its own, to its end.
+
+No transaction and no connection is held while the provider is awaited. Text goes through a
+draft (`core.conversations.drafts`), so that listeners see what is stored and nothing else.
+"""
+
+import threading
+import time
+from dataclasses import dataclass, field
+
+from sqlalchemy.orm import Session
+
+from core.answering.base import AnswerStream, Question
+from core.answering.citations import CitationFilter, Verbatim
+from core.bootstrap import Services
+from core.conversations import endings, messages, titles, turns
+from core.conversations.chat import PreparedTurn, make_question
+from core.conversations.drafts import Draft, DraftWriter
+from core.conversations.endings import INTERRUPTED, Ending
+from core.conversations.events import AnswerState
+from core.conversations.feeds import Feed
+from core.conversations.trace import TurnTrace, record_trace
+from core.errors import NotFound, ProviderError, RagError
+from core.telemetry import get_logger
+
+log = get_logger(__name__)
+
+SAVE_ATTEMPTS = 3
+SAVE_PAUSE_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class AnswerWriter:
+    """One answer being written. `stop` asks it to end as interrupted: the process ends."""
+
+    services: Services
+    turn: PreparedTurn
+    feed: Feed
+    drafts: DraftWriter
+    stop: threading.Event
+    trace: TurnTrace = field(default_factory=TurnTrace)
+    parts: list[str] = field(default_factory=list)
+    stream: AnswerStream | None = None
+    draft: Draft = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.draft = self._new_draft()
+
+    def run(self) -> bool:
+        """Write the answer and store how it ended; whether its session got its first title.
+
+        Never raises. If the end cannot be stored the feed stays open: whoever follows the
+        answer in the database learns its end from there.
+        """
+        try:
+            ending = self._write()
+        except RagError as error:
+            ending = self._failed(error)
+        except Exception:
+            log.exception("chat_failed", message_id=str(self.draft.message_id))
+            ending = self._failed(RagError("The answer could not be written."))
+        finally:
+            self.drafts.remove(self.draft)
+        return self._finish(ending)
+
+    def _new_draft(self) -> Draft:
+        answer = self.turn.rows.answer
+        draft = Draft(message_id=answer.id, attempt=answer.attempt, on_stored=self.feed.add_text)
+        self.drafts.add(draft)
+        return draft
+
+    def _write(self) -> Ending:
+        question = make_question(self.services, self.turn, self.trace)
+        started = time.perf_counter()
+        self.stream = self.services.answerer.answer(question, should_stop=self._should_stop)
+        self.trace.note("prompt", since=started)
+        self._publish_context(question)
+        self._generate(question)
+        if self.stream.finish_reason == "cancelled":
+            return self._ending("interrupted", error=INTERRUPTED)
+        if not "".join(self.parts).strip():
+            raise ProviderError("The chat provider sent an empty answer.")
+        return self._ending("complete", finish_reason=self.stream.finish_reason)
+
+    def _should_stop(self) -> bool:
+        return self.draft.is_lost or self.stop.is_set()
+
+    def _publish_context(self, question: Question) -> None:
+        """Store what the answer rests on before its first word, for the `retrieval` event."""
+        with self.services.database.transaction(tenant_id=self.turn.tenant_id) as db:
+            self._set_context(db, question)
+        self.feed.set_passages([passage.as_dict() for passage in question.passages])
+
+    def _set_context(self, db: Session, question: Question) -> None:
+        assert self.stream is not None
+        id_, attempt = self.draft.held_by
+        passages = [passage.stored() for passage in question.passages]
+        data = {"passages": passages, "model": self.stream.model}
+        endings.set_context(db, message_id=id_, attempt=attempt, data=data)
+        endings.notify(db, [id_])
+
+    def _generate(self, question: Question) -> None:
+        """Pass the provider's text on, without markers that refer to no passage."""
+        assert self.stream is not None
+        asked = time.perf_counter()
+        citations = _citations(question)
+        for delta in self.stream:
+            if self.stream.restarted:
+                self.stream.restarted = False
+                citations = _citations(question)
+                self._restart(question)
+            if "first_token" not in self.trace.timings:
+                self.trace.note("first_token", since=asked)
+            self._take(citations.feed(delta))
+        self._take(citations.flush())
+        self.trace.note("generate", since=asked)
+
+    def _take(self, text: str) -> None:
+        if text:
+            self.parts.append(text)
+            self.drafts.write(self.draft, text)
+
+    def _restart(self, question: Question) -> None:
+        """What was written turned out to be the model's reasoning: begin a new attempt.
+
+        Listeners have seen it, so its event ids must not be used again.
+        """
+        self.drafts.remove(self.draft)
+        self.parts.clear()
+        answer = self.turn.rows.answer
+        with self.services.database.transaction(tenant_id=self.turn.tenant_id) as db:
+            turns.restart_answer(db, message_id=answer.id, attempt=answer.attempt)
+            answer.attempt += 1
+            self.draft = self._new_draft()
+            self._set_context(db, question)
+        passages = [passage.as_dict() for passage in question.passages]
+        self.feed.restart(AnswerState(self.turn.rows.question, answer.attempt, passages))
+
+    def _ending(
+        self,
+        status: str,
+        *,
+        finish_reason: str | None = None,
+        error: dict[str, str] | None = None,
+    ) -> Ending:
+        stream = self.stream
+        return Ending(
+            status=status,
+            finish_reason=finish_reason,
+            error=error,
+            content="".join(self.parts),
+            passages=self.trace.passages,
+            model=stream.model if stream else self.services.answerer.model,
+            usage=stream.usage.as_dict() if stream and stream.usage else None,
+        )
+
+    def _failed(self, error: RagError) -> Ending:
+        message_id = str(self.turn.rows.answer.id)
+        log.warning("answer_failed", message_id=message_id, code=error.code, detail=error.detail)
+        return self._ending("failed", error={"code": error.code, "detail": error.detail})
+
+    def _finish(self, ending: Ending) -> bool:
+        for attempt in range(1, SAVE_ATTEMPTS + 1):
+            try:
+                return self._store(ending)
+            except Exception as error:
+                log.warning(
+                    "answer_not_saved",
+                    message_id=str(self.draft.message_id),
+                    error=type(error).__name__,
+                )
+            if attempt < SAVE_ATTEMPTS:
+                time.sleep(SAVE_PAUSE_SECONDS)
+        return False
+
+    def _store(self, ending: Ending) -> bool:
+        """One commit: text, passages, status, trace, title; then the listeners' last event."""
+        tenant_id, draft, titled = self.turn.tenant_id, self.draft, False
+        with self.services.database.transaction(tenant_id=tenant_id) as db:
+            ended = endings.end_answer(
+                db, message_id=draft.message_id, attempt=draft.attempt, ending=ending
+            )
+            data = self.trace.as_dict(model=ending.model, usage=ending.usage)
+            record_trace(db, tenant_id=tenant_id, message_id=draft.message_id, data=data)
+            if ended and ending.status == "complete":
+                titled = titles.set_first_title(db, tenant_id=tenant_id, rows=self.turn.rows)
+        self._end_feed()
+        return titled
+
+    def _end_feed(self) -> None:
+        """Tell the listeners what is stored, which a cancel may have decided."""
+        try:
+            with self.services.database.transaction(tenant_id=self.turn.tenant_id) as db:
+                stored = messages.get_message(
+                    db, tenant_id=self.turn.tenant_id, message_id=self.draft.message_id
+                )
+        except NotFound as error:  # deleted with its session meanwhile
+            self.feed.fail(error)
+            return
+        if stored.attempt == self.draft.attempt and stored.status != "in_progress":
+            self.feed.end(stored)
+
+
+def _citations(question: Question) -> CitationFilter | Verbatim:
+    """Keeps markers that refer to nothing out of an answer; without retrieval all is text."""
+    if not question.grounded:
+        return Verbatim()
+    return CitationFilter({passage.index for passage in question.passages})

@@ -1,0 +1,159 @@
+"""Writes event streams to their clients: one event loop in a thread beside the request threads.
+
+A stream costs a socket and a few objects here, and no thread: hundreds of them leave the
+threads to short requests. A client that reads slowly delays its own events only.
+"""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+from core.telemetry import get_logger
+from web.http.deferred import EventSource
+from web.http.streaming import HEARTBEAT, HEARTBEAT_SECONDS
+
+log = get_logger(__name__)
+
+BUFFERED_BYTES = 64 * 1024  # of one client, beyond what its socket takes
+STALLED_SECONDS = 60.0  # after which a client that reads nothing is given up
+
+
+@dataclass(slots=True)
+class Stream:
+    """A stream to be written: its socket, its events, and whom to tell of its end.
+
+    `is_chunked`: each event is a chunk (RFC 9112, 7.1). `when_sent` gets the size of what was
+    written; `when_over` is called once, in a thread that may block.
+    """
+
+    client: socket.socket
+    source: EventSource
+    is_chunked: bool
+    when_sent: Callable[[int], None]
+    when_over: Callable[[], None]
+
+    def frame(self, data: bytes) -> bytes:
+        return b"%x\r\n%b\r\n" % (len(data), data) if self.is_chunked else data
+
+    @property
+    def trailer(self) -> bytes:
+        return b"0\r\n\r\n" if self.is_chunked else b""
+
+
+class StreamLoop:
+    """The event loop; its thread starts with the first stream."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def add(self, stream: Stream) -> None:
+        """Write `stream` to its end. Callable from any thread; returns at once."""
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                thread = threading.Thread(
+                    target=self._loop.run_forever, name="streams", daemon=True
+                )
+                thread.start()
+            loop = self._loop
+        asyncio.run_coroutine_threadsafe(self._open(loop, stream), loop)
+
+    @staticmethod
+    async def _open(loop: asyncio.AbstractEventLoop, stream: Stream) -> None:
+        stream.client.setblocking(False)
+        try:
+            await loop.connect_accepted_socket(lambda: _Writer(loop, stream), stream.client)
+        except OSError:
+            loop.run_in_executor(None, _finish, stream)
+
+
+class _Writer(asyncio.Protocol):
+    """Writes one stream. All its methods but `wake` run in the loop's thread."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, stream: Stream) -> None:
+        self._loop, self._stream = loop, stream
+        self._transport: asyncio.Transport | None = None
+        self._is_paused = False
+        self._is_due = threading.Event()
+        self._sent_at = loop.time()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=BUFFERED_BYTES)
+        self._timer = self._loop.call_later(HEARTBEAT_SECONDS, self._beat)
+        self._stream.source.subscribe(self.wake)
+
+    def wake(self) -> None:
+        """There may be more to write. Called from any thread, also many times in a row."""
+        if not self._is_due.is_set():
+            self._is_due.set()
+            self._loop.call_soon_threadsafe(self._pump)
+
+    def _pump(self) -> None:
+        self._is_due.clear()
+        if self._transport is None or self._is_paused or self._transport.is_closing():
+            return
+        try:
+            data = b"".join(self._stream.source.read())
+        except Exception:
+            log.exception("stream_failed")
+            self._transport.abort()
+            return
+        if data:
+            self._write(data)
+        if self._stream.source.is_over:
+            self._transport.write(self._stream.trailer)
+            self._transport.close()
+
+    def _write(self, data: bytes) -> None:
+        assert self._transport is not None
+        self._sent_at = self._loop.time()
+        self._transport.write(self._stream.frame(data))
+        self._stream.when_sent(len(data))
+
+    def _beat(self) -> None:
+        """A comment after a silence keeps proxies from closing; a stalled client is given up."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        silence = self._loop.time() - self._sent_at
+        if self._is_paused:
+            if silence >= STALLED_SECONDS:
+                self._transport.abort()
+                return
+        elif silence >= HEARTBEAT_SECONDS:
+            self._write(HEARTBEAT)
+            silence = 0.0
+        wait = max(0.1, HEARTBEAT_SECONDS - silence)
+        self._timer = self._loop.call_later(wait, self._beat)
+
+    def pause_writing(self) -> None:
+        self._is_paused = True
+
+    def resume_writing(self) -> None:
+        self._is_paused = False
+        self._pump()
+
+    def eof_received(self) -> bool:
+        """The client closed its side: it is gone. False closes the transport."""
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._transport = None
+        if self._timer is not None:
+            self._timer.cancel()
+        self._loop.run_in_executor(None, _finish, self._stream)
+
+
+def _finish(stream: Stream) -> None:
+    """In a thread, since a client's leaving may cancel its answer in the database."""
+    try:
+        stream.source.close()
+    except Exception:
+        log.exception("stream_not_closed")
+    finally:
+        stream.when_over()
