@@ -113,11 +113,11 @@ def background() -> Iterator[ThreadPoolExecutor]:
 def is_begun(web: Client, session: str) -> bool:
     return bool(messages_of(web, session)[1]["content"].startswith("never finished"))
 
-            if line == "event: delta" and is_begun(web, session):
+
 def kill_in_mid_answer(web: Client, session: str, body: dict[str, Any]) -> None:
     with web.http.stream("POST", f"{session}/chat", json=body, headers=KEY) as answer:
         for line in answer.iter_lines():
-    __X__
+            if line == "event: delta" and is_begun(web, session):
                 web.stack.kill("web")
 
 
