@@ -5,11 +5,11 @@ from typing import Any
 
 from celery import Task
 
-from core.conversations import memory
+from core.conversations import memory, message_words
 from core.documents import ingestion, sweeping
 from core.errors import Unavailable
 from core.queue.broker import MEMORY_TASK, SWEEP_TASK, WORK_TASK
-from core.search import term_statistics, vector_index
+from core.search import term_statistics, vector_index, word_index
 from core.telemetry import get_logger, log_context, measure_database
 from worker.app import STATISTICS_TASK, TIDY_TASK, VECTORS_TASK, app, services
 
@@ -63,6 +63,8 @@ def count_terms() -> None:
 @app.task(base=LoggedTask, name=VECTORS_TASK)
 def index_vectors() -> None:
     vector_index.catch_up(services())
+    word_index.catch_up(services())
+    message_words.catch_up(services())
 
 
 @app.task(base=LoggedTask, name=TIDY_TASK)

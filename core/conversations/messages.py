@@ -20,6 +20,8 @@ from core.db import Executor
 from core.db.models import new_id
 from core.db.paging import Page, PageRequest, cursor_scope, decode_cursor, encode_cursor
 from core.errors import Conflict, NotFound, session_not_found
+from core.search.lexemes import query_of
+from core.text.snippets import snippet_of
 
 Order = Literal["asc", "desc"]
 
@@ -322,13 +324,20 @@ def recent_messages(
     return [MessageRecord(*row) for row in reversed(rows)]
 
 
-# messages_with is bound to the transaction's tenant, and finds by an index what
-# row-level security would have this statement look for in every message.
+# messages_with is bound to the transaction's tenant. It finds by an index what row-level
+# security would have this statement look for in every message. Messages whose words are not
+# cut yet (core.conversations.message_words) are looked for in PostgreSQL's own way.
 _SEARCH = text(
     f"""
     WITH ranked AS MATERIALIZED (
         SELECT id, rank
-        FROM messages_with(websearch_to_tsquery('simple', :q), CAST(:user_id AS text))
+        FROM messages_with(
+            CASE WHEN EXISTS (
+                SELECT FROM messages WHERE tenant_id = :tenant_id AND tsv IS NULL AND content <> ''
+            ) THEN CAST(:wanted AS tsquery) || websearch_to_tsquery('simple', :q)
+            ELSE CAST(:wanted AS tsquery) END,
+            CAST(:user_id AS text)
+        )
     ),
     page AS (
         SELECT id, rank FROM ranked
@@ -336,8 +345,6 @@ _SEARCH = text(
         ORDER BY rank DESC, id DESC LIMIT :limit OFFSET :skip
     )
     SELECT (SELECT count(*) FROM ranked), page.rank,
-           ts_headline('simple', left(m.content, 100000), websearch_to_tsquery('simple', :q),
-                       'StartSel="", StopSel="", MaxFragments=1, MaxWords=30, MinWords=10'),
            {message_fields("m")}
     FROM (SELECT 1) AS one
     LEFT JOIN page ON true
@@ -351,7 +358,7 @@ _LAST_ID = UUID(int=2**128 - 1)
 def search_messages(
     db: Executor, *, tenant_id: str, q: str, page: PageRequest, user_id: str | None = None
 ) -> Page[MessageHit]:
-    """Messages that hold the words of `q`, best first; in PostgreSQL's web search syntax.
+    """Messages that hold a word of `q`, best first; see `core.search.lexemes.query_of`.
 
     `db` must be bound to `tenant_id`; in a transaction of the service's own it finds nothing.
     """
@@ -365,6 +372,7 @@ def search_messages(
         {
             "tenant_id": tenant_id,
             "q": q,
+            "wanted": query_of(q),
             "user_id": user_id,
             "rank": rank,
             "after": after,
@@ -373,11 +381,12 @@ def search_messages(
         },
     ).all()
     hits = [row for row in rows[: page.limit] if row[1] is not None]
-    items = [MessageHit(message=MessageRecord(*row[3:]), snippet=row[2]) for row in hits]
+    records = [MessageRecord(*row[2:]) for row in hits]
+    items = [MessageHit(message=one, snippet=snippet_of(one.content, q)) for one in records]
     next_cursor = None
     if len(rows) > page.limit:
         last = hits[-1]
         next_cursor = encode_cursor(
-            scope=name, keys=[last[1], last[3]], rows_before=rows_before + len(items)
+            scope=name, keys=[last[1], last[2]], rows_before=rows_before + len(items)
         )
     return Page(items, rows[0][0], rows_before, page.limit, next_cursor)

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import func, literal_column, select, text, update
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 
 from core.db.models import ChatSession
 from core.db.paging import Page, PageRequest, cursor_scope, paginate
 from core.errors import session_not_found
+from core.text.words import fold
 
 UNSET: Any = object()
 
@@ -58,6 +59,25 @@ def _forget_dead_turns(db: Session, found: Sequence[ChatSession]) -> None:
             set_committed_value(one, "active_message_id", None)
 
 
+# As core.text.words folds a text: without accents, whatever its case and normal form.
+_FOLDED_TITLE = func.replace(
+    func.translate(
+        func.lower(
+            func.regexp_replace(
+                func.normalize(ChatSession.title, literal_column("NFKD")),
+                "[\u0300-\u036f]",
+                "",
+                "g",
+            )
+        ),
+        "ςøłđ",
+        "σold",
+    ),
+    "ß",
+    "ss",
+)
+
+
 def list_sessions(
     db: Session,
     *,
@@ -67,14 +87,14 @@ def list_sessions(
     is_favorite: bool | None = None,
     q: str | None = None,
 ) -> Page[ChatSession]:
-    """Sessions, most recently active first. `q` is sought in titles, whatever the case."""
+    """Sessions, most recently active first. A title matches that holds each part of `q`."""
     rows = select(ChatSession).where(ChatSession.tenant_id == tenant_id)
     if user_id is not None:
         rows = rows.where(ChatSession.user_id == user_id)
     if is_favorite is not None:
         rows = rows.where(ChatSession.is_favorite.is_(is_favorite))
     if q is not None:
-        rows = rows.where(func.strpos(func.lower(ChatSession.title), func.lower(q)) > 0)
+        rows = rows.where(*(func.strpos(_FOLDED_TITLE, part) > 0 for part in fold(q).split()))
     page_of_sessions: Page[ChatSession] = paginate(
         db,
         statement=rows,

@@ -14,6 +14,7 @@ from core.documents.chunking import ChunkDraft
 from core.embedding.base import Vectors
 from core.errors import NotFound
 from core.pdf import PageText
+from core.search.lexemes import VERSION, vector_of
 
 ORDINALS_PER_PAGE = 100_000  # more chunks than one page can yield
 
@@ -210,6 +211,8 @@ def record_chunks(
             "context": f"{label} {draft.heading or ''}".strip(),
             "page_break": draft.page_break,
             "text": draft.text,
+            "tsv": vector_of(f"{label} {draft.heading or ''}\n{draft.text}", tenant_id=tenant_id),
+            "words_version": VERSION,
         }
         for number, (chunk_id, draft) in enumerate(zip(ids, drafts, strict=True))
     ]

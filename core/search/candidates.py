@@ -12,7 +12,7 @@ how each side looks (docs/adr/0006):
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
 from typing import Any, Literal
@@ -22,11 +22,13 @@ from sqlalchemy import TextClause, text
 from core.db import Executor
 from core.db.models import write_vector
 from core.embedding.base import Vectors
+from core.search.lexemes import terms_of
 from core.search.reach import IN_REACH, Reach
 
 Mode = Literal["hybrid", "vector", "text"]
 
 CANDIDATES = 60  # from each side
+EXACT_MAX_CHUNKS = 10  # that may hold a code, number or phrase for it to count as exact
 
 # Thresholds, by the measurements of docs/adr/0006.
 FULL_SCAN_MAX_CHUNKS = 2_000  # in reach; up to this many are all read for their words
@@ -86,14 +88,16 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Candidates, the most promising first, and how much each word of the query tells.
+    """Candidates, the most promising first, and what is known of the query's words.
 
-    `weights` are inverse document frequencies by lexeme of PostgreSQL's English dictionary;
-    None in vector mode.
+    By the names of `core.search.lexemes.terms_of`: `weights` are inverse document
+    frequencies, `holding` is in about how many chunks in reach the word occurs. Both are
+    empty in vector mode.
     """
 
     items: list[Candidate]
-    weights: dict[str, float] | None
+    weights: dict[str, float] = field(default_factory=dict)
+    holding: dict[str, float] = field(default_factory=dict)
 
 
 def find_candidates(
@@ -113,8 +117,12 @@ def find_candidates(
     values = _reach_values(reach) | _query_values(query, vector, mode) | {"most": most}
     rows = db.execute(_SEARCH, values).all()
     # As text, to be parsed once; psycopg2 would parse a JSON column in each row.
-    weights = rows[0][-1] if rows else None
-    return Candidates([Candidate(*row[:-1]) for row in rows], weights and json.loads(weights))
+    known = json.loads(rows[0][-1] or "{}") if rows else {}
+    return Candidates(
+        [Candidate(*row[:-1]) for row in rows],
+        weights={name: weight for name, (weight, _) in known.items()},
+        holding={name: holding for name, (_, holding) in known.items()},
+    )
 
 
 def _reach_values(reach: Reach) -> dict[str, Any]:
@@ -129,8 +137,11 @@ def _reach_values(reach: Reach) -> dict[str, Any]:
 
 
 def _query_values(query: str, vector: Vectors | None, mode: Mode) -> dict[str, Any]:
+    terms = terms_of(query)
     return {
         "query": query,
+        "lexemes": [term.name for term in terms],
+        "terms": [term.query for term in terms],
         "vector": None if vector is None else write_vector(vector[0].tolist()),
         "by_meaning": mode != "text",
         "by_words": mode != "vector",
@@ -138,6 +149,7 @@ def _query_values(query: str, vector: Vectors | None, mode: Mode) -> dict[str, A
         "full_scan_max": FULL_SCAN_MAX_CHUNKS,
         "exact_knn_max": EXACT_KNN_MAX_CHUNKS,
         "rare_budget": RARE_TERM_BUDGET,
+        "exact_max": EXACT_MAX_CHUNKS,
         "sample": SAMPLE,
         "prior": PRIOR,
     }

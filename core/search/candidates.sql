@@ -44,6 +44,8 @@ size AS MATERIALIZED (
 -- part: terms
 -- The query's words, and those among them that bring in candidates.
 -- * terms: each word with the number of the tenant's chunks that hold it, rarest first.
+--   The words are those of core/search/lexemes.py. Chunks that were indexed by PostgreSQL's
+--   own parser are looked for by its words, until core/search/word_index.py has reached them.
 --   `so_far` adds up how many chunks in reach this word and all rarer ones bring in. A word
 --   is rare while `so_far` is within the budget.
 -- * wanted: the words as queries. `any_term` for reading everything; `rare` for the index;
@@ -59,11 +61,19 @@ terms AS MATERIALIZED (
            row_number() OVER (ORDER BY chunks, lexeme)
            - count(*) FILTER (WHERE so_far <= :rare_budget) OVER () AS beyond
     FROM (
-        SELECT q.lexeme, lexeme_query(q.lexeme) AS term, coalesce(s.chunks, 1) AS chunks,
+        SELECT q.lexeme, q.term, coalesce(s.chunks, 1) AS chunks,
                (SELECT share FROM size)
                * sum(coalesce(s.chunks, 1)) OVER (ORDER BY s.chunks NULLS FIRST, q.lexeme)
                AS so_far
-        FROM unnest(to_tsvector('english', :query)) AS q
+        FROM (
+            SELECT lexeme, term::tsquery
+            FROM unnest(CAST(:lexemes AS text[]), CAST(:terms AS text[])) AS given (lexeme, term)
+            UNION
+            SELECT lexeme, lexeme_query(lexeme) FROM unnest(to_tsvector('english', :query))
+            WHERE EXISTS (
+                SELECT FROM chunks WHERE tenant_id = :tenant_id AND words_version = 0
+            )
+        ) AS q
         LEFT JOIN term_statistics s ON s.tenant_id = :tenant_id AND s.lexeme = q.lexeme
         WHERE :by_words
     ) AS known
@@ -166,7 +176,8 @@ nearest AS MATERIALIZED (
 -- How much each word tells: its inverse document frequency, as in BM25.
 -- * sampled: some of the chunks that were compared, chosen by their ids.
 -- * weighted: a word's frequency is counted where everything was read; else estimated from
---   the sample, with the tenant's frequency as a prior; else it is the tenant's.
+--   the sample, with the tenant's frequency as a prior; else it is the tenant's. A code, a
+--   number or a quoted phrase that few chunks hold is `exact`.
 sampled AS MATERIALIZED (
     SELECT c.tsv || '' AS tsv
     FROM compared JOIN chunks c ON c.id = compared.id
@@ -175,7 +186,8 @@ sampled AS MATERIALIZED (
           % (SELECT greatest(1, round(n / :sample)::bigint) FROM size) = 0
 ),
 weighted AS MATERIALIZED (
-    SELECT lexeme, term, ln(1 + (n - holding + 0.5) / (holding + 0.5)) AS weight
+    SELECT lexeme, term, holding, ln(1 + (n - holding + 0.5) / (holding + 0.5)) AS weight,
+           holding <= :exact_max AND lexeme ~ '[0-9"]' AS exact
     FROM (
         SELECT lexeme, term, n, CASE
             WHEN all_read OR counted IS NULL
@@ -201,11 +213,11 @@ weighted AS MATERIALIZED (
 -- * chosen is MATERIALIZED since PostgreSQL reaches no index from a full join: it would
 --   read all chunks.
 by_words AS MATERIALIZED (
-    SELECT id, score, row_number() OVER (ORDER BY score DESC, id) AS rank
+    SELECT id, score, exact, row_number() OVER (ORDER BY exact DESC, score DESC, id) AS rank
     FROM (
         SELECT m.id, (
             SELECT sum(weight * ts_rank('{1,1,1,1}', m.tsv, term)) FROM weighted
-        ) AS score
+        ) AS score, EXISTS (SELECT FROM weighted WHERE exact AND m.tsv @@ term) AS exact
         FROM matched m
     ) AS scored
     ORDER BY rank LIMIT :candidates
@@ -216,7 +228,7 @@ by_meaning AS MATERIALIZED (
 ),
 chosen AS MATERIALIZED (
     SELECT coalesce(m.id, w.id) AS id, m.rank AS vector_rank, w.rank AS text_rank,
-           m.distance, w.score
+           m.distance, w.score, w.exact
     FROM by_meaning m FULL JOIN by_words w ON w.id = m.id
 )
 
@@ -224,10 +236,11 @@ chosen AS MATERIALIZED (
 -- Both scores for every candidate, and the most promising ones.
 -- * scored: a candidate of one side gets the other side's score too.
 -- * promising: by the two scores alone. Words count for less here than in
---   core.search.ranking, which knows more about them.
+--   core.search.ranking, which knows more about them. Chunks that hold an exact word are
+--   always among them: they may be far from the query in meaning.
 scored AS (
     SELECT c.id, c.document_id, c.context, c.ordinal, c.page_start, c.page_end, c.page_label,
-           c.page_break, c.text, vector_rank, text_rank,
+           c.page_break, c.text, vector_rank, text_rank, exact,
            CASE WHEN :by_meaning THEN 1 - coalesce(distance, (
                SELECT embedding <=> (SELECT vector FROM question) FROM chunk_vectors
                WHERE chunk_id = c.id
@@ -240,14 +253,15 @@ scored AS (
 ),
 promising AS (
     SELECT *, coalesce(vector_score, 0) + 0.4 * coalesce(text_score, 0) AS promise
-    FROM scored ORDER BY promise DESC, id LIMIT :most
+    FROM scored ORDER BY coalesce(exact, false) DESC, promise DESC, id LIMIT :most
 )
 
 -- part: result
--- The columns in the order of the fields of `Candidate`, then the words' weights as JSON text.
+-- The columns in the order of the fields of `Candidate`, then as JSON text each word's weight
+-- and the number of chunks in reach that hold it.
 SELECT c.id::text, d.id::text, d.filename, d.title,
        c.context, c.ordinal, c.page_start, c.page_end, c.page_label, c.page_break, c.text,
        c.vector_rank, c.vector_score, c.text_rank, c.text_score,
-       (SELECT jsonb_object_agg(lexeme, weight)::text FROM weighted)
+       (SELECT jsonb_object_agg(lexeme, jsonb_build_array(weight, holding))::text FROM weighted)
 FROM promising c JOIN documents d ON d.id = c.document_id
 ORDER BY c.promise DESC, c.id

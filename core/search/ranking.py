@@ -16,14 +16,15 @@ neighbour. The weights' measurements are in docs/adr/0005.
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from operator import attrgetter
 from statistics import fmean, median
 from typing import Any, Protocol
 
+from core.search.candidates import EXACT_MAX_CHUNKS
 from core.search.document_names import (
     Label,
     asks_for_latest,
@@ -32,13 +33,15 @@ from core.search.document_names import (
     read_label,
     read_period,
 )
-from core.text.words import SINGLE_CHARACTERS, content_stems, fold, stem, words
+from core.search.lexemes import QUOTED
+from core.text.words import JOINER, SINGLE_CHARACTERS, content_stems, fold, normalise, stem
 
 WORDS_WEIGHT = 0.7
 SENTENCE_WEIGHT = 0.3
 PAIRS_WEIGHT = 0.2
 PERIOD_WEIGHT = 0.3
 NEIGHBOUR_WEIGHT = 0.1
+EXACT_WEIGHT = 1.0  # more than cosines differ by
 
 _SATURATION = 0.6  # BM25's k1
 _LENGTH = 0.4  # BM25's b
@@ -50,6 +53,10 @@ _SENTENCE_END = re.compile(r"[.!?…؟۔।][\"'”’)\]]*\s|[。！？｡]|\n\
 _LETTERS = re.compile(r"[^\W\d_]*")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _SINGLE = re.compile(f"[{SINGLE_CHARACTERS}]")
+_CODE = re.compile(r"\d.|.\d")
+_YEAR = re.compile(r"1[5-9]\d\d|20\d\d")
+_CODE_PART = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+")
+_SEPARATOR_OF_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 
 _Name = tuple[str, str | None]  # a document's file name and title
 
@@ -87,30 +94,37 @@ class _Hit:
 
 
 def score(
-    question: str, candidates: Sequence[Evidence], *, weights: Mapping[str, float] | None = None
+    question: str,
+    candidates: Sequence[Evidence],
+    *,
+    weights: Mapping[str, float] | None = None,
+    holding: Mapping[str, float] | None = None,
 ) -> list[float]:
     """A score for each candidate, in their order; more is better.
 
-    `weights` are the inverse document frequencies of PostgreSQL's English
-    lexemes of the question. They are estimated from the candidates for words
-    without a lexeme of their own (`B12` is two words here and one there).
+    `weights` are inverse document frequencies of the question's stems, estimated from the
+    candidates where they are missing. `holding` is in about how many chunks a stem occurs;
+    a code or number of few chunks counts as exact.
     """
     if not candidates:
         return []
     asked = content_stems(question)[:_MAX_WORDS]
-    texts = [fold(f"{item.context}\n\n{item.text}") for item in candidates]
-    hits = [_locate(text, set(asked)) for text in texts]
-    by_stem = _estimate_weights(asked, hits) | _by_stem(question, weights or {})
+    texts = [_SearchedText(f"{item.context}\n\n{item.text}") for item in candidates]
+    hits = [text.locate(set(asked)) for text in texts]
+    by_stem = _estimate_weights(asked, hits) | dict(weights or {})
+    exact = _exact_stems(asked, hits, holding or {})
+    phrases = _quoted_phrases(question)
     names = [(item.filename, item.title) for item in candidates]
     labels = {name: read_label(*name) for name in names}
     held = _names_hold(question, labels)
     periods = _period_shares(question, labels)
     asking = _Question(asked, by_stem)
-    length = fmean(map(len, texts))
+    length = fmean(len(text.folded) for text in texts)
     scores = [
         (item.vector_score or 0.0)
-        + asking.share(text, found, sure=held[name], length=len(text) / length)
+        + asking.share(text.folded, found, sure=held[name], length=len(text.folded) / length)
         + PERIOD_WEIGHT * periods[name]
+        + EXACT_WEIGHT * _exact_share(text, found, exact, phrases)
         for item, text, found, name in zip(candidates, texts, hits, names, strict=True)
     ]
     return _add_neighbours(candidates, scores)
@@ -180,21 +194,47 @@ class _Question:
         return sum(self._pairs.get(pair, 0.0) for pair in found) / self._pairs_total
 
 
-def _locate(text: str, asked: Collection[str]) -> list[_Hit]:
-    """Where the words stand, in order. `str.find` is ten times faster here than a pattern."""
-    hits = []
-    for word in asked:
-        # A stem begins its word, but for a final y (city, cities).
-        prefix = word.rstrip("y") or word
-        start = text.find(prefix)
-        while start >= 0:
-            end = start + 1
-            if not _in_word(text, start):
-                end = _word_end(text, start)
-                if stem(text[start:end]) == word:
-                    hits.append(_Hit(word, start, end))
-            start = text.find(prefix, end)
-    return sorted(hits, key=attrgetter("start"))
+class _SearchedText:
+    """A text in the forms in which words are looked for."""
+
+    def __init__(self, text: str) -> None:
+        self.plain = _SEPARATOR_OF_THOUSANDS.sub("", normalise(text))
+        self.folded = self.plain.casefold()
+
+    def locate(self, asked: Collection[str]) -> list[_Hit]:
+        """Where the stems `asked` occur, in order."""
+        hits = []
+        for word in asked:
+            if word.isupper():
+                found = re.finditer(rf"(?<![^\W_]){re.escape(word)}(?![^\W_])", self.plain)
+                hits += [_Hit(word, match.start(), match.end()) for match in found]
+            elif len(parts := _CODE_PART.findall(word)) > 1:
+                found = _code_pattern(tuple(parts)).finditer(self.folded)
+                hits += [_Hit(word, match.start(), match.end()) for match in found]
+            else:
+                hits += _locate_word(self.folded, word)
+        return sorted(hits, key=attrgetter("start"))
+
+
+@lru_cache(maxsize=1000)
+def _code_pattern(parts: tuple[str, ...]) -> re.Pattern[str]:
+    """A code of letters and digits, whatever joins them: `10k` is found in `10-K`."""
+    joined = rf"(?:{JOINER}| )?".join(map(re.escape, parts))
+    return re.compile(rf"(?<![^\W_]){joined}(?![^\W_])")
+
+
+def _locate_word(text: str, word: str) -> Iterator[_Hit]:
+    """`str.find` is ten times faster here than a pattern."""
+    # A stem begins its word, but for last letters that the stemmer adds (city: citi).
+    prefix = word.rstrip("eiy") or word
+    start = text.find(prefix)
+    while start >= 0:
+        end = start + 1
+        if not _in_word(text, start):
+            end = _word_end(text, start)
+            if stem(text[start:end]) == word:
+                yield _Hit(word, start, end)
+        start = text.find(prefix, end)
 
 
 def _in_word(text: str, start: int) -> bool:
@@ -216,19 +256,36 @@ def _is_word(char: str) -> bool:
     return not char.isascii() and _SINGLE.match(char) is not None
 
 
-def _by_stem(question: str, weights: Mapping[str, float]) -> dict[str, float]:
-    """The lexemes' weights by our stems."""
-    known = {}
-    for word in words(question):
-        fitting = [lexeme for lexeme in weights if _begins(lexeme, word)]
-        if fitting:
-            known[stem(word)] = weights[max(fitting, key=len)]
-    return known
+def _exact_stems(
+    asked: Sequence[str], hits: Sequence[Sequence[_Hit]], holding: Mapping[str, float]
+) -> set[str]:
+    """The codes and numbers of the question that few chunks hold, but for years."""
+    codes = {word for word in asked if _CODE.search(word) and not _YEAR.fullmatch(word)}
+    found = Counter(word for own in hits for word in {hit.word for hit in own})
+    return {
+        word
+        for word in codes
+        if 0 < found[word] <= EXACT_MAX_CHUNKS and holding.get(word, 0) <= EXACT_MAX_CHUNKS
+    }
 
 
-def _begins(lexeme: str, word: str) -> bool:
-    """A lexeme begins its word, but for the last letter of some (`compani`)."""
-    return word.startswith(lexeme[:-1]) if len(lexeme) > 3 else word.startswith(lexeme)
+def _quoted_phrases(question: str) -> list[str]:
+    """What the question has in quotation marks, folded; of two words and more."""
+    found = (" ".join(fold(phrase).split()) for phrase in QUOTED.findall(question))
+    return [phrase for phrase in found if " " in phrase]
+
+
+def _exact_share(
+    text: _SearchedText, hits: Sequence[_Hit], exact: Set[str], phrases: Sequence[str]
+) -> float:
+    """The share of the question's exact words and quoted phrases that a text holds."""
+    if not exact and not phrases:
+        return 0.0
+    held = len({hit.word for hit in hits} & exact)
+    if phrases:
+        joined = " ".join(text.folded.split())
+        held += sum(phrase in joined for phrase in phrases)
+    return held / (len(exact) + len(phrases))
 
 
 def _estimate_weights(asked: Sequence[str], hits: Sequence[Sequence[_Hit]]) -> dict[str, float]:

@@ -126,7 +126,7 @@ def find_in_reach(
 def _ranked(query: str, found: Candidates, *, mode: Mode) -> list[Scored]:
     """Best first: by one side's score where one was asked, else by all that is known."""
     if mode == "hybrid":
-        scores = ranking.score(query, found.items, weights=found.weights)
+        scores = ranking.score(query, found.items, weights=found.weights, holding=found.holding)
     else:
         scores = [(one.vector_score or 0.0) + (one.text_score or 0.0) for one in found.items]
     scored = map(Scored, found.items, scores)

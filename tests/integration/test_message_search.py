@@ -1,15 +1,20 @@
 """The search of messages past row-level security: by the index, and never past the tenant."""
 
+import unicodedata
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from alembic import command
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from core.conversations import messages
+from core.bootstrap import Services
+from core.conversations import message_words, messages, sessions
 from core.db import APP_ROLE, Database, alembic_config, make_engine, migrate
 from core.db.paging import Page, PageRequest
+from core.search.lexemes import query_of
 
 # In each tenant 10 sessions of each of the users u0 and u1, 20 messages in each session.
 FILL = """
@@ -36,6 +41,9 @@ def filled(new_database: Callable[[], str]) -> Iterator[Database]:
     database = Database(make_engine(new_database(), pool_size=2))
     with database.transaction(tenant_id=None) as db:
         db.execute(text(FILL))
+    while message_words.cut_new(database, tenant_id="a"):
+        pass
+    message_words.catch_up(cast(Services, SimpleNamespace(database=database)))
     yield database
     database.engine.dispose()
 
@@ -55,21 +63,138 @@ def search(database: Database, q: str, user_id: str | None) -> Page[messages.Mes
 def test_the_function_finds_what_reading_every_message_finds(
     filled: Database, q: str, user_id: str | None
 ) -> None:
-    document = "to_tsvector('simple', m.content)"
     every = text(
-        f"""
+        """
         SELECT m.id FROM messages m JOIN sessions s ON s.id = m.session_id
-        CROSS JOIN websearch_to_tsquery('simple', :q) AS wanted
+        CROSS JOIN (SELECT CAST(:wanted AS tsquery) AS wanted) AS sought
         WHERE m.tenant_id = 'a' AND s.user_id = coalesce(:user_id, s.user_id)
-          AND {document} @@ wanted
-        ORDER BY ts_rank({document}, wanted, 1)::float8 DESC, m.id DESC
+          AND numnode(wanted) > 0 AND m.tsv @@ wanted
+        ORDER BY ts_rank(m.tsv, wanted, 1)::float8 DESC, m.id DESC
         """
     )
     with filled.transaction(tenant_id=None) as db:
-        expected = list(db.scalars(every, {"q": q, "user_id": user_id}))
+        expected = list(db.scalars(every, {"wanted": query_of(q), "user_id": user_id}))
     found = search(filled, q, user_id)
     assert found.total == len(expected)
     assert [hit.message.id for hit in found.items] == expected[:30]
+
+
+@pytest.mark.parametrize(
+    ("q", "total"),
+    [
+        ("common", 400),
+        ("common odd", 400),
+        ("common -odd", 200),
+        ("-odd", 200),
+        ('"common u1"', 200),
+        ('"u1 common"', 0),
+        ("n7", 20),
+        ("n1 n2", 40),
+        ("comm", 400),
+        ("comm ", 0),
+        ("!&|", 0),
+        ("", 0),
+    ],
+)
+def test_what_a_query_finds(filled: Database, q: str, total: int) -> None:
+    assert search(filled, q, None).total == total
+
+
+def test_messages_with_all_of_the_words_come_first(filled: Database) -> None:
+    found = search(filled, "n7 odd u1", None).items
+    assert {"n7", "odd", "u1"} <= set(found[0].message.content.split())
+
+
+@pytest.fixture(scope="module")
+def spoken(new_database: Callable[[], str]) -> Iterator[Database]:
+    """Messages of everyday words and codes, as clients append them."""
+    database = Database(make_engine(new_database(), pool_size=2))
+    with database.transaction(tenant_id="a") as db:
+        session = sessions.create_session(db, tenant_id="a", user_id="ann")
+        for content in SPOKEN:
+            messages.append_message(
+                db, tenant_id="a", session_id=session.id, sender="user", content=content
+            )
+    yield database
+    database.engine.dispose()
+
+
+SPOKEN = (
+    "The rollout of ISO-9241 failed with ERR-5120 on Friday.",
+    "Please check the inlet/outlet valve 3.",
+    "We parsed the naïve façade.",
+    "Printing labels is slow",
+    "東京駅の時刻表を見る。",
+    "write to kim.lee@mail.example",
+    "IT wondered who pays.",
+    "long ago " * 60 + "the otter swam by the jetty " + "and then " * 60,
+)
+
+
+@pytest.mark.parametrize(
+    ("q", "held"),
+    [
+        ("5120", "ERR-5120"),
+        ("ERR 5120", "ERR-5120"),
+        ("err5120", "ERR-5120"),
+        ("ISO 9241", "ISO-9241"),
+        ("outlet", "inlet/outlet"),
+        ("label", "labels"),
+        ("parse", "parsed"),
+        ("facade", "façade"),
+        (unicodedata.normalize("NFD", "façade"), "façade"),
+        ("時刻", "時刻表"),
+        ("mail.example", "kim.lee@mail.example"),
+        ("kim.lee@mail.example", "kim.lee@mail.example"),
+        ("rollo", "rollout"),
+        ("IT", "IT wondered"),
+    ],
+)
+def test_a_message_is_found_whatever_the_spelling(spoken: Database, q: str, held: str) -> None:
+    message_words.cut_new(spoken, tenant_id="a")
+    found = search(spoken, q, None).items
+    assert any(held in hit.message.content for hit in found)
+    assert held in found[0].message.content
+
+
+def test_a_snippet_shows_the_match_in_its_surroundings(spoken: Database) -> None:
+    message_words.cut_new(spoken, tenant_id="a")
+    (long,) = search(spoken, "otters", None).items
+    assert "the otter swam by the jetty" in long.snippet
+    assert long.snippet.startswith("… ")
+    assert long.snippet.endswith(" …")
+    assert len(long.snippet) < 250
+    (short,) = search(spoken, "wondered", None).items
+    assert short.snippet == short.message.content
+
+
+def test_a_changed_message_is_found_by_its_new_words(spoken: Database) -> None:
+    with spoken.transaction(tenant_id="a") as db:
+        session = sessions.create_session(db, tenant_id="a", user_id="bob")
+        made = messages.append_message(
+            db, tenant_id="a", session_id=session.id, sender="user", content="a heron waits"
+        )
+    assert message_words.cut_new(spoken, tenant_id="a") > 0
+    assert search(spoken, "herons", None).total == 1
+    with spoken.transaction(tenant_id="a") as db:
+        change = text("UPDATE messages SET content = 'a puffin waits' WHERE id = :id")
+        db.execute(change, {"id": made.id})
+    services = cast(Services, SimpleNamespace(database=spoken))
+    assert message_words.catch_up(services) == 1
+    assert search(spoken, "herons", None).total == 0
+    assert search(spoken, "puffins", None).total == 1
+    assert message_words.catch_up(services) == 0
+
+
+def test_a_message_that_is_not_cut_yet_is_found_by_its_plain_words(spoken: Database) -> None:
+    with spoken.transaction(tenant_id="a") as db:
+        session = sessions.create_session(db, tenant_id="a", user_id="eve")
+        messages.append_message(
+            db, tenant_id="a", session_id=session.id, sender="user", content="a lynx slept"
+        )
+    assert search(spoken, "slept lynx", None).total == 1
+    message_words.cut_new(spoken, tenant_id="a")
+    assert search(spoken, "slept lynx", None).total == 1
 
 
 def test_the_index_serves_the_search(filled: Database) -> None:
@@ -96,7 +221,7 @@ def test_the_index_passes_over_what_other_tenants_said(filled: Database) -> None
 
 def matches(db: Session) -> int:
     """How many the full-text index has given; counted within a transaction."""
-    given = text("SELECT pg_stat_get_xact_tuples_returned('ix_messages_search'::regclass)")
+    given = text("SELECT pg_stat_get_xact_tuples_returned('ix_messages_words'::regclass)")
     return db.execute(given).scalar_one()
 
 
@@ -104,7 +229,7 @@ def scans(db: Session) -> tuple[int, int]:
     """By the full-text index and of the whole table; counted within a transaction."""
     numbers = db.execute(
         text(
-            "SELECT pg_stat_get_xact_numscans('ix_messages_search'::regclass),"
+            "SELECT pg_stat_get_xact_numscans('ix_messages_words'::regclass),"
             " pg_stat_get_xact_numscans('messages'::regclass)"
         )
     ).one()

@@ -52,6 +52,8 @@ def _value(column: Column[Any]) -> Any:
         "BOOLEAN": True,
         "INTEGER": 1,
         "BIGINT": 1,
+        "SMALLINT": 1,
+        "TSVECTOR": CANARY.replace(" ", "_"),
         "JSONB": {"text": CANARY},
         "BYTEA": CANARY.encode(),
         "BLOB": CANARY.encode(),

@@ -208,7 +208,7 @@ def test_it_can_be_stopped(answerer: ExtractiveAnswerer) -> None:
 
 def test_words_of_many_scripts() -> None:
     assert words("The King’s ½-price: $3.50, ﬁne 東京 Ärger") == [
-        *("the", "king", "1", "2", "price", "3.50", "fine", "東", "京", "ärger")
+        *("the", "king", "1", "2", "price", "3.50", "fine", "東", "京", "arger")
     ]
     assert content_stems("Who is the King of the Hill?") == ["king", "hill"]
     assert words("مُحَمَّد") == words("محمد")

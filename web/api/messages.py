@@ -6,10 +6,10 @@ from uuid import UUID
 from flask import Response
 from sqlalchemy.orm import Session
 
-from core.conversations import messages
+from core.conversations import message_words, messages
 from web.http import schemas
 from web.http.auth import requires
-from web.http.context import one_statement, tenant_id, transaction
+from web.http.context import one_statement, services, tenant_id, transaction
 from web.http.idempotency import idempotent, remember
 from web.http.parsing import Blueprint, take_page
 from web.http.presenters import hit_body, json_response, message_body, no_content, page_body
@@ -54,9 +54,11 @@ def list_messages(query: dict[str, Any], session_id: UUID) -> Response:
 def search_messages(query: dict[str, Any]) -> Response:
     """Search messages by their words, best first.
 
-    `q` is in web search syntax: `"a phrase"`, `or`, `-without`.
+    A message is found by any of the words; the last one may be the beginning of a word.
+    `"a phrase"` must be there as it is, `-word` must not.
     """
     page = take_page(query)
+    message_words.cut_new(services().database, tenant_id=tenant_id())
     with one_statement() as db:
         found = messages.search_messages(db, tenant_id=tenant_id(), page=page, **query)
     return json_response(page_body(found, hit_body))

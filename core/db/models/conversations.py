@@ -12,6 +12,7 @@ from sqlalchemy import (
     func,
     text,
 )
+from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.db.models.base import DIMENSIONS, MESSAGE_STATUSES, SENDERS, Base, new_id, one_of
@@ -67,6 +68,8 @@ class Message(Base):
     model: Mapped[str | None]
     usage: Mapped[dict[str, Any] | None]
     reply_to: Mapped[UUID | None]
+    # The words of `content`; None until core.conversations.message_words has cut them.
+    tsv: Mapped[str | None] = mapped_column(TSVECTOR, deferred=True)
     # While an answer is being written: a writer silent past this moment is dead.
     lease_expires_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
@@ -94,6 +97,7 @@ class Message(Base):
             "lease_expires_at",
             postgresql_where=text("lease_expires_at IS NOT NULL"),
         ),
+        # For messages whose words are not cut yet, see core.conversations.message_words.
         # left(): a tsvector holds at most 1 MiB and a longer text would fail the insert.
         # With the tenant as one more lexeme: docs/adr/0006.
         Index(
@@ -103,6 +107,14 @@ class Message(Base):
                 " || array_to_tsvector(ARRAY[chr(1) || tenant_id]))"
             ),
             postgresql_using="gin",
+            postgresql_where=text("tsv IS NULL AND content <> ''"),
+        ),
+        Index("ix_messages_words", "tsv", postgresql_using="gin"),
+        Index(
+            "ix_messages_uncut",
+            "tenant_id",
+            "id",
+            postgresql_where=text("tsv IS NULL AND content <> ''"),
         ),
     )
 

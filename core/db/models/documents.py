@@ -6,9 +6,9 @@ from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
-    Computed,
     ForeignKey,
     Index,
+    SmallInteger,
     UniqueConstraint,
     false,
     func,
@@ -204,21 +204,18 @@ class Chunk(Base):
     # What the text itself need not say: the document's name, the section's heading.
     context: Mapped[str] = mapped_column(default="")
     text: Mapped[str]
-    # The last lexeme, which no text can hold, is the tenant: one look into the
-    # index finds a word within a tenant, however many others use it.
-    tsv: Mapped[str] = mapped_column(
-        TSVECTOR,
-        Computed(
-            "to_tsvector('english'::regconfig, context || ' ' || text)"
-            " || array_to_tsvector(ARRAY[chr(1) || tenant_id])",
-            persisted=True,
-        ),
-        deferred=True,
-    )
+    # Of context and text, by core.search.lexemes. One more lexeme, chr(1) and the tenant, which
+    # no text can make: GIN finds a word within a tenant, however many others use it.
+    tsv: Mapped[str | None] = mapped_column(TSVECTOR, deferred=True)
+    # How `tsv` was made: 0 by PostgreSQL's parser, else core.search.lexemes.VERSION of then.
+    words_version: Mapped[int] = mapped_column(SmallInteger, server_default="0")
 
     __table_args__ = (
         UniqueConstraint("document_id", "generation", "ordinal"),
         Index("ix_chunks_tsv", "tsv", postgresql_using="gin"),
+        Index(
+            "ix_chunks_old_words", "tenant_id", postgresql_where=literal_column("words_version = 0")
+        ),
     )
 
 
