@@ -69,6 +69,7 @@ def _read(document: OpenDocument, request: dict[str, Any]) -> Reply:
         last=request["last"],
         page_count=request["page_count"],
         labels=[LabelRange(*entry) for entry in request["labels"]],
+        plain=request.get("plain", False),
     )
     return {"pages": [asdict(page) for page in pages]}, b""
 

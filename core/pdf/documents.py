@@ -32,6 +32,7 @@ class OpenDocument:
         self._pdfium: PdfiumDocument | None = None
         self._pypdf: PypdfDocument | None = None
         self._pages: dict[int, PageText] = {}
+        self._plain = False
 
     def inspect(self) -> dict[str, Any]:
         """Page count, title, outline and unread parts, as JSON."""
@@ -55,16 +56,27 @@ class OpenDocument:
         }
 
     def read(
-        self, *, first: int, last: int, page_count: int | None, labels: Sequence[LabelRange]
+        self,
+        *,
+        first: int,
+        last: int,
+        page_count: int | None,
+        labels: Sequence[LabelRange],
+        plain: bool = False,
     ) -> list[PageText]:
-        """The texts of a range, without the furniture that its neighbours reveal."""
+        """The texts of a range, without the furniture that its neighbours reveal.
+
+        `plain` reads pdfium's text as it is, for pages that take too long to draw.
+        """
+        self._plain = plain
         count = page_count or self._page_count()
         if not 1 <= first <= last <= count:
             raise malformed()
         wanted = range(max(1, first - WINDOW), min(count, last + WINDOW) + 1)
         pages = {number: self._read_page(number) for number in wanted}
         texts = {number: page.text for number, page in pages.items()}
-        self._keep(pages)
+        if not plain:
+            self._keep(pages)
         return [
             replace(
                 pages[number],
@@ -173,7 +185,8 @@ class OpenDocument:
         if number > document.page_count:
             return None
         with fatal_budget(self._limits.page_seconds):
-            return document.read_page(number, max_chars=self._limits.max_page_chars)
+            most = self._limits.max_page_chars
+            return document.read_page(number, max_chars=most, plain=self._plain)
 
     def _read_with_pypdf(self, number: int) -> str | None:
         """The page's raw text, None if pypdf cannot read it in its time."""

@@ -10,16 +10,20 @@ import pypdfium2.raw as pdfium_c
 from core.pdf.errors import too_complex
 from core.pdf.layout.reading import Reading, read_layout
 from core.pdf.pdfium_words import PageFrame, WordReader
+from core.pdf.visibility import visible_words
 
 # A page with more characters is read without its layout: no person reads it either.
 _MAX_LAYOUT_CHARS = 60_000
 
 
-def read_page(page: Any, *, max_chars: int) -> str:
-    """The page's text before cleaning. Raises Unreadable if it has more than `max_chars`."""
+def read_page(page: Any, *, max_chars: int, plain: bool = False) -> str:
+    """The page's text before cleaning. Raises Unreadable if it has more than `max_chars`.
+
+    `plain` gives pdfium's own text and order, without drawing the page.
+    """
     with open_text_page(page) as text_page:
         text = _all_text(text_page, max_chars)
-        if not text.strip() or len(text) > _MAX_LAYOUT_CHARS:
+        if plain or not text.strip() or len(text) > _MAX_LAYOUT_CHARS:
             return text
         try:
             return _read_layout(page, text_page, text).text()
@@ -41,8 +45,9 @@ def open_text_page(page: Any) -> Iterator[Any]:
 
 def _read_layout(page: Any, text_page: Any, text: str) -> Reading:
     frame = PageFrame(page)
+    size = {"width": frame.width, "height": frame.height}
     words = WordReader(text_page, frame, text).words()
-    return read_layout(words, width=frame.width, height=frame.height)
+    return read_layout(visible_words(page, text_page, words, **size), **size)
 
 
 def _all_text(text_page: Any, max_chars: int) -> str:

@@ -100,8 +100,17 @@ class PdfParser:
             "page_count": page_count,
             "labels": [astuple(entry) for entry in labels],
         }
-        reply, _ = self._call(request, path)
+        reply = self._read(request, path)
         return [PageText(**page | {"notes": tuple(page["notes"])}) for page in reply["pages"]]
+
+    def _read(self, request: dict[str, Any], path: Path) -> dict[str, Any]:
+        """Read with the pages' layout; without it where drawing them takes too much."""
+        try:
+            return self._call(request, path)[0]
+        except DocumentError as error:
+            if error.code != "pdf_too_complex":
+                raise
+        return self._call(request | {"plain": True}, path)[0]
 
     def render_page(
         self, path: Path, *, number: int, highlight: str | None = None, scale: float = 1.5

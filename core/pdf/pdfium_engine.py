@@ -36,11 +36,11 @@ class PdfiumDocument:
         self.page_count = len(self._pdf)
         self._annotations: dict[int, list[Annotation]] = {}
 
-    def read_page(self, number: int, *, max_chars: int) -> str | None:
+    def read_page(self, number: int, *, max_chars: int, plain: bool = False) -> str | None:
         """The page's text before cleaning; None when the page is damaged."""
         try:
             with self.open_page(number) as page:
-                return read_page(page, max_chars=max_chars)
+                return read_page(page, max_chars=max_chars, plain=plain)
         except pdfium.PdfiumError:
             return None
 

@@ -31,6 +31,7 @@ _GAP_ABOVE_MEDIAN = 0.05
 _VERTICAL_CHARS = 1.6  # a word of upright letters that is higher than this many of them
 
 
+Found = tuple[int, Word]  # with the number of the word's first character
 # A character's (left, bottom, right, top) on the PDF page, whose y grows upwards.
 Bounds = tuple[float, float, float, float]
 
@@ -85,9 +86,9 @@ class WordReader:
         self._xy_references = ctypes.byref(self._x), ctypes.byref(self._y)
         self._vertical = False
 
-    def words(self) -> list[Word]:
-        """The words in the order of pdfium's text."""
-        words: list[Word] = []
+    def words(self) -> list[Found]:
+        """The words in the order of pdfium's text, each with the number of its first character."""
+        words: list[Found] = []
         for line in _LINE.finditer(self._text):
             # pdfium begins a new line where the direction changes.
             angle = pdfium_c.FPDFText_GetCharAngle(self._text_page, line.start())
@@ -95,24 +96,27 @@ class WordReader:
             for found in _WORD.finditer(self._text, *line.span()):
                 self._measure(found, turn, words)
         if self._vertical:
-            return [_vertical(word) if _IDEOGRAPH.fullmatch(word.text) else word for word in words]
+            return [
+                (start, _vertical(word) if _IDEOGRAPH.fullmatch(word.text) else word)
+                for start, word in words
+            ]
         return words
 
-    def _measure(self, found: re.Match[str], turn: int | None, words: list[Word]) -> None:
+    def _measure(self, found: re.Match[str], turn: int | None, words: list[Found]) -> None:
         start, end = found.span()
         first = self._bounds(start)
         if end - start == 1:
-            words.append(self._word(found[0], start, first, first, turn))
+            words.append((start, self._word(found[0], start, first, first, turn)))
             return
         last = self._bounds(end - 1)
         word = self._word(found[0], start, first, last, turn)
         if turn == 0 and word.bottom - word.top > _VERTICAL_CHARS * (first[3] - first[1]):
             self._vertical = True
-            words.append(_vertical(word))
+            words.append((start, _vertical(word)))
         elif turn is not None and self._is_mixed(found[0], start, turn, first, last):
             words.extend(self._split(start, end, turn))
         else:
-            words.append(word)
+            words.append((start, word))
 
     def _is_mixed(self, text: str, start: int, turn: int, first: Bounds, last: Bounds) -> bool:
         if self._differ(first, last, turn) or (not text.islower() and _NARROW_SPACE.search(text)):
@@ -133,7 +137,7 @@ class WordReader:
             return True
         return abs(other[low] - one[low]) > _SIZE_CHANGE * size
 
-    def _split(self, start: int, end: int, turn: int) -> Iterator[Word]:
+    def _split(self, start: int, end: int, turn: int) -> Iterator[Found]:
         """The word, cut where the size or the baseline changes or a narrow space is."""
         bounds = [self._bounds(index) for index in range(start, end)]
         gaps = self._gaps(bounds, turn)
@@ -142,7 +146,8 @@ class WordReader:
             cut = index == len(bounds) or self._differ(bounds[begin], bounds[index], turn)
             if cut or self._has_space(bounds, gaps, start, index):
                 text = self._text[start + begin : start + index]
-                yield self._word(text, start + begin, bounds[begin], bounds[index - 1], turn)
+                word = self._word(text, start + begin, bounds[begin], bounds[index - 1], turn)
+                yield start + begin, word
                 begin = index
 
     def _has_space(

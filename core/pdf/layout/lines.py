@@ -159,6 +159,9 @@ def _make_row(pieces: list[Piece]) -> Row:
 
 def _mark_shifts(pieces: Sequence[Piece]) -> None:
     """Small words beside a larger one that are a little above or below its baseline."""
+    heights = [piece.height for piece in pieces]
+    if min(heights) >= _SMALL * max(heights):
+        return
     for index, piece in enumerate(pieces):
         if piece.shift:
             continue

@@ -37,7 +37,7 @@ def read_layout(words: Sequence[Word], *, width: float, height: float) -> Readin
     for turn, group in _by_direction(words):
         blocks = [_write_slanted(group)] if turn is None else _write_upright(group, width, height)
         for block in blocks:
-            if tokens and block:
+            if tokens:
                 block[0] = block[0]._replace(separator="\n\n")
             tokens += block
     return Reading(tokens)

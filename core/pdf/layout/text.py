@@ -45,46 +45,44 @@ def is_right_to_left(pieces: Sequence[Piece]) -> bool:
     return 2 * len(_RIGHT_TO_LEFT.findall(text)) > len(_LETTER.findall(text))
 
 
-def write_block(rows: Sequence[Row]) -> Iterator[Token]:
-    """The rows of one column as lines. The first separator is empty."""
+def write_block(rows: Sequence[Row], *, separator: str = "") -> Iterator[Token]:
+    """The rows of one column as lines; `separator` comes before the first."""
     usual = _usual_pitch(rows)
     right = max((row.right for row in rows), default=0.0)
     before: Row | None = None
     for row in rows:
-        separator = _line_separator(before, row, usual=usual, right=right)
-        for token in write_row(row):
-            yield token._replace(separator=separator or token.separator)
-            separator = ""
+        if before is not None:
+            separator = _line_separator(before, row, usual=usual, right=right)
+        yield from write_row(row, separator=separator)
         before = row
 
 
-def write_row(row: Row) -> Iterator[Token]:
-    """One line. The first separator is empty."""
+def write_row(row: Row, *, separator: str = "") -> Iterator[Token]:
+    """One line; `separator` comes before it."""
     backwards = is_right_to_left([piece for one in row.segments for piece in one.pieces])
-    separator = ""
     for segment in reversed(row.segments) if backwards else row.segments:
-        for token in write_segment(segment, right_to_left=backwards):
-            yield token._replace(separator=separator or token.separator)
-            separator = ""
+        yield from write_segment(segment, separator=separator, right_to_left=backwards)
         separator = " "
 
 
-def write_segment(segment: Segment, *, right_to_left: bool = False) -> Iterator[Token]:
+def write_segment(
+    segment: Segment, *, separator: str = "", right_to_left: bool = False
+) -> Iterator[Token]:
     """The words of a segment, raised and lowered ones set as they are read."""
     pieces = _in_reading_order(segment.pieces) if right_to_left else segment.pieces
     before: Piece | None = None
     for piece in pieces:
-        separator, text = _set(before, piece)
-        yield Token(separator, _plain_hyphen(text), (piece.word,))
+        text = piece.text
+        if before is not None:
+            separator, text = _set(before, piece) if before.shift or piece.shift else (" ", text)
+        if text[-1] in _HYPHENS:
+            text = text[:-1] + "-"
+        yield Token(separator, text, (piece.word,))
         before = piece
 
 
 def join_tokens(tokens: Sequence[Token]) -> str:
     return "".join(token.separator + token.text for token in tokens)
-
-
-def _plain_hyphen(text: str) -> str:
-    return text[:-1] + "-" if text[-1] in _HYPHENS else text
 
 
 def _in_reading_order(pieces: Sequence[Piece]) -> list[Piece]:
@@ -102,10 +100,8 @@ def _in_reading_order(pieces: Sequence[Piece]) -> list[Piece]:
     return [*ordered, *reversed(run)]
 
 
-def _set(before: Piece | None, piece: Piece) -> tuple[str, str]:
-    """Separator and text of a word after another one of its line."""
-    if before is None:
-        return "", piece.text
+def _set(before: Piece, piece: Piece) -> tuple[str, str]:
+    """Separator and text of a word after another one of its line, one of them being shifted."""
     gap = max(piece.left - before.right, before.left - piece.right) / max(piece.height, 0.1)
     if piece.shift > 0 and not before.shift and gap < 4 * _NO_GAP:
         return _set_raised(before.text, piece.text)
@@ -128,9 +124,7 @@ def _set_raised(host: str, raised: str) -> tuple[str, str]:
     return " ", raised
 
 
-def _line_separator(before: Row | None, row: Row, *, usual: float, right: float) -> str:
-    if before is None:
-        return ""
+def _line_separator(before: Row, row: Row, *, usual: float, right: float) -> str:
     sizes = sorted((before.height, row.height))
     distance = row.baseline - before.baseline
     if distance > _PARAGRAPH_GAP * usual or sizes[1] > _OTHER_SIZE * max(sizes[0], 0.1):

@@ -33,7 +33,8 @@ class Word(NamedTuple):
 class Piece:
     """A word in the coordinates of upright text: where it is when the page is turned for it.
 
-    `shift` is 1 for a raised word, -1 for a lowered one, 0 for any other.
+    `height` is that of the font in points, ascender to descender. `shift` is 1
+    for a raised word, -1 for a lowered one, 0 for any other.
     """
 
     word: Word
@@ -42,26 +43,20 @@ class Piece:
     right: float
     bottom: float
     baseline: float
+    text: str
+    height: float
     shift: int = 0
-
-    @property
-    def text(self) -> str:
-        return self.word.text
-
-    @property
-    def height(self) -> float:
-        """Height of the font in points, ascender to descender."""
-        return self.bottom - self.top
 
 
 def upright(word: Word, width: float, height: float) -> Piece:
     """The word as if its page of `width` to `height` points were turned until it is upright."""
-    left, top, right, bottom = word.left, word.top, word.right, word.bottom
-    if word.turn == 90:
-        return Piece(word, top, width - right, bottom, width - left, width - word.baseline)
-    if word.turn == 270:
-        return Piece(word, height - bottom, left, height - top, right, word.baseline)
-    if word.turn == 180:
-        baseline = height - word.baseline
-        return Piece(word, width - right, height - bottom, width - left, height - top, baseline)
-    return Piece(word, left, top, right, bottom, word.baseline)
+    text, left, top, right, bottom, baseline, turn = word
+    if turn == 90:
+        left, top, right, bottom = top, width - right, bottom, width - left
+        baseline = width - baseline
+    elif turn == 270:
+        left, top, right, bottom = height - bottom, left, height - top, right
+    elif turn == 180:
+        left, top, right, bottom = width - right, height - bottom, width - left, height - top
+        baseline = height - baseline
+    return Piece(word, left, top, right, bottom, baseline, text, bottom - top)

@@ -1,0 +1,176 @@
+"""Which words of a page a person can see: found by drawing the page and looking.
+
+One rule holds for text in the colour of its background, for covered and clipped
+text, for layers that are off and for render mode 3 (ISO 32000-2, 9.3.6): the
+word's box holds no contrast. Invisible text over a scan has the scan's contrast,
+so it stays: it is the scan's OCR.
+"""
+
+import ctypes
+from collections import defaultdict
+from collections.abc import Sequence
+from statistics import median
+from typing import Any, NamedTuple
+
+import pypdfium2.raw as pdfium_c
+from PIL import Image
+
+from core.pdf.layout.words import Word
+
+_SCALE = 0.7  # pixels per point; larger scales find the same words
+_MAX_PIXELS = 1_500_000
+_ROW_CONTRAST = 20  # of 255 within a row of pixels: with less, the word is looked at more closely
+_CONTRAST = 30  # of 255 within a word's box, in any colour
+_SECOND_SCALE = 1.5
+_FAINT_SIGN = 12  # the contrast that a sign without letters and digits needs: = and – are thin
+_MIN_HEIGHT = 1.75  # points, of a font of 1.5 points
+_MIN_SHARE = 0.4  # of the page's median height: a page may be printed small throughout
+_HIDDEN_MODES = (pdfium_c.FPDF_TEXTRENDERMODE_INVISIBLE, pdfium_c.FPDF_TEXTRENDERMODE_CLIP)
+_LIGHT = 200
+
+
+def visible_words(
+    page: Any, text_page: Any, words: Sequence[tuple[int, Word]], *, width: float, height: float
+) -> list[Word]:
+    """The words that a person sees; each comes with the number of its first character."""
+    if not words:
+        return []
+    smallest = min(_MIN_HEIGHT, _MIN_SHARE * median(_size(word) for _, word in words))
+    on_page = [
+        (start, word)
+        for start, word in words
+        if _is_within(word, width, height) and _size(word) >= smallest
+    ]
+    blank = _blank_in_grey(page, [word for _, word in on_page])
+    unseen = _without_contrast(page, on_page, blank) if blank else {}
+    hidden = _hidden(text_page, on_page, unseen)
+    return [word for index, (_, word) in enumerate(on_page) if index not in hidden]
+
+
+def _is_within(word: Word, width: float, height: float) -> bool:
+    """Whether the middle of the word is inside the crop box."""
+    x, y = (word.left + word.right) / 2, (word.top + word.bottom) / 2
+    return 0 <= x <= width and 0 <= y <= height
+
+
+def _size(word: Word) -> float:
+    return word.right - word.left if word.turn in (90, 270) else word.bottom - word.top
+
+
+def _blank_in_grey(page: Any, words: Sequence[Word]) -> set[int]:
+    """The numbers of the words in whose box no row of pixels has contrast."""
+    scale = _bounded_scale(page, _SCALE)
+    bitmap = page.render(scale=scale, grayscale=True)
+    try:
+        # Read where it is: copies of this size, made for each page, fragment the heap.
+        pixels = memoryview(bitmap.buffer).cast("B")
+        rows = _Rows(pixels, bitmap.stride, bitmap.width, bitmap.height, scale)
+        blank = {number for number, word in enumerate(words) if not rows.have_contrast(word)}
+        pixels.release()
+        return blank
+    finally:
+        bitmap.close()
+
+
+class _Rows(NamedTuple):
+    """Rows of grey pixels, `stride` bytes apart."""
+
+    pixels: memoryview
+    stride: int
+    width: int
+    height: int
+    scale: float
+
+    def have_contrast(self, word: Word) -> bool:
+        """Whether a row of the word's box has contrast; the middle one has it for most words."""
+        left = max(0, int(word.left * self.scale))
+        right = min(self.width, int(word.right * self.scale) + 1)
+        top = max(0, int(word.top * self.scale))
+        bottom = min(self.height, int(word.bottom * self.scale) + 1)
+        middle = (top + bottom) // 2
+        for row in (*range(middle, bottom), *range(top, middle)):
+            line = bytes(self.pixels[row * self.stride + left : row * self.stride + right])
+            if line and max(line) - min(line) >= _ROW_CONTRAST:
+                return True
+        return False
+
+
+def _without_contrast(
+    page: Any, words: Sequence[tuple[int, Word]], numbers: set[int]
+) -> dict[int, tuple[int, Word]]:
+    """Those of the words that have no contrast in colour and at a larger scale either."""
+    scale = _bounded_scale(page, _SECOND_SCALE)
+    found = {}
+    bitmap = page.render(scale=scale)
+    try:
+        picture = bitmap.to_pil().convert("RGB")
+        for number in numbers:
+            word = words[number][1]
+            sides = (word.left, word.top, word.right, word.bottom)
+            left, top, right, bottom = (int(side * scale) for side in sides)
+            colours = picture.crop((left, top, right + 1, bottom + 1)).split()
+            needed = _CONTRAST if any(map(str.isalnum, word.text)) else _FAINT_SIGN
+            if all(_contrast(colour) < needed for colour in colours):
+                found[number] = words[number]
+    finally:
+        bitmap.close()
+    return found
+
+
+def _contrast(colour: Image.Image) -> float:
+    low, high = colour.getextrema()
+    return high - low  # type: ignore[operator]
+
+
+def _hidden(
+    text_page: Any, words: Sequence[tuple[int, Word]], unseen: dict[int, tuple[int, Word]]
+) -> set[int]:
+    """The unseen words whose font would have been drawn: it is embedded or drawn elsewhere.
+
+    pdfium draws no Chinese, Japanese or Korean font that is neither embedded nor installed.
+    """
+    if not unseen:
+        return set()
+    fonts = {number: _font(text_page, start) for number, (start, _) in enumerate(words)}
+    drawn: dict[int, bool] = defaultdict(bool)
+    for number, (_, word) in enumerate(words):
+        drawn[fonts[number]] |= number not in unseen and word.text.isascii()
+    return {
+        number
+        for number, (start, word) in unseen.items()
+        if _is_embedded(text_page, start)
+        or (drawn[fonts[number]] and word.text.isascii())
+        or _is_meant_hidden(text_page, start)
+    }
+
+
+def _font(text_page: Any, start: int) -> int:
+    """The address of the character's font, 0 if it has none."""
+    handle = pdfium_c.FPDFText_GetTextObject(text_page, start)
+    font = pdfium_c.FPDFTextObj_GetFont(handle) if handle else None
+    return ctypes.cast(font, ctypes.c_void_p).value or 0 if font else 0
+
+
+def _is_embedded(text_page: Any, start: int) -> bool:
+    handle = pdfium_c.FPDFText_GetTextObject(text_page, start)
+    font = pdfium_c.FPDFTextObj_GetFont(handle) if handle else None
+    return bool(font) and pdfium_c.FPDFFont_GetIsEmbedded(font) == 1
+
+
+def _is_meant_hidden(text_page: Any, start: int) -> bool:
+    """Whether the text is drawn with no ink, or with a very light or transparent one."""
+    handle = pdfium_c.FPDFText_GetTextObject(text_page, start)
+    if not handle:
+        return False
+    if pdfium_c.FPDFTextObj_GetTextRenderMode(handle) in _HIDDEN_MODES:
+        return True
+    red, green, blue, alpha = (ctypes.c_uint() for _ in range(4))
+    if not pdfium_c.FPDFPageObj_GetFillColor(handle, red, green, blue, alpha):
+        return False
+    return min(red.value, green.value, blue.value) > _LIGHT or alpha.value < 255 - _LIGHT
+
+
+def _bounded_scale(page: Any, scale: float) -> float:
+    width, height = page.get_size()
+    pixels = max(1.0, width * scale) * max(1.0, height * scale)
+    return scale if pixels <= _MAX_PIXELS else scale * (_MAX_PIXELS / pixels) ** 0.5

@@ -1,0 +1,215 @@
+"""Pages are read as a person sees them: generated files, and a private set where it is there."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from fpdf import FPDF
+
+from core.pdf import PdfLimits, PdfParser
+from tests.pdfs import build_pdf, make_pdf, make_slow_pdf
+
+Draw = Callable[[FPDF], None]
+Read = Callable[[bytes], list[str]]
+
+
+@pytest.fixture(scope="module")
+def parser() -> Iterator[PdfParser]:
+    with PdfParser(limits=PdfLimits()) as shared:
+        yield shared
+
+
+@pytest.fixture
+def read(parser: PdfParser, tmp_path: Path) -> Read:
+    def read(data: bytes) -> list[str]:
+        path = tmp_path / "page.pdf"
+        path.write_bytes(data)
+        count = parser.inspect(path).page_count
+        return [page.text for page in parser.read_pages(path, first=1, last=count)]
+
+    return read
+
+
+def drawn(*pages: Draw) -> bytes:
+    """A PDF of A4 pages in points, 12-point Helvetica."""
+    pdf = FPDF(unit="pt", format="A4")
+    pdf.set_auto_page_break(auto=False)
+    for draw in pages:
+        pdf.add_page()
+        pdf.set_font("Helvetica", size=12)
+        draw(pdf)
+    return bytes(pdf.output())
+
+
+def seen_and_hidden(hide: Draw) -> bytes:
+    def draw(pdf: FPDF) -> None:
+        pdf.text(72, 100, "The award is 485 dollars.")
+        hide(pdf)
+        pdf.set_text_color(0)
+        pdf.text(72, 200, "It ends in May.")
+
+    return drawn(draw)
+
+
+def white(pdf: FPDF) -> None:
+    pdf.set_text_color(255)
+    pdf.text(72, 150, "hidden words")
+
+
+def same_colour_as_its_box(pdf: FPDF) -> None:
+    pdf.set_fill_color(20, 60, 120)
+    pdf.rect(60, 130, 200, 40, style="F")
+    pdf.set_text_color(20, 60, 120)
+    pdf.text(72, 150, "hidden words")
+
+
+def covered(pdf: FPDF) -> None:
+    pdf.text(72, 150, "hidden words")
+    pdf.set_fill_color(0)
+    pdf.rect(60, 130, 200, 40, style="F")
+
+
+def clipped(pdf: FPDF) -> None:
+    with pdf.rect_clip(300, 300, 50, 50):
+        pdf.text(72, 150, "hidden words")
+
+
+def outside(pdf: FPDF) -> None:
+    pdf.text(72, -30, "hidden words")
+
+
+def tiny(pdf: FPDF) -> None:
+    pdf.set_font("Helvetica", size=0.5)
+    pdf.text(72, 150, "hidden words")
+    pdf.set_font("Helvetica", size=12)
+
+
+def without_ink(pdf: FPDF) -> None:
+    with pdf.local_context(text_mode="INVISIBLE"):
+        pdf.text(72, 150, "hidden words")
+
+
+@pytest.mark.parametrize(
+    "hide", [white, same_colour_as_its_box, covered, clipped, outside, tiny, without_ink]
+)
+def test_text_that_nobody_sees_is_not_read(read: Read, hide: Draw) -> None:
+    assert read(seen_and_hidden(hide)) == ["The award is 485 dollars.\n\nIt ends in May."]
+
+
+def light_on_dark(pdf: FPDF) -> None:
+    pdf.set_fill_color(20, 60, 120)
+    pdf.rect(60, 130, 200, 40, style="F")
+    pdf.set_text_color(255)
+    pdf.text(72, 150, "shown words = 3")
+
+
+def as_bright_as_its_box(pdf: FPDF) -> None:
+    pdf.set_fill_color(0, 128, 0)  # both are the same grey
+    pdf.rect(60, 130, 200, 40, style="F")
+    pdf.set_text_color(251, 0, 0)
+    pdf.text(72, 150, "shown words = 3")
+
+
+@pytest.mark.parametrize("show", [light_on_dark, as_bright_as_its_box])
+def test_text_in_another_colour_than_its_background_is_read(read: Read, show: Draw) -> None:
+    assert "shown words = 3" in read(seen_and_hidden(show))[0]
+
+
+def test_a_page_that_is_printed_small_throughout_is_read(read: Read) -> None:
+    def draw(pdf: FPDF) -> None:
+        pdf.set_font("Helvetica", size=1.2)
+        pdf.text(72, 100, "A very small print.")
+
+    assert read(drawn(draw)) == ["A very small print."]
+
+
+def test_invisible_text_over_a_picture_is_read(read: Read) -> None:
+    """It is the text of a scan that somebody has put through OCR."""
+    objects = {
+        1: b"<< /Type /Catalog /Pages 2 0 R >>",
+        2: b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        3: b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 400 400] /Contents 4 0 R /Resources"
+        b" << /Font << /F1 5 0 R >> /XObject << /I 6 0 R >> >> >>",
+        4: stream(
+            b"q 400 0 0 400 0 0 cm /I Do Q BT 3 Tr /F1 12 Tf 50 300 Td (Scanned words) Tj ET"
+        ),
+        5: b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+        6: stream(
+            bytes(255 * (x + y & 1) for y in range(64) for x in range(64)),
+            b"/Type /XObject /Subtype /Image /Width 64 /Height 64 /BitsPerComponent 8"
+            b" /ColorSpace /DeviceGray",
+        ),
+    }
+    assert read(build_pdf(objects)) == ["Scanned words"]
+
+
+def stream(data: bytes, entries: bytes = b"") -> bytes:
+    return b"<< /Length %d %b >>\nstream\n%b\nendstream" % (len(data), entries, data)
+
+
+def test_a_layer_that_is_off_is_not_read(read: Read) -> None:
+    """Optional content, ISO 32000-2, 8.11."""
+    objects = {
+        1: b"<< /Type /Catalog /Pages 2 0 R /OCProperties << /OCGs [6 0 R 7 0 R]"
+        b" /D << /OFF [7 0 R] >> >> >>",
+        2: b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        3: b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 400 400] /Contents 4 0 R /Resources"
+        b" << /Font << /F1 5 0 R >> /Properties << /On 6 0 R /Off 7 0 R >> >> >>",
+        4: stream(
+            b"BT /F1 12 Tf /OC /On BDC 50 300 Td (Costs 1200 dollars.) Tj EMC"
+            b" /OC /Off BDC 0 -20 Td (Costs 640 dollars.) Tj EMC ET"
+        ),
+        5: b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+        6: b"<< /Type /OCG /Name (retail) >>",
+        7: b"<< /Type /OCG /Name (wholesale) >>",
+    }
+    assert read(build_pdf(objects)) == ["Costs 1200 dollars."]
+
+
+def test_a_page_that_takes_too_long_to_draw_is_read_without_its_layout(tmp_path: Path) -> None:
+    slow = make_slow_pdf().replace(b"/S sh", b"/S sh BT /F1 12 Tf 50 300 Td (Still read.) Tj ET")
+    path = tmp_path / "slow.pdf"
+    path.write_bytes(slow)
+    with PdfParser(limits=PdfLimits(page_seconds=1)) as parser:
+        parser.inspect(path)
+        assert [page.text for page in parser.read_pages(path, first=1, last=1)] == ["Still read."]
+
+
+def narrow_spaces(pdf: FPDF) -> None:
+    pdf.text(72, 100, "Master of")
+    pdf.text(72 + pdf.get_string_width("Master of") + 1.4, 100, "Science")
+
+
+def test_narrow_spaces_part_words(read: Read) -> None:
+    assert read(drawn(narrow_spaces)) == ["Master of Science"]
+
+
+def raised(pdf: FPDF) -> None:
+    pdf.text(72, 100, "In 2024 the town had 12,500")
+    end = 72 + pdf.get_string_width("In 2024 the town had 12,500")
+    pdf.set_font("Helvetica", size=7)
+    pdf.text(end, 96, "3")
+    pdf.set_font("Helvetica", size=12)
+    pdf.text(end + 8, 100, "inhabitants.")
+
+
+def test_a_raised_digit_is_no_digit_of_the_number_before_it(read: Read) -> None:
+    assert read(drawn(raised)) == ["In 2024 the town had 12,500^3 inhabitants."]
+
+
+def turned(pdf: FPDF) -> None:
+    with pdf.rotation(90, 40, 400):
+        pdf.text(40, 400, "Confidential draft")
+    pdf.text(72, 100, "The text of the page.")
+
+
+def test_turned_text_comes_after_the_page(read: Read) -> None:
+    assert read(drawn(turned)) == ["The text of the page.\n\nConfidential draft"]
+
+
+@pytest.mark.parametrize("rotation", [90, 180, 270])
+def test_a_page_that_is_turned_reads_the_same(read: Read, rotation: int) -> None:
+    data = make_pdf(["First line of the page\nSecond line of the page"])
+    turned = data.replace(b"/Type /Page\n", b"/Type /Page /Rotate %d\n" % rotation)
+    assert turned != data
+    assert read(turned) == ["First line of the page\nSecond line of the page"]
