@@ -4,6 +4,7 @@ A wrong value stops the start with one line that names the variable. Nothing
 else in the project reads `os.environ` (ruff's TID251 sees to it).
 """
 
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -47,7 +48,7 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path("data"), description="Where uploads, models and caches live.")
     model_dir: Path = Field(
         default_factory=lambda given: given.get("data_dir", Path("data")) / "models",
-        description="Where the local embedding model stands; default: `models` in `DATA_DIR`.",
+        description="Where the local embedding model is stored; default: `models` in `DATA_DIR`.",
     )
     storage_url: str = Field(
         "",
@@ -105,8 +106,24 @@ class Settings(BaseSettings):
         "https://api.openai.com/v1", description="Base of an OpenAI-compatible embedding API."
     )
     embedding_model: str = Field("", description="Model name for the embedding endpoint.")
+    embedding_api_key: SecretStr = Field(
+        SecretStr(""),
+        description="Bearer token for the embedding endpoint; default: `OPENAI_API_KEY`.",
+    )
     embedding_dimensions: int = Field(
         384, ge=1, le=4000, description="Length of a vector; fixed once the database is migrated."
+    )
+    embedding_batch_size: int = Field(
+        64,
+        ge=1,
+        le=2048,
+        description="Most texts in one embedding call; less if the endpoint says so.",
+    )
+    embedding_max_tokens: int | None = Field(
+        None,
+        ge=16,
+        description="Longest text that the embedding endpoint takes, in tokens of 4 bytes; longer "
+        "ones are cut. Default: what the endpoint says when it refuses one.",
     )
     embedding_timeout_seconds: float = Field(
         30, gt=0, description="Longest wait for one embedding call."
@@ -127,11 +144,28 @@ class Settings(BaseSettings):
     chat_wait_seconds: float = Field(
         60, ge=0, description="How long a chat turn waits for another one of its session."
     )
+    chat_api_key: SecretStr = Field(
+        SecretStr(""), description="Bearer token for the chat endpoint; default: `OPENAI_API_KEY`."
+    )
+    chat_context_tokens: int | None = Field(
+        None,
+        ge=512,
+        description="The LLM's context window in tokens; prompts are fitted into it. Default: what "
+        "the endpoint says when it refuses one.",
+    )
+    chat_max_tokens: int | None = Field(
+        None, ge=1, description="Longest answer of the LLM in tokens. Default: the endpoint's own."
+    )
+    chat_temperature: float | None = Field(
+        None, ge=0, le=2, description="Sampling temperature. Default: the endpoint's own."
+    )
     chat_history_tokens: int = Field(
         2000, ge=0, description="Token budget of the conversation given to the LLM."
     )
     openai_api_key: SecretStr = Field(
-        SecretStr(""), description="Bearer token for the embedding and chat endpoints."
+        SecretStr(""),
+        description="Bearer token for the endpoints of `CHAT_BASE_URL` and `EMBEDDING_BASE_URL` "
+        "that have no key of their own.",
     )
     rerank_base_url: str = Field(
         "",
@@ -185,6 +219,19 @@ class Settings(BaseSettings):
             raise ValueError("must be an http:// or https:// URL")
         return value.rstrip("/")
 
+    @field_validator(
+        "openai_api_key", "chat_api_key", "embedding_api_key", "rerank_api_key", mode="before"
+    )
+    @classmethod
+    def _check_bearer_token(cls, value: object) -> object:
+        """A key from a file often ends in a line end. A header takes visible ASCII (RFC 6750)."""
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if not isinstance(text, str):
+            return value
+        if not re.fullmatch(r"[!-~]*", text.strip()):
+            raise ValueError("has characters that no HTTP header can hold")
+        return SecretStr(text.strip())
+
     @field_validator("cors_origins", mode="before")
     @classmethod
     def _split_origins(cls, value: object) -> object:
@@ -222,6 +269,14 @@ class Settings(BaseSettings):
         return chosen.encode()
 
     @property
+    def effective_chat_api_key(self) -> str:
+        return (self.chat_api_key or self.openai_api_key).get_secret_value()
+
+    @property
+    def effective_embedding_api_key(self) -> str:
+        return (self.embedding_api_key or self.openai_api_key).get_secret_value()
+
+    @property
     def max_upload_bytes(self) -> int:
         return self.max_upload_mb * 1024 * 1024
 
@@ -238,7 +293,7 @@ def read_settings(**overrides: object) -> Settings:
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
-        # A default that hangs on a wrong value is no mistake of its own.
+        # A default that depends on a wrong value is not wrong itself.
         wrong = [item for item in error.errors() if item["type"] != "default_factory_not_called"]
         raise SettingsError("\n".join(_explain(item) for item in wrong)) from None
 

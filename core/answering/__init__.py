@@ -1,4 +1,4 @@
-"""What writes answers: from passages alone, or with an LLM."""
+"""Answers, from passages alone or by an LLM."""
 
 from core.answering.base import Answerer
 from core.answering.extractive import ExtractiveAnswerer
@@ -16,8 +16,11 @@ def create_answerer(settings: Settings, *, embedder: Embedder) -> Answerer:
     return OpenAIAnswerer(
         base_url=settings.chat_base_url,
         model=settings.chat_model,
-        api_key=settings.openai_api_key.get_secret_value(),
+        api_key=settings.effective_chat_api_key,
         count_tokens=embedder.count_tokens,
         history_tokens=settings.chat_history_tokens,
+        context_tokens=settings.chat_context_tokens,
+        max_tokens=settings.chat_max_tokens,
+        temperature=settings.chat_temperature,
         timeout=settings.chat_timeout_seconds,
     )

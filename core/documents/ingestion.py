@@ -29,6 +29,7 @@ from core.errors import (
     NotFound,
     ProviderBusy,
     ProviderError,
+    ProviderRefused,
     StorageFull,
     Unavailable,
 )
@@ -321,11 +322,15 @@ def _reject(services: Services, claim: Claim, error: DocumentError) -> None:
 
 
 def _wait(services: Services, claim: Claim, error: ProviderError) -> None:
-    """The embedding endpoint said no: wait longer each time, until the stated limit."""
+    """Wait longer for the embedding endpoint each time, until the limit of the settings.
+
+    Fails the job at once if no wait can cure it: a wrong key, an unknown model, no money.
+    """
     waited = claim.waiting_seconds or 0.0
     asked = error.retry_after if isinstance(error, ProviderBusy) else None
     log.warning("embedding_refused", code=error.code, detail=error.detail, waited=round(waited, 1))
-    if waited >= services.settings.embedding_give_up_seconds:
+    refused = isinstance(error, ProviderRefused)
+    if refused or waited >= services.settings.embedding_give_up_seconds:
         _fail(services, claim, "embedding_unavailable", error.detail)
         return
     # As long again as it has waited: doubles the pause without counting the tries.

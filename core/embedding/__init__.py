@@ -1,11 +1,11 @@
-"""Texts to vectors: the model in this process, or an endpoint."""
+"""Embedding: the model in this process, or an endpoint."""
 
 from core.embedding.base import Embedder
 from core.errors import Invalid
 from core.settings import Settings
 
-# The providers are imported when one is chosen: OpenVINO takes a while, and who
-# only needs the types, or an endpoint, should not wait for it.
+# Each provider is imported when it is chosen: importing OpenVINO takes a while, and a process
+# that needs only the types, or an endpoint, should not wait for it.
 
 
 def create_embedder(settings: Settings) -> Embedder:
@@ -36,8 +36,10 @@ def _create_openai(settings: Settings) -> Embedder:
 
     return OpenAIEmbedder(
         base_url=settings.embedding_base_url,
-        api_key=settings.openai_api_key.get_secret_value(),
+        api_key=settings.effective_embedding_api_key,
         model=settings.embedding_model,
         dimensions=settings.embedding_dimensions,
         timeout=settings.embedding_timeout_seconds,
+        batch_size=settings.embedding_batch_size,
+        max_tokens=settings.embedding_max_tokens,
     )

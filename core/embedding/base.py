@@ -1,4 +1,4 @@
-"""What turns texts into vectors: one small protocol."""
+"""The protocol of whatever turns texts into vectors."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -20,14 +20,15 @@ class Embedder(Protocol):
     dimensions: int
 
     def warm_up(self) -> None:
-        """Do now what the first question would wait for. Nothing of it leaves the machine."""
+        """Do now what the first question would wait for. Sends nothing over the network."""
         ...
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Vectors of shape (len(texts), dimensions), float32, L2 norm 1, in the order given.
 
-        Raises ProviderBusy (wait `retry_after` seconds), ProviderTimeout or
-        ProviderError. Never returns a short list, a zero or a NaN vector.
+        Raises ProviderBusy (wait `retry_after` seconds), ProviderRefused (no wait can
+        cure it), ProviderTimeout or ProviderError. Never returns a short list, a zero
+        or a NaN vector.
         """
         ...
 

@@ -2,29 +2,41 @@
 
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import numpy as np
 
 from core.embedding.base import Vectors
-from core.errors import ProviderBusy, ProviderError, ProviderTimeout
-from core.providers.retry_after import parse_retry_after
+from core.embedding.limits import EndpointLimits
+from core.embedding.response import WrongLength, parse_vectors
+from core.errors import ProviderBusy, ProviderError, ProviderRefused, ProviderTimeout
+from core.providers.failures import (
+    MAX_BODY_BYTES,
+    Refusal,
+    mask_keys,
+    provider_error,
+    read_refusal,
+    refusal_of,
+)
+from core.providers.http import bearer, client_options
 
-# Bytes of an answer beyond which it is not read on: 64 vectors of 3,072 numbers
-# as text take about 4 MB.
+# 64 vectors of 3,072 numbers as text take about 4 MB.
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
+_PROVIDER = "The embedding endpoint"
+# Each adaptation halves the batch, shortens the texts or leaves out a parameter.
+_MAX_ADAPTATIONS = 24
 
 
 class OpenAIEmbedder:
     """An Embedder over an endpoint. One instance serves all threads of a process.
 
-    `base_url` ends in the API's version (`…/v1`). `timeout` is the most, in
-    seconds, that connecting, each wait and the reading of an answer may take. A request
-    that fails is sent again up to `retries` times, unless the endpoint refuses
-    it (4xx) or names a wait (429): ingestion leaves `retries` at 0 and waits in
-    its job.
+    `base_url` ends in the API's version (`…/v1`). `timeout` is the longest time in seconds for
+    connecting, for each wait and for reading a response. `batch_size` texts go into a request,
+    each cut at `max_tokens` (None: not cut); both shrink when the endpoint says that it takes
+    less. A request that fails is sent again up to `retries` times, unless the endpoint refuses
+    it or names a wait (429). Ingestion leaves `retries` at 0: its job waits. No error holds the
+    key.
     """
 
     def __init__(
@@ -36,49 +48,68 @@ class OpenAIEmbedder:
         dimensions: int,
         timeout: float = 30.0,
         batch_size: int = 64,
+        max_tokens: int | None = None,
         retries: int = 0,
     ) -> None:
         self.name = f"{model}-{dimensions}"
         self.dimensions = dimensions
         self._model = model
         self._timeout = timeout
-        self._batch_size = batch_size
         self._retries = retries
         self._url = f"{base_url.rstrip('/')}/embeddings"
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._client = httpx.Client(headers=headers, timeout=timeout)
+        self._keys = (api_key.strip(),)
+        self._limits = EndpointLimits(
+            count_tokens=self.count_tokens,
+            batch_size=batch_size,
+            max_tokens=max_tokens,
+            # OpenAI's other models, and other servers, may refuse the field.
+            sends_dimensions=model.startswith("text-embedding-3"),
+        )
+        self._client = httpx.Client(
+            headers=bearer(api_key), timeout=timeout, **client_options(base_url)
+        )
 
     def warm_up(self) -> None:
-        """Nothing: the first call connects."""
+        """Nothing to do: the first call connects."""
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Vectors of shape (len(texts), dimensions), float32, L2 norm 1, in the order given.
 
-        Raises ProviderBusy (429, with its `Retry-After`), ProviderTimeout, or
-        ProviderError for any other status, a lost connection, or an answer that
-        is not one finite, non-zero vector of the right length per text.
+        A text that is longer than the endpoint takes is cut. Raises ProviderBusy (429 and
+        overload, with its `Retry-After`), ProviderTimeout, ProviderRefused, or ProviderError
+        for any other status, a lost connection, or a response that is not one finite, non-zero
+        vector of the right length per text.
         """
-        parts = [
-            self._embed_batch(texts[start : start + self._batch_size])
-            for start in range(0, len(texts), self._batch_size)
-        ]
-        return np.concatenate([np.empty((0, self.dimensions), dtype=np.float32), *parts])
+        parts = [np.empty((0, self.dimensions), dtype=np.float32)]
+        done = adaptations = 0
+        while done < len(texts):
+            batch = texts[done : done + self._limits.batch_size]
+            try:
+                parts.append(self._embed_batch(batch))
+                done += len(batch)
+            except _Adapted as refused:
+                adaptations += 1
+                if adaptations > _MAX_ADAPTATIONS:
+                    raise refused.error from None
+        return np.concatenate(parts)
 
     def count_tokens(self, text: str) -> int:
-        """An estimate: a token per 4 bytes of UTF-8, OpenAI's rule of thumb of
-        4 characters for English (help.openai.com, "What are tokens and how to
-        count them?"), in bytes since other scripts take more tokens a character."""
+        """An estimate: one token for 4 bytes of UTF-8.
+
+        OpenAI's rule of thumb is 4 characters for English (help.openai.com, "What are tokens
+        and how to count them?"). Bytes, since other scripts take more tokens for a character.
+        """
         return -(-len(text.encode("utf-8", "replace")) // 4)
 
     def close(self) -> None:
-        """Closes the pooled connections."""
+        """Close the pooled connections."""
         self._client.close()
 
     def _embed_batch(self, texts: Sequence[str]) -> Vectors:
         for attempt in range(self._retries + 1):
             try:
                 return self._request(texts)
-            except (ProviderBusy, _Refused):
+            except (ProviderBusy, ProviderRefused):
                 raise
             except ProviderError:
                 if attempt == self._retries:
@@ -86,69 +117,94 @@ class OpenAIEmbedder:
         raise AssertionError("unreachable")
 
     def _request(self, texts: Sequence[str]) -> Vectors:
-        body: dict[str, Any] = {"model": self._model, "input": list(texts)}
-        body["encoding_format"] = "float"
-        # Other models of OpenAI's, and other servers, refuse the field.
-        if self._model.startswith("text-embedding-3"):
-            body["dimensions"] = self.dimensions
+        body = self._body(texts)
         try:
-            return _parse(self._send_surely(body), count=len(texts), dimensions=self.dimensions)
-        except httpx.TimeoutException as error:
-            raise ProviderTimeout("The embedding endpoint did not answer in time.") from error
+            data = self._send_surely(body)
+            return parse_vectors(data, count=len(texts), dimensions=self.dimensions)
+        except WrongLength as error:
+            if self._limits.try_dimensions():
+                raise _Adapted(error) from None
+            raise
+        except _Refusal as refused:
+            failure = provider_error(
+                refused.refusal, provider=_PROVIDER, retry_after=refused.retry_after
+            )
+            if self._limits.learn(refused.refusal, body):
+                raise _Adapted(failure) from None
+            raise failure from None
+        except httpx.TimeoutException:
+            raise ProviderTimeout("The embedding endpoint did not answer in time.") from None
         except httpx.HTTPError as error:
-            raise ProviderError("The embedding endpoint cannot be reached.") from error
+            raise ProviderError(
+                f"The embedding endpoint cannot be reached ({type(error).__name__})."
+            ) from None
 
-    def _send_surely(self, body: dict[str, Any]) -> httpx.Response:
+    def _body(self, texts: Sequence[str]) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "model": self._model,
+            "input": [self._limits.cut(text) for text in texts],
+        }
+        if self._limits.sends_format:
+            body["encoding_format"] = "float"
+        if self._limits.sends_dimensions:
+            body["dimensions"] = self.dimensions
+        return body
+
+    def _send_surely(self, body: dict[str, Any]) -> Any:
         try:
             return self._send(body)
         except httpx.RemoteProtocolError:
-            # The endpoint had closed a connection that was kept alive; httpx learns of it
+            # The endpoint had closed a connection that was kept alive, and httpx learns of it
             # only now (RFC 9112, 9.3.1). Embedding twice does no harm.
             return self._send(body)
 
-    def _send(self, body: dict[str, Any]) -> httpx.Response:
+    def _send(self, body: dict[str, Any]) -> Any:
+        """The response's JSON. Raises _Refusal for an error, of the status or in the body."""
         # httpx's timeout is per read; a deadline bounds an endpoint that trickles.
         deadline = time.monotonic() + self._timeout
         with self._client.stream("POST", self._url, json=body) as response:
-            _check_status(response)
             content = bytearray()
             for block in response.iter_bytes():
                 content += block
                 if time.monotonic() > deadline:
                     raise httpx.ReadTimeout("deadline", request=response.request)
+                if not response.is_success and len(content) > MAX_BODY_BYTES:
+                    break
                 if len(content) > MAX_ANSWER_BYTES:
                     raise ProviderError("The embedding endpoint's answer is too large.")
-        return httpx.Response(response.status_code, content=bytes(content))
+        if not response.is_success:
+            raise self._refusal(response, bytes(content))
+        return self._checked(bytes(content))
+
+    def _checked(self, content: bytes) -> Any:
+        try:
+            data = httpx.Response(200, content=content).json()
+        except (ValueError, RecursionError):
+            raise ProviderError("The embedding endpoint's answer is not JSON.") from None
+        if isinstance(data, dict) and data.get("error"):
+            raise _Refusal(refusal_of(data, keys=self._keys))
+        return data
+
+    def _refusal(self, response: httpx.Response, content: bytes) -> "_Refusal":
+        if response.is_redirect:
+            target = mask_keys(response.headers.get("location", ""), self._keys)
+            return _Refusal(Refusal(response.status_code, f"It redirects to {target}"))
+        refusal = read_refusal(response.status_code, content, keys=self._keys)
+        return _Refusal(refusal, retry_after=response.headers.get("retry-after"))
 
 
-class _Refused(ProviderError):
-    """The endpoint refuses the request as such: to send it again is useless."""
+class _Refusal(Exception):
+    """The endpoint reported an error."""
+
+    def __init__(self, refusal: Refusal, *, retry_after: str | None = None) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+        self.retry_after = retry_after
 
 
-def _check_status(response: httpx.Response) -> None:
-    status = response.status_code
-    if status == httpx.codes.TOO_MANY_REQUESTS:
-        wait = parse_retry_after(response.headers.get("Retry-After"), now=datetime.now(UTC))
-        raise ProviderBusy("The embedding endpoint asks to wait.", retry_after=wait)
-    if status >= 500:
-        raise ProviderError(f"The embedding endpoint answered with status {status}.")
-    if status != httpx.codes.OK:
-        raise _Refused(f"The embedding endpoint refused the request with status {status}.")
+class _Adapted(Exception):
+    """The endpoint refused with `error`; another form of the request is worth sending."""
 
-
-def _parse(response: httpx.Response, *, count: int, dimensions: int) -> Vectors:
-    try:
-        items = sorted(response.json()["data"], key=lambda item: item["index"])
-        indexes = [item["index"] for item in items]
-        vectors = np.array([item["embedding"] for item in items], dtype=np.float64)
-    except (ValueError, TypeError, KeyError) as error:
-        raise ProviderError("The embedding endpoint's answer has no list of vectors.") from error
-    if indexes != list(range(count)):
-        raise ProviderError(f"The embedding endpoint sent {len(items)} vectors for {count} texts.")
-    if vectors.shape != (count, dimensions):
-        raise ProviderError(f"The embedding endpoint's vectors are not of length {dimensions}.")
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    if not (np.isfinite(norms).all() and norms.min() > 0):
-        raise ProviderError("The embedding endpoint sent a vector that is zero or not finite.")
-    unit: Vectors = (vectors / norms).astype(np.float32)
-    return unit
+    def __init__(self, error: ProviderError) -> None:
+        super().__init__(error.detail)
+        self.error = error

@@ -1,1 +1,1 @@
-"""HTTP endpoints of other people: what their clients share, and the reranker's client."""
+"""Other people's HTTP endpoints: how to reach them, why they refuse, and the reranker's client."""

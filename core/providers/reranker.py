@@ -6,7 +6,9 @@ from typing import Any, Protocol
 
 import httpx
 
-from core.errors import ProviderBusy, ProviderError, ProviderTimeout
+from core.errors import ProviderError, ProviderTimeout
+from core.providers.failures import provider_error, read_refusal
+from core.providers.http import bearer, client_options
 from core.settings import Settings
 
 TIMEOUT_SECONDS = 5.0
@@ -18,7 +20,7 @@ class Reranker(Protocol):
     def score(self, query: str, texts: Sequence[str]) -> list[float]:
         """One score per text, in their order; the higher the better.
 
-        Raises ProviderBusy, ProviderTimeout or ProviderError.
+        Raises ProviderError, also ProviderBusy, ProviderRefused and ProviderTimeout.
         """
         ...
 
@@ -27,7 +29,7 @@ class HttpReranker:
     """A Reranker over `POST {base_url}/rerank` in the shape that Cohere and Jina share.
 
     That is `{model, query, documents, top_n}`, answered with `{results: [{index,
-    relevance_score}]}`. Safe to share between threads. The key is in no error this raises.
+    relevance_score}]}`. Safe to share between threads. No error holds the key.
     """
 
     def __init__(
@@ -35,8 +37,10 @@ class HttpReranker:
     ) -> None:
         self._url = f"{base_url.rstrip('/')}/rerank"
         self._model = model
-        headers = {b"Authorization": b"Bearer " + api_key.encode()} if api_key else {}
-        self._client = httpx.Client(headers=headers, timeout=timeout)
+        self._keys = (api_key.strip(),)
+        self._client = httpx.Client(
+            headers=bearer(api_key), timeout=timeout, **client_options(base_url)
+        )
 
     def score(self, query: str, texts: Sequence[str]) -> list[float]:
         body = {
@@ -51,11 +55,12 @@ class HttpReranker:
             raise ProviderTimeout("The reranking endpoint did not answer in time.") from error
         except httpx.HTTPError as error:
             raise ProviderError("The reranking endpoint cannot be reached.") from error
-        if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
-            raise ProviderBusy("The reranking endpoint asks to wait.")
-        if response.status_code != httpx.codes.OK:
-            status = response.status_code
-            raise ProviderError(f"The reranking endpoint answered with status {status}.")
+        if not response.is_success:
+            raise provider_error(
+                read_refusal(response.status_code, response.content, keys=self._keys),
+                provider="The reranking endpoint",
+                retry_after=response.headers.get("retry-after"),
+            )
         return _parse(response, count=len(texts))
 
     def close(self) -> None:
@@ -70,7 +75,7 @@ def create_reranker(settings: Settings) -> Reranker | None:
     return HttpReranker(
         base_url=settings.rerank_base_url,
         model=settings.rerank_model,
-        api_key=settings.rerank_api_key.get_secret_value().strip(),
+        api_key=settings.rerank_api_key.get_secret_value(),
     )
 
 

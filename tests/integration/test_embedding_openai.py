@@ -3,10 +3,12 @@
 import json
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from struct import pack
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ import pytest
 
 from core.embedding import create_embedder
 from core.embedding.openai import OpenAIEmbedder
-from core.errors import ProviderBusy, ProviderError, ProviderTimeout
+from core.errors import ProviderBusy, ProviderError, ProviderRefused, ProviderTimeout
 from core.settings import read_settings
 from tests.harness import SLOW_MACHINE_SECONDS
 
@@ -282,7 +284,11 @@ def changed(**fields: Any) -> Callable[[Request], Answer]:
         pytest.param(changed(embedding=[0.0] * 4), id="zero"),
         pytest.param(changed(embedding="abc"), id="text"),
         pytest.param(changed(embedding=[]), id="empty"),
-        pytest.param(changed(index=0), id="same index twice"),
+        pytest.param(changed(index=5), id="index too large"),
+        pytest.param(
+            lambda body: answer_with({"data": [i | {"index": 1} for i in items(body)]}),
+            id="same index twice",
+        ),
         pytest.param(changed(index=7), id="index out of range"),
         pytest.param(changed(index="1"), id="index is text"),
         pytest.param(lambda body: answer_with({"data": items(body)[:1]}), id="short list"),
@@ -301,6 +307,195 @@ def test_a_wrong_answer_is_never_a_vector(
     server.answer = answer
     with pytest.raises(ProviderError):
         make().embed(["a", "bb"])
+
+
+def without_first(body: Request) -> list[dict[str, Any]]:
+    """As servers write it that leave out an index of 0."""
+    data = items(body)
+    del data[0]["index"]
+    return data
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        pytest.param(without_first, id="index 0 is left out"),
+        pytest.param(lambda body: without_first(body)[::-1], id="the same, reversed"),
+        pytest.param(
+            lambda body: [{"embedding": one["embedding"]} for one in items(body)], id="no index"
+        ),
+        pytest.param(lambda body: [one | {"index": None} for one in items(body)], id="null"),
+        pytest.param(lambda body: [one | {"index": 0} for one in items(body)], id="all 0"),
+        pytest.param(
+            lambda body: [
+                one | {"embedding": [str(x) for x in one["embedding"]]} for one in items(body)
+            ],
+            id="numbers as text",
+        ),
+        pytest.param(
+            lambda body: [
+                one | {"embedding": b64encode(pack("<4f", *one["embedding"])).decode()}
+                for one in items(body)
+            ],
+            id="base64",
+        ),
+    ],
+)
+def test_vectors_are_read_in_any_shape(
+    server: EmbeddingServer, make: Make, listed: Callable[[Request], Any]
+) -> None:
+    texts = ["a", "bbbb", "cc"]
+    straight = make().embed(texts)
+    server.answer = lambda body: answer_with({"data": listed(body)})
+    np.testing.assert_allclose(make().embed(texts), straight, rtol=1e-6)
+
+
+def refusing(status: int, message: str, when: Callable[[Request], bool]) -> Callable[..., Answer]:
+    """Refuses requests that are `when`, and answers the others."""
+
+    def answer(body: Request) -> Answer:
+        if when(body):
+            return answer_with({"error": {"message": message}}, status=status)
+        return good(body)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "most"),
+    [
+        (422, "batch size 64 > maximum allowed batch size 32", 32),
+        (400, "batch size is invalid, it should not be larger than 10.: input.contents", 10),
+        (400, "'$.input' is invalid: the array is too long. Expected at most 20 items", 20),
+        (413, "Payload Too Large", 16),
+        (400, "Too many inputs", 16),
+    ],
+)
+def test_an_endpoint_that_takes_fewer_texts_gets_fewer(
+    server: EmbeddingServer, make: Make, status: int, message: str, most: int
+) -> None:
+    server.answer = refusing(status, message, lambda body: len(body["input"]) > most)
+    texts = ["a" * length for length in range(1, 130)]
+    embedder = make(batch_size=64)
+    vectors = embedder.embed(texts)
+    np.testing.assert_allclose(vectors, make(batch_size=1).embed(texts), rtol=1e-6)
+    before = len(server.requests)
+    embedder.embed(texts)
+    later = [len(request["input"]) for request in server.requests[before:]]
+    assert sum(later) == 129, "what was learned holds for the next call: nothing is refused"
+
+
+def estimate(text: str) -> float:
+    return len(text) / 4
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "limit"),
+    [
+        (413, "Input validation error: `inputs` must have less than 512 tokens. Given: 9000", 512),
+        (400, "This model's maximum context length is 8192 tokens", 8192),
+        (400, "the input length exceeds the context length", 2048),
+        (413, "too many tokens", 300),
+    ],
+)
+def test_a_text_that_is_too_long_is_cut(
+    server: EmbeddingServer, make: Make, status: int, message: str, limit: int
+) -> None:
+    server.answer = refusing(
+        status, message, lambda body: any(estimate(text) > limit for text in body["input"])
+    )
+    embedder = make()
+    assert embedder.embed(["short", "otter river " * 5000]).shape == (2, DIMENSIONS)
+    short, cut = server.requests[-1]["input"]
+    assert short == "short"
+    assert limit / 2 < estimate(cut) <= limit
+    before = len(server.requests)
+    embedder.embed(["otter river " * 5000])
+    assert len(server.requests) == before + 1, "the limit is remembered"
+
+
+def test_the_setting_cuts_texts_from_the_start(server: EmbeddingServer, make: Make) -> None:
+    make(max_tokens=100).embed(["é" * 1000, "short"])
+    (request,) = server.requests
+    assert request["input"] == ["é" * 200, "short"]
+
+
+def test_a_text_that_is_never_short_enough_is_refused(server: EmbeddingServer, make: Make) -> None:
+    server.answer = refusing(400, "maximum context length is 5 tokens", lambda body: True)
+    with pytest.raises(ProviderRefused) as caught:
+        make().embed(["word " * 1000])
+    assert caught.value.code == "context_too_long"
+    assert len(server.requests) < 30
+
+
+def test_encoding_format_is_left_out_when_it_is_refused(
+    server: EmbeddingServer, make: Make
+) -> None:
+    server.answer = refusing(
+        400,
+        "Value 'float' supplied for argument 'encoding_format' is not valid",
+        lambda body: "encoding_format" in body,
+    )
+    embedder = make()
+    for _ in range(2):
+        assert embedder.embed(["a"]).shape == (1, DIMENSIONS)
+    assert ["encoding_format" in body for body in server.requests] == [True, False, False]
+
+
+def test_dimensions_are_asked_for_when_the_vectors_are_of_another_length(
+    server: EmbeddingServer, make: Make
+) -> None:
+    def answer(body: Request) -> Answer:
+        length = body.get("dimensions", 8)
+        return answer_with({"data": [one | {"embedding": [1.0] * length} for one in items(body)]})
+
+    server.answer = answer
+    embedder = make()
+    for _ in range(2):
+        assert embedder.embed(["a"]).shape == (1, DIMENSIONS)
+    assert [body.get("dimensions") for body in server.requests] == [None, 4, 4]
+
+
+def test_a_model_of_another_length_is_told_with_both_lengths(
+    server: EmbeddingServer, make: Make
+) -> None:
+    def answer(body: Request) -> Answer:
+        if "dimensions" in body:
+            message = "Model does not support custom dimensions"
+            return answer_with({"error": {"message": message}}, status=400)
+        return answer_with({"data": [one | {"embedding": [1.0] * 8} for one in items(body)]})
+
+    server.answer = answer
+    with pytest.raises(ProviderError, match=r"have 8 numbers; EMBEDDING_DIMENSIONS is 4"):
+        make().embed(["a"])
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code", "reason"),
+    [
+        (401, {"error": {"message": "Incorrect API key: sk-abc123"}}, "provider_auth", "Incorrect"),
+        (402, {"message": "Insufficient Balance"}, "provider_quota", "Insufficient Balance"),
+        (404, {"error": 'model "x" not found, try pulling it'}, "provider_model_unknown", "pull"),
+        (200, {"error": {"message": "no such model: x"}}, "provider_model_unknown", "no such"),
+    ],
+)
+def test_the_endpoint_s_reason_is_told(
+    server: EmbeddingServer, make: Make, status: int, body: Any, code: str, reason: str
+) -> None:
+    server.answer = lambda _: answer_with(body, status=status)
+    with pytest.raises(ProviderRefused, match=reason) as caught:
+        make(retries=3).embed(["a"])
+    assert caught.value.code == code
+    assert "sk-abc123" not in caught.value.detail
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("key", ["sk-abc\n", " sk-abc", "sk-abc\r\n"])
+def test_white_space_around_a_key_is_not_sent(
+    server: EmbeddingServer, make: Make, key: str
+) -> None:
+    make(api_key=key).embed(["a"])
+    assert server.tokens == ["Bearer sk-abc"]
 
 
 def test_counts_tokens_by_estimate(make: Make) -> None:

@@ -80,9 +80,8 @@ def test_waiting_for_a_busy_endpoint_spends_no_attempt(
         Reply(vectors=[[0.0] * 384]),
         Reply(vectors=[]),
         Reply(body="not json"),
-        Reply(status=401),
     ],
-    ids=["500", "503", "timeout", "dimension", "nan", "zero", "short", "not-json", "401"],
+    ids=["500", "503", "timeout", "dimension", "nan", "zero", "short", "not-json"],
 )
 def test_an_endpoint_that_recovers_loses_nothing(
     make_remote: MakeServices, endpoint: LLMServer, refusal: Reply
@@ -114,6 +113,29 @@ def test_one_that_never_recovers_ends_the_job_at_the_stated_limit(
     assert again.document.id == accepted.document.id
     work_off(services)
     assert reload(services, again)[0].status == "ready"
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (400, "something is wrong with it"),
+        (401, "Incorrect API key provided"),
+        (402, "Insufficient Balance"),
+        (403, "Forbidden"),
+        (404, "model 'x' not found, try pulling it first"),
+    ],
+)
+def test_a_refusal_that_no_wait_can_cure_fails_the_job_at_once(
+    make_remote: MakeServices, endpoint: LLMServer, status: int, message: str
+) -> None:
+    services = make_remote()
+    endpoint.default = Reply(status=status, body={"error": {"message": message}})
+    accepted = upload(services, make_pdf(PAGES))
+    work_off(services)
+    document, job = reload(services, accepted)
+    assert (document.status, job.error_code) == ("failed", "embedding_unavailable")
+    assert message in (job.error_detail or "")
+    assert len(endpoint.requests_to(EMBEDDINGS)) == 1
 
 
 def test_what_was_committed_is_never_sent_again(
