@@ -7,8 +7,9 @@ import pytest
 
 from core.bootstrap import Services
 from core.conversations.chat import run_turn
+from core.embedding import create_embedder
 from core.errors import ProviderError
-from tests.fakes.llm_server import CHAT, LLMServer, Reply
+from tests.fakes.llm_server import CHAT, EMBEDDINGS, LLMServer, Reply
 from tests.integration.steps import TENANT, ask, ingest, new_session, say
 from tests.pdfs import make_pdf
 
@@ -118,3 +119,25 @@ def test_usage_that_the_provider_does_not_count_is_null(services: Services, llm:
     llm.default = Reply(usage=None)
     answer = ask(services, new_session(services), "Who?", use_rag=False)
     assert answer.usage is None
+
+
+def test_a_message_longer_than_the_embedding_endpoint_takes_is_answered(
+    make_services: Callable[..., Services], llm: LLMServer
+) -> None:
+    services = make_services(
+        chat_provider="openai",
+        chat_base_url=llm.base_url,
+        chat_model="m",
+        embedding_provider="openai",
+        embedding_base_url=llm.base_url,
+        embedding_model="e",
+    )
+    services.__dict__["embedder"] = create_embedder(services.settings)
+    refusal = {"error": {"message": "This model's maximum context length is 8192 tokens"}}
+    llm.script(Reply(status=400, body=refusal), path=EMBEDDINGS)
+    message = "otter river " * 5000 + "?"
+    answer = ask(services, new_session(services), message)
+    assert answer.status == "complete"
+    first, second = [request.body["input"][0] for request in llm.requests_to(EMBEDDINGS)]
+    assert len(first) > 8192 * 4 >= len(second)
+    assert message in llm.requests_to(CHAT)[-1].body["messages"][-1]["content"]
