@@ -58,19 +58,19 @@ def test_secrets_do_not_show() -> None:
 
 @pytest.mark.parametrize("name", ["openai_api_key", "chat_api_key", "embedding_api_key"])
 def test_a_key_with_a_line_end_is_taken_without_it(name: str) -> None:
-    settings = read_settings(**{name: "sk-abc\r\n"})
+    settings = read_settings(**SOUND, **{name: "sk-abc\r\n"})
     assert getattr(settings, name).get_secret_value() == "sk-abc"
 
 
 @pytest.mark.parametrize("key", ["sk-abc\nX-Other: 1", "sk-ключ", "two words"])
 def test_a_key_that_no_header_can_hold_stops_the_start_and_is_not_shown(key: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        read_settings(chat_api_key=key)
+        read_settings(**SOUND, chat_api_key=key)
     assert str(caught.value) == "CHAT_API_KEY: has characters that no HTTP header can hold"
 
 
 def test_each_endpoint_gets_its_own_key() -> None:
-    both = read_settings(openai_api_key="one", chat_api_key="two")
+    both = read_settings(**SOUND, openai_api_key="one", chat_api_key="two")
     assert (both.effective_chat_api_key, both.effective_embedding_api_key) == ("two", "one")
-    other = read_settings(openai_api_key="one", embedding_api_key="three")
+    other = read_settings(**SOUND, openai_api_key="one", embedding_api_key="three")
     assert (other.effective_chat_api_key, other.effective_embedding_api_key) == ("one", "three")
