@@ -1,16 +1,13 @@
 """What a chat turn makes of what a provider says: code, reasoning, refusals."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from core.bootstrap import Services
-from core.conversations.chat import run_turn
 from core.embedding import create_embedder
-from core.errors import ProviderError
 from tests.fakes.llm_server import CHAT, EMBEDDINGS, LLMServer, Reply
-from tests.integration.steps import TENANT, ask, ingest, new_session, say
+from tests.integration.steps import ask, ingest, new_session, say
 from tests.pdfs import make_pdf
 
 CODE = "Use `items[0]` and:\n```python\nx = rows[12] + a[1]\n```\nThe pattern `[0-9]+` it is."
@@ -102,14 +99,11 @@ def test_the_provider_s_reason_is_in_the_error_and_in_the_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     llm.default = Reply(status=404, body={"error": "model 'm' not found, try pulling it first"})
-    turn = run_turn(
-        services, tenant_id=TENANT, session_id=new_session(services), message="Who?", use_rag=False
-    )
-    events: list[Any] = list(turn)
-    error = events[-1].data["error"]
-    assert isinstance(error, ProviderError)
-    assert error.code == "provider_model_unknown"
-    assert "try pulling it first" in error.detail
+    answer = ask(services, new_session(services), "Who?", use_rag=False)
+    assert answer.status == "failed"
+    assert answer.error is not None
+    assert answer.error["code"] == "provider_model_unknown"
+    assert "try pulling it first" in answer.error["detail"]
     assert len(llm.requests_to(CHAT)) == 1
     # An earlier test may have configured the logs.
     assert "try pulling it first" in capsys.readouterr().out + caplog.text
@@ -141,3 +135,12 @@ def test_a_message_longer_than_the_embedding_endpoint_takes_is_answered(
     first, second = [request.body["input"][0] for request in llm.requests_to(EMBEDDINGS)]
     assert len(first) > 8192 * 4 >= len(second)
     assert message in llm.requests_to(CHAT)[-1].body["messages"][-1]["content"]
+
+
+@pytest.mark.parametrize("reason", ["length", "content_filter"])
+def test_a_cut_answer_is_not_passed_off_as_whole(
+    services: Services, llm: LLMServer, reason: str
+) -> None:
+    llm.default = Reply(deltas=["Otters live"], finish_reason=reason)
+    answer = ask(services, new_session(services), "Who?", use_rag=False)
+    assert (answer.content, answer.finish_reason) == ("Otters live", reason)
