@@ -9,6 +9,7 @@ import pypdfium2.raw as pdfium_c
 
 from core.pdf.errors import too_complex
 from core.pdf.layout.reading import Reading, read_layout
+from core.pdf.layout.text import Token
 from core.pdf.pdfium_words import PageFrame, WordReader
 from core.pdf.visibility import visible_words
 
@@ -31,6 +32,20 @@ def read_page(page: Any, *, max_chars: int, plain: bool = False) -> str:
             raise
         except Exception:
             return text  # coordinates that are no numbers, boxes without end: hostile files
+
+
+def read_tokens(page: Any) -> list[Token]:
+    """The page's text as tokens that know their words; none where the page has no layout."""
+    with open_text_page(page) as text_page:
+        count = text_page.count_chars()
+        if not 0 < count <= _MAX_LAYOUT_CHARS:
+            return []
+        try:
+            return _read_layout(page, text_page, _all_text(text_page, count)).tokens
+        except MemoryError:
+            raise
+        except Exception:
+            return []
 
 
 @contextmanager

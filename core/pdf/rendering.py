@@ -6,6 +6,7 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from core.pdf.highlighting import find_boxes
+from core.pdf.marking import find_reading_boxes
 
 _MAX_PIXELS = 16_000_000
 _MARK = (255, 214, 0, 96)
@@ -31,6 +32,7 @@ def _bounded(page: Any, scale: float) -> float:
 def _mark(image: Image.Image, page: Any, highlight: str, scale: float) -> Image.Image:
     layer = Image.new("RGBA", image.size, (0, 0, 0, 0))
     draw = ImageDraw.Draw(layer)
-    for left, top, right, bottom in find_boxes(page, highlight, scale=scale):
+    boxes = find_reading_boxes(page, highlight, scale=scale)
+    for left, top, right, bottom in boxes or find_boxes(page, highlight, scale=scale):
         draw.rectangle((left, top, right, bottom), fill=_MARK)
     return Image.alpha_composite(image.convert("RGBA"), layer).convert("RGB")

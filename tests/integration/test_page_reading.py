@@ -1,10 +1,12 @@
 """Pages are read as a person sees them: generated files, and a private set where it is there."""
 
+import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from fpdf import FPDF
+from PIL import Image, ImageChops
 
 from core.pdf import PdfLimits, PdfParser
 from tests.pdfs import build_pdf, make_pdf, make_slow_pdf
@@ -213,3 +215,38 @@ def test_a_page_that_is_turned_reads_the_same(read: Read, rotation: int) -> None
     turned = data.replace(b"/Type /Page\n", b"/Type /Page /Rotate %d\n" % rotation)
     assert turned != data
     assert read(turned) == ["First line of the page\nSecond line of the page"]
+
+
+def table_page(pdf: FPDF) -> None:
+    pdf.text(200, 86, "Year ended May 31,")
+    for row, cells in enumerate(
+        (("", "2023", "2022"), ("Pumps", "410", "433"), ("Seals", "9", "8"))
+    ):
+        for x, cell in zip((72, 200, 280), cells, strict=True):
+            pdf.text(x, 100 + 16 * row, cell)
+
+
+def test_a_quoted_row_is_marked_with_its_headers(
+    read: Read, parser: PdfParser, tmp_path: Path
+) -> None:
+    row = "Seals | Year ended May 31, 2023: 9 | Year ended May 31, 2022: 8"
+    assert row in read(drawn(table_page))[0]
+    plain, marked = (
+        Image.open(io.BytesIO(parser.render_page(tmp_path / "page.pdf", number=1, highlight=text)))
+        for text in (None, "Seals | Year ended May 31, 2023: 9")
+    )
+    changed = (
+        ImageChops.difference(plain, marked).convert("L").point(lambda value: 255 * (value > 8))
+    )
+    seen = [
+        changed.crop([round(1.5 * side) for side in box]).getbbox() is not None
+        for box in (
+            (72, 120, 110, 136),  # Seals
+            (200, 120, 230, 136),  # 9
+            (200, 76, 290, 88),  # the header over both years
+            (200, 92, 230, 102),  # 2023
+            (280, 92, 320, 102),  # 2022
+            (72, 106, 110, 118),  # Pumps
+        )
+    ]
+    assert seen == [True, True, True, True, False, False]

@@ -84,14 +84,86 @@ def test_three_columns() -> None:
     assert read(words) == "\n\n".join("\n".join(column) for column in columns)
 
 
-def test_a_table_is_read_row_by_row_however_it_was_drawn() -> None:
-    columns = [
-        ["Plant", "Aldery", "Brennig", "Corvath", "Dunmere"],
-        ["2023", "410", "275", "962", "88"],
+def table(*columns: tuple[float, list[str]], top: float = 100) -> list[Word]:
+    """Columns of cells at the given left edges, drawn one after the other."""
+    return [word for left, cells in columns for word in lines(cells, left, top)]
+
+
+def test_a_table_is_read_row_by_row_with_its_headers_however_it_was_drawn() -> None:
+    words = table(
+        (60, ["Plant", "Aldery", "Brennig", "Corvath"]),
+        (250, ["2023", "410", "275", "962"]),
+        (330, ["2024", "433", "198", "1,004"]),
+    )
+    assert read(words).split("\n") == [
+        "Plant 2023 2024",
+        "Aldery | 2023: 410 | 2024: 433",
+        "Brennig | 2023: 275 | 2024: 198",
+        "Corvath | 2023: 962 | 2024: 1,004",
     ]
-    words = [*lines(columns[0], 60, 100), *lines(columns[1], 250, 100)]
-    rows = [f"{name} {value}" for name, value in zip(*columns, strict=True)]
-    assert read(words).split("\n") == rows
+
+
+def test_a_header_over_several_columns_belongs_to_each_of_them() -> None:
+    words = [
+        *line("Three Months", 265, 86),
+        *line("Nine Months", 425, 86),
+        *table(
+            (60, ["(millions)", "Revenue", "Cost of sales"]),
+            (250, ["2023", "$ 410", "(275)"]),
+            (330, ["2022", "$ 433", "(198)"]),
+            (410, ["2023", "$ 910", "(775)"]),
+            (490, ["2022", "$ 933", "(798)"]),
+        ),
+    ]
+    assert read(words).split("\n")[2:] == [
+        "Revenue | Three Months 2023: $410 | Three Months 2022: $433"
+        " | Nine Months 2023: $910 | Nine Months 2022: $933",
+        "Cost of sales | Three Months 2023: (275) | Three Months 2022: (198)"
+        " | Nine Months 2023: (775) | Nine Months 2022: (798)",
+    ]
+
+
+def test_a_row_carries_the_line_that_it_is_under() -> None:
+    words = table(
+        (60, ["Segment", "Sales:", "  Pumps", "Seals"]),
+        (250, ["2023", "", "410", "275"]),
+    )
+    assert read(words).split("\n")[1:] == [
+        "Sales:",
+        "Sales: Pumps | 2023: 410",
+        "Sales: Seals | 2023: 275",
+    ]
+
+
+def test_a_caption_is_no_header() -> None:
+    words = [
+        *line("Table 3. Output by plant in kilotonnes, by year", 60, 86),
+        *table((60, ["Plant", "Aldery", "Brennig"]), (250, ["Output", "410", "275"])),
+    ]
+    assert read(words).split("\n")[3] == "Aldery | Output: 410"
+
+
+def test_entries_of_a_table_of_contents_keep_their_own_number() -> None:
+    entries = ["Before you begin", "Cleaning the filter", "Storing the pump in winter"]
+    words = []
+    for index, (entry, page) in enumerate(zip(entries, ("5", "7", "12"), strict=True)):
+        label = line(entry, 60, 100 + 14 * index)
+        dots = line("." * 40, label[-1].right + 3, 100 + 14 * index)
+        words += [*label, *dots, *line(page, 500, 100 + 14 * index)]
+    assert read(words).split("\n") == [
+        "Before you begin | 5",
+        "Cleaning the filter | 7",
+        "Storing the pump in winter | 12",
+    ]
+
+
+def test_prose_with_numbers_is_no_table() -> None:
+    prose = [
+        "The mine closed in 2019 and 2020",
+        "and sold 14 tonnes in March 2021",
+        "or April 2022",
+    ]
+    assert read(list(lines(prose, 60, 100))) == "\n".join(prose)
 
 
 def test_labels_and_values_stay_on_one_line() -> None:

@@ -19,6 +19,14 @@ def sentences_of(text: str) -> list[str]:
         ("See Fig. 3 and No. 5. Then stop.", ["See Fig. 3 and No. 5.", "Then stop."]),
         ("The U.S. Senate voted.", ["The U.S. Senate voted."]),
         ("Acme Inc. Chairman Lee resigned.", ["Acme Inc. Chairman Lee resigned."]),
+        (
+            "Net sales, incl. No. 3. | 2022: $ 5 | 2021: $ 6\nCosts. | 2022: 1 | 2021: 2\nYes.",
+            [
+                "Net sales, incl. No. 3. | 2022: $ 5 | 2021: $ 6",
+                "Costs. | 2022: 1 | 2021: 2",
+                "Yes.",
+            ],
+        ),
         ("Built in 1903.[12] It burned.[3][4] Gone.", None),
         ("“Really?” he asked. “Yes.” She left.", ["“Really?” he asked.", "“Yes.”", "She left."]),
         ("So on, etc. and more.", ["So on, etc. and more."]),

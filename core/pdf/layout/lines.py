@@ -12,6 +12,7 @@ SEGMENT_GAP = 0.85  # one em
 _SMALL = 0.85
 _ATTACHED_GAP = 0.35
 _SHIFTED = 0.08
+_MARK_CHARS = 2  # of a note's mark that is as large as the note
 _MAX_COMPARISONS = 100_000
 _MIN_SHARED = 0.6  # of a small word that is level with its neighbour
 
@@ -109,7 +110,7 @@ def _attach_small(groups: list[list[Piece]]) -> list[list[Piece]]:
         near = [
             other
             for other in range(max(0, index - 2), min(len(groups), index + 3))
-            if other != index and heights[index] < _SMALL * heights[other]
+            if other != index and _may_be_shifted(group, heights[index], heights[other])
         ]
         kept = group
         if near and len(group) * sum(len(groups[other]) for other in near) < _MAX_COMPARISONS:
@@ -117,6 +118,12 @@ def _attach_small(groups: list[list[Piece]]) -> list[list[Piece]]:
         left_over.append(kept)
         groups[index] = kept
     return [group for group in left_over if group]
+
+
+def _may_be_shifted(group: Sequence[Piece], height: float, other: float) -> bool:
+    """Whether a row is so small, or so short, that its words may hang on those of another."""
+    mark = len(group) == 1 and len(group[0].text) <= _MARK_CHARS and height <= other
+    return height < _SMALL * other or mark
 
 
 def _attach(piece: Piece, groups: Sequence[list[Piece]]) -> bool:
@@ -127,15 +134,15 @@ def _attach(piece: Piece, groups: Sequence[list[Piece]]) -> bool:
             touches = -limit <= piece.left - host.right <= limit or (
                 -limit <= host.left - piece.right <= limit
             )
-            if touches and not host.shift and _overlaps(piece, host):
+            if touches and not host.shift and _overlaps(piece, host, 1.01):
                 piece.shift = 1 if piece.baseline < host.baseline else -1
                 group.append(piece)
                 return True
     return False
 
 
-def _overlaps(piece: Piece, host: Piece) -> bool:
-    if piece.height >= _SMALL * host.height:
+def _overlaps(piece: Piece, host: Piece, small: float = _SMALL) -> bool:
+    if piece.height >= small * host.height:
         return False
     shared = min(piece.bottom, host.bottom) - max(piece.top, host.top)
     offset = abs(piece.baseline - host.baseline)

@@ -7,13 +7,14 @@ The words may come from pdfium or from OCR. No file and no library is needed.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from core.pdf.layout.lines import find_rows
+from core.pdf.layout.lines import Row, find_rows
 from core.pdf.layout.order import reading_blocks
-from core.pdf.layout.text import Token, is_right_to_left, join_tokens, write_block
+from core.pdf.layout.tables import find_tables, write_table
+from core.pdf.layout.text import Token, is_right_to_left, join_tokens, write_lines
 from core.pdf.layout.words import Word, upright
 
 
@@ -54,7 +55,20 @@ def _write_upright(words: Sequence[Word], width: float, height: float) -> list[l
     pieces = [upright(word, width, height) for word in words]
     backwards = is_right_to_left(pieces)
     blocks = reading_blocks(find_rows(pieces), right_to_left=backwards)
-    return [list(write_block(block)) for block in blocks]
+    return [list(_write_block(block)) for block in blocks]
+
+
+def _write_block(rows: Sequence[Row]) -> Iterator[Token]:
+    """A column's lines, and its tables row by row."""
+    position, separator = 0, ""
+    for table in find_tables(rows):
+        if table.first > position:
+            yield from write_lines(rows[position : table.first], separator=separator)
+            separator = "\n\n"
+        yield from write_table(table, separator=separator)
+        separator, position = "\n\n", table.last
+    if position < len(rows):
+        yield from write_lines(rows[position:], separator=separator)
 
 
 def _write_slanted(words: Sequence[Word]) -> list[Token]:

@@ -45,7 +45,7 @@ def is_right_to_left(pieces: Sequence[Piece]) -> bool:
     return 2 * len(_RIGHT_TO_LEFT.findall(text)) > len(_LETTER.findall(text))
 
 
-def write_block(rows: Sequence[Row], *, separator: str = "") -> Iterator[Token]:
+def write_lines(rows: Sequence[Row], *, separator: str = "") -> Iterator[Token]:
     """The rows of one column as lines; `separator` comes before the first."""
     usual = _usual_pitch(rows)
     right = max((row.right for row in rows), default=0.0)

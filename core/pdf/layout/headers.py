@@ -1,0 +1,109 @@
+"""Which header belongs to which column of a table, headers over several columns included."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+
+from core.pdf.layout.lines import Row, Segment, make_segment
+
+# What it costs, in distances of two columns, to leave a column without a header in a row.
+_UNCOVERED = 0.55
+_MISFIT = 3.0  # as much for a header whose middle is one column away from that of its columns
+_MAX_COLUMNS = 30
+
+
+@dataclass(slots=True, eq=False)
+class Column:
+    """A column's extent in x, and its headers from top to bottom."""
+
+    left: float
+    right: float
+    numeric: bool
+    count: int
+    headers: list[Segment] = field(default_factory=list)
+
+    def add(self, left: float, right: float) -> None:
+        self.left, self.right = min(self.left, left), max(self.right, right)
+        self.count += 1
+
+    @property
+    def middle(self) -> float:
+        return (self.left + self.right) / 2
+
+
+def assign_headers(rows: Sequence[Row], columns: Sequence[Column], label: Column | None) -> None:
+    """Give each column the segments of the header rows that are over it.
+
+    A segment may span several columns. The spans of a row are those whose
+    middles are nearest to the middles of its segments.
+    """
+    if not columns or len(columns) > _MAX_COLUMNS:
+        return
+    stub = columns[0].left - pitch_of(columns) if label is None else label.left
+    for row in rows:
+        segments = [
+            part
+            for segment in row.segments
+            for part in _split_years(segment)
+            if _is_over(part, columns, stub)
+        ]
+        if not segments or len(segments) > len(columns):
+            _assign_nearest(segments, columns)
+            continue
+        for segment, (first, last) in zip(segments, _spans(segments, columns), strict=True):
+            for column in columns[first : last + 1]:
+                column.headers.append(segment)
+
+
+def _split_years(segment: Segment) -> list[Segment]:
+    """A segment of years or numbers as one segment each."""
+    if len(segment.pieces) < 2 or not all(piece.text[0].isdigit() for piece in segment.pieces):
+        return [segment]
+    return [make_segment([piece]) for piece in segment.pieces]
+
+
+def _is_over(segment: Segment, columns: Sequence[Column], stub: float) -> bool:
+    """Whether the segment is over the columns; captions and units begin where the labels do."""
+    if segment.left < stub + segment.height and segment.left < columns[0].left:
+        return False
+    return segment.right > columns[0].left - pitch_of(columns) / 2
+
+
+def pitch_of(columns: Sequence[Column]) -> float:
+    """The usual distance of two columns."""
+    return max(1.0, (columns[-1].right - columns[0].left) / len(columns))
+
+
+def _assign_nearest(segments: Sequence[Segment], columns: Sequence[Column]) -> None:
+    for segment in segments:
+        middle = (segment.left + segment.right) / 2
+        min(columns, key=lambda column: abs(column.middle - middle)).headers.append(segment)
+
+
+def _spans(segments: Sequence[Segment], columns: Sequence[Column]) -> list[tuple[int, int]]:
+    """For each segment the first and last column under it; no column is under two."""
+    pitch = pitch_of(columns) / _MISFIT
+    middles = [(segment.left + segment.right) / 2 for segment in segments]
+
+    def misfit(number: int, first: int, last: int) -> float:
+        middle = (columns[first].left + columns[last].right) / 2
+        nearest = min(
+            abs(middle - middles[number]), abs(columns[last].right - segments[number].right)
+        )
+        if first == last:
+            return nearest / pitch
+        return abs(middle - middles[number]) / pitch
+
+    @cache
+    def best(number: int, start: int) -> tuple[float, tuple[tuple[int, int], ...]]:
+        if number == len(segments):
+            return _UNCOVERED * (len(columns) - start), ()
+        options = []
+        for first in range(start, len(columns) - (len(segments) - number) + 1):
+            for last in range(first, len(columns) - (len(segments) - number) + 1):
+                cost, spans = best(number + 1, last + 1)
+                own = misfit(number, first, last) + _UNCOVERED * (first - start)
+                options.append((own + cost, ((first, last), *spans)))
+        return min(options)
+
+    return list(best(0, 0)[1])

@@ -1,0 +1,324 @@
+"""Tables by geometry: rows whose numbers lie one below the other, and the headers above them.
+
+Each row is written so that it can be understood alone, as label and cells with
+the headers of their columns: `Net sales | 2022: $34,229 | 2021: $35,355`.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from core.pdf.layout.headers import Column, assign_headers
+from core.pdf.layout.lines import Row, Segment, make_segment
+from core.pdf.layout.text import Token, write_segment
+from core.pdf.layout.words import Piece
+
+_NUMBER = re.compile(
+    r"[(\[\-–—−+~<>≤≥]*[$€£¥]?[(\-–−]?\d[\d.,:/’'\-–]*(?:[%x*†‡)\]]|bps?|pts?|[KMB]n?)*|[—–−-]+%?|n/?[am]\.?",
+    re.IGNORECASE,
+)
+_YEAR = re.compile(
+    r"(?:FY|Q[1-4]|[1-4]Q)?\s?[’']?(?:19|20)\d\d[AEe]?(?:\(?[a-z\d]\))?|Q[1-4]|[1-4]Q"
+)
+_BEFORE_NUMBER = re.compile(r"[$€£¥(+\-–−]+|US\$|USD|EUR|CHF|GBP")
+_AFTER_NUMBER = re.compile(r"[%)\]*†‡]+|pts?\.?|bps?|x|\(?[a-z\d]\)")
+_LEADER = re.compile(r"[.·…_‥]+")
+_MIN_LEADER = 4
+_MIN_DATA_ROWS = 2
+_MAX_LABEL_ROWS = 4  # rows without a number between two with one
+_MAX_HEADER_ROWS = 6
+_ROW_GAP = 3.2  # of a row's height: what is further apart is another table
+_INDENT = 0.3
+_PROSE_SHARE = 0.7
+
+
+@dataclass(slots=True)
+class Cell:
+    """Pieces of one row in one column."""
+
+    pieces: list[Piece]
+    numeric: bool
+
+    @property
+    def left(self) -> float:
+        return self.pieces[0].left
+
+    @property
+    def right(self) -> float:
+        return max(piece.right for piece in self.pieces)
+
+
+@dataclass(slots=True)
+class TableRow:
+    """A row as cells. `number_count` counts those that hold a number."""
+
+    row: Row
+    cells: list[Cell]
+    number_count: int
+    is_years: bool
+
+
+@dataclass(slots=True)
+class Table:
+    """Rows `first` to `last` (not included) of a block; the first `headers` of them are headers."""
+
+    first: int
+    last: int
+    headers: int
+    rows: list[TableRow] = field(default_factory=list)
+
+
+def find_tables(rows: Sequence[Row]) -> list[Table]:
+    """The tables among the rows of one block, from top to bottom."""
+    split = [_split(row) for row in rows]
+    tables: list[Table] = []
+    index = 0
+    while index < len(rows):
+        end = _end_of_table(split, index) if _is_data(split[index]) else index
+        count = sum(_is_data(row) for row in split[index:end])
+        if count < _MIN_DATA_ROWS or not _is_aligned(split[index:end]):
+            index += 1
+            continue
+        floor = tables[-1].last if tables else 0
+        first, body = _find_headers(split, index, floor)
+        tables.append(Table(first, end, body - first, split[first:end]))
+        index = end
+    return tables
+
+
+def write_table(table: Table, *, separator: str) -> Iterator[Token]:
+    """The header's lines as they are, then each row with its label and its columns' headers."""
+    body = table.rows[table.headers :]
+    columns = _columns(body)
+    labelled = columns[0] if columns and not columns[0].numeric else None
+    values = columns[1:] if labelled else columns
+    assign_headers([row.row for row in table.rows[: table.headers]], values, labelled)
+    for row in table.rows[: table.headers]:
+        yield from _write_pieces(row.row, separator)
+        separator = "\n"
+    parent: TableRow | None = None
+    pending: list[TableRow] = []
+    for index, row in enumerate(body):
+        if not row.number_count:
+            following = body[index + 1] if index + 1 < len(body) else None
+            if following is not None and _wraps(row, following):
+                pending.append(row)
+                continue
+            parent = row
+            yield from _write_pieces(row.row, separator)
+        else:
+            under = parent if parent is not None and _is_under(row, parent) else None
+            yield from _write_row(row, pending, under, columns, labelled, separator)
+            pending = []
+        separator = "\n"
+
+
+def _write_row(
+    row: TableRow,
+    wrapped: Sequence[TableRow],
+    parent: TableRow | None,
+    columns: Sequence[Column],
+    labelled: Column | None,
+    separator: str,
+) -> Iterator[Token]:
+    label = [cell for cell in row.cells if _column_of(cell, columns) is labelled and labelled]
+    if parent is not None:
+        tokens = list(_write_pieces(parent.row, separator))
+        last = tokens[-1]
+        yield from tokens[:-1]
+        yield last._replace(text=last.text if last.text.endswith(":") else f"{last.text}:")
+        separator = " "
+    for part in [*(cell for one in wrapped for cell in one.cells), *label]:
+        yield from _write_cell(part, separator)
+        separator = " "
+    for cell in row.cells:
+        if cell in label:
+            continue
+        between = separator if separator.startswith("\n") else " | "
+        column = _column_of(cell, columns)
+        for header in column.headers if column is not None else ():
+            yield from write_segment(header, separator=between)
+            between = " "
+        has_header = column is not None and bool(column.headers)
+        yield from _write_cell(cell, ": " if has_header else between)
+        separator = " | "
+
+
+def _write_cell(cell: Cell, separator: str) -> Iterator[Token]:
+    """The cell's words; a currency sign or a bracket is joined to its number."""
+    before: Piece | None = None
+    for token, piece in zip(
+        write_segment(make_segment(cell.pieces), separator=separator), cell.pieces, strict=True
+    ):
+        joined = before is not None and cell.numeric and _joins(before.text, piece.text)
+        yield token._replace(separator="") if joined else token
+        before = piece
+
+
+def _joins(before: str, text: str) -> bool:
+    return bool(_BEFORE_NUMBER.fullmatch(before) and len(before) < 3) or text in ("%", ")", ")%")
+
+
+def _write_pieces(row: Row, separator: str) -> Iterator[Token]:
+    for segment in row.segments:
+        yield from write_segment(segment, separator=separator)
+        separator = " "
+
+
+def _split(row: Row) -> TableRow:
+    """The row's cells: its segments, with the numbers at its end one by one."""
+    pieces = [piece for segment in row.segments for piece in segment.pieces]
+    starts = {segment.pieces[0].left for segment in row.segments}
+    kept = _without_leaders(pieces)
+    tail = _numbers_at_end(kept)
+    if len(tail) < len(kept):
+        # Of "attributable to 3M   $ 5,777" the first number belongs to the label.
+        begin = next((index for index, one in enumerate(tail) if one.left in starts), 0)
+        tail = tail[begin:]
+    cells: list[Cell] = []
+    for piece in kept[: len(kept) - len(tail)]:
+        if not cells or piece.left in starts:
+            cells.append(Cell([piece], numeric=False))
+        else:
+            cells[-1].pieces.append(piece)
+    for cell in cells:
+        cell.numeric = all(_NUMBER.fullmatch(piece.text) for piece in cell.pieces)
+    apart = not cells or len(kept) < len(pieces) or (bool(tail) and tail[0].left in starts)
+    if tail and not apart:
+        cells[-1].pieces += tail
+    elif tail:
+        cells += _number_cells(tail)
+    numbers = [cell for cell in cells if cell.numeric]
+    years = bool(numbers) and all(
+        _YEAR.fullmatch(" ".join(piece.text for piece in cell.pieces)) for cell in numbers
+    )
+    return TableRow(row, cells, len(numbers) if len(cells) > 1 else 0, years)
+
+
+def _without_leaders(pieces: Sequence[Piece]) -> list[Piece]:
+    """Without the dots that lead from an entry to its page number."""
+    dots = [piece for piece in pieces if _LEADER.fullmatch(piece.text)]
+    if sum(len(piece.text) for piece in dots) < _MIN_LEADER:
+        return list(pieces)
+    return [piece for piece in pieces if not _LEADER.fullmatch(piece.text)]
+
+
+def _numbers_at_end(pieces: Sequence[Piece]) -> list[Piece]:
+    start, seen = len(pieces), False
+    while start:
+        text = pieces[start - 1].text
+        is_number = bool(_NUMBER.fullmatch(text))
+        raised = pieces[start - 1].shift > 0
+        if not (
+            is_number or raised or _BEFORE_NUMBER.fullmatch(text) or _AFTER_NUMBER.fullmatch(text)
+        ):
+            break
+        seen |= is_number
+        start -= 1
+    return list(pieces[start:]) if seen else []
+
+
+def _number_cells(pieces: Sequence[Piece]) -> list[Cell]:
+    """One cell for each number, with its currency sign, per cent sign and note."""
+    cells: list[Cell] = []
+    opened = False
+    for piece in pieces:
+        closes = _AFTER_NUMBER.fullmatch(piece.text) or piece.shift > 0
+        attached = cells and closes and piece.left - cells[-1].right < piece.height
+        if cells and (opened or attached):
+            cells[-1].pieces.append(piece)
+        else:
+            cells.append(Cell([piece], numeric=True))
+        opened = bool(_BEFORE_NUMBER.fullmatch(piece.text)) and not _NUMBER.fullmatch(piece.text)
+    return cells
+
+
+def _is_data(row: TableRow) -> bool:
+    return row.number_count > 0 and not row.is_years
+
+
+def _end_of_table(rows: Sequence[TableRow], start: int) -> int:
+    """The index behind the last row with a number that belongs to the table."""
+    end, height = start + 1, rows[start].row.height
+    for index in range(start + 1, min(len(rows), start + 400)):
+        row, before = rows[index], rows[index - 1]
+        if row.row.baseline - before.row.baseline > _ROW_GAP * height or row.is_years:
+            break
+        if _is_data(row):
+            end = index + 1
+        elif index - end >= _MAX_LABEL_ROWS or len(row.cells) > 1:
+            break
+    return end
+
+
+def _is_aligned(rows: Sequence[TableRow]) -> bool:
+    """Whether most numbers share their column with one of another row."""
+    columns = _columns(rows)
+    numbers = [cell for row in rows for cell in row.cells if cell.numeric]
+    shared = sum(
+        column is not None and column.count > 1
+        for column in (_column_of(cell, columns) for cell in numbers)
+    )
+    return bool(numbers) and shared >= 0.6 * len(numbers)
+
+
+def _columns(rows: Sequence[TableRow]) -> list[Column]:
+    """The columns from left to right; narrow cells first, so that a wide one joins none."""
+    cells = [cell for row in rows if row.number_count for cell in row.cells]
+    cells.sort(key=lambda cell: (not cell.numeric, cell.right - cell.left))
+    columns: list[Column] = []
+    for cell in cells:
+        near = [one for one in columns if one.left < cell.right and cell.left < one.right]
+        if not near:
+            columns.append(Column(cell.left, cell.right, cell.numeric, 1))
+        elif len(near) == 1:
+            near[0].add(cell.left, cell.right)
+    return sorted(columns, key=lambda column: column.left)
+
+
+def _column_of(cell: Cell, columns: Sequence[Column]) -> Column | None:
+    def shared(column: Column) -> float:
+        return min(cell.right, column.right) - max(cell.left, column.left)
+
+    best = max(columns, key=shared, default=None)
+    return best if best is not None and shared(best) > 0 else None
+
+
+def _find_headers(rows: Sequence[TableRow], start: int, floor: int) -> tuple[int, int]:
+    """The first and the last (not included) header row above the data row `start`."""
+    numbers_left = min(cell.left for cell in rows[start].cells if cell.numeric)
+    right = max(cell.right for cell in rows[start].cells)
+    first = last = start
+    for index in range(start - 1, max(floor, start - _MAX_HEADER_ROWS) - 1, -1):
+        row, below = rows[index].row, rows[index + 1].row
+        if below.baseline - row.baseline > _ROW_GAP * below.height or _is_data(rows[index]):
+            break
+        if any(_is_prose(one, row.height, numbers_left, right) for one in row.segments):
+            break
+        if row.right > numbers_left:
+            last = index + 1 if first == start else last
+            first = index
+    return first, last
+
+
+def _is_prose(segment: Segment, height: float, left: float, right: float) -> bool:
+    """Whether a line over a table runs from its labels far into its numbers."""
+    return segment.left < left - height and segment.right > left + _PROSE_SHARE * (right - left)
+
+
+def _wraps(row: TableRow, following: TableRow) -> bool:
+    """Whether the label of `following` began in the row above it."""
+    first = following.cells[0] if following.cells else None
+    if first is None or first.numeric or len(row.cells) != 1:
+        return False
+    text = first.pieces[0].text
+    above = row.cells[0].pieces[-1].text
+    return not above.endswith(":") and (text[:1].islower() or text[:1] in "(–-")
+
+
+def _is_under(row: TableRow, parent: TableRow) -> bool:
+    ends = parent.cells[-1].pieces[-1].text.endswith(":") if parent.cells else False
+    first = row.cells[0]
+    return not first.numeric and (
+        ends or first.left > parent.cells[0].left + _INDENT * row.row.height
+    )
