@@ -1,4 +1,4 @@
-"""The composition root: everything a process needs, built from its settings."""
+"""The composition root: builds everything a process needs from its settings."""
 
 from functools import cached_property
 
@@ -16,11 +16,14 @@ from core.storage.page_cache import PageCache
 
 
 class Services:
-    """What core's workflows work with. Each part is built at its first use.
+    """The parts that core's workflows use. Each part is built at its first use.
 
     One per process, made after the fork. `close` ends the parsing child and
-    every connection.
+    every connection. `vectors_fit` is set once the database is known to take
+    vectors of the embedder's length.
     """
+
+    vectors_fit = False
 
     def __init__(self, settings: Settings, *, pool_size: int = 10) -> None:
         self.settings = settings
@@ -57,7 +60,7 @@ class Services:
             memory_mb=self.settings.range_memory_mb,
             max_pages=self.settings.max_pages,
         )
-        # With the three quarters of the threads that answers may take, most still leave some.
+        # Answers may take three quarters of the threads; these leave most of the rest.
         callers = max(1, self.settings.web_threads // 8)
         return PdfParser(limits=limits, engine=self.settings.pdf_engine, max_callers=callers)
 

@@ -59,4 +59,9 @@ def on_exit(server):  # type: ignore[no-untyped-def]
 
 def post_worker_init(worker):  # type: ignore[no-untyped-def]
     """Load the embedding model before the first question waits for it."""
-    worker.app.wsgi().extensions["services"].embedder.warm_up()
+    services = worker.app.wsgi().extensions["services"]
+    services.embedder.warm_up()
+    # Imported here: the master must not load what counts metrics before `raw_env` is set.
+    from web.api.embeddings import warn_of_change  # noqa: PLC0415
+
+    warn_of_change(services)

@@ -13,7 +13,18 @@ from core.conversations.live import LiveAnswers
 from core.queue.broker import create_redis
 from core.settings import Settings, get_settings
 from core.telemetry import configure_logging
-from web.api import chat, documents, health, jobs, keys, messages, search, sessions, traces
+from web.api import (
+    chat,
+    documents,
+    embeddings,
+    health,
+    jobs,
+    keys,
+    messages,
+    search,
+    sessions,
+    traces,
+)
 from web.api_docs import views
 from web.http import auth, errors, limits, request_checks, uploads
 from web.http.request_log import RequestLog
@@ -112,3 +123,4 @@ def _register(app: Flask) -> None:
         api.register_blueprint(module.blp)
     views.init_app(app, api)
     app.cli.add_command(keys.cli)
+    app.cli.add_command(embeddings.cli)

@@ -41,6 +41,9 @@ def complete(db: Session, job: Job, document: Document, *, ocr: str) -> None:
     if document.generation:
         records.delete_generation(db, document_id=document.id, generation=document.generation)
     document.generation, document.chunk_count = job.generation, count
+    document.embedding_model = records.embedding_model(
+        db, document_id=document.id, generation=job.generation
+    )
     document.status, document.updated_at = "ready", now
     _sign(document, ocr)
     result = {

@@ -34,7 +34,7 @@ from core.errors import (
     Unavailable,
 )
 from core.pdf import LabelRange, OutlineEntry, PageText
-from core.search import vector_index
+from core.search import embedding_model, vector_index
 from core.search.document_names import document_label
 from core.telemetry import get_logger, log_context
 
@@ -197,6 +197,7 @@ def split_into_ranges(page_count: int, *, most: int, workers: int) -> list[tuple
 
 
 def _index(services: Services, claim: Claim, lease: Lease) -> None:
+    embedding_model.check_length(services)
     pages, drafts = _read(services, claim)
     lease.check()
     vectors = _embed(services, claim, drafts, lease)

@@ -240,6 +240,15 @@ def delete_generation(db: Session, *, document_id: UUID, generation: int) -> Non
         )
 
 
+def embedding_model(db: Session, *, document_id: UUID, generation: int) -> str:
+    """The model of all vectors of one generation; empty if they are of several."""
+    own = (ChunkVector.document_id == document_id, ChunkVector.generation == generation)
+    names = db.execute(
+        select(func.min(ChunkVector.model), func.max(ChunkVector.model)).where(*own)
+    ).one()
+    return names[0] if names[0] and names[0] == names[1] else ""
+
+
 def count_chunks(db: Session, *, document_id: UUID, generation: int) -> int:
     return (
         db.scalar(

@@ -1,6 +1,7 @@
 """Embedding: the model in this process, or an endpoint."""
 
-from core.embedding.base import Embedder
+from core.embedding import artefacts
+from core.embedding.base import Embedder, endpoint_model_name
 from core.errors import Invalid
 from core.settings import Settings
 
@@ -18,6 +19,14 @@ def create_embedder(settings: Settings) -> Embedder:
     if settings.embedding_provider == "openai":
         return _create_openai(settings)
     return _load_local(settings)
+
+
+def describe_model(settings: Settings) -> tuple[str, int]:
+    """The name and the vectors' length of the embedder that the settings choose. Loads nothing."""
+    if settings.embedding_provider == "openai":
+        length = settings.embedding_dimensions
+        return endpoint_model_name(settings.embedding_model, length), length
+    return artefacts.MODEL_NAME, artefacts.DIMENSIONS
 
 
 def _load_local(settings: Settings) -> Embedder:

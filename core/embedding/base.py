@@ -35,3 +35,8 @@ class Embedder(Protocol):
     def count_tokens(self, text: str) -> int:
         """How much of the model's input window `text` takes, in tokens."""
         ...
+
+
+def endpoint_model_name(model: str, dimensions: int) -> str:
+    """The name that vectors of an endpoint's model are stored under."""
+    return f"{model}-{dimensions}"

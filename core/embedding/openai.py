@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import numpy as np
 
-from core.embedding.base import Vectors
+from core.embedding.base import Vectors, endpoint_model_name
 from core.embedding.limits import EndpointLimits
 from core.embedding.response import WrongLength, parse_vectors
 from core.errors import ProviderBusy, ProviderError, ProviderRefused, ProviderTimeout
@@ -51,7 +51,7 @@ class OpenAIEmbedder:
         max_tokens: int | None = None,
         retries: int = 0,
     ) -> None:
-        self.name = f"{model}-{dimensions}"
+        self.name = endpoint_model_name(model, dimensions)
         self.dimensions = dimensions
         self._model = model
         self._timeout = timeout

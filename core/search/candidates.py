@@ -53,7 +53,9 @@ def _read_statement(path: Path) -> TextClause:
     is_live = parts.pop("is_live")
     result = parts.pop("result")
     whole = "WITH " + ",\n".join(parts.values()) + "\n" + result
-    return text(Template(whole).substitute(in_reach=IN_REACH, is_live=is_live))
+    same_model = "(CAST(:model AS text) IS NULL OR model = :model)"
+    fixed = {"in_reach": IN_REACH, "is_live": is_live, "same_model": same_model}
+    return text(Template(whole).substitute(fixed))
 
 
 _SEARCH = _read_statement(Path(__file__).with_suffix(".sql"))
@@ -107,14 +109,17 @@ def find_candidates(
     query: str,
     vector: Vectors | None,
     mode: Mode,
+    model: str | None = None,
     most: int = 2 * CANDIDATES,
 ) -> Candidates:
     """The `most` promising of the CANDIDATES best chunks of each side, by both scores.
 
-    `vector` is the query's embedding, of shape (1, dimensions); None in text mode.
+    `vector` is the query's embedding, of shape (1, dimensions); None in text mode. Only vectors
+    of the embedding model `model` are compared with it; all if that is None.
     `db` is bound to the tenant of `reach`.
     """
-    values = _reach_values(reach) | _query_values(query, vector, mode) | {"most": most}
+    values = _reach_values(reach) | _query_values(query, vector, mode)
+    values |= {"most": most, "model": model}
     rows = db.execute(_SEARCH, values).all()
     # As text, to be parsed once; psycopg2 would parse a JSON column in each row.
     known = json.loads(rows[0][-1] or "{}") if rows else {}
@@ -143,6 +148,7 @@ def _query_values(query: str, vector: Vectors | None, mode: Mode) -> dict[str, A
         "lexemes": [term.name for term in terms],
         "terms": [term.query for term in terms],
         "vector": None if vector is None else write_vector(vector[0].tolist()),
+        "model": None,
         "by_meaning": mode != "text",
         "by_words": mode != "vector",
         "candidates": CANDIDATES,

@@ -1,5 +1,6 @@
 -- The statement of core/search/candidates.py, in parts that Python joins in this order.
 --
+-- $same_model keeps vectors of another embedding model than the query's out of every comparison.
 -- $in_reach is the condition of core/search/reach.py. $is_live is the part of that name.
 -- MATERIALIZED keeps PostgreSQL from computing a part twice, or from merging parts into a
 -- join that no index serves. A condition on a parameter or on `size` costs nothing where it
@@ -143,14 +144,14 @@ matched AS MATERIALIZED (
 approximate AS MATERIALIZED (
     SELECT found.chunk_id AS id, found.embedding <=> (SELECT vector FROM question) AS distance
     FROM chunk_vectors found
-    WHERE indexed AND :by_meaning AND NOT (SELECT comparable FROM size) AND $is_live
+    WHERE indexed AND $same_model AND :by_meaning AND NOT (SELECT comparable FROM size) AND $is_live
     ORDER BY found.embedding <=> (SELECT vector FROM question) LIMIT :candidates
 ),
 compared AS MATERIALIZED (
     SELECT found.chunk_id AS id, found.embedding <=> (SELECT vector FROM question) AS distance
     FROM live CROSS JOIN LATERAL (
         SELECT chunk_id, embedding FROM chunk_vectors
-        WHERE document_id = live.id AND generation = live.generation
+        WHERE document_id = live.id AND generation = live.generation AND $same_model
         OFFSET 0
     ) AS found
     WHERE (
@@ -164,7 +165,7 @@ nearest AS MATERIALIZED (
     UNION
     (SELECT found.chunk_id, found.embedding <=> (SELECT vector FROM question) AS distance
      FROM chunk_vectors found
-     WHERE NOT indexed AND tenant_id = :tenant_id AND $is_live
+     WHERE NOT indexed AND $same_model AND tenant_id = :tenant_id AND $is_live
        AND (SELECT count(*) >= :candidates FROM approximate)
      ORDER BY distance LIMIT :candidates)
     UNION
@@ -243,7 +244,7 @@ scored AS (
            c.page_break, c.text, vector_rank, text_rank, exact,
            CASE WHEN :by_meaning THEN 1 - coalesce(distance, (
                SELECT embedding <=> (SELECT vector FROM question) FROM chunk_vectors
-               WHERE chunk_id = c.id
+               WHERE chunk_id = c.id AND $same_model
            )) END AS vector_score,
            CASE WHEN :by_words THEN coalesce(coalesce(score, (
                SELECT sum(weight * ts_rank('{1,1,1,1}', c.tsv, term)) FROM weighted

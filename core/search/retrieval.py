@@ -15,7 +15,8 @@ from uuid import UUID
 from core.answering.citations import best_quote
 from core.answering.passages import Passage
 from core.bootstrap import Services
-from core.search import ranking, reranking
+from core.errors import ProviderRefused, Unavailable
+from core.search import embedding_model, ranking, reranking
 from core.search.candidates import Candidate, Candidates, Mode, find_candidates
 from core.search.reach import Reach, resolve_reach
 from core.text.questions import without_instructions
@@ -106,14 +107,22 @@ def find_in_reach(
     `reach` comes from `core.search.reach.resolve_reach`: its session and documents are not
     checked again. The query is embedded while no transaction is open.
 
-    Raises ProviderError if the query cannot be embedded.
+    While the database takes vectors of another length than the embedder's (see
+    `core.search.embedding_model`), `hybrid` goes by words alone.
+
+    Raises ProviderError if the query cannot be embedded, Unavailable in mode `vector` while
+    the lengths differ.
     """
     started = time.perf_counter()
+    mode = _possible_mode(services, mode)
     vector = None if mode == "text" else services.embedder.embed([without_instructions(query)])
     embedded = time.perf_counter()
     db = services.database.autocommit(tenant_id=reach.tenant_id)
     most = max(SHORTLIST, 2 * top_k)
-    found = find_candidates(db, reach=reach, query=query, vector=vector, mode=mode, most=most)
+    model = None if mode == "text" else services.embedder.name
+    found = find_candidates(
+        db, reach=reach, query=query, vector=vector, mode=mode, model=model, most=most
+    )
     ranked = _ranked(query, found, mode=mode)
     passages = _passages(services, ranked, query=query, top_k=top_k)
     timings = {
@@ -121,6 +130,19 @@ def find_in_reach(
         "search": 1000 * (time.perf_counter() - embedded),
     }
     return Found(passages, ranked, timings)
+
+
+def _possible_mode(services: Services, mode: Mode) -> Mode:
+    if mode == "text" or services.vectors_fit:
+        return mode
+    try:
+        embedding_model.check_length(services)
+    except ProviderRefused as error:
+        if mode == "vector":
+            raise Unavailable(error.detail, code=error.code) from None
+        return "text"
+    services.vectors_fit = True
+    return mode
 
 
 def _ranked(query: str, found: Candidates, *, mode: Mode) -> list[Scored]:

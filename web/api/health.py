@@ -6,8 +6,10 @@ from flask import Response, current_app
 from flask_limiter import Limiter
 
 from core.db import schema_is_current
+from core.embedding import describe_model
 from core.errors import RagError
 from core.queue.worker_heartbeats import look
+from core.search.embedding_model import CODE, find_change
 from web.http import limits, metrics, system_schemas
 from web.http.context import services
 from web.http.parsing import Blueprint
@@ -78,14 +80,25 @@ def live() -> Response:
 @blp.response(200, system_schemas.Ready)
 @blp.response(503, system_schemas.Ready, example=_UNREADY)
 def ready() -> Response:
-    """Whether to send requests here: the database answers and has the schema of this version."""
+    """Whether to send requests here.
+
+    The database answers, has the schema of this version, and holds vectors of the embedding
+    model that the settings name.
+    """
     try:
         with services().database.transaction(tenant_id=None) as db:
             current = schema_is_current(db)
+            change = None
+            if current:
+                model, dimensions = describe_model(services().settings)
+                change = find_change(db, model=model, dimensions=dimensions)
     except RagError:
         return _answer({"status": "unready", "reason": "database_unavailable"}, ok=False)
     if not current:
         return _answer({"status": "unready", "reason": "schema_behind"}, ok=False)
+    if change:
+        body = {"status": "unready", "reason": CODE, "code": CODE, "detail": change.detail}
+        return _answer(body, ok=False)
     return _answer({"status": "ready"}, ok=True)
 
 

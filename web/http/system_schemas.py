@@ -22,4 +22,8 @@ class Alive(Schema):
 
 class Ready(Schema):
     status = fields.String(required=True, validate=one_of(("ready", "unready")))
-    reason = fields.String(validate=one_of(("database_unavailable", "schema_behind")))
+    reason = fields.String(
+        validate=one_of(("database_unavailable", "schema_behind", "embedding_model_changed"))
+    )
+    code = fields.String(metadata={"example": "embedding_model_changed"})
+    detail = fields.String()

@@ -63,6 +63,8 @@ class Document(Base):
     notes: Mapped[list[dict[str, Any]]] = mapped_column(default=list, server_default="[]")
     reader_version: Mapped[int] = mapped_column(server_default="1")
     reader_ocr: Mapped[str] = mapped_column(default="", server_default="")
+    # The model of all its vectors, empty if they are of several (core.search.embedding_model).
+    embedding_model: Mapped[str] = mapped_column(default="", server_default="")
     generation: Mapped[int] = mapped_column(default=0)
     job_id: Mapped[UUID | None]
     meta: Mapped[dict[str, Any]] = mapped_column("metadata", default=dict)
@@ -85,6 +87,11 @@ class Document(Base):
         ),
         Index("ix_documents_recent", "tenant_id", "created_at", "id"),
         Index("ix_documents_storage_key", "storage_key"),
+        Index(
+            "ix_documents_embedding_model",
+            "embedding_model",
+            postgresql_where=text("generation > 0"),
+        ),
     )
 
 

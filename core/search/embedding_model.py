@@ -1,0 +1,74 @@
+"""Whether the stored vectors come from the model that the settings name.
+
+Vectors of two models cannot be compared. Each vector has its model's name beside it, and a
+search compares only those with the query's. A document's `embedding_model` is the model of all
+its vectors, empty if they are of several.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from core.bootstrap import Services
+from core.errors import ProviderRefused
+
+CODE = "embedding_model_changed"
+
+# The index serves the least and the greatest name: two look-ups, however many documents.
+_STORED = text(
+    """
+    SELECT (SELECT min(embedding_model) FROM documents WHERE generation > 0) AS least,
+           (SELECT max(embedding_model) FROM documents WHERE generation > 0) AS greatest
+    """
+)
+# For pgvector's types, the modifier is the number of dimensions.
+_LENGTH = text(
+    "SELECT atttypmod FROM pg_attribute"
+    " WHERE attrelid = 'chunk_vectors'::regclass AND attname = 'embedding'"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChange:
+    """The stored vectors and the settings differ; `detail` says so in one line."""
+
+    detail: str
+
+
+def stored_length(db: Session) -> int:
+    """The length of the vectors that the database takes."""
+    return int(db.scalar(_LENGTH) or 0)
+
+
+def find_change(db: Session, *, model: str, dimensions: int) -> ModelChange | None:
+    """What differs between the stored vectors and the model of the settings; None if nothing.
+
+    `model` is the embedder's name, `dimensions` the length of its vectors.
+    """
+    length = stored_length(db)
+    if length != dimensions:
+        return _change(f"vectors of {length} numbers", f"{model} with vectors of {dimensions}")
+    stored = db.execute(_STORED).one()
+    other = next((name for name in stored if name is not None and name != model), None)
+    if other is None:
+        return None
+    return _change(f"vectors of {other or 'several models'}", model)
+
+
+def check_length(services: Services) -> None:
+    """Raise ProviderRefused if the database takes vectors of another length."""
+    embedder = services.embedder
+    with services.database.transaction(tenant_id=None) as db:
+        length = stored_length(db)
+    if length != embedder.dimensions:
+        change = _change(f"vectors of {length} numbers", f"vectors of {embedder.dimensions}")
+        raise ProviderRefused(change.detail, code=CODE)
+
+
+def _change(stored: str, wanted: str) -> ModelChange:
+    return ModelChange(
+        f"The documents have {stored}, the settings name {wanted}: put EMBEDDING_PROVIDER, "
+        "EMBEDDING_MODEL and EMBEDDING_DIMENSIONS back, or run "
+        "`flask --app web.app embeddings renew`."
+    )
