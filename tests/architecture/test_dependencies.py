@@ -6,6 +6,7 @@ major version with that other one.
 
 import ast
 import re
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import packages_distributions
@@ -21,6 +22,7 @@ REQUIREMENTS = {
     "web": ("web",),
     "worker": ("worker",),
     "ui": ("ui",),
+    "cli": ("cli",),
     "launcher": ("local", "core"),
     "migrations": ("core",),
     "deploy": ("web", "flower"),
@@ -82,6 +84,11 @@ def test_each_third_party_import_is_declared(part: str) -> None:
         if not allowed & {normalised(name) for name in sources.get(module, ())}
     }
     assert not undeclared
+
+
+def test_pip_installs_what_the_terminal_client_needs() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert set(project["dependencies"]) == declared("cli")
 
 
 def test_what_hooks_into_gunicorn_bounds_its_version() -> None:

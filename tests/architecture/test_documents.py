@@ -17,7 +17,7 @@ DECISIONS = sorted((ROOT / "docs" / "adr").glob("*.md"))
 LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
 # A path in backticks, such as `docs/adr`; commands and URLs hold spaces or colons.
 NAMED_PATH = re.compile(
-    r"`((?:core|web|worker|ui|launcher|tests|bench|deploy|docs|migrations|requirements)/[\w./-]*)`"
+    r"`((?:core|web|worker|ui|cli|launcher|tests|bench|deploy|docs|migrations|requirements)/[\w./-]*)`"
 )
 
 

@@ -1,0 +1,1 @@
+"""`ragchat`, the terminal client: a client of the HTTP API that imports no other package here."""
