@@ -27,6 +27,7 @@ from core.telemetry import configure_logging
 TIDY_TASK = "ingest.tidy_up"
 STATISTICS_TASK = "ingest.count_terms"
 VECTORS_TASK = "ingest.index_vectors"
+ANSWERS_TASK = "chat.close_abandoned"
 QUEUES = (WORK_QUEUE, SWEEP_QUEUE)
 
 SOFT_LIMIT = 600  # s; a range that hangs is given up and tried again
@@ -79,6 +80,7 @@ def _configuration() -> dict[str, Any]:
 def _schedule(settings: Settings) -> dict[str, Any]:
     tasks = {
         "sweep": (SWEEP_TASK, settings.sweep_seconds),
+        "close-answers": (ANSWERS_TASK, settings.sweep_seconds),
         "embed-messages": (MEMORY_TASK, settings.sweep_seconds),
         "count-terms": (STATISTICS_TASK, 4 * settings.sweep_seconds),
         "index-vectors": (VECTORS_TASK, 4 * settings.sweep_seconds),

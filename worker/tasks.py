@@ -6,12 +6,13 @@ from typing import Any
 from celery import Task
 
 from core.conversations import memory, message_words
+from core.conversations.sweeping import close_abandoned
 from core.documents import ingestion, sweeping
 from core.errors import Unavailable
 from core.queue.broker import MEMORY_TASK, SWEEP_TASK, WORK_TASK
 from core.search import term_statistics, vector_index, word_index
 from core.telemetry import get_logger, log_context, measure_database
-from worker.app import STATISTICS_TASK, TIDY_TASK, VECTORS_TASK, app, services
+from worker.app import ANSWERS_TASK, STATISTICS_TASK, TIDY_TASK, VECTORS_TASK, app, services
 
 log = get_logger(__name__)
 
@@ -48,6 +49,11 @@ def work() -> None:
 @app.task(base=LoggedTask, name=SWEEP_TASK)
 def sweep() -> None:
     sweeping.ring_for_due_work(services())
+
+
+@app.task(base=LoggedTask, name=ANSWERS_TASK)
+def close_abandoned_answers() -> None:
+    close_abandoned(services())
 
 
 @app.task(base=LoggedTask, name=MEMORY_TASK)

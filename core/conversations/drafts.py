@@ -25,6 +25,7 @@ log = get_logger(__name__)
 
 FLUSH_SECONDS = 0.1
 FLUSH_CHARS = 1024
+RETRY_SECONDS = 1.0  # after a flush that failed
 CHECK_SECONDS = 0.4  # a cancelled answer's provider call ends within a second
 
 _STORE = text(
@@ -196,6 +197,7 @@ class DraftWriter:
             log.warning("answers_not_saved", count=len(taken), error=type(error).__name__)
             for draft, chunk in taken:
                 draft.put_back(chunk.text)
+            time.sleep(RETRY_SECONDS)
             return
         for draft, chunk in taken:
             draft.settle(chunk.text, stored=draft.held_by in held)

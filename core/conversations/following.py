@@ -93,6 +93,7 @@ class Follower:
         self._thread: threading.Thread | None = None
         self._connection: Any = None
         self._is_closed = False
+        self._updating = threading.Lock()  # no chunk is applied twice
 
     def follow(self, feed: Feed, *, tenant_id: str, message_id: UUID) -> Feed:
         """Keep `feed` up to date until its answer ends; the feed of an earlier call, if any."""
@@ -105,6 +106,13 @@ class Follower:
                 self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
                 self._thread.start()
         return feed
+
+    def catch_up(self, message_id: UUID) -> None:
+        """Bring one feed up to date now: a client may know events of it from the writer."""
+        with self._lock:
+            one = self._followed.get(message_id)
+        if one is not None:
+            self._update([one])
 
     def close(self) -> None:
         """Follow nothing any more; the thread ends within POLL_SECONDS."""
@@ -139,6 +147,10 @@ class Follower:
             return None
 
     def _update(self, followed: list[_Followed]) -> None:
+        with self._updating:
+            self._read_changes(followed)
+
+    def _read_changes(self, followed: list[_Followed]) -> None:
         by_id = {one.message_id: one for one in followed}
         values = {
             "ids": list(by_id),

@@ -132,7 +132,9 @@ class LiveAnswers:
             state = read_state(db, tenant_id=tenant_id, answer=answer)
         if state.answer is not None:
             return Feed(state)
-        return self._follower.follow(Feed(state), tenant_id=tenant_id, message_id=answer.id)
+        feed = self._follower.follow(Feed(state), tenant_id=tenant_id, message_id=answer.id)
+        self._follower.catch_up(answer.id)
+        return feed
 
     def cancel(self, *, tenant_id: str, message_id: UUID) -> MessageRecord:
         """End a live answer with what is stored of it, whichever process writes it.

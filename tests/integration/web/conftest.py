@@ -97,12 +97,16 @@ def app(web_settings: Settings) -> Iterator[Flask]:
 def make_app(web_settings: Settings) -> Iterator[Callable[..., Flask]]:
     """An app of this test's own; keyword arguments change settings."""
     made: list[Services] = []
+    apps: list[Flask] = []
 
     def make(**overrides: Any) -> Flask:
         made.append(bootstrap(web_settings.model_copy(update=overrides), pool_size=4))
-        return create_app(services=made[-1])
+        apps.append(create_app(services=made[-1]))
+        return apps[-1]
 
     yield make
+    for app in apps:
+        app.extensions["live_answers"].close()
     for services in made:
         for name in ("embedder", "answerer"):
             getattr(services.__dict__.get(name), "close", lambda: None)()
