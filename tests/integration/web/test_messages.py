@@ -18,6 +18,10 @@ FIELDS = {
     "status",
     "model",
     "usage",
+    "finish_reason",
+    "error",
+    "feedback",
+    "alternatives",
     "created_at",
 }
 
