@@ -135,3 +135,59 @@ def test_each_view_that_answers_a_question_costs_a_chat_turn(
     assert answering
     for endpoint in answering:
         assert policy_of(app.view_functions[endpoint]).cost == "chat", endpoint
+
+
+def operations(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    return [
+        (f"{method.upper()} {path}", operation)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+        if method != "parameters"
+    ]
+
+
+def test_each_operation_is_told_with_a_summary_and_an_example(document: dict[str, Any]) -> None:
+    for name, operation in operations(document):
+        assert operation["summary"], name
+        for status, response in operation["responses"].items():
+            for media_type, media in response.get("content", {}).items():
+                binary = media["schema"].get("format") == "binary"
+                assert binary or "example" in media, (name, status, media_type)
+
+
+def test_each_turn_tells_the_errors_of_providers_and_of_other_turns(
+    app: Flask, document: dict[str, Any]
+) -> None:
+    costs = {
+        rule.endpoint.rpartition(".")[2]: policy_of(app.view_functions[rule.endpoint]).cost
+        for rule in app.url_map.iter_rules()
+    }
+    turns = {
+        name: operation
+        for name, operation in operations(document)
+        if costs[operation["operationId"]] == "chat"
+    }
+    assert len(turns) >= 4
+    for name, operation in turns.items():
+        assert {"404", "409", "502", "504"} <= set(operation["responses"]), name
+
+
+def test_examples_of_messages_are_questions_and_answers_in_their_places(
+    document: dict[str, Any],
+) -> None:
+    def example(path: str, method: str, status: str) -> dict[str, Any]:
+        responses = document["paths"][f"/api/v1{path}"][method]["responses"]
+        return responses[status]["content"]["application/json"]["example"]
+
+    turn = example("/messages/{message_id}/regenerate", "post", "200")
+    senders = (turn["user_message"]["sender"], turn["assistant_message"]["sender"])
+    assert senders == ("user", "assistant")
+    assert turn["assistant_message"]["status"] == "complete"
+    assert example("/sessions/{session_id}/messages", "post", "201")["sender"] == "user"
+    cancelled = example("/messages/{message_id}/cancel", "post", "202")
+    assert (cancelled["status"], cancelled["finish_reason"]) == ("interrupted", "cancelled")
+
+
+def test_a_stream_can_be_resumed_by_its_header(document: dict[str, Any]) -> None:
+    stream = document["paths"]["/api/v1/messages/{message_id}/stream"]["get"]
+    assert {"Last-Event-ID", "starting_after"} <= {one.get("name") for one in stream["parameters"]}

@@ -1,11 +1,69 @@
-"""Examples of whole bodies for the OpenAPI document, built from those of the fields."""
+"""Examples of whole bodies for the OpenAPI document. Those in JSON are built from the fields'."""
 
 from collections.abc import Iterator
 from typing import Any
 
+from web.http.streaming import EVENT_STREAM
+
 Document = dict[str, Any]
 
 _OF_TYPE = {"boolean": False, "integer": 1, "number": 0.5, "string": "text", "object": {}}
+
+
+TURN_EVENTS = """\
+id: 1
+event: message_created
+data: {"user_message":{…}}
+
+id: 2
+event: retrieval
+data: {"passages":[{"index":1,…}]}
+
+id: 3
+event: delta
+data: {"content":"Revenue grew by 12 % [1]."}
+
+id: 4
+event: message_completed
+data: {"assistant_message":{…}}
+
+"""
+_JOB_EVENTS = """\
+id: 1
+event: progress
+data: {"id":"…","state":"running","progress":{"percent":40,…},…}
+
+"""
+_DOCUMENT_EVENTS = """\
+id: 1
+event: document
+data: {"id":"…","status":"processing","job":{"state":"running",…},…}
+
+"""
+_METRICS = """\
+# HELP rag_http_requests_total HTTP requests answered.
+# TYPE rag_http_requests_total counter
+rag_http_requests_total{method="GET",route="/api/v1/sessions",status="200"} 12.0
+# HELP rag_jobs Jobs by state.
+# TYPE rag_jobs gauge
+rag_jobs{state="running"} 1.0
+"""
+_QUESTION: Document = {
+    "position": 1,
+    "sender": "user",
+    "content": "How did revenue develop?",
+    "retrieved_context": [],
+    "model": None,
+    "usage": None,
+    "finish_reason": None,
+}
+# Responses that are not JSON, by operation. Those of turns are TURN_EVENTS.
+BODIES = {
+    "stream_answer": (EVENT_STREAM, TURN_EVENTS),
+    "watch_documents": (EVENT_STREAM, _DOCUMENT_EVENTS),
+    "watch_job": (EVENT_STREAM, _JOB_EVENTS),
+    "show_metrics": ("text/plain", _METRICS),
+}
 
 
 def add_examples(document: Document) -> None:
@@ -50,3 +108,21 @@ def _members(document: Document, schema: Document) -> Document:
         for name, member in schema["properties"].items()
         if name in required or "example" in member
     }
+
+
+def vary_messages(paths: Document) -> None:
+    """Messages share a schema, whose example is an answer. Show questions where they belong."""
+    for path in paths.values():
+        for operation in path.values():
+            example = _json_example(operation, "200") if isinstance(operation, dict) else {}
+            if "user_message" in example:
+                example["user_message"] |= _QUESTION
+    _json_example(paths["/api/v1/sessions/{session_id}/messages"]["post"], "201").update(_QUESTION)
+    cancelled = _json_example(paths["/api/v1/messages/{message_id}/cancel"]["post"], "202")
+    cancelled.update(status="interrupted", finish_reason="cancelled", content="Revenue grew")
+
+
+def _json_example(operation: Document, status: str) -> Document:
+    content = operation.get("responses", {}).get(status, {}).get("content", {})
+    example = content.get("application/json", {}).get("example", {})
+    return example if isinstance(example, dict) else {}

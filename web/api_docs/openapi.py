@@ -12,11 +12,12 @@ from typing import Any
 from flask import Flask
 from flask_smorest import Api
 
-from web.api_docs.examples import add_examples
+from web.api_docs.examples import BODIES, TURN_EVENTS, add_examples, vary_messages
 from web.http import schemas
 from web.http.auth import is_guarded
 from web.http.idempotency import HEADER
 from web.http.passage_schemas import ID
+from web.http.streaming import EVENT_STREAM
 from web.http.view_policy import policy_of
 
 Document = dict[str, Any]
@@ -37,6 +38,10 @@ first response again for 24 hours, with `Idempotent-Replayed: true`.
 
 **Pages** go by `skip` or by `cursor` (the `next_cursor` of the page before), which misses and
 repeats nothing while rows are added.
+
+**Streams** are server-sent events: with `stream: true` or `Accept: text/event-stream`. A comment
+line comes at least every 15 seconds. An answer's events have ids; a client that lost its connection
+goes on with `GET /messages/{id}/stream` and `Last-Event-ID`.
 
 **Request ids.** `X-Request-ID` is taken if it is 1 to 128 of `A-Za-z0-9._-`, and returned.
 """
@@ -66,7 +71,8 @@ _PARTICULAR = {
     "cancel_job": (409,),
     "download_document": (416,),
     "show_page": (409,),
-    "chat": (404, 502, 504),
+    "edit_message": (409,),
+    "rate_message": (409,),
     "search": (404, 502, 504),
 }
 _HEADERS: Document = {
@@ -171,6 +177,9 @@ _PARAMETERS = {
         _IF_NONE_MATCH,
     ],
     "show_page": [_IF_NONE_MATCH],
+    "stream_answer": [
+        _request_header("Last-Event-ID", "The id of the last event that the client has.")
+    ],
 }
 _UPLOAD_BODY: Document = {
     "required": True,
@@ -203,41 +212,6 @@ _UPLOAD_BODY: Document = {
         }
     },
 }
-_CHAT_EVENTS = """\
-id: 1
-event: message_created
-data: {"user_message":{…}}
-
-id: 2
-event: retrieval
-data: {"passages":[{"index":1,…}]}
-
-id: 3
-event: delta
-data: {"content":"Revenue grew by 12 % [1]."}
-
-id: 4
-event: message_completed
-data: {"assistant_message":{…}}
-
-"""
-_JOB_EVENTS = """\
-id: 1
-event: progress
-data: {"id":"…","state":"running","progress":{"percent":40,…},…}
-
-"""
-_DOCUMENT_EVENTS = """\
-id: 1
-event: document
-data: {"id":"…","status":"processing","job":{"state":"running",…},…}
-
-"""
-_EXAMPLES = {
-    "chat": _CHAT_EVENTS,
-    "watch_documents": _DOCUMENT_EVENTS,
-    "watch_job": _JOB_EVENTS,
-}
 
 
 def build(app: Flask, api: Api) -> Document:
@@ -253,16 +227,8 @@ def build(app: Flask, api: Api) -> Document:
             if operation is not None:
                 _complete(operation, rule=rule.rule, view=view, writes=method != "GET")
     add_examples(document)
-    _vary_messages(document["paths"]["/api/v1/sessions/{session_id}/chat"]["post"])
+    vary_messages(document["paths"])
     return document
-
-
-def _vary_messages(chat: Document) -> None:
-    """Give the two messages of an answer, which share a schema, different examples."""
-    example = chat["responses"]["200"]["content"]["application/json"]["example"]
-    answer = {"position": 2, "sender": "assistant", "content": "Revenue grew by 12 % [1]."}
-    example["assistant_message"] |= answer
-    example["user_message"] |= {"retrieved_context": [], "model": None}
 
 
 def _views(app: Flask) -> Iterator[tuple[Any, Any]]:
@@ -325,8 +291,9 @@ def _complete(operation: Document, *, rule: str, view: Any, writes: bool) -> Non
     operation["security"] = [{"ApiKey": []}, {"Bearer": []}] if guarded else []
     if name == "upload_document":
         operation["requestBody"] = _UPLOAD_BODY
-    if name in _EXAMPLES:
-        operation["responses"]["200"]["content"]["text/event-stream"]["example"] = _EXAMPLES[name]
+    if name in BODIES:
+        media_type, example = BODIES[name]
+        operation["responses"]["200"]["content"][media_type]["example"] = example
     operation.setdefault("parameters", []).extend(_PARAMETERS.get(name, ()))
     if guarded:
         _complete_guarded(operation, rule=rule, view=view, writes=writes)
@@ -347,6 +314,9 @@ def _complete_guarded(operation: Document, *, rule: str, view: Any, writes: bool
         statuses |= {408, 413, 415}
     if writes:
         statuses.add(507)
+    if policy.cost == "chat":
+        operation["responses"]["200"]["content"][EVENT_STREAM]["example"] = TURN_EVENTS
+        statuses |= {404, 409, 502, 504}
     if policy.is_idempotent:
         operation["parameters"].append(_KEY_PARAMETER)
         statuses |= {409, 413, 422}

@@ -64,7 +64,9 @@ def page_of(schema: type[Schema], name: str) -> type[Schema]:
         "total": fields.Integer(required=True, metadata={"example": 1}),
         "skip": fields.Integer(required=True, metadata={"example": 0}),
         "limit": fields.Integer(required=True, metadata={"example": 50}),
-        "next_cursor": fields.String(required=True, allow_none=True),
+        "next_cursor": fields.String(
+            required=True, allow_none=True, metadata={"description": "Null on the last page."}
+        ),
     }
     return Schema.from_dict(members, name=name)
 
@@ -152,14 +154,22 @@ class Feedback(Schema):
 class Message(Schema):
     id = fields.UUID(required=True, metadata=ID)
     session_id = fields.UUID(required=True, metadata=ID)
-    position = fields.Integer(required=True, metadata={"example": 1})
-    sender = fields.String(required=True, validate=one_of(SENDERS))
-    content = fields.String(required=True, metadata={"example": "How did revenue develop?"})
+    position = fields.Integer(required=True, metadata={"example": 2})
+    sender = fields.String(
+        required=True, validate=one_of(SENDERS), metadata={"example": "assistant"}
+    )
+    content = fields.String(required=True, metadata={"example": "Revenue grew by 12 % [1]."})
     context_metadata = fields.Dict(required=True)
     retrieved_context = fields.List(fields.Nested(StoredPassage), required=True)
-    status = fields.String(required=True, validate=one_of(MESSAGE_STATUSES))
+    status = fields.String(
+        required=True, validate=one_of(MESSAGE_STATUSES), metadata={"example": "complete"}
+    )
     model = fields.String(required=True, allow_none=True, metadata={"example": "extractive"})
-    usage = fields.Dict(required=True, allow_none=True)
+    usage = fields.Dict(
+        required=True,
+        allow_none=True,
+        metadata={"example": {"prompt_tokens": 900, "completion_tokens": 40}},
+    )
     created_at = fields.DateTime(required=True, metadata=MOMENT)
     finish_reason = fields.String(
         required=True,
@@ -238,6 +248,7 @@ class KeyCreate(Schema):
         most=100,
         validate=validate.Regexp(r"^[A-Za-z0-9._-]+\Z"),
         metadata={
+            "example": "default",
             "pattern": "^[A-Za-z0-9._-]+$",
             "description": "Default: the caller's. Another one: with the first key only.",
         },
