@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.fakes.llm_server import LLMServer, Reply
 from tests.functional.conftest import MakeStack
 from tests.harness import ROOT
 from tests.harness.stack import Stack
@@ -233,6 +234,31 @@ def test_ctrl_c_at_the_prompt_ends_with_130(environment: dict[str, str], tmp_pat
     assert terminal.process.wait(WAIT_SECONDS) == 130
 
 
+def test_ctrl_c_stops_an_answer_and_the_chat_goes_on(
+    make_stack: MakeStack, llm: LLMServer, environment: dict[str, str], tmp_path: Path, run: Run
+) -> None:
+    by_llm = {"CHAT_PROVIDER": "openai", "CHAT_BASE_URL": llm.base_url, "CHAT_MODEL": "test-model"}
+    stack = make_stack(env=by_llm)
+    stack.start("web")
+    stack.wait_ready()
+    own = environment | {"API_URL": stack.base_url, "API_KEY": stack.api_key}
+    llm.default = Reply(deltas=["word "] * 1000, delay_between=0.2)
+    terminal = Terminal(own, tmp_path, "chat", "--no-rag")
+    terminal.read(until="> ")
+    terminal.write("Talk!\n")
+    terminal.read(until="word word")
+    terminal.process.send_signal(signal.SIGINT)
+    terminal.read(until="> ")
+    terminal.write("/quit\n")
+    terminal.read()
+    assert terminal.process.wait(WAIT_SECONDS) == 0
+    (session,) = lines(run("sessions", "--json", env=own))
+    question, answer = lines(run("sessions", "show", session["id"], "--json", env=own))
+    assert question["content"] == "Talk!"
+    assert (answer["status"], answer["finish_reason"]) == ("interrupted", "cancelled")
+    assert answer["content"].startswith("word word")
+
+
 class Terminal:
     """A command at a terminal of its own, which gets both of its streams."""
 
@@ -247,6 +273,9 @@ class Terminal:
             stderr=terminal,
         )
         os.close(terminal)
+
+    def write(self, text: str) -> None:
+        os.write(self._main, text.encode())
 
     def read(self, *, until: str | None = None) -> str:
         """What it writes, up to `until` or its end."""
