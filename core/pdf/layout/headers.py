@@ -1,5 +1,6 @@
 """Which header belongs to which column of a table, headers over several columns included."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -9,6 +10,9 @@ from core.pdf.layout.lines import Row, Segment, make_segment
 # What it costs, in distances of two columns, to leave a column without a header in a row.
 _UNCOVERED = 0.55
 _MISFIT = 3.0  # as much for a header whose middle is one column away from that of its columns
+_WITHIN_ONE = 5.0  # for a header that is no wider than one column and would span several
+_PERIOD = re.compile(r"\d{4}|ended|months|weeks|quarter|year", re.IGNORECASE)
+_SLACK = 1.5  # heights that a line of a column may reach out of it
 _MAX_COLUMNS = 30
 
 
@@ -22,9 +26,8 @@ class Column:
     count: int
     headers: list[Segment] = field(default_factory=list)
 
-    def add(self, left: float, right: float) -> None:
+    def widen(self, left: float, right: float) -> None:
         self.left, self.right = min(self.left, left), max(self.right, right)
-        self.count += 1
 
     @property
     def middle(self) -> float:
@@ -40,19 +43,23 @@ def assign_headers(rows: Sequence[Row], columns: Sequence[Column], label: Column
     if not columns or len(columns) > _MAX_COLUMNS:
         return
     stub = columns[0].left - pitch_of(columns) if label is None else label.left
-    for row in rows:
+    for row in reversed(rows):
         segments = [
             part
             for segment in row.segments
             for part in _split_years(segment)
             if _is_over(part, columns, stub)
         ]
-        if not segments or len(segments) > len(columns):
+        if len(segments) > len(columns):
             _assign_nearest(segments, columns)
             continue
         for segment, (first, last) in zip(segments, _spans(segments, columns), strict=True):
             for column in columns[first : last + 1]:
-                column.headers.append(segment)
+                column.headers.insert(0, segment)
+        if len(segments) == len(columns):
+            # Numbers are at the right of their columns; the lowest headers show the whole width.
+            for segment, column in zip(segments, columns, strict=True):
+                column.widen(segment.left, segment.right)
 
 
 def _split_years(segment: Segment) -> list[Segment]:
@@ -74,25 +81,35 @@ def pitch_of(columns: Sequence[Column]) -> float:
     return max(1.0, (columns[-1].right - columns[0].left) / len(columns))
 
 
+def _is_within_one(segment: Segment, columns: Sequence[Column]) -> bool:
+    """Whether the segment is a line of one column's header, and not a period over several."""
+    if any(_PERIOD.search(piece.text) for piece in segment.pieces):
+        return False
+    return any(
+        column.left - _SLACK * segment.height <= segment.left
+        and segment.right <= column.right + _SLACK * segment.height
+        for column in columns
+    )
+
+
 def _assign_nearest(segments: Sequence[Segment], columns: Sequence[Column]) -> None:
     for segment in segments:
         middle = (segment.left + segment.right) / 2
-        min(columns, key=lambda column: abs(column.middle - middle)).headers.append(segment)
+        min(columns, key=lambda column: abs(column.middle - middle)).headers.insert(0, segment)
 
 
 def _spans(segments: Sequence[Segment], columns: Sequence[Column]) -> list[tuple[int, int]]:
     """For each segment the first and last column under it; no column is under two."""
     pitch = pitch_of(columns) / _MISFIT
     middles = [(segment.left + segment.right) / 2 for segment in segments]
+    within = [_is_within_one(segment, columns) for segment in segments]
 
     def misfit(number: int, first: int, last: int) -> float:
         middle = (columns[first].left + columns[last].right) / 2
-        nearest = min(
-            abs(middle - middles[number]), abs(columns[last].right - segments[number].right)
-        )
+        distance = abs(middle - middles[number])
         if first == last:
-            return nearest / pitch
-        return abs(middle - middles[number]) / pitch
+            distance = min(distance, abs(columns[last].right - segments[number].right))
+        return distance / pitch + (_WITHIN_ONE if first != last and within[number] else 0)
 
     @cache
     def best(number: int, start: int) -> tuple[float, tuple[tuple[int, int], ...]]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from core.pdf.layout.headers import Column, assign_headers
-from core.pdf.layout.lines import Row, Segment, make_segment
+from core.pdf.layout.lines import Row, make_segment
 from core.pdf.layout.text import Token, write_segment
 from core.pdf.layout.words import Piece
 
@@ -18,7 +18,7 @@ _NUMBER = re.compile(
     re.IGNORECASE,
 )
 _YEAR = re.compile(
-    r"(?:FY|Q[1-4]|[1-4]Q)?\s?[’']?(?:19|20)\d\d[AEe]?(?:\(?[a-z\d]\))?|Q[1-4]|[1-4]Q"
+    r"(?:FY|Q[1-4]|[1-4]Q)?\s?[’']?(?:19|20)\d\d[AEe]?\s?(?:\(?[a-z\d]\))?|Q[1-4]|[1-4]Q"
 )
 _BEFORE_NUMBER = re.compile(r"[$€£¥(+\-–−]+|US\$|USD|EUR|CHF|GBP")
 _AFTER_NUMBER = re.compile(r"[%)\]*†‡]+|pts?\.?|bps?|x|\(?[a-z\d]\)")
@@ -182,7 +182,10 @@ def _split(row: Row) -> TableRow:
         else:
             cells[-1].pieces.append(piece)
     for cell in cells:
-        cell.numeric = all(_NUMBER.fullmatch(piece.text) for piece in cell.pieces)
+        cell.numeric = bool(_NUMBER.fullmatch(cell.pieces[0].text)) and all(
+            _NUMBER.fullmatch(piece.text) or _AFTER_NUMBER.fullmatch(piece.text)
+            for piece in cell.pieces[1:]
+        )
     apart = not cells or len(kept) < len(pieces) or (bool(tail) and tail[0].left in starts)
     if tail and not apart:
         cells[-1].pieces += tail
@@ -234,7 +237,10 @@ def _number_cells(pieces: Sequence[Piece]) -> list[Cell]:
 
 
 def _is_data(row: TableRow) -> bool:
-    return row.number_count > 0 and not row.is_years
+    """Whether the row holds values; numbers alone before a word are names: 737, 747, Total."""
+    if not row.number_count or row.is_years:
+        return False
+    return row.cells[-1].numeric or not row.cells[0].numeric
 
 
 def _end_of_table(rows: Sequence[TableRow], start: int) -> int:
@@ -242,7 +248,7 @@ def _end_of_table(rows: Sequence[TableRow], start: int) -> int:
     end, height = start + 1, rows[start].row.height
     for index in range(start + 1, min(len(rows), start + 400)):
         row, before = rows[index], rows[index - 1]
-        if row.row.baseline - before.row.baseline > _ROW_GAP * height or row.is_years:
+        if row.row.baseline - before.row.baseline > _ROW_GAP * height:
             break
         if _is_data(row):
             end = index + 1
@@ -272,7 +278,8 @@ def _columns(rows: Sequence[TableRow]) -> list[Column]:
         if not near:
             columns.append(Column(cell.left, cell.right, cell.numeric, 1))
         elif len(near) == 1:
-            near[0].add(cell.left, cell.right)
+            near[0].widen(cell.left, cell.right)
+            near[0].count += 1
     return sorted(columns, key=lambda column: column.left)
 
 
@@ -287,23 +294,23 @@ def _column_of(cell: Cell, columns: Sequence[Column]) -> Column | None:
 def _find_headers(rows: Sequence[TableRow], start: int, floor: int) -> tuple[int, int]:
     """The first and the last (not included) header row above the data row `start`."""
     numbers_left = min(cell.left for cell in rows[start].cells if cell.numeric)
+    # A line that begins in the left half of the labels is prose or a caption.
+    middle = (rows[start].row.left + numbers_left) / 2
     right = max(cell.right for cell in rows[start].cells)
     first = last = start
     for index in range(start - 1, max(floor, start - _MAX_HEADER_ROWS) - 1, -1):
         row, below = rows[index].row, rows[index + 1].row
         if below.baseline - row.baseline > _ROW_GAP * below.height or _is_data(rows[index]):
             break
-        if any(_is_prose(one, row.height, numbers_left, right) for one in row.segments):
+        if any(
+            one.left < middle and one.right > numbers_left + _PROSE_SHARE * (right - numbers_left)
+            for one in row.segments
+        ):
             break
         if row.right > numbers_left:
             last = index + 1 if first == start else last
             first = index
     return first, last
-
-
-def _is_prose(segment: Segment, height: float, left: float, right: float) -> bool:
-    """Whether a line over a table runs from its labels far into its numbers."""
-    return segment.left < left - height and segment.right > left + _PROSE_SHARE * (right - left)
 
 
 def _wraps(row: TableRow, following: TableRow) -> bool:
