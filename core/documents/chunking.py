@@ -1,9 +1,10 @@
 """Pages to chunks: about `size` tokens of whole sentences, each from a known page. Pure.
 
-A document is cut in ranges of pages by workers that know nothing of each
-other, so what happens at a page's edge is decided by the two pages at it
-(`sentences.continues`): a sentence that runs on belongs to the page where it
-begins, and the range of the following page skips exactly what completes it.
+Workers that know nothing of each other chunk ranges of one document. So the two
+pages at a page's edge decide alone (`sentences.continues`) whether a sentence runs
+over it. Such a sentence belongs to the page where it begins, and the range of the
+following page skips exactly the segment that completes it. Footnotes between the
+two parts of the sentence go into a chunk of their own.
 """
 
 import re
@@ -24,6 +25,9 @@ _MAX_OVERLAP_SHARE = 0.25
 _MAX_HEADING_CHARS = 200
 _MAX_ENTRIES_PER_PAGE = 50
 _TITLE_WORDS = 12
+# A note's mark and its text, or the page's number below it.
+_NOTE = re.compile(r"(?:\^?\d{1,2}|[*†‡§¶]{1,3}|\([a-z\d]\)|\[\d{1,2}\]) ?[^\W\d_]")
+_PAGE_NUMBER = re.compile(r"\d{1,4}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +84,9 @@ def chunk_pages(
     drafts = []
     for number in range(first, last + 1):
         if number in texts:
-            units = cutter.units(number)
-            for start, chunk in _pack(units, size=size, overlap=overlap):
-                drafts.append(_draft(chunk, texts, headings.at(number, start)))
+            for units in cutter.streams(number):
+                for start, chunk in _pack(units, size=size, overlap=overlap):
+                    drafts.append(_draft(chunk, texts, headings.at(number, start)))
     return drafts
 
 
@@ -97,22 +101,52 @@ class _Cutter:
         self._count_tokens = count_tokens
         self._size = size
 
-    def units(self, number: int) -> list[_Unit]:
-        """The units that page `number` is to be chunked from, the end of its last sentence too."""
-        segments = self._segments[number]
+    def streams(self, number: int) -> list[list[_Unit]]:
+        """The units of page `number` with the end of its last sentence; then notes before that."""
+        segments = list(self._segments[number])
         if self._runs_into(number):
             segments = segments[1:]
-        units = [unit for segment in segments for unit in self._divide(number, segment)]
-        if segments and self._runs_into(number + 1):
-            units += self._divide(number + 1, self._segments[number + 1][0])
-        return units
+        if not segments or not self._runs_into(number + 1):
+            return [self._units(number, segments)]
+        main = self._main_segments(number)
+        count = max(0, len(segments) - (len(self._segments[number]) - len(main)))
+        own, notes = segments[:count], segments[count:]
+        end = self._units(number + 1, self._segments[number + 1][:1])
+        return [self._units(number, own) + end, self._units(number, notes)]
+
+    def _units(self, number: int, segments: Sequence[Segment]) -> list[_Unit]:
+        return [unit for segment in segments for unit in self._divide(number, segment)]
 
     def _runs_into(self, number: int) -> bool:
         """Whether page `number` begins with the end of a sentence of the page before."""
         if number - 1 not in self._texts or number not in self._texts:
             return False
-        before = self._texts[number - 1], self._segments[number - 1]
+        return self._continues(self._main_segments(number - 1), number)
+
+    def _continues(self, segments: Sequence[Segment], number: int) -> bool:
+        before = self._texts[number - 1], segments
         return continues(*before, self._texts[number], self._segments[number])
+
+    def _main_segments(self, number: int) -> Sequence[Segment]:
+        """The page's segments without the footnotes that part a sentence from its end overleaf."""
+        main = self._without_notes(number)
+        parts = len(main) < len(self._segments[number]) and self._continues(main, number + 1)
+        return main if parts else self._segments[number]
+
+    def _without_notes(self, number: int) -> Sequence[Segment]:
+        """The page's segments before the paragraphs at its end that begin with a note's mark."""
+        text, segments = self._texts[number], self._segments[number]
+        end = len(segments)
+        for index in range(len(segments) - 1, 0, -1):
+            start = segments[index].start
+            part = text[start : segments[index].end]
+            if not _PAGE_NUMBER.fullmatch(part) and text[max(0, start - 2) : start] == "\n\n":
+                if not _NOTE.match(part):
+                    break
+                end = index
+            elif _PAGE_NUMBER.fullmatch(part) and end == index + 1:
+                end = index
+        return segments[:end]
 
     def _divide(self, page: int, segment: Segment) -> Iterator[_Unit]:
         """The segment as units of at most `size` tokens: whole, by lines, by words."""

@@ -1,7 +1,10 @@
 """Running headers and footers: found by looking a few pages around, then dropped.
 
-Whether a line is furniture is decided by the pages within `WINDOW` of its own
-and by nothing else, so a page reads the same in whichever range it is parsed.
+The pages within `WINDOW` of a page decide alone whether a line of it is furniture,
+so a page reads the same in whichever range it is parsed. A number may differ from
+page to page only where its line says that it is a page number: `Page 3`, `3 of 9`,
+`Annual report | 3`, or a number alone that counts with the pages. All other
+numbers are content: `Invoice 2026-104`, `Article 5`.
 """
 
 import re
@@ -13,12 +16,26 @@ WINDOW = 2
 _MAX_LINES = 3
 _MAX_LINE_CHARS = 160
 _MIN_MATCHES = 2
-_NUMBER = re.compile(r"\d{1,9}")
+_MAX_OFFSET = 30  # between a number alone and the page's index: covers and contents come first
+_WORD = r"(?:page|pages|seite|página|pagina|pág\.?|sida|side|strona|стр\.?|p\.|pg\.?)"
+_OF = r"(?:\s*(?:of|/|von|de|di|sur|av|из)\s*(\d{1,4}))"
+_PAGE_NUMBERS = (
+    # The number is all there is on the line.
+    re.compile(rf"^[\W_]*{_WORD}\s*(\d{{1,4}}){_OF}?[\W_]*$"),
+    re.compile(rf"^[\W_]*(\d{{1,4}}){_OF}[\W_]*$"),
+    # Behind or before the words of a header.
+    re.compile(rf"(?:[|•·]\s*|\b{_WORD}\s*)(\d{{1,4}}){_OF}?[\W_]*$"),
+    re.compile(r"\b(\d{1,4})\s+of\s+(\d{1,4})[\W_]*$"),
+    re.compile(rf"^[\W_]*(?:{_WORD}\s*)?(\d{{1,4}}){_OF}?\s*[|•·]"),
+)
+_NUMBER_ALONE = re.compile(r"[\W_]*(\d{1,4})[\W_]*")
+_ROMAN_ALONE = re.compile(r"[\W_]*([ivxlc]{1,7})[\W_]*")
+_ROMAN = {"i": 1, "v": 5, "x": 10, "l": 50, "c": 100}
 
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """A line that may be furniture: its text without digits, and its numbers."""
+    """A line that may be furniture: its text without page numbers, and these."""
 
     page: int
     position: int
@@ -27,9 +44,13 @@ class _Line:
 
     def matches(self, other: "_Line") -> bool:
         """Whether the two read alike but for numbers that count with the pages."""
-        return self.skeleton == other.skeleton and all(
-            one == two or one - self.page == two - other.page
-            for one, two in zip(self.numbers, other.numbers, strict=True)
+        return (
+            self.skeleton == other.skeleton
+            and len(self.numbers) == len(other.numbers)
+            and all(
+                one == two or one - self.page == two - other.page
+                for one, two in zip(self.numbers, other.numbers, strict=True)
+            )
         )
 
     def repeats(self, other: "_Line") -> bool:
@@ -42,9 +63,9 @@ def strip_furniture(number: int, texts: Mapping[int, str]) -> str:
 
     `texts` holds the cleaned texts of the page and of those within `WINDOW` of
     it. Up to three lines at either end go when two of these pages have them
-    there too, page numbers aside, and one of them comes before: where a header
-    begins to run it stays, so that no word is lost from the document. A page
-    that goes on like its neighbours after these lines keeps them.
+    there too, page numbers aside, and one of these pages comes before: the
+    first of a run of headers stays, so that no word is lost from the document.
+    A page that goes on like its neighbours after these lines keeps them.
     """
     lines = texts[number].split("\n")
     pages = {
@@ -92,10 +113,29 @@ def _edge(page: int, lines: Sequence[str]) -> list[_Line]:
     filled = [(position, line) for position, line in enumerate(lines) if line]
     allowed = min(_MAX_LINES, len(filled) // 4)
     return [
-        _Line(page, position, _NUMBER.sub("#", line[:_MAX_LINE_CHARS].casefold()), _numbers(line))
+        _Line(page, position, *_split_numbers(line[:_MAX_LINE_CHARS].casefold(), page))
         for position, line in filled[: allowed + 1]
     ]
 
 
-def _numbers(line: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in _NUMBER.findall(line[:_MAX_LINE_CHARS]))
+def _split_numbers(line: str, page: int) -> tuple[str, tuple[int, ...]]:
+    """The line with `#` for what is known to be a page number, and these numbers."""
+    for form in _PAGE_NUMBERS:
+        if found := form.search(line):
+            numbers = [group for group in found.groups() if group]
+            start, end = found.start(1), found.end(len(numbers))
+            return f"{line[:start]}#{line[end:]}", tuple(map(int, numbers))
+    if found := _NUMBER_ALONE.fullmatch(line):
+        if abs(int(found[1]) - page) <= _MAX_OFFSET:
+            return line.replace(found[1], "#"), (int(found[1]),)
+    elif found := _ROMAN_ALONE.fullmatch(line):
+        return line.replace(found[1], "#"), (_roman(found[1]),)
+    return line, ()
+
+
+def _roman(digits: str) -> int:
+    values = [_ROMAN[digit] for digit in digits]
+    return sum(
+        -value if value < following else value
+        for value, following in zip(values, [*values[1:], 0], strict=True)
+    )

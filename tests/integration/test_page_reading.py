@@ -8,6 +8,7 @@ import pytest
 from fpdf import FPDF
 from PIL import Image, ImageChops
 
+from core.documents.chunking import chunk_pages
 from core.pdf import PdfLimits, PdfParser
 from tests.pdfs import build_pdf, make_pdf, make_slow_pdf
 
@@ -250,3 +251,68 @@ def test_a_quoted_row_is_marked_with_its_headers(
         )
     ]
     assert seen == [True, True, True, True, False, False]
+
+
+# Made after public reports of other systems; what a person reads on each is in its README.
+HARD_PAGES = Path(__file__).resolve().parents[3] / "shared" / "data" / "pages"
+IN_ONE_CHUNK = {
+    "invoices.pdf": [[f"Invoice 2026-10{n}"] for n in range(1, 7)]
+    + [["Invoice 2026-104", "17.25 EUR"]],
+    "articles.pdf": [[f"Article {n}"] for n in range(1, 9)] + [["Article 5", "August"]],
+    "hyphen_lines.pdf": [
+        ["COVID-19", "KX-200", "B-12", "non-EU", "self-employed", "A-7", "e-mail"],
+        ["Anne-Marie", "anti-American", "2019-2020"],
+    ],
+    "flattened_form.pdf": [
+        ["Tenant: Ottoline Grieve\n", "Monthly rent: 870 euros\n", "Deposit: 1,740 euros\n"],
+        ["Landlord: Bastian Kofoed"],
+    ],
+    "table_colwise.pdf": [
+        ["Corvath | Output 2023: 962 | Output 2024: 1,004 | Staff: 150"],
+    ],
+    "two_col_rows.pdf": [
+        ["63 barrels were landed on\nthe ninth of March"],
+        ["keeper at Vesk earned\n210 crowns"],
+    ],
+    "hidden_text.pdf": [["485,000 USD"]],
+    "hidden_layer.pdf": [["1200 dollars"]],
+    "superscript.pdf": [
+        ["10^6 litres", "12,500^3 inhabitants", "850 m²", "9,400 m³.", "10^-4", "CO2 at"],
+        ["Carnol | Boils at: 250^9 | Melts at: 41", "Dravite | Boils at: 318^2 | Melts at: 77^1"],
+    ],
+    "vertical_ja.pdf": [
+        [
+            "港の灯台は明治十二年に建てられた。",
+            "灯台守の名は佐藤兼吉で、三十年のあいだ火を守り続けた。",
+        ],
+    ],
+    "nospace.pdf": [["Master of Science", "near Skagen", "Advisor Professor"]],
+    "footnote2.pdf": [["runs for a term of ninety-nine years"]],
+    "table_long.pdf": [
+        ["V-050 | Driver: Birkson50 | Odometer km: 56850 | Tank litres: 40"],
+    ],
+    "toc_leaders.pdf": [["Storing the pump in winter | 12\n"]],
+}
+ON_NO_PAGE = {
+    "hidden_text.pdf": ["1 USD", "7 USD", "tiny print"],
+    "hidden_layer.pdf": ["640"],
+    "hyphen_lines.pdf": ["COVID19", "selfemployed"],
+}
+
+
+@pytest.mark.skipif(not HARD_PAGES.is_dir(), reason="needs the private set of hard pages")
+@pytest.mark.parametrize("name", IN_ONE_CHUNK)
+def test_hard_pages_are_read_as_a_person_reads_them(parser: PdfParser, name: str) -> None:
+    path = HARD_PAGES / name
+    count = parser.inspect(path).page_count
+    pages = parser.read_pages(path, first=1, last=count, page_count=count)
+    chunks = [
+        chunk.text
+        for chunk in chunk_pages(
+            pages, first=1, last=count, count_tokens=lambda text: len(text.split())
+        )
+    ]
+    for wanted in IN_ONE_CHUNK[name]:
+        assert any(all(part in chunk for part in wanted) for chunk in chunks), wanted
+    for unwanted in ON_NO_PAGE.get(name, []):
+        assert not any(unwanted in chunk for chunk in chunks)

@@ -217,3 +217,24 @@ def test_work_grows_with_the_text_and_no_faster() -> None:
 def test_the_last_page_of_a_range_needs_one_neighbour_only(one: str, two: str) -> None:
     pages = as_pages([one, two, "A third page that nobody asked for."])
     assert chunk_range(pages[:2], 1, 1) == chunk_range(pages, 1, 1)
+
+
+def test_a_footnote_does_not_part_a_sentence_that_runs_on() -> None:
+    pages = as_pages(
+        [
+            "The lease runs for a term of\n\n1 The mill burned down in 1790.\nIt is old.\n\n17",
+            "ninety-nine years. It ends in 2081.",
+        ]
+    )
+    [lease, note] = chunk_range(pages, 1, 1)
+    assert lease.text == "The lease runs for a term of ninety-nine years."
+    assert (lease.page_start, lease.page_end) == (1, 2)
+    assert note.text == "1 The mill burned down in 1790.\nIt is old.\n\n17"
+    [rest] = chunk_range(pages, 2, 2)
+    assert rest.text == "It ends in 2081."
+
+
+def test_a_numbered_paragraph_at_the_end_of_a_page_is_no_footnote_of_an_ended_sentence() -> None:
+    pages = as_pages(["The lease ends.\n\n1 The mill burned down", "in 1790. It was rebuilt."])
+    [chunk] = chunk_range(pages, 1, 1)
+    assert chunk.text == "The lease ends.\n\n1 The mill burned down in 1790."

@@ -89,6 +89,37 @@ def test_page_numbers_go_and_other_numbers_stay() -> None:
     assert strip_all(totals) == totals
 
 
+@pytest.mark.parametrize(
+    "footer",
+    [
+        "Page {n}",
+        "Seite {n} von 9",
+        "{n} of 9",
+        "- {n} -",
+        "{n} | Acme",
+        "Acme Inc. | Q2 Form 10-Q | {n}",
+        "Land Registry 2026-11-03 page {n} of 9",
+    ],
+)
+def test_page_numbers_in_their_forms_go(footer: str) -> None:
+    texts = [page(n, footer=footer.format(n=n)) for n in range(1, 8)]
+    assert strip_all(texts)[2:] == [page(n) for n in range(3, 8)]
+
+
+def test_roman_page_numbers_go() -> None:
+    texts = [page(n, footer=roman) for n, roman in enumerate(("i", "ii", "iii", "iv", "v"), 1)]
+    assert strip_all(texts)[2:] == [page(n) for n in range(3, 6)]
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["Invoice 2026-10{n}", "Article {n}", "Room {n}", "10{n}", "Case no. {n}", "{n}. The keeper"],
+)
+def test_numbers_that_count_with_the_pages_but_are_content_stay(header: str) -> None:
+    texts = [page(n, header=header.format(n=n)) for n in range(1, 8)]
+    assert strip_all(texts) == texts
+
+
 def test_pages_that_are_alike_throughout_are_kept() -> None:
     forms = ["\n".join(f"Field {chr(97 + line)}:" for line in range(12)) for _ in range(6)]
     assert strip_all(forms) == forms

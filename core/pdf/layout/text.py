@@ -25,7 +25,7 @@ _UNSPACED_START, _UNSPACED_END = re.compile(_UNSPACED), re.compile(f".*{_UNSPACE
 _PARAGRAPH_GAP = 1.35  # of the usual distance of two rows
 _OTHER_SIZE = 1.15
 _MAX_PITCH = 3.0  # of a row's height; rows further apart say nothing about the usual distance
-_FULL_LINE = 0.9
+_FULL_LINE = 0.6  # of the widest line; a shorter one was ended on purpose
 _JOINABLE_END = re.compile(r"[^。！？：」』）]$")
 
 
@@ -48,11 +48,11 @@ def is_right_to_left(pieces: Sequence[Piece]) -> bool:
 def write_lines(rows: Sequence[Row], *, separator: str = "") -> Iterator[Token]:
     """The rows of one column as lines; `separator` comes before the first."""
     usual = _usual_pitch(rows)
-    right = max((row.right for row in rows), default=0.0)
+    widest = max((row.right - row.left for row in rows), default=0.0)
     before: Row | None = None
     for row in rows:
         if before is not None:
-            separator = _line_separator(before, row, usual=usual, right=right)
+            separator = _line_separator(before, row, usual=usual, widest=widest)
         yield from write_row(row, separator=separator)
         before = row
 
@@ -124,12 +124,12 @@ def _set_raised(host: str, raised: str) -> tuple[str, str]:
     return " ", raised
 
 
-def _line_separator(before: Row, row: Row, *, usual: float, right: float) -> str:
+def _line_separator(before: Row, row: Row, *, usual: float, widest: float) -> str:
     sizes = sorted((before.height, row.height))
     distance = row.baseline - before.baseline
     if distance > _PARAGRAPH_GAP * usual or sizes[1] > _OTHER_SIZE * max(sizes[0], 0.1):
         return "\n\n"
-    if before.right >= right - 1.5 * row.height and _joins_unspaced(before, row):
+    if before.right - before.left >= _FULL_LINE * widest and _joins_unspaced(before, row):
         return ""
     return "\n"
 
