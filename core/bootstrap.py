@@ -8,6 +8,7 @@ from core.db import Database, make_engine
 from core.embedding import create_embedder
 from core.embedding.base import Embedder
 from core.pdf import PdfLimits, PdfParser
+from core.pdf.ocr_data import OcrData, find_ocr
 from core.providers.reranker import Reranker, create_reranker
 from core.queue.doorbell import Doorbell
 from core.settings import Settings
@@ -62,7 +63,14 @@ class Services:
         )
         # Answers may take three quarters of the threads; these leave most of the rest.
         callers = max(1, self.settings.web_threads // 8)
-        return PdfParser(limits=limits, engine=self.settings.pdf_engine, max_callers=callers)
+        return PdfParser(
+            limits=limits, engine=self.settings.pdf_engine, max_callers=callers, ocr=self.ocr
+        )
+
+    @cached_property
+    def ocr(self) -> OcrData | None:
+        """The data that scanned pages are read with; None if they are not."""
+        return find_ocr(self.settings.ocr_languages) if self.settings.ocr == "auto" else None
 
     def close(self) -> None:
         for name in ("pdf_parser", "answerer", "embedder", "reranker"):

@@ -89,6 +89,16 @@ class Settings(BaseSettings):
     pdf_engine: Literal["auto", "pypdf", "pdfium"] = Field(
         "auto", description="Which parser reads the text; `auto` picks per page."
     )
+    ocr: Literal["auto", "off"] = Field(
+        "auto",
+        description="`auto` reads scanned pages where OCR's packages are installed; "
+        "`off` reads none.",
+    )
+    ocr_languages: Annotated[list[str], NoDecode] = Field(
+        default_factory=lambda: ["eng"],
+        description="Languages of scanned pages, comma separated, by Tesseract's names, the main "
+        "one first; each makes OCR slower.",
+    )
     range_pages: int = Field(
         32, ge=1, le=500, description="Most pages that a worker takes at a time."
     )
@@ -232,11 +242,18 @@ class Settings(BaseSettings):
             raise ValueError("has characters that no HTTP header can hold")
         return SecretStr(text.strip())
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("cors_origins", "ocr_languages", mode="before")
     @classmethod
-    def _split_origins(cls, value: object) -> object:
+    def _split_list(cls, value: object) -> object:
         if isinstance(value, str):
             return [part.strip() for part in value.split(",") if part.strip()]
+        return value
+
+    @field_validator("ocr_languages")
+    @classmethod
+    def _check_languages(cls, value: list[str]) -> list[str]:
+        if not value or not all(re.fullmatch("[A-Za-z]+(_[A-Za-z]+)*", name) for name in value):
+            raise ValueError("must be Tesseract's names of languages, as eng,deu")
         return value
 
     @field_validator("log_level", mode="before")

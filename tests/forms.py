@@ -25,8 +25,11 @@ def make_form(
     *,
     ticks: Sequence[tuple[str, bool]] = (),
     appearances: bool = True,
+    offset: int = 0,
 ) -> bytes:
     """A page with a line per field (printed label, value) and per check box (label, ticked).
+
+    Values are `offset` points above the line of their labels.
 
     Without `appearances` the reader is asked to draw the values (NeedAppearances). The page
     inherits its box from the page tree.
@@ -36,7 +39,7 @@ def make_form(
         number, y = _FIRST + 2 * row, _TOP - _STEP * row
         printed.append((60, y, label))
         widgets.append(number)
-        objects |= _field(number, value, y=y, drawn=appearances)
+        objects |= _field(number, value, y=y + offset, drawn=appearances)
     for row, (label, ticked) in enumerate(ticks):
         number, y = 500 + row, _TOP - _STEP * (len(fields) + row)
         printed.append((90, y, label))

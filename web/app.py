@@ -21,6 +21,7 @@ from web.api import (
     jobs,
     keys,
     messages,
+    rereading,
     search,
     sessions,
     traces,
@@ -124,3 +125,4 @@ def _register(app: Flask) -> None:
     views.init_app(app, api)
     app.cli.add_command(keys.cli)
     app.cli.add_command(embeddings.cli)
+    app.cli.add_command(rereading.cli)

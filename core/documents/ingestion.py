@@ -5,35 +5,31 @@ finishes last makes the document ready and the job succeeded in its own commit.
 """
 
 import math
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
-from types import TracebackType
-from typing import Self
+from functools import partial
 
 import numpy as np
 from sqlalchemy.orm import Session
 
 from core.bootstrap import Services
 from core.db.models import Document, Job
-from core.documents import completion, jobs, records
-from core.documents.chunking import ChunkDraft, chunk_pages
+from core.documents import completion, jobs, reading, records
+from core.documents.chunking import ChunkDraft
 from core.documents.jobs import Claim
+from core.documents.lease import Lease, LostClaimError
 from core.embedding.base import Vectors
 from core.errors import (
     DocumentError,
-    NotFound,
     ProviderBusy,
     ProviderError,
     ProviderRefused,
     StorageFull,
     Unavailable,
 )
-from core.pdf import LabelRange, OutlineEntry, PageText
+from core.pdf import PageText
 from core.search import embedding_model, vector_index
 from core.search.document_names import document_label
 from core.telemetry import get_logger, log_context
@@ -48,48 +44,6 @@ SMALLEST_RANGE = 4  # pages
 RETRY_SECONDS = 2.0  # before a range that failed is tried again
 MAX_WAIT_SECONDS = 60.0  # longest pause between two calls of an endpoint that says no
 SHORT_WAIT_SECONDS = 15.0  # a wait that is worth a delayed message; the sweep does the rest
-
-
-class LostClaimError(Exception):
-    """The range is no longer ours: cancelled, deleted, or taken over."""
-
-
-class Lease:
-    """Renews a claim from a thread of its own; `check` raises LostClaimError once it is gone."""
-
-    def __init__(self, services: Services, claim: Claim) -> None:
-        self._services = services
-        self._claim = claim
-        self._ended = threading.Event()
-        self._lost = False
-        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
-
-    def check(self) -> None:
-        if self._lost:
-            raise LostClaimError
-
-    def _renew(self) -> None:
-        settings = self._services.settings
-        while not self._ended.wait(settings.heartbeat_seconds):
-            try:
-                with self._services.database.transaction(tenant_id=None) as db:
-                    held = jobs.renew_lease(db, self._claim, lease_seconds=settings.lease_seconds)
-                self._lost = not held
-            except Unavailable:
-                continue  # PostgreSQL is away; the commit's fencing decides in the end
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._ended.set()
-        self._thread.join()
 
 
 def process_next_range(services: Services) -> bool:
@@ -128,6 +82,9 @@ def _handle(services: Services, claim: Claim) -> None:
         log.info("range_done", ms=round(1000 * (time.perf_counter() - started)))
     except LostClaimError:
         log.info("range_lost")
+    except reading.PausedError:
+        log.info("range_paused")
+        _persist(services, partial(_give_back, claim))
     except DocumentError as error:
         _reject(services, claim, error)
     except ProviderError as error:
@@ -143,7 +100,7 @@ def _handle(services: Services, claim: Claim) -> None:
 def _plan(services: Services, claim: Claim) -> None:
     """Let the file be opened and judged, then cut it into ranges."""
     settings = services.settings
-    with _open_file(services, claim) as path:
+    with reading.open_file(services, claim) as path:
         info = services.pdf_parser.inspect(path)
     with services.database.transaction(tenant_id=None) as db:
         job, document = _begin_commit(db, claim)
@@ -161,23 +118,6 @@ def _plan(services: Services, claim: Claim) -> None:
         jobs.plan_ranges(db, job=job, ranges=ranges)
     if len(ranges) > 1:
         services.queue.ring(len(ranges) - 1)  # this worker's own next message makes up the count
-
-
-@contextmanager
-def _open_file(services: Services, claim: Claim) -> Iterator[Path]:
-    """The claim's PDF, to be read inside. Raises LostClaimError if it went with its document.
-
-    A document is deleted before its file is, and the file under the eyes of whoever
-    reads it: missing, or to the parsing child broken.
-    """
-    try:
-        yield services.storage.local_copy(claim.storage_key)
-    except (NotFound, FileNotFoundError, DocumentError):
-        with services.database.transaction(tenant_id=None) as db:
-            held = jobs.renew_lease(db, claim, lease_seconds=services.settings.lease_seconds)
-        if not held:
-            raise LostClaimError from None
-        raise
 
 
 def split_into_ranges(page_count: int, *, most: int, workers: int) -> list[tuple[int, int]]:
@@ -198,44 +138,18 @@ def split_into_ranges(page_count: int, *, most: int, workers: int) -> list[tuple
 
 def _index(services: Services, claim: Claim, lease: Lease) -> None:
     embedding_model.check_length(services)
-    pages, drafts = _read(services, claim)
+    pages, drafts = reading.read_range(services, claim, lease)
     lease.check()
     vectors = _embed(services, claim, drafts, lease)
     with services.database.transaction(tenant_id=None) as db:
         job, document = _begin_commit(db, claim)
-        _record(db, claim, pages, drafts, vectors, model=services.embedder.name)
-        job.pages_done += claim.last_page - claim.first_page + 1
+        job.pages_done += _record(db, claim, pages, drafts, vectors, model=services.embedder.name)
+        job.stage = "indexing"
         job.chunks_done += len(drafts)
         job.updated_at = datetime.now(UTC)
         db.flush()
         if jobs.all_ranges_done(db, job_id=job.id):
             completion.complete(db, job, document, ocr=services.pdf_parser.ocr_languages)
-
-
-def _read(services: Services, claim: Claim) -> tuple[list[PageText], list[ChunkDraft]]:
-    """The range's pages and the chunks they make.
-
-    The neighbouring pages are read too: a sentence that runs over the edge
-    belongs to the range it starts in.
-    """
-    assert claim.pages_total is not None
-    with _open_file(services, claim) as path:
-        around = services.pdf_parser.read_pages(
-            path,
-            first=max(1, claim.first_page - 1),
-            last=min(claim.pages_total, claim.last_page + 1),
-            page_count=claim.pages_total,
-            labels=[LabelRange(**entry) for entry in claim.page_labels],
-        )
-    drafts = chunk_pages(
-        around,
-        first=claim.first_page,
-        last=claim.last_page,
-        count_tokens=services.embedder.count_tokens,
-        outline=[OutlineEntry(**entry) for entry in claim.outline],
-    )
-    own = [page for page in around if claim.first_page <= page.number <= claim.last_page]
-    return own, drafts
 
 
 def _embed(services: Services, claim: Claim, drafts: Sequence[ChunkDraft], lease: Lease) -> Vectors:
@@ -276,8 +190,9 @@ def _record(
     vectors: Vectors,
     *,
     model: str,
-) -> None:
-    records.record_pages(
+) -> int:
+    """Write the range; how many of its pages were not written before."""
+    new_pages = records.record_pages(
         db,
         tenant_id=claim.tenant_id,
         document_id=claim.document_id,
@@ -297,6 +212,7 @@ def _record(
         model=model,
         indexed=vector_index.is_wanted(db, tenant_id=claim.tenant_id),
     )
+    return new_pages
 
 
 def _fail(services: Services, claim: Claim, code: str, detail: str) -> None:
@@ -355,6 +271,11 @@ def _release(
     _persist(services, write)
     if delay <= SHORT_WAIT_SECONDS:
         services.queue.ring(countdown=delay)
+
+
+def _give_back(claim: Claim, db: Session) -> None:
+    """Let other jobs have their turn; this range is due at once."""
+    jobs.release_range(db, claim, delay_seconds=0, failed=False, waiting=False)
 
 
 def _persist(services: Services, write: Callable[[Session], None]) -> None:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, exists, func, insert, or_, select
+from sqlalchemy import delete, exists, func, or_, select
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from core.db.models import ChatSession, Chunk, ChunkVector, Document, DocumentPage, new_id
@@ -13,7 +14,7 @@ from core.db.paging import Page, PageRequest, cursor_scope, decode_cursor, encod
 from core.documents.chunking import ChunkDraft
 from core.embedding.base import Vectors
 from core.errors import NotFound
-from core.pdf import PageText
+from core.pdf import OcrWord, PageText
 from core.search.lexemes import VERSION, vector_of
 
 ORDINALS_PER_PAGE = 100_000  # more chunks than one page can yield
@@ -159,8 +160,8 @@ def record_pages(
     document_id: UUID,
     generation: int,
     pages: Sequence[PageText],
-) -> None:
-    """Keep the extracted text of pages, empty ones too."""
+) -> int:
+    """Keep the extracted text of pages, empty ones too; how many were not kept before."""
     rows = [
         {
             "tenant_id": tenant_id,
@@ -170,10 +171,48 @@ def record_pages(
             "text": page.text,
             "reading": page.reading,
             "notes": list(page.notes),
+            "words": [list(word) for word in page.words] or None,
         }
         for page in pages
     ]
-    db.execute(insert(DocumentPage), rows)
+    new = insert(DocumentPage).values(rows).on_conflict_do_nothing()
+    return len(db.scalars(new.returning(DocumentPage.number)).all())
+
+
+def read_pages(
+    db: Session, *, document_id: UUID, generation: int, numbers: Sequence[int]
+) -> dict[int, PageText]:
+    """Those of the pages `numbers` that are kept already, without labels."""
+    rows = db.scalars(
+        select(DocumentPage).where(
+            DocumentPage.document_id == document_id,
+            DocumentPage.generation == generation,
+            DocumentPage.number.in_(numbers),
+        )
+    )
+    return {
+        row.number: PageText(
+            row.number,
+            row.text,
+            row.reading,
+            reading=row.reading,  # type: ignore[arg-type]  # one of READINGS by its constraint
+            notes=tuple(row.notes),
+            words=tuple(OcrWord(*word) for word in row.words or ()),
+        )
+        for row in rows
+    }
+
+
+def find_words(db: Session, *, document_id: UUID, generation: int, number: int) -> list[OcrWord]:
+    """The words of a page that was read by OCR; none of any other."""
+    words = db.scalar(
+        select(DocumentPage.words).where(
+            DocumentPage.document_id == document_id,
+            DocumentPage.generation == generation,
+            DocumentPage.number == number,
+        )
+    )
+    return [OcrWord(*word) for word in words or ()]
 
 
 def record_chunks(

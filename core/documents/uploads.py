@@ -23,6 +23,7 @@ from core.bootstrap import Services
 from core.db.models import ChatSession, Document, Job, new_id
 from core.documents import jobs, records
 from core.errors import Conflict, DocumentError, NotFound, Unsupported, session_not_found
+from core.pdf import OcrWord
 from core.pdf.values import PDF_MARK
 from core.storage.page_cache import PageKey
 from core.storage.staging import StagedFile, StagingFile, stage, staging_directory
@@ -285,7 +286,12 @@ def _draw(services: Services, document: Document, key: PageKey) -> bytes:
         raise refusal
     path = services.storage.local_copy(document.storage_key)
     try:
-        image = services.pdf_parser.render_page(path, number=key.number, highlight=key.highlight)
+        image = services.pdf_parser.render_page(
+            path,
+            number=key.number,
+            highlight=key.highlight,
+            words=_ocr_words(services, document, key),
+        )
     except DocumentError as error:
         if error.code == "pdf_too_complex":  # the others are told at once
             cache.put_refusal(key, error)
@@ -294,6 +300,16 @@ def _draw(services: Services, document: Document, key: PageKey) -> bytes:
     cache.put(key, image)
     _drop_if_deleted(services, document)
     return image
+
+
+def _ocr_words(services: Services, document: Document, key: PageKey) -> list[OcrWord]:
+    """Where OCR found the words among which the highlight is looked for."""
+    if key.highlight is None or key.number not in document.pages_ocr:
+        return []
+    with services.database.transaction(tenant_id=document.tenant_id) as db:
+        return records.find_words(
+            db, document_id=document.id, generation=document.generation, number=key.number
+        )
 
 
 def _drop_if_deleted(services: Services, document: Document) -> None:

@@ -15,7 +15,8 @@ import pypdfium2.raw as pdfium_c
 from core.pdf.cleaning import clean_line
 
 Box = tuple[float, float, float, float]
-Kind = Literal["note", "check", "field", "file"]
+# A field is one that nothing draws; the value of a drawn one is text of the page by then.
+Kind = Literal["note", "check", "field", "value", "file"]
 
 _MAX_ANNOTATIONS = 2000  # of a page; forms have some 200
 _MAX_CHARS = 10_000  # of one note or field
@@ -40,10 +41,10 @@ _COMMENTED = {
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """Something on a page that flattening does not turn into text.
+    """Something on a page that its text does not show after flattening, or not in its place.
 
     `box` is (left, bottom, right, top) in points of the page's own coordinates. `text` is
-    a note's or an undrawn field's; a check box has `checked` instead, a file neither.
+    a note's or an undrawn field's; a check box has `checked` instead.
     """
 
     kind: Kind
@@ -112,6 +113,8 @@ def _read(handle: Any) -> Iterator[Annotation]:
         yield Annotation("check", _box(handle), checked=state != "Off")
     elif kind == pdfium_c.FPDF_ANNOT_WIDGET and not drawn:
         yield from _with_text(handle, "field", b"V")
+    elif kind == pdfium_c.FPDF_ANNOT_WIDGET:
+        yield Annotation("value", _box(handle))
     elif kind in _COMMENTED or (kind == pdfium_c.FPDF_ANNOT_FREETEXT and not drawn):
         yield from _with_text(handle, "note", b"Contents")
 

@@ -3,6 +3,7 @@
 It serves one request after the other from its standard input until that ends.
 """
 
+import importlib
 import json
 import os
 import signal
@@ -15,10 +16,11 @@ from core.pdf import wire
 from core.pdf.documents import OpenDocument
 from core.pdf.errors import Unreadable, too_complex
 from core.pdf.limits import BudgetExceeded, allow_cpu, confine, resident_mb
-from core.pdf.values import LabelRange, PdfLimits
+from core.pdf.values import LabelRange, OcrWord, PdfLimits
 
 # Ten times what the slower engine takes for a full page.
 _USUAL_PAGE_SECONDS = 0.8
+_OCR_MB = 320  # resident with Tesseract, one language and a page's picture
 Reply = tuple[dict[str, Any], bytes]
 
 
@@ -28,10 +30,12 @@ class Server:
     def __init__(self, limits: PdfLimits) -> None:
         self._limits = limits
         self._document: OpenDocument | None = None
+        self._recognizer: Any = None
         self._operations: dict[str, Callable[[OpenDocument, dict[str, Any]], Reply]] = {
             "inspect": lambda document, _: (document.inspect(), b""),
             "read": _read,
             "render": _render,
+            "recognize": self._recognize,
         }
 
     def handle(self, request: dict[str, Any]) -> Reply:
@@ -43,11 +47,26 @@ class Server:
             return _refusal(error), b""
         except (MemoryError, BudgetExceeded):
             return {**_refusal(too_complex()), "exit": True}, b""
-        reply["exit"] = resident_mb() > self._limits.recycle_mb
+        allowed = self._limits.recycle_mb + (_OCR_MB if self._recognizer else 0)
+        reply["exit"] = resident_mb() > allowed
         return reply, blob
+
+    def _recognize(self, document: OpenDocument, request: dict[str, Any]) -> Reply:
+        page = document.recognize(self._load_ocr(*request["ocr"]), number=request["number"])
+        return {"page": asdict(page)}, b""
+
+    def _load_ocr(self, data_dir: str, languages: str) -> Any:
+        if self._recognizer is None or self._recognizer.key != (data_dir, languages):
+            # Web processes draw pages without OCR's packages, and most documents need none.
+            self._recognizer = importlib.import_module("core.pdf.ocr").Recognizer(
+                data_dir, languages
+            )
+        return self._recognizer
 
     def _allowance(self, request: dict[str, Any]) -> float:
         """Seconds: one page may be dear, all of them together not."""
+        if request["op"] == "recognize":
+            return self._limits.page_seconds + self._limits.ocr_seconds
         pages = int(request.get("last", 1)) - int(request.get("first", 1)) + 1
         usual = self._limits.page_seconds + pages * _USUAL_PAGE_SECONDS
         return min(self._limits.timeout_seconds, usual)
@@ -76,7 +95,10 @@ def _read(document: OpenDocument, request: dict[str, Any]) -> Reply:
 
 def _render(document: OpenDocument, request: dict[str, Any]) -> Reply:
     image = document.render(
-        number=request["number"], highlight=request["highlight"], scale=request["scale"]
+        number=request["number"],
+        highlight=request["highlight"],
+        scale=request["scale"],
+        words=[OcrWord(*word) for word in request["words"]],
     )
     return {}, image
 

@@ -13,7 +13,9 @@ from core.pdf.labels import page_label
 from core.pdf.limits import BudgetExceeded, budget, fatal_budget
 from core.pdf.pdfium_engine import PdfiumDocument
 from core.pdf.pypdf_engine import PypdfDocument
-from core.pdf.values import Engine, LabelRange, PageText, PdfLimits
+from core.pdf.recognized import Recognizer, choose_text
+from core.pdf.text_layer import is_noise
+from core.pdf.values import Engine, LabelRange, OcrWord, PageText, PdfLimits, Reading
 
 T = TypeVar("T")
 Key = tuple[str, int, int, str]
@@ -86,13 +88,41 @@ class OpenDocument:
             for number in range(first, last + 1)
         ]
 
-    def render(self, *, number: int, highlight: str | None, scale: float) -> bytes:
-        """The page as PNG."""
+    def recognize(self, recognizer: Recognizer, *, number: int) -> PageText:
+        """The page read by OCR, or its text layer where that says as much.
+
+        Raises Unreadable if there is no such page.
+        """
+        document = self._open_pdfium()
+        if not 1 <= number <= document.page_count:
+            raise malformed()
+        layer = self._read_page(number)
+        self._keep({number: layer})
+        with fatal_budget(self._limits.ocr_seconds):
+            recognized = recognizer.recognize(document, number)
+        return choose_text(layer, recognized)
+
+    def render(
+        self,
+        *,
+        number: int,
+        highlight: str | None,
+        scale: float,
+        words: Sequence[OcrWord] = (),
+    ) -> bytes:
+        """The page as PNG. `words` are those of a page that was read by OCR."""
         document = self._open_pdfium()
         if not 1 <= number <= document.page_count:
             raise malformed()
         with fatal_budget(self._limits.timeout_seconds), document.open_page(number) as page:
-            return rendering.render(page, highlight=highlight, scale=scale)
+            annotations = document.annotations(number)
+            return rendering.render(
+                page,
+                highlight=highlight,
+                scale=scale,
+                words=words,
+                annotations=annotations,
+            )
 
     def close(self) -> None:
         """Give back the files and the memory."""
@@ -165,11 +195,20 @@ class OpenDocument:
             texts["pypdf"] = self._read_with_pypdf(number)
         engine = selection.choose(texts)
         text = clean_text(texts[engine] or "")
-        notes = [one for one in self._annotations(number) if one.kind in ("note", "field")]
+        reading = self._judge(number, engine, text)
+        notes = [one for one in self._annotations(number) if one.kind == "note"]
         text = "\n\n".join([text, *(f"Note: {one.text}" for one in notes)]).strip()
         files = any(one.kind == "file" for one in self._annotations(number))
         unread = ("attachments_not_read",) if files else ()
-        return PageText(number, text, engine, notes=unread)
+        return PageText(number, text, engine, reading=reading, notes=unread)
+
+    def _judge(self, number: int, engine: str, text: str) -> Reading:
+        if engine == "pdfium" and self._pdfium is not None:
+            return self._pdfium.reading(number)
+        if not text:
+            return "scan"
+        suspect = self._pdfium is not None and self._pdfium.reading(number) == "unreadable"
+        return "unreadable" if is_noise(text, unmapped=lambda: float(suspect)) else "text"
 
     def _annotations(self, number: int) -> list[Annotation]:
         return self._pdfium.annotations(number) if self._pdfium is not None else []

@@ -9,6 +9,8 @@ from typing import Any
 
 import pypdfium2.raw as pdfium_c
 
+from core.pdf.values import OcrWord
+
 Box = tuple[float, float, float, float]
 # A quote that is not found whole is sought by its longest part from the start.
 _MIN_FOUND_LETTERS = 12
@@ -33,6 +35,41 @@ def find_boxes(page: Any, quote: str, *, scale: float) -> list[Box]:
         return list(_line_boxes(page, text_page, *span, scale=scale)) if span else []
     finally:
         text_page.close()
+
+
+def find_word_boxes(words: Sequence[OcrWord], quote: str, *, size: tuple[int, int]) -> list[Box]:
+    """As `find_boxes`, of the words that OCR found on a picture of `size` pixels."""
+    known = [Word(fold(word.text), (index,)) for index, word in enumerate(words)]
+    known = [Word(word.letters, word.origins * len(word.letters)) for word in known if word.letters]
+    span = find_span(known, quote) if known else None
+    if span is None:
+        return []
+    width, height = size
+    lines: list[OcrWord] = []
+    for word in words[span[0] : span[1] + 1]:
+        if lines and _is_beside(lines[-1], word):
+            lines[-1] = _union(lines[-1], word)
+        else:
+            lines.append(word)
+    return [
+        (line.left * width, line.top * height, line.right * width, line.bottom * height)
+        for line in lines
+    ]
+
+
+def _is_beside(one: OcrWord, other: OcrWord) -> bool:
+    middle = (other.top + other.bottom) / 2
+    return one.top < middle < one.bottom and other.right > one.left
+
+
+def _union(one: OcrWord, other: OcrWord) -> OcrWord:
+    return OcrWord(
+        one.text,
+        min(one.left, other.left),
+        min(one.top, other.top),
+        max(one.right, other.right),
+        max(one.bottom, other.bottom),
+    )
 
 
 def find_span(words: Sequence[Word], quote: str) -> tuple[int, int] | None:
@@ -107,12 +144,17 @@ def _read_words(text_page: Any) -> list[Word]:
 
 def _line_boxes(page: Any, text_page: Any, first: int, last: int, *, scale: float) -> Iterator[Box]:
     count = pdfium_c.FPDFText_CountRects(text_page, first, last - first + 1)
-    width, height = (round(side * scale) for side in page.get_size())
     for index in range(count):
-        left, bottom, right, top = text_page.get_rect(index)
-        x1, y1 = _device_point(page, width, height, left, top)
-        x2, y2 = _device_point(page, width, height, right, bottom)
-        yield min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
+        yield page_box(page, text_page.get_rect(index), scale=scale)
+
+
+def page_box(page: Any, rect: Box, *, scale: float) -> Box:
+    """The pixels of a rectangle (left, bottom, right, top) of the PDF page's coordinates."""
+    left, bottom, right, top = rect
+    width, height = (round(side * scale) for side in page.get_size())
+    x1, y1 = _device_point(page, width, height, left, top)
+    x2, y2 = _device_point(page, width, height, right, bottom)
+    return min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
 
 
 def _device_point(page: Any, width: int, height: int, x: float, y: float) -> tuple[int, int]:

@@ -7,6 +7,7 @@ the page have them elsewhere. The tokens of the reading know their words.
 from collections.abc import Sequence
 from typing import Any
 
+from core.pdf.annotations import Annotation
 from core.pdf.highlighting import Box, fold, locate
 from core.pdf.layout.text import Token
 from core.pdf.layout.words import Word
@@ -16,11 +17,14 @@ _SAME_LINE = 0.5
 _NEAR = 1.0  # of a word's height: words nearer than that are marked by one box
 
 
-def find_reading_boxes(page: Any, quote: str, *, scale: float) -> list[Box]:
+def find_reading_boxes(
+    page: Any, quote: str, *, scale: float, annotations: Sequence[Annotation] = ()
+) -> list[Box]:
     """Pixel boxes of the words of `quote`; none unless the reading has the quote whole."""
+    words = find_words(read_tokens(page, annotations), quote)
     return [
         (left * scale, top * scale, right * scale, bottom * scale)
-        for left, top, right, bottom in _join_neighbours(find_words(read_tokens(page), quote))
+        for left, top, right, bottom in _join_neighbours(words)
     ]
 
 

@@ -1,12 +1,14 @@
 """One page of pdfium to text: words, then their layout."""
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import pypdfium2.raw as pdfium_c
 
+from core.pdf.annotation_words import with_annotations
+from core.pdf.annotations import Annotation
 from core.pdf.errors import too_complex
 from core.pdf.layout.reading import Reading, read_layout
 from core.pdf.layout.text import Token
@@ -17,31 +19,41 @@ from core.pdf.visibility import visible_words
 _MAX_LAYOUT_CHARS = 60_000
 
 
-def read_page(page: Any, *, max_chars: int, plain: bool = False) -> str:
+def read_page(
+    page: Any,
+    *,
+    max_chars: int,
+    plain: bool = False,
+    annotations: Sequence[Annotation] = (),
+) -> str:
     """The page's text before cleaning. Raises Unreadable if it has more than `max_chars`.
 
-    `plain` gives pdfium's own text and order, without drawing the page.
+    `plain` gives pdfium's own text and order, without drawing the page. `annotations` are
+    those of the page that its text does not show.
     """
     with open_text_page(page) as text_page:
         text = _all_text(text_page, max_chars)
-        if plain or not text.strip() or len(text) > _MAX_LAYOUT_CHARS:
+        noted = any(one.kind in ("check", "field") for one in annotations)
+        empty = not text.strip() and not noted
+        if plain or empty or len(text) > _MAX_LAYOUT_CHARS:
             return text
         try:
-            return _read_layout(page, text_page, text).text()
+            return _read_layout(page, text_page, text, annotations).text()
         except MemoryError:
             raise
         except Exception:
             return text  # coordinates that are no numbers, boxes without end: hostile files
 
 
-def read_tokens(page: Any) -> list[Token]:
+def read_tokens(page: Any, annotations: Sequence[Annotation] = ()) -> list[Token]:
     """The page's text as tokens that know their words; none where the page has no layout."""
     with open_text_page(page) as text_page:
         count = text_page.count_chars()
         if not 0 < count <= _MAX_LAYOUT_CHARS:
             return []
         try:
-            return _read_layout(page, text_page, _all_text(text_page, count)).tokens
+            text = _all_text(text_page, count)
+            return _read_layout(page, text_page, text, annotations).tokens
         except MemoryError:
             raise
         except Exception:
@@ -58,11 +70,14 @@ def open_text_page(page: Any) -> Iterator[Any]:
         text_page.close()
 
 
-def _read_layout(page: Any, text_page: Any, text: str) -> Reading:
+def _read_layout(
+    page: Any, text_page: Any, text: str, annotations: Sequence[Annotation]
+) -> Reading:
     frame = PageFrame(page)
     size = {"width": frame.width, "height": frame.height}
     words = WordReader(text_page, frame, text).words()
-    return read_layout(visible_words(page, text_page, words, **size), **size)
+    seen = visible_words(page, text_page, words, **size)
+    return read_layout(with_annotations(seen, annotations, frame), **size)
 
 
 def _all_text(text_page: Any, max_chars: int) -> str:

@@ -22,11 +22,13 @@ from typing import Any, Self
 
 from core.errors import DocumentError, Unavailable
 from core.pdf import wire
+from core.pdf.ocr_data import OcrData
 from core.pdf.values import (
     DocumentInfo,
     DocumentNote,
     Engine,
     LabelRange,
+    OcrWord,
     OutlineEntry,
     PageText,
     PdfLimits,
@@ -57,9 +59,9 @@ class PdfParser:
         limits: PdfLimits | None = None,
         engine: Engine = "auto",
         max_callers: int = 64,
-        ocr_languages: str = "",
+        ocr: OcrData | None = None,
     ) -> None:
-        self.ocr_languages = ocr_languages
+        self._ocr = ocr
         self._limits = limits or PdfLimits()
         self._engine = engine
         self._child: subprocess.Popen[bytes] | None = None
@@ -100,8 +102,25 @@ class PdfParser:
             "page_count": page_count,
             "labels": [astuple(entry) for entry in labels],
         }
-        reply = self._read(request, path)
-        return [PageText(**page | {"notes": tuple(page["notes"])}) for page in reply["pages"]]
+        return [_page(page) for page in self._read(request, path)["pages"]]
+
+    @property
+    def ocr_languages(self) -> str:
+        """The languages that OCR reads, joined by `+`; empty without OCR."""
+        return self._ocr.joined if self._ocr else ""
+
+    def recognize_page(self, path: Path, *, number: int) -> PageText:
+        """Page `number` read by OCR, or as its text layer where OCR finds no more.
+
+        Its time and memory are bounded as those of a range are. Needs `ocr_languages`.
+        """
+        assert self._ocr is not None
+        request = {
+            "op": "recognize",
+            "number": number,
+            "ocr": (self._ocr.directory, self._ocr.joined),
+        }
+        return _page(self._call(request, path)[0]["page"])
 
     def _read(self, request: dict[str, Any], path: Path) -> dict[str, Any]:
         """Read with the pages' layout; without it where drawing them takes too much."""
@@ -113,10 +132,25 @@ class PdfParser:
         return self._call(request | {"plain": True}, path)[0]
 
     def render_page(
-        self, path: Path, *, number: int, highlight: str | None = None, scale: float = 1.5
+        self,
+        path: Path,
+        *,
+        number: int,
+        highlight: str | None = None,
+        scale: float = 1.5,
+        words: Sequence[OcrWord] = (),
     ) -> bytes:
-        """Page `number` as PNG, `scale` pixels per point, `highlight` marked where it is found."""
-        request = {"op": "render", "number": number, "highlight": highlight, "scale": scale}
+        """Page `number` as PNG, `scale` pixels per point, `highlight` marked where it is found.
+
+        `words` are those that OCR found on the page.
+        """
+        request = {
+            "op": "render",
+            "number": number,
+            "highlight": highlight,
+            "scale": scale,
+            "words": list(words),
+        }
         return self._call(request, path)[1]
 
     def close(self) -> None:
@@ -198,6 +232,11 @@ class PdfParser:
         child.wait()
 
 
+def _page(reply: dict[str, Any]) -> PageText:
+    words = tuple(OcrWord(*word) for word in reply["words"])
+    return PageText(**reply | {"notes": tuple(reply["notes"]), "words": words})
+
+
 class _Reader:
     """Reads from a pipe until a deadline of the monotonic clock."""
 
@@ -229,7 +268,12 @@ def _spawn(limits: PdfLimits) -> "subprocess.Popen[bytes]":
         stderr=subprocess.DEVNULL,
         cwd="/",
         # Nothing of the service's own environment: it holds keys and passwords.
-        env={"PATH": os.defpath, "LANG": "C.UTF-8", "PYTHONPATH": str(_ROOT)},
+        env={
+            "PATH": os.defpath,
+            "LANG": "C.UTF-8",
+            "PYTHONPATH": str(_ROOT),
+            "OMP_THREAD_LIMIT": "1",  # each worker has a child of its own for the other cores
+        },
         start_new_session=True,
     )
 

@@ -11,8 +11,9 @@ import pypdfium2.raw as pdfium_c
 from core.pdf.annotations import Annotation, take_annotations
 from core.pdf.errors import Unreadable, encrypted, malformed
 from core.pdf.page_reader import read_page
+from core.pdf.text_layer import judge
 from core.pdf.unread import describe_unread
-from core.pdf.values import HEAD_BYTES, PDF_MARK, DocumentNote, LabelRange, OutlineEntry
+from core.pdf.values import HEAD_BYTES, PDF_MARK, DocumentNote, LabelRange, OutlineEntry, Reading
 
 _OUTLINE_MAX_ENTRIES = 10_000
 _OUTLINE_MAX_DEPTH = 15
@@ -35,12 +36,16 @@ class PdfiumDocument:
             raise _opening_error(error) from None
         self.page_count = len(self._pdf)
         self._annotations: dict[int, list[Annotation]] = {}
+        self._readings: dict[int, Reading] = {}
 
     def read_page(self, number: int, *, max_chars: int, plain: bool = False) -> str | None:
         """The page's text before cleaning; None when the page is damaged."""
         try:
             with self.open_page(number) as page:
-                return read_page(page, max_chars=max_chars, plain=plain)
+                noted = self._annotations.get(number, [])
+                text = read_page(page, max_chars=max_chars, plain=plain, annotations=noted)
+                self._readings[number] = judge(page, text)
+                return text
         except pdfium.PdfiumError:
             return None
 
@@ -79,6 +84,10 @@ class PdfiumDocument:
             yield page
         finally:
             page.close()
+
+    def reading(self, number: int) -> Reading:
+        """How a page that `read_page` has read is to be read: its text may be none."""
+        return self._readings.get(number, "scan")
 
     def annotations(self, number: int) -> list[Annotation]:
         """Notes, check boxes and attached files of a page that was opened before."""

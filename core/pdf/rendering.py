@@ -1,23 +1,43 @@
 """A page as an image, with a passage marked."""
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 from PIL import Image, ImageDraw
 
-from core.pdf.highlighting import find_boxes
+from core.pdf.annotations import Annotation
+from core.pdf.highlighting import Box, find_boxes, find_word_boxes, page_box
 from core.pdf.marking import find_reading_boxes
+from core.pdf.note_drawing import draw_notes
+from core.pdf.values import OcrWord
 
 _MAX_PIXELS = 16_000_000
 _MARK = (255, 214, 0, 96)
 
 
-def render(page: Any, *, highlight: str | None, scale: float) -> bytes:
-    """PNG of a pdfium page. `scale` is pixels per point, lowered for a giant page."""
+def render(
+    page: Any,
+    *,
+    highlight: str | None,
+    scale: float,
+    words: Sequence[OcrWord] = (),
+    annotations: Sequence[Annotation] = (),
+) -> bytes:
+    """PNG of a pdfium page. `scale` is pixels per point, lowered for a giant page.
+
+    `highlight` is looked for in the notes of the `annotations`, among the `words` of OCR,
+    and in the text layer, in this order.
+    """
     scale = _bounded(page, scale)
     image = page.render(scale=scale).to_pil().convert("RGB")
+    notes = [one for one in annotations if one.kind == "note"]
+    placed = [(note, page_box(page, note.box, scale=scale)) for note in notes]
+    boxes = draw_notes(image, placed, highlight=highlight, scale=scale)
     if highlight:
-        image = _mark(image, page, highlight, scale)
+        boxes = boxes or find_word_boxes(words, highlight, size=image.size)
+        boxes = boxes or find_reading_boxes(page, highlight, scale=scale, annotations=annotations)
+        image = _mark(image, boxes or find_boxes(page, highlight, scale=scale))
     output = io.BytesIO()
     image.save(output, format="PNG", compress_level=6)
     return output.getvalue()
@@ -29,10 +49,9 @@ def _bounded(page: Any, scale: float) -> float:
     return scale if pixels <= _MAX_PIXELS else scale * (_MAX_PIXELS / pixels) ** 0.5
 
 
-def _mark(image: Image.Image, page: Any, highlight: str, scale: float) -> Image.Image:
+def _mark(image: Image.Image, boxes: Sequence[Box]) -> Image.Image:
     layer = Image.new("RGBA", image.size, (0, 0, 0, 0))
     draw = ImageDraw.Draw(layer)
-    boxes = find_reading_boxes(page, highlight, scale=scale)
-    for left, top, right, bottom in boxes or find_boxes(page, highlight, scale=scale):
+    for left, top, right, bottom in boxes:
         draw.rectangle((left, top, right, bottom), fill=_MARK)
     return Image.alpha_composite(image.convert("RGBA"), layer).convert("RGB")

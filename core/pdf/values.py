@@ -1,7 +1,7 @@
 """What the parser gives and takes: plain values that cross the process border as JSON."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Engine = Literal["auto", "pypdf", "pdfium"]
 # Where a page's text came from: its text layer or OCR. A scan has no text of its own, or no
@@ -58,14 +58,24 @@ class DocumentInfo:
     labels: tuple[LabelRange, ...] = ()
 
 
+class OcrWord(NamedTuple):
+    """A word that OCR found; its box in shares (0 to 1) of the displayed page, from top left."""
+
+    text: str
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
 @dataclass(frozen=True, slots=True)
 class PageText:
     """One page's cleaned text, lines kept; `number` counts from 1, `engine` read it.
 
-    The text may be empty (a scan). It holds no NUL and no surrogate, so
-    PostgreSQL can store it. `label` is the page's number as the file prints it
-    (ISO 32000-2, 12.4.2), None if it prints none. `notes` are codes of what is on
-    the page and was not read.
+    The text may be empty (a scan), or noise where `reading` says that it is unreadable. It
+    holds no NUL and no surrogate, so PostgreSQL can store it. `label` is the page's number
+    as the file prints it (ISO 32000-2, 12.4.2), None if it prints none. `notes` are codes
+    of what is on the page and was not read, `words` those that OCR found, empty without OCR.
     """
 
     number: int
@@ -74,6 +84,7 @@ class PageText:
     label: str | None = None
     reading: Reading = "text"
     notes: tuple[str, ...] = ()
+    words: tuple[OcrWord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +92,10 @@ class PdfLimits:
     """What one call may cost before it ends in `pdf_too_complex`.
 
     `timeout_seconds` bounds wall and processor time of a call, `page_seconds`
-    the processor time of one page, `memory_mb` the address space of the child
-    process, `max_page_chars` the raw text of one page. `recycle_mb` bounds
-    nothing: a child whose resident memory has grown past it is replaced
-    after the call.
+    the processor time of one page, `ocr_seconds` that of its OCR, `memory_mb` the
+    address space of the child process, `max_page_chars` the raw text of one page.
+    `recycle_mb` bounds nothing: a child whose resident memory has grown past it is
+    replaced after the call.
     """
 
     timeout_seconds: float = 60.0
@@ -93,3 +104,4 @@ class PdfLimits:
     page_seconds: float = 10.0
     max_page_chars: int = 1_000_000
     recycle_mb: int = 192
+    ocr_seconds: float = 45.0

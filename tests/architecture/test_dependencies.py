@@ -29,7 +29,9 @@ REQUIREMENTS = {
     "tests": ("dev",),
     "bench": ("dev",),
 }
-OPTIONAL = {"onnxruntime"}  # `bench.embedding` compares with it where it is installed
+# `bench.embedding` compares with the first where it is installed, and workers have the second:
+# the parsing child loads it when a page is to be read by OCR.
+OPTIONAL = {"onnxruntime", "tesserocr"}
 OWN = {path.parent.name for path in ROOT.glob("*/*.py")}
 
 

@@ -67,6 +67,31 @@ def test_the_picture_shows_fields_and_marks_quotes_in_them(
     assert mark[3] - mark[1] < 30, "one line is marked"
 
 
+def test_ticks_and_choices_are_in_line_with_their_labels(parser: PdfParser, write) -> None:
+    ticks = [("Smoker", False), ("Pets allowed", True)]
+    text = text_of(parser, write(forms.make_form(FIELDS, ticks=ticks)))
+    lines = text.split("\n")
+    assert [f"{label} {value}" in lines for label, value in FIELDS] == [True, True, True]
+    assert "☐ Smoker" in lines
+    assert "☑ Pets allowed" in lines
+
+
+def test_a_value_a_little_off_the_line_of_its_label_is_on_it(parser: PdfParser, write) -> None:
+    text = text_of(parser, write(forms.make_form(FIELDS, offset=5)))
+    assert "Tenant: Sunniva Brandt" in text
+
+
+def test_the_picture_shows_notes_and_marks_quotes_from_them(parser: PdfParser, write) -> None:
+    plain = picture(parser, write(forms.make_annotated(["One."])))
+    path = write(forms.make_annotated(["One."], notes=["Ask Ulrike about clause 4"]))
+    noted = picture(parser, path)
+    assert ImageChops.difference(plain, noted).getbbox() is not None
+    marked = ImageChops.difference(noted, picture(parser, path, "Note: Ask Ulrike")).getbbox()
+    assert marked is not None
+    assert marked[2] - marked[0] > 100, "the note's words are shown"
+    assert ImageChops.difference(noted, picture(parser, path, "Someone else")).getbbox() is None
+
+
 def test_the_text_is_the_same_however_often_a_page_is_read(parser: PdfParser, write) -> None:
     path = write(forms.make_annotated(["One."], stamps=["SEEN"], notes=["Ask Ulrike."]))
     parser.render_page(path, number=1)

@@ -12,6 +12,7 @@ from core.bootstrap import Services
 from core.documents import records, uploads
 from core.documents.uploads import Accepted
 from core.documents.watching import Watch, jobs_of
+from core.pdf import READER_VERSION
 from web.http import schemas
 from web.http.auth import requires
 from web.http.context import services, tenant_id, transaction
@@ -206,7 +207,9 @@ def show_page(query: dict[str, Any], document_id: UUID, number: int) -> Response
     highlight = query.get("highlight")
     with transaction() as db:
         document = records.get_document(db, tenant_id=tenant_id(), document_id=document_id)
-    about = f"{document.sha256} {number} {highlight}".encode()
+    # A document that is read again, or by another reader, may have other pictures.
+    read = f"{document.generation} {READER_VERSION}"
+    about = f"{document.sha256} {read} {number} {highlight}".encode()
     etag = hashlib.sha256(about).hexdigest()[:32]
     if is_known(etag):
         return not_modified(etag)

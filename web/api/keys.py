@@ -1,22 +1,20 @@
 """/keys, and `flask --app web.app keys`."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import click
-from flask import Response, current_app
+from flask import Response
 from flask.cli import AppGroup
 
 from core.access import keys
 from core.access.keys import SCOPES
-from core.bootstrap import Services
 from core.db.paging import MAX_LIMIT, PageRequest
-from core.errors import Forbidden, Invalid, RagError
+from core.errors import Forbidden
 from web.http import schemas
 from web.http.auth import requires
+from web.http.commands import command_services, errors_as_messages
 from web.http.context import principal, services, transaction
 from web.http.idempotency import idempotent, remember
 from web.http.parsing import Blueprint, load, take_page
@@ -93,11 +91,6 @@ def revoke_key(key_id: UUID) -> Response:
     return no_content()
 
 
-def _services() -> Services:
-    found: Services = current_app.extensions["services"]
-    return found
-
-
 @cli.command("create")
 @click.argument("name")
 @click.option("--scope", "scopes", multiple=True, required=True, type=click.Choice(SCOPES))
@@ -118,13 +111,13 @@ def create_command(
         "expires_at": f"{expires_at.isoformat()}Z" if expires_at else None,
         "rate_limit_per_minute": rate_limit,
     }
-    with _errors_as_messages():
+    with errors_as_messages():
         body = load(schemas.KeyCreate(), given | {"name": check_text(name, field="name")})
-        with _services().database.transaction(tenant_id=None) as db:
+        with command_services().database.transaction(tenant_id=None) as db:
             made = keys.create_key(
                 db,
                 tenant_id=body.pop("tenant"),
-                pepper=_services().settings.effective_key_pepper,
+                pepper=command_services().settings.effective_key_pepper,
                 **body,
             )
     click.echo(f"{made.key.id}  {made.secret}")
@@ -135,7 +128,7 @@ def list_command() -> None:
     """List the keys of all tenants that are not revoked."""
     page = PageRequest(limit=MAX_LIMIT)
     while True:
-        with _errors_as_messages(), _services().database.transaction(tenant_id=None) as db:
+        with errors_as_messages(), command_services().database.transaction(tenant_id=None) as db:
             found = keys.list_keys(db, tenant_id=None, page=page)
         for key in found.items:
             ends = key.expires_at.isoformat() if key.expires_at else "never"
@@ -157,13 +150,13 @@ def list_command() -> None:
 )
 def rotate_command(key_id: UUID, grace_seconds: int) -> None:
     """Replace a key. The old one expires in --grace-seconds."""
-    with _errors_as_messages(), _services().database.transaction(tenant_id=None) as db:
+    with errors_as_messages(), command_services().database.transaction(tenant_id=None) as db:
         made = keys.rotate_key(
             db,
             tenant_id=None,
             key_id=key_id,
             grace_seconds=grace_seconds,
-            pepper=_services().settings.effective_key_pepper,
+            pepper=command_services().settings.effective_key_pepper,
         )
     click.echo(f"{made.key.id}  {made.secret}")
 
@@ -172,18 +165,6 @@ def rotate_command(key_id: UUID, grace_seconds: int) -> None:
 @click.argument("key_id", type=click.UUID)
 def revoke_command(key_id: UUID) -> None:
     """Revoke a key at once."""
-    with _errors_as_messages(), _services().database.transaction(tenant_id=None) as db:
+    with errors_as_messages(), command_services().database.transaction(tenant_id=None) as db:
         keys.revoke_key(db, tenant_id=None, key_id=key_id)
     click.echo("revoked")
-
-
-@contextmanager
-def _errors_as_messages() -> Iterator[None]:
-    """Print errors as one line instead of a trace."""
-    try:
-        yield
-    except Invalid as error:
-        wrong = (f"{name}: {' '.join(said)}" for name, said in (error.errors or {}).items())
-        raise click.ClickException("; ".join(wrong) or error.detail) from None
-    except RagError as error:
-        raise click.ClickException(error.detail) from None

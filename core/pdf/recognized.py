@@ -1,0 +1,56 @@
+"""OCR's result against the page's own text layer. Pure."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from core.pdf.cleaning import clean_text
+from core.pdf.values import OcrWord, PageText
+
+# Fewer words more than the text layer has are a misread stamp, not a page.
+_MIN_MORE_WORDS = 5
+_MIN_WORDS = 3
+_AGREEMENT = 0.6  # share of OCR's words that a text layer must have to be right after all
+_MIN_LENGTH = 3  # letters of a word that is compared
+_WORD = re.compile(r"\w+")
+
+
+@dataclass(frozen=True, slots=True)
+class Recognized:
+    """A page's text and its words in reading order, boxes in shares of the displayed page."""
+
+    text: str
+    words: Sequence[OcrWord]
+
+
+class Recognizer(Protocol):
+    """What reads a page by OCR: `core.pdf.ocr.Recognizer`, which is loaded only if needed."""
+
+    def recognize(self, document: Any, number: int) -> Recognized: ...
+
+
+def choose_text(layer: PageText, recognized: Recognized) -> PageText:
+    """The page as OCR reads it; as its text layer does where OCR finds no more, or the same."""
+    text = clean_text(recognized.text)
+    found, known = _words(text), _words(layer.text)
+    if layer.reading == "unreadable":
+        if _agree(found, known):
+            return replace(layer, reading="text")
+        if len(found) < _MIN_WORDS:
+            return layer
+        return replace(layer, text=text, engine="ocr", reading="ocr", words=(*recognized.words,))
+    if len(found) < len(known) + (_MIN_MORE_WORDS if known else 1):
+        return replace(layer, reading="text" if known else "scan")
+    if not known <= found:  # OCR misread a stamp, or did not see a comment
+        text = f"{text}\n\n{layer.text}"
+    return replace(layer, text=text, engine="ocr", reading="ocr", words=(*recognized.words,))
+
+
+def _words(text: str) -> set[str]:
+    return set(_WORD.findall(text.casefold()))
+
+
+def _agree(found: set[str], known: set[str]) -> bool:
+    compared = [word for word in found if len(word) >= _MIN_LENGTH]
+    return bool(compared) and sum(word in known for word in compared) >= _AGREEMENT * len(compared)
