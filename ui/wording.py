@@ -35,6 +35,7 @@ _STAGES = {
     "queued": "Waiting for a worker",
     "planning": "Opening the file",
     "indexing": "Reading",
+    "ocr": "Reading scanned pages",
 }
 
 
