@@ -1,12 +1,12 @@
-"""Append, list and get, everything switched on, against what cannot be done without.
+"""Append, list and get with all features on, beside the least that any service must do.
 
     python -m bench.api [--rounds 5] [--seconds 3] [--markdown]
 
 Side by side in each round: the service; a bare Flask view behind the same
 gunicorn configuration; and the append's own statement with its commit through
-psycopg2 alone. Each client (wrk's, one thread in all: it needs a tenth of a
-core) appends to a session of its own; lists are of 50 messages. Medians of the
-rounds are printed.
+psycopg2 alone. wrk is the client, with one thread, which needs a tenth of a core.
+Each of its connections appends to a session of its own; a list has 50 messages.
+The output is the median of the rounds.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The least a Flask service can do, for `bench.api`, behind the same gunicorn configuration."""
+"""A Flask application with one trivial view, which `bench.api` runs as its baseline."""
 
 from types import SimpleNamespace
 

@@ -3,9 +3,9 @@
     python -m bench.cost [--rounds 100] [--calls 15]
 
 Appends, lists of 50 messages and gets, one after the other in one thread,
-through the whole WSGI application with real PostgreSQL and Redis. Processor
-time and not the clock's; of many short rounds the least and the tenth
-percentile, to which a busy machine adds little.
+through the whole WSGI application with real PostgreSQL and Redis. It measures
+processor time, not elapsed time, and prints the lowest and the tenth percentile
+of many short rounds, to which a busy machine adds little.
 """
 
 import argparse
@@ -33,7 +33,7 @@ KEY = "bench-0123456789abcdef"
 
 @dataclass
 class Call:
-    """A request that is sent again and again; the seconds that answering it took."""
+    """A request that is sent many times, and the seconds that each response took."""
 
     app: Flask
     method: str
@@ -42,7 +42,7 @@ class Call:
     taken: list[float] = field(default_factory=list)
 
     def send(self, *, times: int = 1) -> Any:
-        """The last answer's JSON. Raises RuntimeError if one is no success."""
+        """The JSON of the last response. Raises RuntimeError if any response is an error."""
         options: dict[str, Any] = {} if self.body is None else {"json": self.body}
         spent = 0.0
         for _ in range(times):
@@ -60,7 +60,7 @@ class Call:
 
 @contextlib.contextmanager
 def running_app() -> Iterator[Flask]:
-    """The application over servers of its own; its log goes into a file."""
+    """The application with servers of its own; its log goes to a file."""
     with ExitStack() as stack:
         directory, database, redis = stack.enter_context(own_servers())
         os.environ.update(

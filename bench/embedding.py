@@ -2,9 +2,9 @@
 
     python bench/embedding.py [--texts FOLDER] [--rounds N]
 
-Each candidate embeds the same texts of about 200 tokens on one thread, in turns,
-so that what else runs on the machine hits all alike: compare the ratios. Agreement
-is the mean and least cosine to full precision, and the share of each text's five
+The candidates take turns to embed the same texts of about 200 tokens on one thread.
+Other load on the machine then affects all of them alike: compare the ratios. Agreement
+is the mean and the lowest cosine to full precision, and the share of each text's five
 nearest neighbours that are the same. `--texts` names a folder of .txt files to cut
 texts from; without it they are joined from the calibration sentences. onnxruntime
 takes part if it is installed. Needs requirements/model.txt.

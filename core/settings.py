@@ -63,6 +63,15 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=1, le=65535, description="Port of the API.")
     flower_port: int = Field(5555, ge=1, le=65535, description="Port of Flower.")
     ui_port: int = Field(8501, ge=1, le=65535, description="Port of the chat page.")
+    ui_login: Literal["none", "password", "oidc"] = Field(
+        "none",
+        description="Who may use the chat page: `none` asks for a name, `password` for "
+        "`UI_PASSWORD` too, `oidc` signs in by an OpenID Connect provider. "
+        "In production the page refuses `none`.",
+    )
+    ui_password: SecretStr = Field(
+        SecretStr(""), description="Password of the chat page, with `UI_LOGIN=password`."
+    )
     flower_password: SecretStr = Field(
         SecretStr(""), description="Password of Flower's user `admin`; default: `API_KEY`."
     )

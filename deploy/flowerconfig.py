@@ -9,4 +9,7 @@ address = _settings.bind_host
 port = _settings.flower_port
 basic_auth = [f"admin:{_password}"]
 persistent = False
+natural_time = True
+# Messages have no arguments (the jobs table says what to do), so those columns stay away.
+tasks_columns = "name,state,received,started,runtime,worker,uuid"
 logging = "error"  # at each start it warns that no worker answers yet

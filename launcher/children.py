@@ -1,7 +1,7 @@
-"""Child processes that never outlive this one, and how a root process gives up root.
+"""Child processes that never outlive this one, and how to start them without root's rights.
 
-Linux does the first by `prctl(PR_SET_PDEATHSIG)`; elsewhere a child whose parent
-is killed with SIGKILL stays until the next start asks it to go.
+Linux ends them by `prctl(PR_SET_PDEATHSIG)`. On other systems a child survives when its
+parent is killed by SIGKILL, until the next start stops it.
 """
 
 import ctypes
@@ -29,10 +29,10 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True)
 class User:
-    """Whom a child runs as. `reads_all`: it may open files as root may, whatever their mode.
+    """The user that a child runs as. With `reads_all` it may open every file, as root may.
 
-    That is for a checkout below a directory that is root's alone (`/root` is
-    0700): the child is not root, yet finds its program and its data.
+    `reads_all` is for a checkout below a directory that only root may enter (`/root` has mode
+    0700): the child is not root, and still finds its program and its data.
     """
 
     uid: int
@@ -43,7 +43,7 @@ class User:
 def unprivileged_user(owned: Path) -> User | None:
     """The user for a program that refuses to run as root; None when we are not root.
 
-    Who owns `owned` goes on owning it; if that is root, `nobody`.
+    It is the owner of `owned`; if that is root, it is `nobody`.
     """
     if os.geteuid() != 0:
         return None
@@ -64,10 +64,10 @@ def spawn(
     env: Mapping[str, str] | None = None,
     pass_fds: Sequence[int] = (),
 ) -> "subprocess.Popen[bytes]":
-    """Start `command` in a session of its own, so that Ctrl-C reaches only us.
+    """Start `command` in a session of its own, so that Ctrl-C does not reach it.
 
-    It gets `death_signal` when the thread that called this ends: call it from
-    a thread that lives as long as the process, the main one as a rule.
+    It gets `death_signal` when the calling thread ends, so call this from a thread that
+    lives as long as the process, usually the main thread.
     """
     return subprocess.Popen(
         command,
@@ -89,7 +89,7 @@ def _before_exec(
         if user is not None:
             _become(user)
         if sys.platform == "linux":
-            # After the change of user: the kernel forgets the signal at each such change.
+            # After the change of user, because that makes the kernel forget the signal.
             _libc.prctl(_PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
             if os.getppid() != parent:
                 os._exit(1)
@@ -100,7 +100,7 @@ def _before_exec(
 def _become(user: User) -> None:
     if user.reads_all:
         _libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
-        # Else access(2) judges by the user alone, and initdb asks it for `postgres`.
+        # Otherwise access(2) looks at the user only, and initdb uses it to check `postgres`.
         _libc.prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
     os.setgroups([])
     os.setgid(user.gid)
@@ -110,7 +110,7 @@ def _become(user: User) -> None:
 
 
 def _keep_file_access() -> None:
-    """Keep CAP_DAC_OVERRIDE, and nothing else, over the coming exec."""
+    """Keep the capability CAP_DAC_OVERRIDE, and no other, through the next exec."""
     mask = 1 << _CAP_DAC_OVERRIDE
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     sets = (ctypes.c_uint32 * 6)(mask, mask, mask, 0, 0, 0)

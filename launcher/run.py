@@ -2,8 +2,8 @@
 
     python -m launcher
 
-Starts in the checkout's directory. Everything it starts ends with it, also when
-it is killed.
+It changes to the checkout's directory. Everything it starts ends with it, also when it is
+killed. Log lines are shown in short; `LOG_FORMAT=json make run` shows them as they are.
 """
 
 import errno
@@ -29,15 +29,17 @@ from sqlalchemy.exc import SQLAlchemyError
 from core.db import migrate
 from core.queue.broker import broker_url
 from core.settings import Settings, SettingsError, get_settings, read_settings
-from launcher.servers import ServerError, start_postgres, start_redis, try_port
+from launcher.log_lines import shorten
+from launcher.servers import ServerError, last_line, start_postgres, start_redis, try_port
 from launcher.supervisor import Output, ProcessEnded, Supervisor
 
 ROOT = Path(__file__).resolve().parent.parent
 
 _READY_SECONDS = 180.0
-_STOP_SECONDS = 30.0  # web and worker finish what they are at; both give up earlier
+_REMIND_SECONDS = 900.0  # the banner scrolls away
+_STOP_SECONDS = 30.0  # web and worker finish their work; both give up earlier
 _ROOT_WARNING = "ignore:You're running the worker with superuser"  # known here, and intended
-_HURRY_SECONDS = 1.0  # one Ctrl-C may arrive twice: from the terminal and by way of make
+_HURRY_SECONDS = 1.0  # one Ctrl-C may arrive twice, from the terminal and from make
 
 
 class StartError(RuntimeError):
@@ -45,13 +47,13 @@ class StartError(RuntimeError):
 
 
 class _Stopped(BaseException):
-    """A signal asked for the end."""
+    """A signal asked the launcher to stop."""
 
 
 class _Signals:
-    """The first SIGINT, SIGTERM or SIGHUP raises _Stopped; a later one asks for a quick end.
+    """The first SIGINT, SIGTERM or SIGHUP raises _Stopped; a later one sets `hurry`.
 
-    Once `stopping` is set none raises any more: nothing may cut the end short.
+    Once `stopping` is set, no signal raises, so that nothing interrupts the shutdown.
     """
 
     def __init__(self) -> None:
@@ -75,7 +77,9 @@ def main() -> int:
     os.chdir(ROOT)
     signals = _Signals()
     processes = parse_procfile((ROOT / "Procfile").read_text()).processes
-    output = Output(sys.stdout.buffer, width=max(map(len, [*processes, "system"])))
+    short = None if os.environ.get("LOG_FORMAT") == "json" else shorten
+    width = max(map(len, [*processes, "system"]))
+    output = Output(sys.stdout.buffer, width=width, rewrite=short)
     try:
         with ExitStack() as stack:
             try:
@@ -107,13 +111,17 @@ def _run(
         supervisor.start(name=name, command=command)
     _wait_until_ready(settings, names=set(processes), supervisor=supervisor)
     output.block(_banner(settings, names=set(processes)))
+    reminded = time.monotonic()
     while True:
         supervisor.check()
+        if time.monotonic() - reminded > _REMIND_SECONDS:
+            say(_reminder(settings))
+            reminded = time.monotonic()
         time.sleep(0.2)
 
 
 def _prepare_settings() -> Settings:
-    """The settings, all but the URLs of servers that are yet to be started."""
+    """The settings, with placeholders for the URLs of servers that are not started yet."""
     env_file = ROOT / ".env"
     try:
         given = {**dotenv_values(env_file), **os.environ}
@@ -166,7 +174,7 @@ def _check_port(name: str, *, port: int, host: str) -> None:
 
 @contextmanager
 def _only_one(data_dir: Path) -> Iterator[None]:
-    """Hold the data directory against a second `make run`; the kernel lets go of it with us."""
+    """Lock the data directory against a second `make run`. The kernel unlocks it when we end."""
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(data_dir, os.O_RDONLY)
@@ -182,7 +190,7 @@ def _only_one(data_dir: Path) -> Iterator[None]:
 
 
 def _start_servers(settings: Settings, *, say: Callable[[str], None], stack: ExitStack) -> Settings:
-    """Start what no URL was given for; the settings that all processes then read."""
+    """Start each server that has no URL; the settings that all processes then read."""
     data_dir = settings.data_dir.absolute()
     found: dict[str, str] = {"DATA_DIR": str(data_dir)}
     try:
@@ -216,13 +224,21 @@ def _check_redis(settings: Settings) -> None:
 
 
 def _build_model(settings: Settings, *, say: Callable[[str], None]) -> None:
-    """Make the local embedding model, unless an earlier start did."""
+    """Build the local embedding model, unless an earlier start did."""
     if settings.embedding_provider != "local":
         return
     say("checking the embedding model (the first time it is built, in about a minute)")
-    built = subprocess.run([sys.executable, "-m", "core.embedding.build"], check=False)
+    log = settings.data_dir / "model-build.log"
+    with log.open("wb") as output:  # its libraries draw bars of their own
+        built = subprocess.run(
+            [sys.executable, "-m", "core.embedding.build"],
+            check=False,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
     if built.returncode != 0:
-        raise StartError("the embedding model could not be built; see the lines above")
+        reason = last_line(log.read_text("utf-8", "replace"))
+        raise StartError(f"the embedding model could not be built: {reason} (see {log})")
 
 
 def _migrate(settings: Settings, *, say: Callable[[str], None]) -> None:
@@ -235,7 +251,7 @@ def _migrate(settings: Settings, *, say: Callable[[str], None]) -> None:
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    """What the Procfile's commands see: `.env`, settings they mention, and this Python first."""
+    """The environment of the Procfile's commands, with this Python first on PATH."""
     from_file = {name: value for name, value in dotenv_values(ROOT / ".env").items() if value}
     quiet = {"PYTHONWARNINGS": _ROOT_WARNING} if os.geteuid() == 0 else {}
     path = os.environ.get("PATH", os.defpath)
@@ -306,6 +322,12 @@ def _banner(settings: Settings, *, names: set[str]) -> str:
     rule = "─" * 72
     lines = [f"  {label:<9}{text}" for label, text in shown]
     return "\n".join(["", rule, "  Ready. Ctrl-C stops everything.", "", *lines, rule, ""])
+
+
+def _reminder(settings: Settings) -> str:
+    """The addresses in one line."""
+    chat, api = _url(settings, settings.ui_port), _url(settings, settings.port)
+    return f"chat {chat} · API {api}/docs · queue {_url(settings, settings.flower_port)}"
 
 
 def _flower_login(settings: Settings) -> str:

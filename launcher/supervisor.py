@@ -1,4 +1,7 @@
-"""The processes of a Procfile: started, their output interleaved, stopped together."""
+"""The processes of a Procfile: started, their output interleaved, stopped together.
+
+honcho's manager is no substitute, see docs/adr/0007-libraries-tried.md.
+"""
 
 import os
 import re
@@ -31,31 +34,43 @@ class _Running:
 
 
 class Output:
-    """Lines of several processes on one stream, each behind its process's name.
+    """Lines of several processes on one stream, each with its process's name in front.
 
-    A line is passed on byte for byte: a log line in JSON may hold characters
-    that Python takes for line ends. A reader that has gone away (`make run |
-    head`) is no reason to stop.
+    A line is passed on byte for byte unless `rewrite` is given, because a log line in JSON may
+    hold characters that Python takes for line ends. `rewrite` returns what to show of a line,
+    or None to leave it out. When the reader has gone away (`make run | head`), lines are lost
+    and the processes go on.
     """
 
-    def __init__(self, stream: IO[bytes], *, width: int) -> None:
+    def __init__(
+        self,
+        stream: IO[bytes],
+        *,
+        width: int,
+        rewrite: Callable[[bytes], bytes | None] | None = None,
+    ) -> None:
         self._stream = stream
         self._width = width
+        self._rewrite = rewrite
         self._coloured = stream.isatty()
         self._lock = threading.Lock()
 
     def line(self, text: bytes, *, name: str, colour: str | None = None) -> None:
+        """Show one line of a process."""
+        shown = self._rewrite(text) if self._rewrite else text
+        if shown is None:
+            return
         prefix = f"{time.strftime('%H:%M:%S')} {name:<{self._width}} | "
         if colour and self._coloured:
             prefix = f"\033[{colour}m{prefix}\033[0m"
-        self._write(prefix.encode() + text.rstrip(b"\r\n"))
+        self._write(prefix.encode() + shown.rstrip(b"\r\n"))
 
     def say(self, text: str) -> None:
-        """A line of our own."""
+        """Show a line of the launcher's own."""
         self.line(text.encode(), name="system")
 
     def block(self, text: str) -> None:
-        """Several lines together, without prefix."""
+        """Show several lines together, without a name in front."""
         self._write(text.encode())
 
     def _write(self, text: bytes) -> None:
@@ -65,9 +80,9 @@ class Output:
 
 
 class Supervisor:
-    """Runs commands of the shell; when one ends, `check` says so.
+    """Runs shell commands; `check` says when one has ended.
 
-    Used from the main thread: Linux ends a child with the thread that made it.
+    Use it from the main thread: Linux ends a child when the thread that started it ends.
     """
 
     def __init__(self, *, cwd: Path, env: Mapping[str, str], output: Output) -> None:
@@ -78,11 +93,11 @@ class Supervisor:
         self._running: list[_Running] = []
 
     def start(self, *, name: str, command: str) -> None:
-        """Start `command`; its variables are expanded by the shell, which it then replaces."""
+        """Start `command`. The shell expands its variables and is then replaced by it."""
         process = spawn(
             ["/bin/sh", "-c", _without_shell(command)],
-            # Not SIGTERM: with us goes the reader of their output, and a handler that
-            # writes a last word into the broken pipe never gets to its end.
+            # Not SIGTERM: when the launcher dies, nobody reads their output any more, and a
+            # signal handler that writes a last line into the broken pipe never ends.
             death_signal=signal.SIGKILL,
             cwd=self.cwd,
             output=subprocess.PIPE,
@@ -103,7 +118,7 @@ class Supervisor:
                 raise ProcessEnded(f"{running.name} ended {_how(code)}; see its last lines above")
 
     def stop(self, *, seconds: float, hurry: Callable[[], bool]) -> None:
-        """SIGTERM to all; SIGKILL to what is left after `seconds` or once `hurry` says so."""
+        """Send SIGTERM to all, and SIGKILL to the rest after `seconds` or once `hurry()`."""
         for running in self._running:
             if running.process.poll() is None:
                 running.process.terminate()
@@ -127,16 +142,16 @@ class Supervisor:
 
 
 def _without_shell(command: str) -> str:
-    """`command` such that its program takes the shell's place.
+    """`command` with `exec` in front, so that its program replaces the shell.
 
-    Else the shell may stay between us and the process, and take the signals meant for it.
+    A shell that stays would get the signals that are meant for the program.
     """
     assigns = re.match(r"[A-Za-z_][A-Za-z0-9_]*=", command)
     return f"exec env {command}" if assigns else f"exec {command}"
 
 
 def _kill_session(process: "subprocess.Popen[bytes]") -> None:
-    """SIGKILL for whatever is left of the process's group, itself included."""
+    """Send SIGKILL to whatever is left of the process's group, itself included."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

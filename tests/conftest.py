@@ -1,4 +1,4 @@
-"""What every kind of test shares: real servers, fresh databases, settings."""
+"""Fixtures for every kind of test: real servers, fresh databases, settings."""
 
 import os
 import secrets
@@ -19,7 +19,7 @@ from tests.fakes.llm_server import LLMServer
 from tests.harness import ROOT
 
 API_KEY = "test-key-0123456789abcdef"
-# Built once for all runs; it takes a while.
+# Built once for all runs, because that takes about a minute.
 MODEL_DIR = ROOT / "data" / "models"
 NOWHERE_POSTGRES = "postgresql://nobody@127.0.0.1:1/none"
 NO_BROWSER = (
@@ -29,12 +29,12 @@ NO_BROWSER = (
 NOWHERE_REDIS = "redis://127.0.0.1:1/0"
 
 
-# No deadline: it would hold on a quick machine only. `make unit` chooses "quick".
+# No deadline, because only a quick machine keeps one. `make unit` chooses "quick".
 hypothesis.settings.register_profile("thorough", max_examples=150, deadline=None)
 hypothesis.settings.register_profile("quick", max_examples=20, deadline=None)
 hypothesis.settings.load_profile("thorough")
 
-# Files whose tests share no fixture that is dear to make: pytest-xdist may spread them.
+# Files whose tests share no expensive fixture: pytest-xdist may run their tests apart.
 SPREAD = {"test_faults.py"}
 
 
@@ -67,7 +67,7 @@ def servers_dir() -> Iterator[Path]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_settings_from_outside(servers_dir: Path) -> None:
-    """Neither the caller's environment nor a `.env` decides what a test sees."""
+    """Keep the caller's environment and `.env` out of the tests."""
     for name in Settings.model_fields:
         os.environ.pop(name.upper(), None)
     Settings.model_config["env_file"] = None
@@ -134,7 +134,7 @@ def database_url(new_database: Callable[[], str]) -> str:
 
 @pytest.fixture
 def redis_url(redis_server: RedisServer) -> str:
-    """Redis, emptied."""
+    """The URL of Redis, which is emptied first."""
     with redis.Redis.from_url(redis_server.url) as client:
         client.flushall()
     return redis_server.url
@@ -142,7 +142,7 @@ def redis_url(redis_server: RedisServer) -> str:
 
 @pytest.fixture
 def llm() -> Iterator[LLMServer]:
-    """An LLM and embedding endpoint; a module may give it a reply of its own."""
+    """An LLM and embedding endpoint. A module may override it with replies of its own."""
     with LLMServer() as server:
         yield server
 

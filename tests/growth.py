@@ -1,4 +1,4 @@
-"""How the work of a function grows with its input, told apart from how busy the machine is."""
+"""How the work of a function grows with its input, however busy the machine is."""
 
 import time
 from collections.abc import Callable
@@ -11,15 +11,15 @@ def grows_quadratically(work: Callable[[int], object], *, size: int) -> bool:
     """Whether `work(size)` costs much more than its share of `work(FACTOR * size)`.
 
     Linear work costs FACTOR times as much for FACTOR times the size, quadratic work its square.
-    The line between is drawn at their geometric mean, in processor time, and one attempt of
-    many below it is enough: a busy machine now and then makes the large one look four times
-    too long, but not each time.
+    The limit is the geometric mean of both, in processor time, and one attempt of many below
+    it is enough: a busy machine sometimes makes the large size look four times too slow, but
+    not every time.
     """
     return not any(_ratio(work, size) < FACTOR**1.5 for _ in range(_ATTEMPTS))
 
 
 def _ratio(work: Callable[[int], object], size: int) -> float:
-    # The small size as often as the large one is longer: both take about as long to measure.
+    # Run the small size FACTOR times, so that both measurements take about as long.
     small = _seconds(lambda: [work(size) for _ in range(FACTOR)]) / FACTOR
     return _seconds(lambda: work(FACTOR * size)) / max(small, 1e-6)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import streamlit as st
 
+from ui import trouble
 from ui.api_client import ApiError
 from ui.escaping import label
 from ui.wording import error_text
@@ -20,22 +21,23 @@ def show_error(error: ApiError) -> None:
     st.error(text, icon=":material/error:")
 
 
-def guarded(draw: Callable[[], None]) -> bool:
-    """Run `draw`; what goes wrong is shown in its place. Whether all went well.
+def guarded(draw: Callable[[], None], *, name: str) -> None:
+    """Draw one part of the page. What goes wrong stays in its place; the others are drawn.
 
+    Trouble that may pass has its line at the top of the page, which tries again by itself.
     Streamlit's own control flow (reruns, stops) is no `Exception` and passes through.
     """
     try:
         draw()
     except ApiError as error:
-        show_error(error)
-        st.button("Try again", icon=":material/refresh:", key=f"again-{draw.__module__}")
+        if trouble.is_passing(error):
+            trouble.note(error)
+            st.caption(f"{name} cannot be shown right now.")
+        else:
+            show_error(error)
     except Exception:
-        log.exception("The page could not be drawn.")
-        st.error("Something went wrong on this page. Please reload it.", icon=":material/error:")
-    else:
-        return True
-    return False
+        log.exception("A part of the page could not be drawn.")
+        st.error(f"{name} could not be drawn. Please reload the page.", icon=":material/error:")
 
 
 def attempt(action: Callable[[], object]) -> None:

@@ -1,19 +1,27 @@
 """The service's HTTP API, as the page needs it. The only file that knows URLs."""
 
-import json
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import IO, Any
 from urllib.parse import quote
 
 import httpx
-from httpx_sse import EventSource, SSEError
 
 from ui.config import Config
+from ui.transport import (
+    ApiError,
+    ApiEvent,
+    Json,
+    body_of,
+    problem,
+    reachable,
+    read_events,
+    read_turn,
+)
 
-Json = dict[str, Any]
+__all__ = ["ApiClient", "ApiError", "ApiEvent", "Json", "Listing", "Upload", "new_key"]
 
 PAGE_SIZE = 100  # the API's largest
 # The API promises a comment line every 15 s; a stream silent for longer is dead.
@@ -22,41 +30,16 @@ _TLS = httpx.create_ssl_context()  # once: it takes a tenth of a second
 _TIMEOUT = httpx.Timeout(15, connect=3)
 _UPLOAD_TIMEOUT = httpx.Timeout(300, connect=3)
 _STREAM_TIMEOUT = httpx.Timeout(STREAM_SILENCE_SECONDS, connect=3)
-
-
-@dataclass
-class ApiError(Exception):
-    """The API said no, or said nothing.
-
-    `code` is the API's own, or `unreachable` (no connection), `broken_off` (an
-    answer that ended early) or `unexpected` (no problem+json). `retry_after` is
-    in seconds.
-    """
-
-    code: str
-    detail: str
-    status: int | None = None
-    request_id: str | None = None
-    retry_after: float | None = None
-    errors: Mapping[str, list[str]] = field(default_factory=dict)
+_WATCH_TIMEOUT = httpx.Timeout(9, connect=3)  # the API's heartbeat comes every 10 s
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """An accepted document; `poll_after` is in seconds, None if nothing is under way."""
+    """An accepted document; `duplicate`: the same bytes were there already."""
 
     document: Json
     job: Json
     duplicate: bool
-    poll_after: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class ChatEvent:
-    """A server-sent event of a chat turn: its name and its JSON."""
-
-    name: str
-    data: Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,22 +66,25 @@ class ApiClient:
             base_url=config.api_url,
             headers={"X-API-Key": config.api_key},
             timeout=timeout,
-            transport=httpx.HTTPTransport(
-                verify=_TLS, retries=1
-            ),  # of connecting, never of a request
+            # Retries are of connecting, never of a request.
+            transport=httpx.HTTPTransport(verify=_TLS, retries=1),
             trust_env=False,
         )
 
     def close(self) -> None:
         self._http.close()
 
+    # Sessions
+
     def list_sessions(
-        self, *, user_id: str, limit: int = 50, favorites_only: bool = False
+        self, *, user_id: str, limit: int = 50, favorites_only: bool = False, q: str = ""
     ) -> Listing:
-        """The user's conversations, most recently active first."""
-        params = {"user_id": user_id, "limit": limit}
+        """The user's conversations, most recently active first; `q` matches titles."""
+        params: dict[str, Any] = {"user_id": user_id, "limit": limit}
         if favorites_only:
             params["is_favorite"] = "true"
+        if q:
+            params["q"] = q
         return _listing(self._json("GET", "/api/v1/sessions", params=params))
 
     def get_session(self, session_id: str) -> Json:
@@ -118,24 +104,104 @@ class ApiClient:
     def delete_session(self, session_id: str) -> None:
         self._send("DELETE", _path("sessions", session_id))
 
+    # Messages
+
     def recent_messages(self, session_id: str, *, limit: int = PAGE_SIZE) -> Listing:
         """The last messages of a conversation, oldest first."""
         params = {"order": "desc", "limit": limit}
         page = _listing(self._json("GET", _path("sessions", session_id, "messages"), params=params))
         return Listing(page.items[::-1], page.total)
 
+    def all_messages(self, session_id: str) -> list[Json]:
+        """Every message of a conversation, oldest first."""
+        messages: list[Json] = []
+        params: dict[str, Any] = {"limit": PAGE_SIZE}
+        while True:
+            page = self._json("GET", _path("sessions", session_id, "messages"), params=params)
+            messages += page["items"]
+            if not page.get("next_cursor"):
+                return messages
+            params["cursor"] = page["next_cursor"]
+
+    def get_message(self, message_id: str) -> Json:
+        return self._json("GET", _path("messages", message_id))
+
+    def search_messages(self, *, user_id: str, q: str, limit: int = 20) -> list[Json]:
+        """Hits `{message, session_id, snippet}` in what was said, best first."""
+        params = {"user_id": user_id, "q": q, "limit": limit}
+        return _listing(self._json("GET", "/api/v1/messages/search", params=params)).items
+
+    def select_answer(self, message_id: str, *, key: str) -> Json:
+        """Make an earlier answer the current one again."""
+        return self._json("POST", _path("messages", message_id, "select"), key=key)
+
+    def rate(self, message_id: str, *, rating: str | None, comment: str = "") -> None:
+        """`up` or `down`; None takes the rating back."""
+        path = _path("messages", message_id, "feedback")
+        if rating is None:
+            self._send("DELETE", path)
+        else:
+            body = {"rating": rating} | ({"comment": comment} if comment else {})
+            self._send("PUT", path, json=body)
+
+    # Turns
+
+    def chat(
+        self, session_id: str, *, message: str, key: str, document_ids: list[str] | None = None
+    ) -> Iterator[ApiEvent]:
+        """Ask, and yield the turn's events as they arrive, up to its last one.
+
+        Closing the iterator hangs up; the answer is written on. An `error` event is raised
+        as ApiError; so is a stream that ends without a last event (`broken_off`).
+        """
+        body = {"message": message, "stream": True}
+        if document_ids is not None:
+            body["document_ids"] = document_ids
+        return self._turn("POST", _path("sessions", session_id, "chat"), json=body, key=key)
+
+    def follow(self, message_id: str, *, after: str = "") -> Iterator[ApiEvent]:
+        """The events of an answer, from the one behind the event `after` on."""
+        params = {"starting_after": after} if after else {}
+        return self._turn("GET", _path("messages", message_id, "stream"), params=params)
+
+    def answer_again(self, message_id: str, *, how: str, key: str) -> Iterator[ApiEvent]:
+        """`how`: `retry` a failed answer, or `regenerate`, which keeps the earlier one."""
+        path = _path("messages", message_id, how)
+        return self._turn("POST", path, json={"stream": True}, key=key)
+
+    def edit(self, message_id: str, *, content: str) -> Iterator[ApiEvent]:
+        """Replace the user's last message; the events of its new answer."""
+        body = {"content": content, "stream": True}
+        return self._turn("PUT", _path("messages", message_id), json=body)
+
+    def cancel_answer(self, message_id: str, *, key: str) -> None:
+        self._send("POST", _path("messages", message_id, "cancel"), key=key)
+
+    # Documents
+
     def documents_in_reach(self, *, user_id: str, session_id: str | None) -> list[Json]:
-        """What a question in this conversation is answered from, newest first.
+        """What a question in this conversation is answered from, newest first, with jobs.
 
         Those of the user, those attached to the session, and the shared ones.
         """
         everything = self._documents()
-        found = [item for item in everything.items if _in_reach(item, user_id, session_id)]
+        found = [item for item in everything.items if in_reach(item, user_id, session_id)]
         if everything.total > len(everything.items):
             found += self._documents(user_id=user_id).items
             found += self._documents(session_id=session_id).items if session_id else []
         unique = {item["id"]: item for item in found}
         return sorted(unique.values(), key=lambda item: str(item["created_at"]), reverse=True)
+
+    @contextmanager
+    def watch_documents(self) -> Iterator[Iterator[ApiEvent]]:
+        """A stream of `document` events; it has begun when the block is entered.
+
+        It raises `no_answer` after some silence, so that its reader can see whether it is
+        still wanted.
+        """
+        path = "/api/v1/documents/events"
+        with self._stream("GET", path, timeout=_WATCH_TIMEOUT) as response:
+            yield read_events(response)
 
     def upload_document(
         self,
@@ -158,98 +224,80 @@ class ApiClient:
             timeout=_UPLOAD_TIMEOUT,
             key=key,
         )
-        body = _body(response)
-        under_way = response.status_code == httpx.codes.ACCEPTED
-        return Upload(
-            document=body["document"],
-            job=body["job"],
-            duplicate=bool(body.get("duplicate")),
-            poll_after=(_retry_after(response) or 1.0) if under_way else None,
-        )
+        body = body_of(response)
+        return Upload(body["document"], body["job"], bool(body.get("duplicate")))
 
     def delete_document(self, document_id: str) -> None:
         self._send("DELETE", _path("documents", document_id))
 
-    def get_job(self, job_id: str) -> tuple[Json, float | None]:
-        """The job, and how many seconds to wait before asking again if the API says so."""
-        response = self._send("GET", _path("jobs", job_id))
-        return _body(response), _retry_after(response)
+    def reingest(self, document_id: str, *, key: str) -> None:
+        self._send("POST", _path("documents", document_id, "reingest"), key=key)
 
-    def failed_jobs(self) -> list[Json]:
-        """The jobs that failed lately: why, and of which documents."""
-        params = {"state": "failed", "limit": PAGE_SIZE}
-        return _listing(self._json("GET", "/api/v1/jobs", params=params)).items
+    def download(self, document_id: str) -> bytes:
+        """The PDF as it was sent."""
+        path = _path("documents", document_id, "content")
+        return self._send("GET", path, timeout=_UPLOAD_TIMEOUT).content
 
-    def chat(self, session_id: str, *, message: str, key: str) -> Iterator[ChatEvent]:
-        """Ask, and yield the turn's events as they arrive, up to its last one.
+    def page_image(self, document_id: str, page: int, *, highlight: str = "") -> bytes:
+        """A page as PNG, with a text marked."""
+        params = {"highlight": highlight[:500]} if highlight else {}
+        path = _path("documents", document_id, "pages", str(page), "image")
+        return self._send("GET", path, params=params).content
 
-        Closing the iterator hangs up. An `error` event is raised as ApiError;
-        so is a stream that ends without a last event (`broken_off`).
-        """
-        request = self._http.build_request(
-            "POST",
-            _path("sessions", session_id, "chat"),
-            json={"message": message, "stream": True},
-            headers={"Accept": "text/event-stream", "Idempotency-Key": key},
-            timeout=_STREAM_TIMEOUT,
-        )
-        with _reachable():
-            response = self._http.send(request, stream=True)
-        try:
-            if response.is_error:
-                with _reachable():
-                    response.read()
-                raise _problem(response)
-            yield from _chat_events(response)
-        finally:
-            response.close()
+    def get_job(self, job_id: str) -> Json:
+        return self._json("GET", _path("jobs", job_id))
+
+    def cancel_job(self, job_id: str, *, key: str) -> None:
+        self._send("POST", _path("jobs", job_id, "cancel"), key=key)
+
+    # HTTP
 
     def _json(self, method: str, path: str, **options: Any) -> Json:
-        return _body(self._send(method, path, **options))
+        return body_of(self._send(method, path, **options))
 
     def _send(
         self, method: str, path: str, *, key: str | None = None, **options: Any
     ) -> httpx.Response:
         headers = options.pop("headers", {}) | ({"Idempotency-Key": key} if key else {})
-        with _reachable():
+        with reachable():
             response = self._http.request(method, path, headers=headers, **options)
         if not response.is_success:
-            raise _problem(response)
+            raise problem(response)
         return response
 
+    def _turn(self, method: str, path: str, **options: Any) -> Iterator[ApiEvent]:
+        with self._stream(method, path, **options) as response:
+            yield from read_turn(response)
+
+    @contextmanager
+    def _stream(
+        self, method: str, path: str, *, key: str | None = None, **options: Any
+    ) -> Iterator[httpx.Response]:
+        headers = {"Accept": "text/event-stream"} | ({"Idempotency-Key": key} if key else {})
+        options = {"timeout": _STREAM_TIMEOUT} | options
+        request = self._http.build_request(method, path, headers=headers, **options)
+        with reachable():
+            response = self._http.send(request, stream=True)
+        try:
+            if response.is_error:
+                with reachable():
+                    response.read()
+                raise problem(response)
+            yield response
+        finally:
+            response.close()
+
     def _documents(self, **filters: str) -> Listing:
-        params = {"limit": PAGE_SIZE} | filters
+        params = {"limit": PAGE_SIZE, "include": "job"} | filters
         return _listing(self._json("GET", "/api/v1/documents", params=params))
 
 
-def _chat_events(response: httpx.Response) -> Iterator[ChatEvent]:
-    try:
-        with _reachable(code="broken_off"):
-            for event in EventSource(response).iter_sse():
-                if not event.data:  # what a comment line leaves
-                    continue
-                data = json.loads(event.data)
-                if event.event == "error":
-                    raise _problem_from(data, status=None, request_id=None)
-                yield ChatEvent(event.event, data)
-                if event.event == "message_completed":
-                    return
-    except (SSEError, json.JSONDecodeError, UnicodeDecodeError):
-        raise ApiError("unexpected", "The service sent something unreadable.") from None
-    raise ApiError("broken_off", "The answer ended early.")
-
-
-@contextmanager
-def _reachable(*, code: str = "unreachable") -> Iterator[None]:
-    """Turns what httpx raises into ApiError."""
-    try:
-        yield
-    except httpx.ConnectError:
-        raise ApiError("unreachable", "No connection.") from None
-    except httpx.TimeoutException:
-        raise ApiError("no_answer", "The service took too long to answer.") from None
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise ApiError(code, type(error).__name__) from None
+def in_reach(document: Json, user_id: str, session_id: str | None) -> bool:
+    """Whether a question of this user in this conversation is answered from `document`."""
+    owner, session = document.get("user_id"), document.get("session_id")
+    if owner is None and session is None:
+        return True
+    return owner == user_id or (session is not None and session == session_id)
 
 
 def _path(*parts: str) -> str:
@@ -257,54 +305,5 @@ def _path(*parts: str) -> str:
     return "/api/v1/" + "/".join(quote(part, safe="") for part in parts)
 
 
-def _body(response: httpx.Response) -> Json:
-    try:
-        body = response.json()
-    except ValueError:
-        body = None
-    if not isinstance(body, dict):
-        raise ApiError(
-            "unexpected", "The service sent something unreadable.", status=response.status_code
-        )
-    return body
-
-
 def _listing(page: Json) -> Listing:
     return Listing(items=list(page.get("items", [])), total=int(page.get("total", 0)))
-
-
-def _in_reach(document: Json, user_id: str, session_id: str | None) -> bool:
-    owner, session = document.get("user_id"), document.get("session_id")
-    if owner is None and session is None:
-        return True
-    return owner == user_id or (session is not None and session == session_id)
-
-
-def _problem(response: httpx.Response) -> ApiError:
-    """The error an RFC 9457 body describes; any other body gives `unexpected`."""
-    request_id = response.headers.get("X-Request-ID")
-    try:
-        body = response.json()
-    except ValueError:
-        body = None
-    error = _problem_from(
-        body if isinstance(body, dict) else {}, status=response.status_code, request_id=request_id
-    )
-    error.retry_after = _retry_after(response)
-    return error
-
-
-def _problem_from(body: Json, *, status: int | None, request_id: str | None) -> ApiError:
-    errors = body.get("errors")
-    return ApiError(
-        code=str(body.get("code") or "unexpected"),
-        detail=str(body.get("detail") or body.get("title") or ""),
-        status=status if status is not None else body.get("status"),
-        request_id=body.get("request_id") or request_id,
-        errors=errors if isinstance(errors, dict) else {},
-    )
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    value = response.headers.get("Retry-After", "")
-    return float(value) if value.isdecimal() else None

@@ -4,29 +4,12 @@ from pathlib import Path
 
 import streamlit as st
 
-from ui import conversation, conversations, library, state
+from ui import conversation, conversations, library, login, state, trouble
 from ui.alerts import guarded
 
 # A file of ours: Streamlit's named icons are fetched from a font server for the tab.
-_ICON = str(Path(__file__).with_name("icon.png"))
-# Fixed text, no data. Wide buttons centre their labels, those with an icon need none that
-# is seen (but one that is read out), and a sidebar begins far down.
-_STYLE = """<style>
-.st-key-conversations button { padding: 0.4rem; }
-.st-key-conversations button, .st-key-conversations button * { justify-content: flex-start; }
-.st-key-conversations button { text-align: left; }
-.st-key-documents button { min-height: 1.5rem; width: 1.5rem; padding: 0; }
-.st-key-documents [data-testid="stProgress"] p { font-size: 0.8rem; }
-.st-key-toolbar button p, .st-key-documents button p { position: absolute; clip-path: inset(50%); }
-.st-key-documents [data-testid="stText"] { font-size: 0.9rem; font-weight: 600; }
-[data-testid="stText"] { white-space: pre-wrap; overflow-wrap: anywhere; }
-.st-key-favorite-on [data-testid="stIconMaterial"],
-[class*="st-key-open-star-"] [data-testid="stIconMaterial"] {
-  color: #c98a00; font-variation-settings: "FILL" 1;
-}
-[data-testid="stSidebarHeader"] { height: 2.75rem; margin-bottom: 0; }
-[data-testid="stMainBlockContainer"] { padding-top: 3.5rem; }
-</style>"""
+_HERE = Path(__file__).parent
+_ICON = str(_HERE / "icon.png")
 
 
 def main() -> None:
@@ -35,19 +18,30 @@ def main() -> None:
         page_icon=_ICON,
         menu_items={"Get help": None, "Report a bug": None, "About": None},
     )
-    st.html(_STYLE)
+    st.html(f"<style>{(_HERE / 'page.css').read_text('utf-8')}</style>")
+    if not login.is_known():
+        return
     with st.sidebar:
-        well = guarded(_sidebar)
-    if well:
-        guarded(conversation.show)
+        _sidebar()
+    trouble_line = st.container()
+    conversation.show_field()
+    guarded(conversation.show, name="The conversation")
+    guarded(conversations.show_dialog, name="The dialog")
+    guarded(library.show_dialog, name="The dialog")
+    with trouble_line:
+        trouble.show()
 
 
 def _sidebar() -> None:
+    login.show_user()
     if not state.config().api_key:
         st.warning("API_KEY is not set: the service will refuse this page.")
-    conversations.show()
-    st.subheader("Documents", anchor=False)
-    library.show()
+    chats, documents = st.tabs(["Conversations", "Documents"])
+    with chats:
+        guarded(conversations.show, name="The list of conversations")
+    with documents:
+        guarded(library.show, name="The list of documents")
+    st.caption(f"[Queue](http://127.0.0.1:{state.config().flower_port}) · for operators")
 
 
 main()

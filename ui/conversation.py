@@ -1,85 +1,211 @@
-"""The open conversation: its history, the question, the answer with what it rests on."""
+"""The open conversation: its history, the question, the answer while it is written."""
 
-from collections.abc import Callable
+import time
 from functools import partial
 
 import streamlit as st
 
-from ui import library, state
-from ui.alerts import attempt, show_error, show_flash
+from ui import conversations, library, samples, state, trouble
+from ui.alerts import attempt, guarded, show_error, show_flash
 from ui.api_client import ApiError, Json, Listing
-from ui.conversations import title_of
-from ui.escaping import label, one_line, unwrapped
+from ui.citations import show_citation
+from ui.enhance import enhance
+from ui.escaping import label
+from ui.message import AVATARS, show_comment_dialog, show_message, show_sources, show_text
 from ui.turn import Turn
-from ui.wording import pages_text
 
-REDRAW_SECONDS = 0.15
-AVATARS = {"user": ":material/person:", "assistant": ":material/auto_stories:"}
+REDRAW_SECONDS = 0.2
+# The service names a conversation after its first answer; the page looks for it this often.
+TITLE_LOOKS, TITLE_SECONDS = 4, 4.0
+FIELD = "ask"
+
+
+def show_field() -> None:
+    """The question's field. It is the same element on every run, so it keeps focus and text."""
+    _give_back_the_question()
+    sent = st.chat_input(
+        "Ask about your documents",
+        key=FIELD,
+        accept_file="multiple",
+        file_type="pdf",
+        max_upload_size=state.config().max_upload_mb,
+    )
+    if not sent:
+        return
+    if sent.files:
+        library.upload(list(sent.files), here_only=False)
+    if sent.text.strip():
+        _ask(sent.text.strip())
+    st.rerun()
 
 
 def show() -> None:
     """Raises ApiError."""
     show_flash()
+    guarded(library.show_progress, name="The progress of documents")
     session_id = state.session_id()
+    turn = _running_turn(session_id)
+    messages: list[Json] = []
+    if session_id is not None:
+        messages = _show_session(session_id, turn)
+    elif turn is None:
+        samples.welcome(_ask)
+    if turn is not None:
+        _show_turn(turn)
+    _queued(session_id)
+    show_citation(messages)
+    show_comment_dialog()
+    enhance({message["id"]: message["content"] for message in messages})
+
+
+def _running_turn(session_id: str | None) -> Turn | None:
+    """The turn to be shown here; one that is over is settled first."""
     turn = state.turns().get(session_id)
     if turn is not None and turn.finished and turn.error is None:
         _settle(turn)
-        turn = None
-    question = st.chat_input(
-        "Ask about your documents",
-        key=f"ask-{session_id}",
-        disabled=turn is not None and not turn.finished,
-    )
-    if question:
-        _start(question, session_id=session_id)
-        st.rerun()  # draws the field disabled while the answer arrives
-    if session_id is not None:
-        _show_session(session_id, turn)
-    elif turn is None:
-        _welcome()
-    if turn is not None:
-        _show_turn(turn)
+        return _next_question(session_id)
+    if turn is None and session_id is not None:
+        return _resumed(session_id)
+    return turn
 
 
-def _show_session(session_id: str, turn: Turn | None) -> None:
+def _resumed(session_id: str) -> Turn | None:
+    """The answer that the service is writing, after a reload or in a second tab."""
     session = _session(session_id)
-    if session["user_id"] != state.user_id():  # opened by its address
-        state.set_user(session["user_id"], session_id=session_id)
-        st.rerun()
-    _toolbar(session)
+    active = session.get("active_message_id")
+    if not active or st.session_state.get("_resumed") == active:
+        return None
+    st.session_state["_resumed"] = active
+    turn = Turn.resume(state.client(), user_id=state.user_id(), session=session)
+    state.turns()[session_id] = turn
+    turn.start()
+    return turn
+
+
+def _show_session(session_id: str, turn: Turn | None) -> list[Json]:
+    session = _session(session_id)
+    _heading(session)
     history: Listing = state.remembered(
         f"messages-{session_id}", partial(state.client().recent_messages, session_id)
     )
     if history.total > len(history.items):
         st.caption(f"The last {len(history.items)} of {history.total:,} messages.")
-    for message in history.items:
-        if turn is None or not turn.covers(message):
-            _show_message(message)
+    shown = [item for item in history.items if not _is_shown_by(turn, item)]
+    questions = [item["id"] for item in shown if item["sender"] == "user"]
+    for number, message in enumerate(shown, start=1):
+        show_message(
+            message,
+            is_last=turn is None and number == len(shown) and message["sender"] == "assistant",
+            is_last_question=turn is None and message["id"] == questions[-1:][0]
+            if questions
+            else False,
+        )
+    return shown
+
+
+def _is_shown_by(turn: Turn | None, message: Json) -> bool:
+    if turn is None:
+        return message["status"] == "in_progress" and not message["content"]
+    return turn.covers(message) or message["status"] == "in_progress"
 
 
 def _session(session_id: str) -> Json:
-    load = partial(state.client().get_session, session_id)
+    """The open session. One that is gone, or somebody else's, closes."""
     try:
-        return state.remembered(f"session-{session_id}", load)
+        session: Json = state.remembered(
+            f"session-{session_id}", partial(state.client().get_session, session_id)
+        )
     except ApiError as error:
         if error.status != 404:
             raise
-        state.open_session(None)
+        _close_unknown()
+    if session["user_id"] != state.user_id():
+        if state.config().login != "none":
+            _close_unknown()
+        state.set_user(session["user_id"], session_id=session_id)  # opened by its address
+        st.rerun()
+    return session
+
+
+def _close_unknown() -> None:
+    state.open_session(None)
+    state.forget("sessions")
+    st.session_state["_flash"] = ApiError("gone", "This conversation does not exist any more.")
+    st.rerun()
+
+
+def _heading(session: Json) -> None:
+    listed = conversations.find(session["id"])  # its title may be newer
+    with st.container(key="heading"):
+        st.subheader(label(conversations.title_of(listed or session)), anchor=False)
+    if not (listed or session).get("title") and st.session_state.get("_title_looks"):
+        st.fragment(_look_for_title, run_every=TITLE_SECONDS)()
+
+
+def _look_for_title() -> None:
+    due = time.monotonic() - st.session_state.get("_title_looked", 0.0) >= TITLE_SECONDS - 0.5
+    if due and st.session_state["_title_looks"] > 0:
+        st.session_state["_title_looks"] -= 1
+        st.session_state["_title_looked"] = time.monotonic()
         state.forget("sessions")
-        st.session_state["_flash"] = ApiError("gone", "This conversation does not exist any more.")
         st.rerun()
 
 
-def _start(question: str, *, session_id: str | None) -> None:
-    turn = Turn(state.client(), user_id=state.user_id(), session_id=session_id, question=question)
-    state.turns()[session_id] = turn
-    turn.start()
+def _ask(question: str) -> None:
+    """Send a question; while an answer is being written it waits for its end."""
+    session_id = state.session_id()
+    turn = state.turns().get(session_id)
+    if turn is not None and not turn.finished:
+        st.session_state.setdefault("_queue", {})[session_id] = question
+        return
+    new = Turn.ask(
+        state.client(),
+        user_id=state.user_id(),
+        session_id=session_id,
+        question=question,
+        document_ids=library.chosen_ids(),
+    )
+    state.turns()[session_id] = new
+    new.start()
+
+
+def _next_question(session_id: str | None) -> Turn | None:
+    question = st.session_state.get("_queue", {}).pop(session_id, None)
+    if question is not None:
+        _ask(question)
+    return state.turns().get(session_id)
+
+
+def _queued(session_id: str | None) -> None:
+    question = st.session_state.get("_queue", {}).get(session_id)
+    if question is not None:
+        with st.chat_message("user", avatar=AVATARS["user"]):
+            st.text(question)
+            st.caption("Will be sent when the answer above is finished.")
+
+
+def _give_back_the_question() -> None:
+    """A question that the service never got goes back into its field."""
+    session_id = state.session_id()
+    turn = state.turns().get(session_id)
+    if turn is None or not turn.finished or turn.error is None or turn.accepted:
+        return
+    if turn.question and st.session_state.get("_draft_given") != id(turn):
+        st.session_state["_draft_given"] = id(turn)
+        st.session_state[FIELD] = turn.question
+    state.turns().pop(session_id)
+    if trouble.is_passing(turn.error):
+        trouble.note(turn.error)
+    else:
+        st.session_state["_flash"] = turn.error
 
 
 def _settle(turn: Turn) -> None:
-    """The turn is over: what is stored takes its place."""
-    state.turns().pop(turn.session_id, None)
-    state.forget("sessions", f"session-{turn.session_id}", f"messages-{turn.session_id}")
+    """The turn is over: what is stored takes its place, without asking for it again."""
+    session_id = turn.session_id
+    state.turns().pop(session_id, None)
+    state.forget("sessions", "search-", f"session-{session_id}", f"messages-{session_id}")
+    st.session_state["_title_looks"] = TITLE_LOOKS
 
 
 def _adopt(turn: Turn) -> bool:
@@ -102,7 +228,7 @@ def _show_turn(turn: Turn) -> None:
         if turn.error is None:
             st.fragment(_draw_turn, run_every=REDRAW_SECONDS)(turn)
         else:
-            st.text(turn.answer)
+            show_text("failed", turn.answer, turn.passages)
             show_error(turn.error)
     if turn.error is not None:
         st.button(
@@ -113,122 +239,48 @@ def _show_turn(turn: Turn) -> None:
 def _draw_turn(turn: Turn) -> None:
     finished = turn.finished
     if turn.answer:
-        st.text(turn.answer)
+        show_text("running", turn.answer, turn.passages)
     else:
         st.caption(_waiting_words(turn))
+    if turn.passages and turn.answer:
+        show_sources("running", _cited(turn))
+    if not finished:
+        st.button(
+            "Stopping …" if turn.stopping else "Stop",
+            icon=":material/stop_circle:",
+            key="stop",
+            disabled=turn.stopping or not turn.accepted,
+            on_click=attempt,
+            args=(turn.stop,),
+        )
     if _adopt(turn) or finished:
         st.rerun()
 
 
+def _cited(turn: Turn) -> list[Json]:
+    """The passages that the text so far refers to."""
+    return [passage for passage in turn.passages if f"[{passage.get('index')}]" in turn.answer]
+
+
 def _retry(turn: Turn) -> None:
-    """Send again what may never have arrived; ask anew what was stored and failed."""
-    if turn.accepted:
-        _start(turn.question, session_id=turn.session_id)
-        state.forget(f"messages-{turn.session_id}")
-    else:
-        turn.start()
+    """Answer a stored question again; what the service never got is in the field again."""
+    session_id = turn.session_id
+    state.turns().pop(session_id, None)
+    state.forget(f"messages-{session_id}", f"session-{session_id}")
+    if session_id is None or turn.position is None:
+        return
+    attempt(partial(_answer_again, session_id, turn.position))
+
+
+def _answer_again(session_id: str, position: int) -> None:
+    history = state.client().recent_messages(session_id)
+    failed = next(item for item in history.items if item["position"] == position + 1)
+    again = Turn.again(state.client(), user_id=state.user_id(), message=failed, how="retry")
+    state.turns()[session_id] = again
+    again.start()
 
 
 def _waiting_words(turn: Turn) -> str:
     if turn.searched:
         return "Writing …"
     return "Searching your documents …" if turn.accepted else "Sending …"
-
-
-def _welcome() -> None:
-    st.header("Ask your documents", anchor=False)
-    st.text("Answers come from your PDFs, with the page each statement is taken from.")
-    if any(item["status"] == "ready" for item in library.documents()):
-        st.text("Type a question below to start a conversation.")
-        return
-    with st.container(border=True, key="first_steps"):
-        st.markdown("**1** — Open the panel on the left and add a PDF.")
-        st.markdown("**2** — Wait until it says *Ready*: a few seconds for a short file.")
-        st.markdown("**3** — Ask a question in the field below.")
-
-
-def _toolbar(session: Json) -> None:
-    line = st.container(
-        key="toolbar", horizontal=True, vertical_alignment="center", wrap=False, gap="small"
-    )
-    line.subheader(label(title_of(session)), anchor=False)
-    favorite = bool(session.get("is_favorite"))
-    line.button(
-        "Remove from favourites" if favorite else "Add to favourites",
-        icon=":material/star:",
-        key=f"favorite-{'on' if favorite else 'off'}",
-        type="tertiary",
-        on_click=attempt,
-        args=(partial(_set_favorite, session["id"], is_favorite=not favorite),),
-    )
-    if line.button("Rename", icon=":material/edit:", key="rename", type="tertiary"):
-        _rename(session)
-    if line.button("Delete", icon=":material/delete:", key="delete", type="tertiary"):
-        _confirm_delete(session)
-
-
-def _set_favorite(session_id: str, *, is_favorite: bool) -> None:
-    state.client().set_favorite(session_id, is_favorite=is_favorite)
-    state.forget("sessions", f"session-{session_id}")
-
-
-@st.dialog("Rename this conversation")
-def _rename(session: Json) -> None:
-    title = st.text_input("Title", value=session.get("title") or "", max_chars=200)
-    if st.button("Save", type="primary", key="save_title"):
-        _do_and_close(
-            partial(state.client().rename_session, session["id"], title=title),
-            "sessions",
-            f"session-{session['id']}",
-        )
-
-
-@st.dialog("Delete this conversation?")
-def _confirm_delete(session: Json) -> None:
-    st.text(title_of(session))
-    st.caption("Its messages go, and the documents that belong to it alone.")
-    if st.button("Delete", type="primary", key="confirm_delete"):
-        state.turns().pop(session["id"], None)
-        _do_and_close(partial(_delete, session["id"]))
-
-
-def _delete(session_id: str) -> None:
-    state.client().delete_session(session_id)
-    state.open_session(None)
-
-
-def _do_and_close(action: Callable[[], object], *names: str) -> None:
-    """Run a dialog's action; an error stays in the dialog."""
-    try:
-        action()
-    except ApiError as error:
-        show_error(error)
-        return
-    state.forget(*names)
-    st.rerun()
-
-
-def _show_message(message: Json) -> None:
-    sender = message["sender"]
-    name = "user" if sender == "user" else "assistant"
-    with st.chat_message(name, avatar=AVATARS.get(sender, ":material/info:")):
-        if message["content"]:
-            st.text(message["content"])
-        if message["status"] == "interrupted":
-            st.caption(":orange[This answer was interrupted.]")
-        elif message["status"] == "failed":
-            st.caption(":red[This answer could not be finished.]")
-        _show_passages(message)
-
-
-def _show_passages(message: Json) -> None:
-    passages = message.get("retrieved_context") or []
-    if not passages:
-        return
-    with st.container(gap="xsmall"):
-        for number, passage in enumerate(passages, start=1):
-            index = passage.get("index") or number
-            source = one_line(passage.get("filename") or "Passage", limit=80)
-            where = " · ".join(filter(None, [f"[{index}] {source}", pages_text(passage)]))
-            with st.expander(label(where), icon=":material/format_quote:"):
-                st.text(unwrapped(passage.get("quote") or passage.get("text") or ""))

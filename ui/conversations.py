@@ -1,93 +1,282 @@
-"""The sidebar's list of conversations."""
+"""The sidebar's list of conversations: find, open, rename, mark, export, delete."""
 
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
+from itertools import groupby
 
 import streamlit as st
 
 from ui import state
-from ui.api_client import Json, Listing
+from ui.alerts import attempt, show_error
+from ui.api_client import ApiError, Json, Listing
 from ui.escaping import label, one_line
+from ui.wording import as_markdown
 
 FIRST_ROWS = 30
-UNTITLED = "Untitled"
+MORE_ROWS = 100
+UNTITLED = "New conversation"
+ACTIONS = {
+    "rename": ":material/edit: Rename",
+    "star": ":material/star: Add to favourites",
+    "unstar": ":material/star: Remove from favourites",
+    "export": ":material/download: Export",
+    "delete": ":material/delete: Delete",
+}
 
 
 def show() -> None:
-    """User, new conversation, and the user's conversations. Raises ApiError."""
-    st.session_state["user_field"] = state.user_id()
-    st.text_input(
-        "User",
-        key="user_field",
-        max_chars=100,
-        on_change=_change_user,
-        help="Conversations and documents belong to a user. Any name will do.",
-    )
+    """New conversation, search, and the user's conversations. Raises ApiError."""
     st.button(
         "New conversation",
-        icon=":material/add:",
+        icon=":material/edit_square:",
         width="stretch",
         on_click=state.open_session,
         args=(None,),
         key="new_conversation",
     )
-    found = sessions()
-    if found.items or st.session_state.get("favorites_only"):
-        st.toggle(
-            "Favourites only", key="favorites_only", on_change=state.forget, args=("sessions",)
-        )
-    if found.items:
-        _rows(found)
-    elif st.session_state.get("favorites_only"):
-        st.caption("No favourites yet.")
+    query = st.text_input(
+        "Search conversations",
+        key="search",
+        type="search",
+        placeholder="Search conversations",
+        label_visibility="collapsed",
+        icon=":material/search:",
+        max_chars=200,
+    )
+    if query and query.strip():
+        _found(query.strip())
     else:
-        st.caption("No conversations yet. Your first question starts one.")
+        _all()
 
 
 def sessions() -> Listing:
     limit: int = st.session_state.setdefault("_session_rows", FIRST_ROWS)
-    favorites_only: bool = st.session_state.get("favorites_only", False)
     return state.remembered(
         "sessions",
+        partial(state.client().list_sessions, user_id=state.user_id(), limit=limit),
+    )
+
+
+def favorites() -> Listing:
+    return state.remembered(
+        "sessions-favorite",
         partial(
             state.client().list_sessions,
             user_id=state.user_id(),
-            limit=limit,
-            favorites_only=favorites_only,
+            limit=MORE_ROWS,
+            favorites_only=True,
         ),
     )
+
+
+def find(session_id: str) -> Json | None:
+    """The session among those that are listed."""
+    known = st.session_state.get("_memory", {}).get("sessions")
+    rows = known[1].items if known else []
+    return next((session for session in rows if session["id"] == session_id), None)
 
 
 def title_of(session: Json) -> str:
     return one_line(session.get("title") or "", limit=80) or UNTITLED
 
 
-def _rows(found: Listing) -> None:
+def _all() -> None:
+    found = sessions()
+    if not found.items:
+        st.caption("No conversations yet. Your first question starts one.")
+        return
+    starred = [session for session in found.items if session.get("is_favorite")]
+    if found.total > len(found.items):  # older favourites are not among the rows
+        starred = favorites().items
+    others = [session for session in found.items if not session.get("is_favorite")]
     with st.container(key="conversations", gap=None):
-        for session in found.items:
-            _row(session)
-    if found.total > len(found.items) and len(found.items) < 100:
-        st.button("Show more", type="tertiary", on_click=_show_more)
+        if starred:
+            _rows("Favourites", starred)
+        for day, rows in by_day(others, today=datetime.now(UTC).date()):
+            _rows(day, rows)
+    if found.total > len(found.items) and len(found.items) < MORE_ROWS:
+        st.button("Show older", type="tertiary", on_click=_show_older, key="older")
+
+
+def by_day(rows: list[Json], *, today: date) -> Iterator[tuple[str, list[Json]]]:
+    """Conversations in groups, from today backwards; they come in this order already."""
+
+    def day_of(session: Json) -> str:
+        active = str(session.get("last_message_at") or session.get("created_at") or "")
+        try:
+            days = (today - datetime.fromisoformat(active).date()) // timedelta(days=1)
+        except ValueError:
+            return "Older"
+        limits = ((0, "Today"), (1, "Yesterday"), (7, "Last 7 days"), (30, "Last 30 days"))
+        return next((name for limit, name in limits if days <= limit), "Older")
+
+    for day, group in groupby(rows, key=day_of):
+        yield day, list(group)
+
+
+def _found(query: str) -> None:
+    client, user = state.client(), state.user_id()
+    titles = state.remembered(
+        f"search-titles-{query}", partial(client.list_sessions, user_id=user, q=query, limit=20)
+    )
+    said = state.remembered(
+        f"search-said-{query}", partial(client.search_messages, user_id=user, q=query)
+    )
+    with st.container(key="conversations", gap=None):
+        if titles.items:
+            _rows("Titles", titles.items)
+        if said:
+            st.caption("Messages")
+        for hit in said:
+            _open_button(
+                hit["session_id"],
+                text=label(plain_snippet(hit.get("snippet") or ""), limit=90),
+                icon=":material/chat:",
+                key=f"hit-{hit['message']['id']}",
+            )
+    if not titles.items and not said:
+        st.caption("Nothing was found.")
+
+
+def plain_snippet(snippet: str) -> str:
+    """A snippet without the marks around the words that were found."""
+    return snippet.replace("<mark>", "").replace("</mark>", "")
+
+
+def _rows(heading: str, rows: list[Json]) -> None:
+    st.caption(heading)
+    for session in rows:
+        _row(session)
 
 
 def _row(session: Json) -> None:
-    chosen = session["id"] == state.session_id()
     favorite = bool(session.get("is_favorite"))
+    chosen = session["id"] == state.session_id()
+    row = "row-chosen" if chosen else "row"
+    with st.container(key=f"{row}-{session['id']}", horizontal=True, wrap=False, gap=None):
+        _open_button(
+            session["id"],
+            text=label(title_of(session)),
+            icon=":material/star:" if favorite else None,
+            key=f"open-{'star-' if favorite else ''}{session['id']}",
+        )
+        key = f"menu-{session['id']}"
+        st.menu_button(
+            f"More about {label(title_of(session))}",
+            ["rename", "unstar" if favorite else "star", "export", "delete"],
+            key=key,
+            format_func=ACTIONS.__getitem__,
+            type="tertiary",
+            icon=":material/more_horiz:",
+            on_click=_choose,
+            args=(key, session),
+        )
+
+
+def _open_button(session_id: str, *, text: str, icon: str | None, key: str) -> None:
     st.button(
-        label(title_of(session)),
-        key=f"open-{'star-' if favorite else ''}{session['id']}",
-        type="secondary" if chosen else "tertiary",
-        icon=":material/star:" if favorite else ":material/chat_bubble:",
+        text,
+        key=key,
+        type="tertiary",
+        icon=icon,
         width="stretch",
         wrap=False,
         on_click=state.open_session,
-        args=(session["id"],),
+        args=(session_id,),
     )
 
 
-def _change_user() -> None:
-    state.set_user(st.session_state["user_field"].strip() or state.DEFAULT_USER)
+def _choose(key: str, session: Json) -> None:
+    """A row's menu: what it opens is drawn by `show_dialog` in this run."""
+    action = st.session_state.get(key)
+    if action in ("star", "unstar"):
+        attempt(partial(_set_favorite, session["id"], is_favorite=action == "star"))
+    elif action:
+        st.session_state["_dialog"] = (action, session)
 
 
-def _show_more() -> None:
-    st.session_state["_session_rows"] = 100
+def show_dialog() -> None:
+    """The dialog that a row's menu asked for."""
+    asked = st.session_state.pop("_dialog", None)
+    if asked is not None:
+        {"rename": _rename, "export": _export, "delete": _confirm_delete}[asked[0]](asked[1])
+
+
+def _set_favorite(session_id: str, *, is_favorite: bool) -> None:
+    state.client().set_favorite(session_id, is_favorite=is_favorite)
+    state.forget("sessions", f"session-{session_id}")
+
+
+@st.dialog("Rename this conversation")
+def _rename(session: Json) -> None:
+    with st.form("rename_form", border=False):
+        title = st.text_input("Title", value=session.get("title") or "", max_chars=200)
+        save, cancel = _buttons("Save", "save_title")
+    if save:
+        _do_and_close(partial(state.client().rename_session, session["id"], title=title))
+    elif cancel:
+        st.rerun()
+
+
+@st.dialog("Export this conversation")
+def _export(session: Json) -> None:
+    st.text(title_of(session))
+    try:
+        content = as_markdown(title_of(session), state.client().all_messages(session["id"]))
+    except ApiError as error:
+        show_error(error)
+        return
+    st.download_button(
+        "Download as Markdown",
+        content,
+        file_name=f"{one_line(title_of(session), limit=60).replace('/', '-')}.md",
+        mime="text/markdown",
+        icon=":material/download:",
+        type="primary",
+        on_click="ignore",
+        key="download_export",
+    )
+
+
+@st.dialog("Delete this conversation?")
+def _confirm_delete(session: Json) -> None:
+    st.text(title_of(session))
+    st.caption("Its messages are deleted, and the documents that belong to it alone.")
+    with st.form("delete_form", border=False):
+        delete, cancel = _buttons("Delete", "confirm_delete")
+    if delete:
+        state.turns().pop(session["id"], None)
+        _do_and_close(partial(_delete, session["id"]))
+    elif cancel:
+        st.rerun()
+
+
+def _buttons(action: str, key: str) -> tuple[bool, bool]:
+    """A dialog's action and, beside it, Cancel."""
+    with st.container(key=f"{key}_line", horizontal=True):
+        done = st.form_submit_button(action, type="primary", key=key)
+        cancelled = st.form_submit_button("Cancel", key=f"{key}_cancel")
+    return done, cancelled
+
+
+def _delete(session_id: str) -> None:
+    state.client().delete_session(session_id)
+    if state.session_id() == session_id:
+        state.open_session(None)
+
+
+def _do_and_close(action: Callable[[], object]) -> None:
+    """Run a dialog's action; an error stays in the dialog."""
+    try:
+        action()
+    except ApiError as error:
+        show_error(error)
+        return
+    state.forget("sessions", "session-", "search-")
+    st.rerun()
+
+
+def _show_older() -> None:
+    st.session_state["_session_rows"] = MORE_ROWS
     state.forget("sessions")

@@ -1,150 +1,218 @@
-"""The documents in reach: upload, progress, list."""
+"""The documents in reach: add, follow, look at, try again, delete, choose."""
 
-import time
 from functools import partial
 
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from ui import state
-from ui.alerts import guarded, show_error
-from ui.api_client import ApiError, Json
+from ui.alerts import attempt, guarded, show_error
+from ui.api_client import ApiError, Json, new_key
+from ui.citations import show_document
 from ui.escaping import label, one_line
-from ui.wording import document_text, error_text, job_error_text, progress_of
+from ui.watcher import is_busy
+from ui.wording import document_text, error_text, job_error_text, notes_text, progress_of
 
-UNFINISHED = ("queued", "processing")
-WATCHED_AT_ONCE = 4
 TICK_SECONDS = 1.0
-# Every look counts against the key's rate limit: often at first, then less.
-LOOKS_AT_FIRST = 10
-LATER_SECONDS = 4.0
+BARS = 5
+ACTIONS = {
+    "preview": ":material/visibility: Look at it",
+    "download": ":material/download: Download",
+    "retry": ":material/refresh: Read it again",
+    "cancel": ":material/cancel: Stop reading",
+    "delete": ":material/delete: Delete",
+}
 
 
 def show() -> None:
     """The panel, renewed each second while something is being read in. Raises ApiError."""
     _upload_field()
-    found = documents()
-    busy = any(item["status"] in UNFINISHED for item in found)
+    found = current()
+    busy = any(is_busy(item) for item in found)
     st.fragment(_guarded_list, run_every=TICK_SECONDS if busy else None)()
 
 
-def _guarded_list() -> None:
-    guarded(_list)
-
-
-def documents() -> list[Json]:
-    session = state.session_id()
-    return state.remembered(
+def current() -> list[Json]:
+    """The documents in reach as they are now, newest first. Raises ApiError."""
+    session, watcher = state.session_id(), state.watcher()
+    found = state.remembered(
         f"documents-{session}",
         partial(state.client().documents_in_reach, user_id=state.user_id(), session_id=session),
     )
+    watcher.want(found)
+    return [watcher.latest(item) for item in found]
+
+
+def chosen_ids() -> list[str] | None:
+    """The documents that the chat may use; None for all of them."""
+    excluded: set[str] = st.session_state.setdefault("_excluded", set())
+    if not excluded:
+        return None
+    found = current()
+    ids = [item["id"] for item in found if item["id"] not in excluded]
+    return ids if len(ids) < len(found) else None
+
+
+def upload(files: list[UploadedFile], *, here_only: bool) -> None:
+    """Send files one after the other; each that fails is named, the others go on."""
+    problems: list[str] = []
+    notices: list[str] = []
+    with st.spinner(f"Sending {len(files)} files …" if len(files) > 1 else "Sending …"):
+        for file in files:
+            try:
+                if _send(file, here_only=here_only):
+                    notices.append(f"{file.name} is here already.")
+            except ApiError as error:
+                request = f" (request {error.request_id})" if error.request_id else ""
+                problems.append(f"{file.name}: {error_text(error)}{request}")
+    st.session_state["_upload_problems"] = problems
+    st.session_state["_upload_notices"] = notices
+    state.forget("documents")
+
+
+def _send(file: UploadedFile, *, here_only: bool) -> bool:
+    """Whether the same file was there already. The key is the file's: a rerun sends it once."""
+    owner = {"session_id": state.session_id()} if here_only else {"user_id": state.user_id()}
+    key = file.file_id.replace("-", "")[:70]
+    sent = state.client().upload_document(file, filename=file.name, key=key, **owner)
+    state.watcher().put(sent.document | {"job": sent.job})
+    return sent.duplicate
 
 
 def _upload_field() -> None:
     round_ = st.session_state.setdefault("_upload_round", 0)
-    file = st.file_uploader(
-        "Add a PDF",
+    files = st.file_uploader(
+        "Add PDFs",
         type="pdf",
         key=f"upload-{round_}",
+        accept_multiple_files=True,
         max_upload_size=state.config().max_upload_mb,
         label_visibility="collapsed",
     )
     here_only = state.session_id() is not None and st.checkbox(
         "For this conversation only", key="here_only"
     )
-    if file is not None:
-        _upload(file, here_only=here_only)
-    if notice := st.session_state.pop("_upload_notice", None):
+    if files:
+        upload(files, here_only=here_only)
+        st.session_state["_upload_round"] += 1
+        st.rerun()
+
+
+def show_progress() -> None:
+    """In the main part: what became of the last upload, and a bar for each document at work."""
+    show_upload_results()
+    if any(is_busy(item) for item in current()):
+        st.fragment(_bars, run_every=TICK_SECONDS)()
+
+
+def _bars() -> None:
+    busy = [item for item in current() if is_busy(item)]
+    if not busy:
+        st.rerun()
+    with st.container(key="at_work"):
+        for item in busy[:BARS]:
+            share, words = progress_of(item.get("job") or {})
+            st.progress(share, text=label(f"{one_line(item['filename'], limit=60)} · {words}"))
+        if len(busy) > BARS:
+            st.caption(f"and {len(busy) - BARS} more")
+
+
+def show_upload_results() -> None:
+    for notice in st.session_state.get("_upload_notices") or []:
         st.info(label(notice, limit=300), icon=":material/info:")
-    if problem := st.session_state.get("_upload_error"):
+    st.session_state["_upload_notices"] = []
+    for problem in st.session_state.get("_upload_problems") or []:
         st.error(label(problem, limit=300), icon=":material/error:")
 
 
-def _upload(file: UploadedFile, *, here_only: bool) -> None:
-    """Send the file and clear the field; the key is the file's, so a rerun sends it once."""
-    st.session_state.pop("_upload_error", None)
-    owner = {"session_id": state.session_id()} if here_only else {"user_id": state.user_id()}
-    try:
-        with st.spinner("Sending …"):
-            sent = state.client().upload_document(
-                file, filename=file.name, key=file.file_id.replace("-", ""), **owner
-            )
-    except ApiError as error:
-        request = f" (request {error.request_id})" if error.request_id else ""
-        st.session_state["_upload_error"] = f"{file.name}: {error_text(error)}{request}"
-    else:
-        if sent.duplicate:
-            st.session_state["_upload_notice"] = f"{file.name} is here already."
-        _watch(sent.job, after=sent.poll_after)
-    st.session_state["_upload_round"] += 1
-    state.forget("documents")
-    st.rerun()
+def _guarded_list() -> None:
+    guarded(_list, name="The list of documents")
 
 
 def _list() -> None:
-    found = documents()
-    unfinished = [item for item in found if item["status"] in UNFINISHED]
-    finished = [_look(item) for item in unfinished[:WATCHED_AT_ONCE]]
-    if any(finished):
-        state.forget("documents")
-        st.rerun()
-    _explain_failures(found)
+    found = current()
+    if not found:
+        st.caption("No documents yet. Add a PDF to ask about it, or drop it anywhere on this page.")
+        return
     with st.container(key="documents", gap="small"):
         for item in found:
             _row(item)
-    if not found:
-        st.caption("No documents yet. Add a PDF to ask about it.")
-
-
-def _look(document: Json) -> bool:
-    """Ask for the document's job if it is time to; whether it has just ended."""
-    watch = state.jobs().get(document.get("job_id") or "", {})
-    if not document.get("job_id") or time.monotonic() < watch.get("due", 0):
-        return False
-    try:
-        job, after = state.client().get_job(document["job_id"])
-    except ApiError as error:
-        _watch(watch.get("job") or {"id": document["job_id"]}, after=error.retry_after or 5.0)
-        return error.status == 404
-    _watch(job, after=after)
-    return job["state"] not in ("queued", "running")
-
-
-def _watch(job: Json, *, after: float | None) -> None:
-    """Remember a job and when to look again: when the API says, else ever less often."""
-    looks = state.jobs().get(job["id"], {}).get("looks", 0) + 1
-    pause = after or (TICK_SECONDS if looks <= LOOKS_AT_FIRST else LATER_SECONDS)
-    # A little early: the next tick comes after a second, give or take.
-    state.jobs()[job["id"]] = {"job": job, "looks": looks, "due": time.monotonic() + pause - 0.2}
-
-
-def _explain_failures(found: list[Json]) -> None:
-    """One call for the reasons of all that failed and were not seen failing."""
-    known = state.jobs()
-    failed = {item["job_id"] for item in found if item["status"] == "failed"}
-    if all(known.get(job_id, {}).get("job", {}).get("error") for job_id in failed):
-        return
-    for job in state.remembered("failed_jobs", state.client().failed_jobs):
-        known[job["id"]] = {"job": job, "looks": 1, "due": 0}
+    if st.session_state.get("_excluded"):
+        st.caption("Answers use the ticked documents only.")
 
 
 def _row(document: Json) -> None:
-    with st.container(border=True, gap="xxsmall"):
+    with st.container(border=True, gap="xxsmall", key=f"document-{document['id']}"):
         line = st.container(horizontal=True, vertical_alignment="center", wrap=False, gap="xsmall")
-        line.text(one_line(document["filename"], limit=70), width="stretch")
-        if line.button(
-            "Delete this document",
-            key=f"delete-{document['id']}",
-            type="tertiary",
-            icon=":material/delete:",
-        ):
-            _confirm_delete(document)
+        name = one_line(document["filename"], limit=70)
+        if document.get("status") == "ready":
+            line.checkbox(
+                f"Use {label(name)} in answers",
+                value=document["id"] not in st.session_state.setdefault("_excluded", set()),
+                key=f"use-{document['id']}",
+                label_visibility="collapsed",
+                on_change=_choose_for_chat,
+                args=(document["id"],),
+            )
+        line.text(name, width="stretch")
+        _menu(line, document, name)
         _row_state(document)
 
 
+def _choose_for_chat(document_id: str) -> None:
+    excluded: set[str] = st.session_state.setdefault("_excluded", set())
+    (excluded.discard if st.session_state[f"use-{document_id}"] else excluded.add)(document_id)
+
+
+def _menu(line: st.delta_generator.DeltaGenerator, document: Json, name: str) -> None:
+    busy = is_busy(document)
+    actions = ["cancel"] if busy else ["retry"]
+    if document.get("page_count"):
+        actions.insert(0, "preview")
+    key = f"actions-{document['id']}"
+    line.menu_button(
+        f"More about {label(name)}",
+        [*actions, "download", "delete"],
+        key=key,
+        format_func=ACTIONS.__getitem__,
+        type="tertiary",
+        icon=":material/more_horiz:",
+        on_click=_choose,
+        args=(key, document),
+    )
+
+
+def _choose(key: str, document: Json) -> None:
+    """A document's menu: what it opens is drawn by `show_dialog` in this run."""
+    action, client = st.session_state.get(key), state.client()
+    if action == "retry":
+        attempt(partial(client.reingest, document["id"], key=new_key()))
+    elif action == "cancel" and document.get("job_id"):
+        attempt(partial(client.cancel_job, document["job_id"], key=new_key()))
+    elif action:
+        st.session_state["_document_dialog"] = (action, document)
+        return
+    state.watcher().forget()
+    state.forget("documents")
+
+
+def show_dialog() -> None:
+    """The dialog that a document's menu asked for."""
+    asked = st.session_state.pop("_document_dialog", None)
+    if asked is None:
+        return
+    action, document = asked
+    if action == "preview":
+        show_document(document)
+    elif action == "download":
+        _download(document)
+    else:
+        _confirm_delete(document)
+
+
 def _row_state(document: Json) -> None:
-    job = state.jobs().get(document.get("job_id") or "", {}).get("job") or {}
-    if document["status"] in UNFINISHED:
+    job = document.get("job") or {}
+    if is_busy(document):
         share, words = progress_of(job)
         st.progress(share, text=label(words))
     elif document["status"] == "failed":
@@ -153,13 +221,34 @@ def _row_state(document: Json) -> None:
         scope = " · this conversation" if document.get("session_id") else ""
         scope = scope or ("" if document.get("user_id") else " · shared")
         st.caption(label(document_text(document) + scope))
+    for note in notes_text(document):
+        st.caption(f":orange[{label(note, limit=200)}]")
+
+
+@st.dialog("Download")
+def _download(document: Json) -> None:
+    name = one_line(document["filename"], limit=200)
+    st.text(name)
+    st.download_button(
+        "Download the PDF",
+        partial(state.client().download, document["id"]),
+        file_name=name.replace("/", "-"),
+        mime="application/pdf",
+        icon=":material/download:",
+        type="primary",
+        on_click="ignore",
+    )
 
 
 @st.dialog("Delete this document?")
 def _confirm_delete(document: Json) -> None:
     st.text(one_line(document["filename"]))
     st.caption("Its passages can no longer be found. Answers that cite it keep their quotes.")
-    if st.button("Delete", type="primary", key="confirm_delete_document"):
+    with st.container(horizontal=True):
+        delete = st.button("Delete", type="primary", key="confirm_delete_document")
+        if st.button("Cancel", key="keep_document"):
+            st.rerun()
+    if delete:
         try:
             state.client().delete_document(document["id"])
         except ApiError as error:

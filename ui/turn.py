@@ -1,19 +1,21 @@
-"""A question and its answer while it arrives."""
+"""An answer while it arrives."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 
-from ui.api_client import ApiClient, ApiError, Json, new_key
+from ui.api_client import ApiClient, ApiError, ApiEvent, Json, new_key
 
-TITLE_LENGTH = 60
+# After a stream breaks, the answer is written on: this often it is asked for again.
+RESUME_ATTEMPTS = 5
 
 
 class Turn:
     """Reads one answer in a thread of its own.
 
-    Streamlit runs the page's script anew at every click; reading outside of it
-    keeps the answer coming, and asks once whatever is clicked meanwhile. The
-    attributes are written by the thread and may be read at any time.
+    Streamlit runs the page's script anew at every click; reading outside of it keeps the answer
+    coming, and asks once whatever is clicked meanwhile. The attributes are written by the
+    thread and may be read at any time. A stream that breaks off is resumed.
     """
 
     def __init__(
@@ -22,24 +24,79 @@ class Turn:
         self.question = question
         self.session_id = session_id
         self.answer = ""
+        self.passages: list[Json] = []
         self.searched = False
-        self.position: int | None = None  # of the question, once it is stored
+        self.stored_question: Json | None = None  # once the API has it
+        self.stored_answer: Json | None = None  # at the end
         self.error: ApiError | None = None  # set before `finished`
+        self.finished = False
+        self.stopping = False
         self._client = client
         self._user_id = user_id
         self._key = new_key()
-        self.finished = False
+        self._last_event = ""
+        self._opening: Callable[[], Iterator[ApiEvent]] | None = None
+        self._resumed = threading.Event()
+
+    @classmethod
+    def ask(
+        cls,
+        client: ApiClient,
+        *,
+        user_id: str,
+        session_id: str | None,
+        question: str,
+        document_ids: list[str] | None = None,
+    ) -> "Turn":
+        """A new question; without a session it starts one."""
+        turn = cls(client, user_id=user_id, session_id=session_id, question=question)
+        turn._opening = partial(turn._ask, document_ids)
+        return turn
+
+    @classmethod
+    def resume(cls, client: ApiClient, *, user_id: str, session: Json) -> "Turn":
+        """The answer that the service is writing in this session."""
+        turn = cls(client, user_id=user_id, session_id=session["id"], question="")
+        turn._opening = partial(client.follow, session["active_message_id"])
+        return turn
+
+    @classmethod
+    def again(cls, client: ApiClient, *, user_id: str, message: Json, how: str) -> "Turn":
+        """`retry` or `regenerate` a stored answer."""
+        turn = cls(client, user_id=user_id, session_id=message["session_id"], question="")
+        turn._opening = partial(client.answer_again, message["id"], how=how, key=turn._key)
+        return turn
+
+    @classmethod
+    def edit(cls, client: ApiClient, *, user_id: str, message: Json, content: str) -> "Turn":
+        """Replace the last question."""
+        turn = cls(client, user_id=user_id, session_id=message["session_id"], question=content)
+        turn._opening = partial(client.edit, message["id"], content=content)
+        return turn
 
     def start(self) -> None:
-        """Ask, or ask again what failed: the keys stay, so nothing is done twice."""
+        """Ask, or ask again what failed: the key stays, so nothing is done twice."""
         self.error, self.answer = None, ""
         self.finished = False
         threading.Thread(target=self._run, name="turn", daemon=True).start()
 
+    def stop(self) -> None:
+        """End the answer; what is written of it stays. Raises ApiError."""
+        self.stopping = True
+        if self.session_id is None:
+            return
+        active = self._client.get_session(self.session_id).get("active_message_id")
+        if active:
+            self._client.cancel_answer(active, key=f"{self._key}-cancel")
+
     @property
     def accepted(self) -> bool:
         """Whether the API has stored the question."""
-        return self.position is not None
+        return self.stored_question is not None
+
+    @property
+    def position(self) -> int | None:
+        return self.stored_question["position"] if self.stored_question else None
 
     def covers(self, message: Json) -> bool:
         """Whether a stored message is the question or (a part of) the answer."""
@@ -47,7 +104,7 @@ class Turn:
 
     def _run(self) -> None:
         try:
-            self._ask()
+            self._read()
         except ApiError as error:
             self.error = error
         except Exception as error:  # the page must hear of it, whatever it is
@@ -55,34 +112,44 @@ class Turn:
         finally:
             self.finished = True
 
-    def _ask(self) -> None:
+    def _read(self) -> None:
+        assert self._opening is not None
+        opening = self._opening
+        for attempt in range(RESUME_ATTEMPTS):
+            try:
+                for event in opening():
+                    self._take(event)
+                return
+            except ApiError as error:
+                broken = error.code in ("broken_off", "no_answer", "unreachable")
+                if not (broken and self.stored_question) or attempt == RESUME_ATTEMPTS - 1:
+                    raise
+                self._resumed.wait(min(8.0, 0.5 * 2**attempt))
+            opening = partial(
+                self._client.follow, self.stored_question["id"], after=self._last_event
+            )
+
+    def _ask(self, document_ids: list[str] | None) -> Iterator[ApiEvent]:
         if self.session_id is None:
             session = self._client.create_session(
-                user_id=self._user_id, title=_title(self.question), key=f"{self._key}-session"
+                user_id=self._user_id, title=None, key=f"{self._key}-session"
             )
             self.session_id = session["id"]
-        handlers: dict[str, Callable[[Json], None]] = {
-            "message_created": self._on_created,
-            "retrieval": self._on_retrieval,
-            "delta": self._on_delta,
-        }
-        for event in self._client.chat(self.session_id, message=self.question, key=self._key):
-            if handler := handlers.get(event.name):
-                handler(event.data)
+        return self._client.chat(
+            self.session_id, message=self.question, key=self._key, document_ids=document_ids
+        )
 
-    def _on_created(self, data: Json) -> None:
-        self.position = data["user_message"]["position"]
-
-    def _on_retrieval(self, _: Json) -> None:
-        self.searched = True
-
-    def _on_delta(self, data: Json) -> None:
-        self.answer += str(data.get("content", ""))
-
-
-def _title(question: str) -> str:
-    """The beginning of the first question, cut at a word."""
-    line = " ".join(question.split())
-    if len(line) <= TITLE_LENGTH:
-        return line
-    return (line[:TITLE_LENGTH].rpartition(" ")[0] or line[:TITLE_LENGTH]) + "…"
+    def _take(self, event: ApiEvent) -> None:
+        self._last_event = event.id
+        match event.name:
+            case "message_created":
+                self.stored_question = event.data["user_message"]
+                self.question = self.stored_question["content"]
+                self.answer = ""
+            case "retrieval":
+                self.passages = list(event.data.get("passages") or [])
+                self.searched = True
+            case "delta":
+                self.answer += str(event.data.get("content", ""))
+            case "message_completed":
+                self.stored_answer = event.data["assistant_message"]

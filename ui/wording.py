@@ -15,6 +15,11 @@ _ERRORS = {
     "unsupported_media_type": "This is not a PDF, whatever its name says.",
     "storage_full": "The service has no room left for files.",
     "idempotency_in_progress": "This is already under way. Give it a moment.",
+    "turn_in_progress": "An answer is still being written here. Please wait for it.",
+    "message_finished": "This answer was finished already.",
+    "not_last": "Only the last question can be changed.",
+    "job_finished": "This was finished already.",
+    "gone": "This conversation does not exist any more.",
 }
 _STATUSES = {
     401: "The service does not accept this page's API key. Check API_KEY.",
@@ -23,19 +28,23 @@ _STATUSES = {
     503: "The service cannot reach its database right now. Please try again shortly.",
 }
 _JOB_ERRORS = {
-    "pdf_malformed": "The file is damaged and cannot be read.",
-    "pdf_encrypted": "The file is locked with a password.",
-    "pdf_no_text": "The pages are pictures without text (a scan?).",
-    "pdf_too_many_pages": "The file has more pages than the service accepts.",
+    "pdf_malformed": "The file is damaged and cannot be read. Save it anew and add it again.",
+    "pdf_encrypted": "The file is locked with a password. Save it without one and add it again.",
+    "pdf_no_text": "The pages are pictures without text (a scan?) that could not be read.",
+    "pdf_too_many_pages": "The file has more pages than the service accepts. Split it.",
     "pdf_too_complex": "A page took too much time or memory to read.",
-    "embedding_unavailable": "The embedding service could not be reached. Upload it again later.",
-    "internal_error": "Something went wrong inside the service.",
+    "embedding_unavailable": "The embedding service could not be reached. Read it again later.",
+    "internal_error": "Something went wrong inside the service. Read it again, or ask for help.",
 }
 _STAGES = {
     "queued": "Waiting for a worker",
     "planning": "Opening the file",
     "indexing": "Reading",
     "ocr": "Reading scanned pages",
+}
+_NOTES = {
+    "attachments_not_read": "Files attached to this PDF were not read.",
+    "xfa_form_not_read": "The form in this PDF (XFA) was not read.",
 }
 
 
@@ -84,12 +93,55 @@ def document_text(document: Json) -> str:
     return names.get(str(status), "Cancelled" if status == "cancelled" else str(status))
 
 
-def pages_text(passage: Json) -> str:
-    """`page 3`, `pages 3–4`, or nothing."""
-    start, end = passage.get("page_start"), passage.get("page_end")
-    if not start:
+def notes_text(document: Json) -> list[str]:
+    """What of a document could not be read, a sentence each."""
+    notes = []
+    for field, words in (
+        ("pages_without_text", "without text"),
+        ("pages_unreadable", "could not be read"),
+    ):
+        if pages := document.get(field):
+            notes.append(f"{_count(len(pages), 'page')} {words}: {_numbers(pages)}.")
+    for note in document.get("notes") or []:
+        text = _NOTES.get(str(note.get("code")), note.get("detail") or "")
+        notes += [text] if text else []
+    return notes
+
+
+def _numbers(pages: list[int], *, most: int = 8) -> str:
+    """`3, 5–9, 12`, and how many are left out."""
+    runs: list[list[int]] = []
+    for page in sorted(pages):
+        if runs and page == runs[-1][-1] + 1:
+            runs[-1] = [runs[-1][0], page]
+        else:
+            runs.append([page])
+    shown = ["–".join(map(str, run)) for run in runs[:most]]
+    return ", ".join(shown) + (" …" if len(runs) > most else "")
+
+
+def page_text(passage: Json, page: int | None = None) -> str:
+    """`page 3`; with the number printed on it where that differs: `page iv (sheet 4)`."""
+    page = page or passage.get("page_start")
+    if not page:
         return ""
-    return f"page {start}" if end in (None, start) else f"pages {start}–{end}"
+    printed = passage.get("page_label")
+    if printed and str(printed) != str(page) and page == passage.get("page_start"):
+        return f"page {printed} (sheet {page})"
+    return f"page {page}"
+
+
+def as_markdown(title: str, messages: list[Json]) -> str:
+    """A conversation as a Markdown document, with the sources of each answer."""
+    parts = [f"# {title}"]
+    for message in messages:
+        name = "Question" if message["sender"] == "user" else "Answer"
+        parts += [f"## {name}, {message['created_at']}", message["content"]]
+        for number, passage in enumerate(message.get("retrieved_context") or [], start=1):
+            where = ", ".join(filter(None, [passage.get("filename"), page_text(passage)]))
+            quote = " ".join((passage.get("quote") or passage.get("text") or "").split())
+            parts.append(f"- [{passage.get('index') or number}] {where}: “{quote}”")
+    return "\n\n".join(parts) + "\n"
 
 
 def _count(number: int, noun: str) -> str:

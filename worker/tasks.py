@@ -46,33 +46,34 @@ def work() -> None:
     ingestion.process_next_range(services())
 
 
-@app.task(base=LoggedTask, name=SWEEP_TASK)
+# What beat sends all the time sends no events, so that Flower shows the work alone.
+@app.task(base=LoggedTask, name=SWEEP_TASK, send_events=False)
 def sweep() -> None:
     sweeping.ring_for_due_work(services())
 
 
-@app.task(base=LoggedTask, name=ANSWERS_TASK)
+@app.task(base=LoggedTask, name=ANSWERS_TASK, send_events=False)
 def close_abandoned_answers() -> None:
     close_abandoned(services())
 
 
-@app.task(base=LoggedTask, name=MEMORY_TASK)
+@app.task(base=LoggedTask, name=MEMORY_TASK, send_events=False)
 def embed_messages() -> None:
     memory.embed_pending(services())
 
 
-@app.task(base=LoggedTask, name=STATISTICS_TASK)
+@app.task(base=LoggedTask, name=STATISTICS_TASK, send_events=False)
 def count_terms() -> None:
     term_statistics.refresh(services())
 
 
-@app.task(base=LoggedTask, name=VECTORS_TASK)
+@app.task(base=LoggedTask, name=VECTORS_TASK, send_events=False)
 def index_vectors() -> None:
     vector_index.catch_up(services())
     word_index.catch_up(services())
     message_words.catch_up(services())
 
 
-@app.task(base=LoggedTask, name=TIDY_TASK)
+@app.task(base=LoggedTask, name=TIDY_TASK, send_events=False)
 def tidy_up() -> None:
     sweeping.tidy_up(services())

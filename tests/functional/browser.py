@@ -37,12 +37,12 @@ class Page:
         self.driver.get(f"{self.url}/{query}")
         self.wait(lambda: self.find("[data-testid=stSidebar]"), "the page")
 
-    def wait(self, condition: Callable[[], object], what: str, *, seconds: float = 60) -> None:
+    def wait(self, condition: Callable[[], object], what: str, *, seconds: float = 120) -> None:
         """Raises TimeoutException; elements that are redrawn meanwhile are found again."""
         waiting = WebDriverWait(self.driver, seconds, poll_frequency=0.1)
         waiting.until(lambda _: _tolerant(condition), f"not within {seconds} s: {what}")
 
-    def wait_for_text(self, text: str, *, seconds: float = 60) -> None:
+    def wait_for_text(self, text: str, *, seconds: float = 120) -> None:
         self.wait(lambda: text in self.text(), f"{text!r} on the page", seconds=seconds)
 
     def text(self) -> str:
@@ -77,7 +77,7 @@ class Page:
 
         self.wait(click, f"{css} with {text!r}")
 
-    def upload(self, file: Path) -> None:
+    def upload(self, file: Path | str) -> None:
         def choose() -> bool:
             field = self.find("[data-testid=stFileUploader] input[type=file]")
             if field is None:
@@ -96,6 +96,15 @@ class Page:
             return True
 
         self.wait(type_, "the question's field")
+
+    def tab(self, name: str) -> None:
+        """Show a tab of the sidebar: Conversations or Documents."""
+        self.click_text(name, "[data-testid=stSidebar] [role=tab]")
+
+    def choose(self, menu: str, words: str) -> None:
+        """Open the menu `menu` (CSS) and choose the entry with these words."""
+        self.click(f"{menu} button")
+        self.click_text(words, "[role=menuitem], [role=option], [role=menu] button")
 
     def messages(self) -> list[str]:
         return [element.text for element in self.find_all("[data-testid=stChatMessage]")]

@@ -39,7 +39,7 @@ class Service:
 
 @contextmanager
 def own_servers() -> Iterator[tuple[Path, PostgresServer, RedisServer]]:
-    """A directory with PostgreSQL and Redis running in it, all removed at the end."""
+    """A directory in which PostgreSQL and Redis run. All of it is removed at the end."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rag-bench-")))
         database = start_postgres(directory / "postgres")
@@ -88,7 +88,7 @@ def _wait_until_ready(service: Service, process: "subprocess.Popen[bytes]") -> N
 
 
 def ingest(client: httpx.Client, paths: list[Path], *, user_id: str) -> dict[str, str]:
-    """Upload files, wait for their jobs; file names by document id. Raises if one fails."""
+    """Upload files and wait for their jobs; file names by document id. Raises if one fails."""
     jobs, names = [], {}
     for path in paths:
         answer = client.post(

@@ -16,6 +16,7 @@ from tests.harness.ports import free_port
 from ui.api_client import ApiClient, ApiError
 from ui.config import Config
 from ui.turn import Turn
+from ui.watcher import Watcher
 
 SESSION = "01890a5d-ac96-774b-bcce-b302099a8057"
 
@@ -90,7 +91,7 @@ def _event(name: str, data: object, *, identifier: int = 1) -> bytes:
 
 def _turn(*deltas: str) -> list[bytes]:
     return [
-        _event("message_created", {"user_message": {"position": 5}}),
+        _event("message_created", {"user_message": {"id": "q", "position": 5, "content": "?"}}),
         _event("retrieval", {"passages": []}),
         *(_event("delta", {"content": delta}) for delta in deltas),
         _event("message_completed", {"assistant_message": {}}),
@@ -202,7 +203,6 @@ def test_sending_a_file_again_sends_the_same_bytes(server, client):
     assert server.seen[0].body == server.seen[1].body
     assert b"%PDF-1.7 ..." in server.seen[0].body
     assert b"\r\nc.pdf" not in server.seen[0].body
-    assert [upload.poll_after for upload in uploads] == [1.0, None]
     assert [upload.duplicate for upload in uploads] == [False, True]
 
 
@@ -249,10 +249,10 @@ def _run(turn: Turn) -> None:
 def test_a_first_question_starts_its_session(server, client):
     server.will_send({"id": SESSION}, status=201)
     server.will_stream(*_turn("yes"))
-    turn = Turn(client, user_id="ann", session_id=None, question="Is it?")
+    turn = Turn.ask(client, user_id="ann", session_id=None, question="Is it?")
     _run(turn)
     assert (turn.answer, turn.session_id, turn.error) == ("yes", SESSION, None)
-    assert json.loads(server.seen[0].body) == {"user_id": "ann", "title": "Is it?"}
+    assert json.loads(server.seen[0].body) == {"user_id": "ann"}
     assert turn.covers({"position": 5})
     assert not turn.covers({"position": 4})
 
@@ -261,7 +261,7 @@ def test_a_question_that_failed_is_asked_again_with_the_same_keys(server, client
     server.will_send({"id": SESSION}, status=201)
     server.will_send({"code": "unavailable", "detail": "x"}, status=503)
     server.will_stream(*_turn("yes"))
-    turn = Turn(client, user_id="ann", session_id=None, question="Is it?")
+    turn = Turn.ask(client, user_id="ann", session_id=None, question="Is it?")
     _run(turn)
     assert turn.error is not None
     assert not turn.accepted
@@ -270,3 +270,58 @@ def test_a_question_that_failed_is_asked_again_with_the_same_keys(server, client
     keys = [seen.headers["Idempotency-Key"] for seen in server.seen]
     assert keys[1] == keys[2] != keys[0]
     assert len(keys) == 3
+
+
+def test_an_answer_that_breaks_off_is_followed_from_its_last_event(server, client):
+    first = [
+        _event("message_created", {"user_message": {"id": "q", "position": 1, "content": "?"}}),
+        _event("delta", {"content": "half "}, identifier=3),
+    ]
+    rest = [
+        _event("delta", {"content": "whole"}, identifier=4),
+        _event("message_completed", {"assistant_message": {"id": "a"}}, identifier=5),
+    ]
+    server.will_stream(*first)
+    server.will_stream(*rest)
+    turn = Turn.ask(client, user_id="ann", session_id=SESSION, question="?")
+    _run(turn)
+    assert (turn.answer, turn.error, turn.stored_answer) == ("half whole", None, {"id": "a"})
+    assert server.seen[1].path == "/api/v1/messages/q/stream?starting_after=3"
+
+
+def test_an_answer_that_is_being_written_is_resumed(server, client):
+    server.will_stream(*_turn("on and on"))
+    session = {"id": SESSION, "active_message_id": "a"}
+    turn = Turn.resume(client, user_id="ann", session=session)
+    _run(turn)
+    assert (turn.question, turn.answer) == ("?", "on and on")
+    assert server.seen[0].path == "/api/v1/messages/a/stream"
+
+
+def test_stopping_cancels_the_answer_that_the_session_names(server, client):
+    server.will_send({"active_message_id": "a"})
+    server.will_send({}, status=202)
+    turn = Turn.ask(client, user_id="ann", session_id=SESSION, question="?")
+    turn.stop()
+    assert [seen.path for seen in server.seen][1] == "/api/v1/messages/a/cancel"
+    assert turn.stopping
+
+
+def test_documents_are_followed_by_one_stream_while_some_are_at_work(server, client):
+    waiting = _document("1", status="queued", updated_at="2026-01-01T00:00:00Z")
+    reading = waiting | {"status": "processing", "updated_at": "2026-01-01T00:00:01Z"}
+    server.pause = 0.2
+    server.will_stream(_event("document", reading), _event("document", reading))
+    watcher = Watcher(client)
+    watcher.want([_document("0")])
+    assert server.seen == []
+    watcher.want([waiting])
+    deadline = time.monotonic() + 3 * SLOW_MACHINE_SECONDS
+    while watcher.latest(waiting)["status"] != "processing":
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    watcher.want([waiting])
+    newer = waiting | {"status": "ready", "updated_at": "2026-01-01T00:00:02Z"}
+    assert watcher.latest(newer)["status"] == "ready"
+    watcher.want([newer])
+    assert [seen.path for seen in server.seen] == ["/api/v1/documents/events"]

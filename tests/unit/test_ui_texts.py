@@ -1,12 +1,23 @@
 """What the page makes of codes, states and texts that others wrote."""
 
+from datetime import date
+
 import pytest
 
 from ui.api_client import ApiError
+from ui.citations import views_of
 from ui.config import read_config
+from ui.conversations import by_day
 from ui.escaping import label, one_line, unwrapped
-from ui.turn import _title
-from ui.wording import document_text, error_text, job_error_text, pages_text, progress_of
+from ui.wording import (
+    as_markdown,
+    document_text,
+    error_text,
+    job_error_text,
+    notes_text,
+    page_text,
+    progress_of,
+)
 
 
 def test_a_label_escapes_every_character_that_markdown_could_read():
@@ -84,14 +95,82 @@ def test_documents_and_pages_in_words():
     ready = {"status": "ready", "page_count": 1, "chunk_count": 1200}
     assert document_text(ready) == "Ready · 1 page · 1,200 passages"
     assert document_text({"status": "cancelled"}) == "Cancelled"
-    assert pages_text({"page_start": 3, "page_end": 3}) == "page 3"
-    assert pages_text({"page_start": 3, "page_end": 4}) == "pages 3–4"
-    assert pages_text({}) == ""
+    assert page_text({"page_start": 3, "page_end": 4}) == "page 3"
+    assert page_text({"page_start": 4, "page_label": "iv"}) == "page iv (sheet 4)"
+    assert page_text({"page_start": 4, "page_label": "iv"}, 5) == "page 5"
+    assert page_text({}) == ""
 
 
-def test_a_title_is_the_first_question_cut_at_a_word():
-    assert _title("What  is\nthis?") == "What is this?"
-    assert _title("word " * 30) == "word " * 11 + "word…"
+def test_what_of_a_document_was_not_read_is_said():
+    document = {
+        "pages_without_text": [2, 3, 4, 9],
+        "pages_unreadable": [7],
+        "notes": [{"code": "attachments_not_read"}, {"code": "new", "detail": "As told."}],
+    }
+    assert notes_text(document) == [
+        "4 pages without text: 2–4, 9.",
+        "1 page could not be read: 7.",
+        "Files attached to this PDF were not read.",
+        "As told.",
+    ]
+    assert notes_text({}) == []
+
+
+def test_each_quote_of_an_answer_is_a_view_of_its_own():
+    passages = [
+        {"index": 2, "page_start": 5, "quote": "a", "quotes": [{"quote": "a", "page": 5}]},
+        {"index": 3, "page_start": 1, "quote": "b"},
+        {
+            "index": 4,
+            "page_start": 1,
+            "quotes": [{"quote": "c", "page": 1}, {"quote": "d", "page": 2}],
+        },
+    ]
+    views = views_of(passages)
+    assert [(view["index"], view["quote"], view["page"]) for view in views] == [
+        (2, "a", 5),
+        (3, "b", 1),
+        (4, "c", 1),
+        (4, "d", 2),
+    ]
+
+
+def test_a_conversation_is_exported_with_its_sources():
+    passage = {"index": 2, "filename": "a.pdf", "page_start": 3, "quote": "It was\nbuilt."}
+    messages = [
+        {"sender": "user", "content": "When?", "created_at": "T1"},
+        {"sender": "assistant", "content": "Then [2].", "created_at": "T2"}
+        | {"retrieved_context": [passage]},
+    ]
+    text = as_markdown("About it", messages)
+    assert text.startswith("# About it\n\n## Question, T1\n\nWhen?\n\n## Answer, T2")
+    assert "- [2] a.pdf, page 3: “It was built.”" in text
+
+
+def test_conversations_are_grouped_by_day():
+    rows = [{"last_message_at": f"2026-03-{day:02}T08:00:00Z"} for day in (20, 20, 19, 15, 1)] + [
+        {"last_message_at": None, "created_at": "2025-01-01T00:00:00Z"}
+    ]
+    groups = [(name, len(found)) for name, found in by_day(rows, today=date(2026, 3, 20))]
+    assert groups == [
+        ("Today", 2),
+        ("Yesterday", 1),
+        ("Last 7 days", 1),
+        ("Last 30 days", 1),
+        ("Older", 1),
+    ]
+
+
+def test_production_refuses_a_page_without_login():
+    assert "UI_LOGIN" in read_config({"APP_ENV": "production"}).problem
+    assert "UI_LOGIN" in read_config({"UI_LOGIN": "anything"}).problem
+    assert "UI_PASSWORD" in read_config({"UI_LOGIN": "password", "UI_PASSWORD": "short"}).problem
+    for settings in (
+        {},
+        {"UI_LOGIN": "oidc", "APP_ENV": "production"},
+        {"UI_LOGIN": "password", "UI_PASSWORD": "long enough", "APP_ENV": "production"},
+    ):
+        assert read_config(settings).problem == ""
 
 
 def test_settings_come_from_the_environment():

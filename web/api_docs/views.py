@@ -69,6 +69,12 @@ SwaggerUIBundle({
 """
 
 
+@blp.get("/")
+def home() -> Response:
+    """Lead whoever opens the API's address in a browser to its documentation."""
+    return Response(status=302, headers={"Location": "/docs"})
+
+
 @blp.get("/docs")
 def page() -> Response:
     return Response(_PAGE, mimetype="text/html", headers={"Content-Security-Policy": _POLICY})

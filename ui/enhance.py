@@ -1,0 +1,31 @@
+"""What Streamlit cannot do: a small script of our own, see enhance.js."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import streamlit as st
+
+from ui.citations import open_citation
+
+_NAME = "rag_chat_enhance"
+
+
+@st.cache_resource
+def _component():  # type: ignore[no-untyped-def]  # Streamlit gives its renderer no public type
+    script = Path(__file__).with_name("enhance.js").read_text("utf-8")
+    return st.components.v2.component(_NAME, js=script)
+
+
+def enhance(texts: Mapping[str, str]) -> None:
+    """Make citations, copying, dropping files, drafts and the phone's sidebar work.
+
+    `texts`: what the copy buttons copy, by message id. A click on a citation opens it in the
+    run that follows.
+    """
+    _component()(key="enhance", data={"texts": dict(texts)}, on_citation_change=_open)
+
+
+def _open() -> None:
+    chosen = (st.session_state.get("enhance") or {}).get("citation") or {}
+    if chosen.get("message") and chosen.get("index"):
+        open_citation(str(chosen["message"]), int(chosen["index"]))

@@ -1,0 +1,73 @@
+"""The empty page: what it is for, and something to try."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import streamlit as st
+
+from ui import library, state
+from ui.alerts import attempt
+from ui.api_client import ApiError, new_key
+
+SAMPLE = Path(__file__).resolve().parent / "static" / "norrskar-lighthouse.pdf"
+SAMPLE_NAME = "norrskar-lighthouse.pdf"
+QUESTIONS = (
+    "Who was the last keeper of the lighthouse?",
+    "What does the lens float on?",
+    "When was the lighthouse built?",
+)
+
+
+def welcome(ask: Callable[[str], None]) -> None:
+    """What to do first; with the sample document there are questions to click."""
+    st.header("Ask your documents", anchor=False)
+    st.text("Answers come from your PDFs, with the page each statement is taken from.")
+    if not state.config().has_llm:
+        st.caption(
+            "No language model is connected: answers are quotes from your documents. "
+            "CHAT_PROVIDER=openai with CHAT_BASE_URL and CHAT_MODEL connects one."
+        )
+    try:
+        documents = library.current()
+    except ApiError:
+        return  # the page's top line says why
+    if not documents:
+        _first_steps()
+    elif any(document["filename"] == SAMPLE_NAME for document in documents):
+        _sample_questions(ask)
+    else:
+        st.text("Type a question below to start a conversation.")
+
+
+def _first_steps() -> None:
+    with st.container(border=True, key="first_steps"):
+        st.markdown("**1** — Drop PDFs on this page, or add them in the panel on the left.")
+        st.markdown("**2** — Wait until they say *Ready*: a few seconds for a short file.")
+        st.markdown("**3** — Ask a question in the field below.")
+    if SAMPLE.exists():
+        st.button(
+            "Try it with a sample document",
+            icon=":material/lightbulb:",
+            key="sample",
+            on_click=attempt,
+            args=(_add_sample,),
+        )
+
+
+def _add_sample() -> None:
+    sent = state.client().upload_document(
+        io.BytesIO(SAMPLE.read_bytes()),
+        filename=SAMPLE_NAME,
+        user_id=state.user_id(),
+        key=new_key(),
+    )
+    state.watcher().put(sent.document | {"job": sent.job})
+    state.forget("documents")
+
+
+def _sample_questions(ask: Callable[[str], None]) -> None:
+    st.caption("Some questions about the sample document:")
+    with st.container(key="sample_questions"):
+        for number, question in enumerate(QUESTIONS):
+            st.button(question, key=f"sample-{number}", on_click=ask, args=(question,))
