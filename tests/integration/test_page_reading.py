@@ -269,6 +269,7 @@ IN_ONE_CHUNK = {
     ],
     "table_colwise.pdf": [
         ["Corvath | Output 2023: 962 | Output 2024: 1,004 | Staff: 150"],
+        ["Night loading | Refused on 2 April 2026 | Fee waived"],
     ],
     "two_col_rows.pdf": [
         ["63 barrels were landed on\nthe ninth of March"],

@@ -157,6 +157,23 @@ def test_entries_of_a_table_of_contents_keep_their_own_number() -> None:
     ]
 
 
+def test_cells_of_several_lines_stay_together() -> None:
+    permits = [
+        (("Harbour", "dredging"), ("Granted until", "30 June 2028"), ("Fee due",)),
+        (("Night", "loading"), ("Refused on", "2 April 2026"), ("Fee waived",)),
+    ]
+    words = [
+        word
+        for row, cells in enumerate(permits)
+        for left, cell in zip((60, 200, 350), cells, strict=True)
+        for word in lines(list(cell), left, 100 + 44 * row)
+    ]
+    assert read(words).split("\n") == [
+        "Harbour dredging | Granted until 30 June 2028 | Fee due",
+        "Night loading | Refused on 2 April 2026 | Fee waived",
+    ]
+
+
 def test_prose_with_numbers_is_no_table() -> None:
     prose = [
         "The mine closed in 2019 and 2020",

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
+from core.pdf.layout.cells import find_cell_rows, write_cell_row
 from core.pdf.layout.lines import Row, find_rows
 from core.pdf.layout.order import reading_blocks
 from core.pdf.layout.tables import find_tables, write_table
@@ -63,12 +64,25 @@ def _write_block(rows: Sequence[Row]) -> Iterator[Token]:
     position, separator = 0, ""
     for table in find_tables(rows):
         if table.first > position:
-            yield from write_lines(rows[position : table.first], separator=separator)
+            yield from _write_text(rows[position : table.first], separator)
             separator = "\n\n"
         yield from write_table(table, separator=separator)
         separator, position = "\n\n", table.last
     if position < len(rows):
-        yield from write_lines(rows[position:], separator=separator)
+        yield from _write_text(rows[position:], separator)
+
+
+def _write_text(rows: Sequence[Row], separator: str) -> Iterator[Token]:
+    """Lines, and tables whose cells have several lines."""
+    position = 0
+    for first, last in find_cell_rows(rows):
+        if first > position:
+            yield from write_lines(rows[position:first], separator=separator)
+            separator = "\n\n"
+        yield from write_cell_row(rows[first:last], separator=separator)
+        separator, position = "\n", last
+    if position < len(rows):
+        yield from write_lines(rows[position:], separator="\n\n" if position else separator)
 
 
 def _write_slanted(words: Sequence[Word]) -> list[Token]:
