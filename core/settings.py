@@ -6,9 +6,10 @@ else in the project reads `os.environ` (ruff's TID251 sees to it).
 
 import re
 from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import (
     Field,
@@ -19,6 +20,8 @@ from pydantic import (
     model_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+Network = IPv4Network | IPv6Network
 
 KNOWN_DEFAULT_KEYS = frozenset(
     {"change-me", "changeme", "secret", "test", "dev", "your-api-key", "your_api_key", "api-key"}
@@ -43,7 +46,8 @@ class Settings(BaseSettings):
     api_key: SecretStr = Field(description="First API key: default tenant, all scopes. Required.")
     database_url: str = Field(description="PostgreSQL with pgvector. Required.")
     redis_url: str = Field(
-        description="Redis for the queue; limits are kept in the next database number. Required."
+        description="Redis for the queue; limits are kept in the next database number up to 15, "
+        "else in the same. Required."
     )
     data_dir: Path = Field(Path("data"), description="Where uploads, models and caches live.")
     model_dir: Path = Field(
@@ -77,6 +81,11 @@ class Settings(BaseSettings):
     )
     web_workers: int = Field(2, ge=1, le=64, description="gunicorn processes.")
     web_threads: int = Field(16, ge=2, le=256, description="Threads of each gunicorn process.")
+    trusted_proxies: Annotated[list[Network], NoDecode] = Field(
+        default_factory=list,
+        description="Addresses or networks of reverse proxies whose `X-Forwarded-Prefix` holds, "
+        "comma separated.",
+    )
     cors_origins: Annotated[list[str], NoDecode] = Field(
         default_factory=list, description="Origins allowed to call from a browser, comma separated."
     )
@@ -218,8 +227,20 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _check_redis_url(cls, value: str) -> str:
-        if urlsplit(value).scheme not in {"redis", "rediss", "unix", "redis+socket"}:
+        parts = urlsplit(value)
+        if parts.scheme not in {"redis", "rediss", "unix", "redis+socket"}:
             raise ValueError("must be a redis://, rediss:// or unix:// URL")
+        is_socket = parts.scheme in {"unix", "redis+socket"}
+        query = dict(parse_qsl(parts.query))
+        number = query.get("db", query.get("virtual_host", "0") if is_socket else parts.path[1:])
+        if not re.fullmatch(r"[0-9]{0,5}", number):
+            raise ValueError("the database must be a number, as in redis://host:6379/0")
+        if is_socket and not parts.path.strip("/"):
+            raise ValueError("must name a socket, as in unix:///run/redis.sock?db=0")
+        try:
+            parts.port  # noqa: B018  # a property that raises
+        except ValueError:
+            raise ValueError("the port must be a number up to 65535") from None
         return value
 
     @field_validator("storage_url")
@@ -251,7 +272,7 @@ class Settings(BaseSettings):
             raise ValueError("has characters that no HTTP header can hold")
         return SecretStr(text.strip())
 
-    @field_validator("cors_origins", "ocr_languages", mode="before")
+    @field_validator("cors_origins", "ocr_languages", "trusted_proxies", mode="before")
     @classmethod
     def _split_list(cls, value: object) -> object:
         if isinstance(value, str):

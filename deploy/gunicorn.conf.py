@@ -9,7 +9,8 @@ from web.http import metrics_files
 
 _settings = get_settings()
 
-bind = f"{_settings.bind_host}:{_settings.port}"
+_host = f"[{_settings.bind_host}]" if ":" in _settings.bind_host else _settings.bind_host
+bind = f"{_host}:{_settings.port}"
 workers = _settings.web_workers
 worker_class = "web.server.gunicorn_worker.GatheringWorker"  # gthread, hardened
 threads = _settings.web_threads

@@ -269,8 +269,12 @@ def _environment(settings: Settings) -> dict[str, str]:
 
 
 def _url(settings: Settings, port: int) -> str:
-    host = "127.0.0.1" if settings.bind_host in {"0.0.0.0", "::", ""} else settings.bind_host  # noqa: S104
-    return f"http://{host}:{port}"
+    host = settings.bind_host
+    if host in {"0.0.0.0", ""}:  # noqa: S104
+        host = "127.0.0.1"
+    if host == "::":
+        host = "::1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _wait_until_ready(settings: Settings, *, names: set[str], supervisor: Supervisor) -> None:

@@ -28,6 +28,7 @@ from web.api import (
 )
 from web.api_docs import views
 from web.http import auth, errors, limits, request_checks, uploads
+from web.http.proxies import ForwardedPrefix
 from web.http.request_log import RequestLog
 from web.http.streaming import Slots
 
@@ -84,6 +85,10 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     app.wsgi_app = RequestLog(  # type: ignore[method-assign]
         app.wsgi_app, headers=_SECURITY_HEADERS
     )
+    if settings.trusted_proxies:
+        app.wsgi_app = ForwardedPrefix(  # type: ignore[method-assign]
+            app.wsgi_app, trusted=settings.trusted_proxies
+        )
     return app
 
 

@@ -7,6 +7,10 @@ from urllib.request import getproxies
 
 import httpx
 
+from core.errors import Invalid
+
+_SCHEMES = frozenset({"http", "https", "socks5", "socks5h"})
+
 
 def client_options(base_url: str) -> dict[str, Any]:
     """What httpx's clients of `base_url` have in common.
@@ -27,14 +31,19 @@ def proxy_for(url: str) -> str | None:
     """The proxy for `url` by `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`.
 
     Names are in lower or upper case. `NO_PROXY` lists hosts, domains (with or without a dot
-    before them), addresses, networks and `*`, each with a port or without.
+    before them), addresses, networks and `*`, each with a port or without. Raises Invalid,
+    with the variable's name, for a proxy of an unknown kind.
     """
     parts = urlsplit(url)
     proxies = getproxies()
     proxy = proxies.get(parts.scheme) or proxies.get("all")
     if not proxy or _is_excluded(parts.hostname or "", parts.port, proxies.get("no", "")):
         return None
-    return proxy if "://" in proxy else f"http://{proxy}"
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    if urlsplit(proxy).scheme not in _SCHEMES:
+        name = "ALL_PROXY" if parts.scheme not in proxies else f"{parts.scheme.upper()}_PROXY"
+        raise Invalid(f"{name}: must be an http://, https://, socks5:// or socks5h:// URL")
+    return proxy
 
 
 def bearer(api_key: str) -> dict[bytes, bytes]:

@@ -1,7 +1,7 @@
 """What publishers, workers and monitoring share about Redis: names, options, clients."""
 
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import redis
 from redis.backoff import NoBackoff
@@ -48,16 +48,29 @@ def celery_config(settings: Settings, *, socket_timeout: float) -> dict[str, Any
 
 
 def broker_url(settings: Settings) -> str:
-    """kombu's spelling of REDIS_URL: it calls a Unix socket `redis+socket://`."""
+    """kombu's spelling of REDIS_URL.
+
+    kombu calls a Unix socket `redis+socket://` and its database `virtual_host`, and wants a
+    password before the path. Without `ssl_cert_reqs` it would not check a certificate.
+    """
     parts = urlsplit(settings.redis_url)
-    scheme = "redis+socket" if parts.scheme == "unix" else parts.scheme
-    return urlunsplit(parts._replace(scheme=scheme))
+    query = dict(parse_qsl(parts.query))
+    if parts.scheme in ("unix", "redis+socket"):
+        user, password = query.pop("username", ""), query.pop("password", "")
+        netloc = parts.netloc or (f"{quote(user)}:{quote(password, safe='')}@" if password else "")
+        query["virtual_host"] = query.pop("db", query.get("virtual_host", "0"))
+        return f"redis+socket://{netloc}{parts.path}?{urlencode(query)}"
+    if parts.scheme == "rediss":
+        query.setdefault("ssl_cert_reqs", "required")
+    if "db" in query:
+        parts = parts._replace(path=f"/{query.pop('db')}")
+    return urlunsplit(parts._replace(query=urlencode(query)))
 
 
 def create_redis(url: str, *, timeout_seconds: float = 0.25) -> redis.Redis:
     """A client that gives up quickly: for questions, never for data that must not be lost."""
     return redis.Redis.from_url(
-        url.replace("redis+socket://", "unix://", 1),
+        url.replace("redis+socket://", "unix://", 1).replace("virtual_host=", "db=", 1),
         socket_timeout=timeout_seconds,
         socket_connect_timeout=timeout_seconds,
         # Try again on a connection that Redis closed, but not after a timeout.

@@ -151,7 +151,8 @@ def port_is_free(port: int, *, host: str) -> bool:
 
 def try_port(port: int, *, host: str) -> None:
     """Raises OSError if no server could listen there now. TIME_WAIT does not matter."""
-    with socket.socket() as probe:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind((host, port))
 

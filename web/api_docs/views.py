@@ -1,11 +1,12 @@
 """/openapi.json and /docs: the OpenAPI document, and Swagger UI from files served here."""
 
 import json
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any
 
 import flask_swagger_ui
-from flask import Blueprint, Flask, Response, send_from_directory
+from flask import Blueprint, Flask, Response, request, send_from_directory
 from flask_smorest import Api
 from werkzeug.exceptions import NotFound
 
@@ -27,18 +28,19 @@ _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline';"
     " img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'"
 )
+# $root is the path prefix of a reverse proxy, mostly empty.
 _PAGE = f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <title>{TITLE}</title>
-<link rel="icon" href="/docs/favicon-32x32.png">
-<link rel="stylesheet" href="/docs/swagger-ui.css">
+<link rel="icon" href="$root/docs/favicon-32x32.png">
+<link rel="stylesheet" href="$root/docs/swagger-ui.css">
 </head>
 <body>
 <div id="swagger-ui"></div>
-<script src="/docs/swagger-ui-bundle.js"></script>
-<script src="/docs/start.js"></script>
+<script src="$root/docs/swagger-ui-bundle.js"></script>
+<script src="$root/docs/start.js"></script>
 </body>
 </html>
 """
@@ -59,7 +61,7 @@ _START = """const OptionalFieldsAreLeftOut = () => ({
   },
 });
 SwaggerUIBundle({
-  url: "/openapi.json",
+  url: "$root/openapi.json",
   dom_id: "#swagger-ui",
   deepLinking: true,
   persistAuthorization: true,
@@ -77,12 +79,14 @@ def home() -> Response:
 
 @blp.get("/docs")
 def page() -> Response:
-    return Response(_PAGE, mimetype="text/html", headers={"Content-Security-Policy": _POLICY})
+    html = _PAGE.replace("$root", request.script_root)
+    return Response(html, mimetype="text/html", headers={"Content-Security-Policy": _POLICY})
 
 
 @blp.get("/docs/start.js")
 def start() -> Response:
-    return Response(_START, mimetype="text/javascript")
+    script = _START.replace("$root", request.script_root)
+    return Response(script, mimetype="text/javascript")
 
 
 @blp.get("/docs/<name>")
@@ -97,9 +101,14 @@ def init_app(app: Flask, api: Api) -> None:
     api.spec.components.schema("Problem", schema=schemas.Problem)
 
     @cache
-    def document() -> bytes:
-        return json.dumps(openapi.build(app, api), ensure_ascii=False).encode()
+    def document() -> dict[str, Any]:
+        return openapi.build(app, api)
+
+    @lru_cache(maxsize=8)
+    def encoded(root: str) -> bytes:
+        servers = {"servers": [{"url": root}]} if root else {}
+        return json.dumps(document() | servers, ensure_ascii=False).encode()
 
     @app.get("/openapi.json")
     def serve_openapi() -> Response:
-        return Response(document(), mimetype="application/json")
+        return Response(encoded(request.script_root), mimetype="application/json")

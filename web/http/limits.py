@@ -15,7 +15,7 @@ import math
 import time
 from functools import lru_cache, partial
 from typing import cast
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from flask import Flask, Response, current_app, request
 from flask_limiter import Limiter
@@ -34,16 +34,29 @@ EXPOSED_HEADERS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Re
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _ADDRESS_FACTOR = 10  # many callers may share one address, a proxy's say
+_LAST_DATABASE = 15
 
 
 def limits_url(redis_url: str) -> str:
-    """Redis's URL for limits: the database number after the queue's."""
+    """Redis's URL for limits: the database number after the queue's.
+
+    Redis has 16 databases unless it is configured otherwise, so 15 and higher keep their number:
+    the keys of limits have a prefix of their own.
+    """
     parts = urlsplit(redis_url.replace("redis+socket://", "unix://", 1))
+    query = dict(parse_qsl(parts.query))
     if parts.scheme == "unix":
-        number = dict(parse_qsl(parts.query)).get("db", "0")
-        return f"unix://{parts.path}?db={int(number) + 1}"
-    number = parts.path.strip("/")
-    return urlunsplit(parts._replace(path=f"/{int(number or 0) + 1}"))
+        number = query.pop("db", query.pop("virtual_host", "0"))
+        query["db"] = _next_database(number)
+        # By hand: `urlunsplit` writes a URL without a host with one slash.
+        return f"unix://{parts.netloc}{parts.path}?{urlencode(query)}"
+    number = _next_database(query.pop("db", parts.path.strip("/")))
+    return urlunsplit(parts._replace(path=f"/{number}", query=urlencode(query)))
+
+
+def _next_database(number: str) -> str:
+    queue = int(number or 0)
+    return str(queue + 1 if queue < _LAST_DATABASE else queue)
 
 
 def create_limiter(settings: Settings) -> Limiter:
