@@ -15,13 +15,13 @@ from structlog.typing import EventDict
 
 @dataclass(slots=True)
 class DatabaseStats:
-    """What one request or task asked of PostgreSQL."""
+    """The statements that one request or task sent to PostgreSQL, and their seconds."""
 
     statements: int = 0
     seconds: float = 0.0
 
 
-# Local variables hold keys and what users wrote: traces name lines, not values.
+# Local variables hold keys and users' texts, so traces name lines and no values.
 _render_exception = structlog.processors.ExceptionRenderer(
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 )
@@ -38,7 +38,7 @@ _encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 
 class _Formatter(structlog.stdlib.ProcessorFormatter):
-    """Our own lines are ready but for their JSON; what other loggers write is processed here."""
+    """Encodes our own lines, which are processed already; processes those of other loggers."""
 
     def format(self, record: logging.LogRecord) -> str:
         if isinstance(record.msg, dict) and hasattr(record, "_from_us"):
@@ -79,7 +79,7 @@ def configure_logging(*, level: str = "INFO") -> None:
             ],
         )
     )
-    # No line says where in the code it was written; finding out costs more than writing it.
+    # No line names its place in the code: looking that up costs more than writing the line.
     logging._srcfile = None  # as the logging HOWTO advises
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()

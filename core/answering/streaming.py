@@ -1,7 +1,7 @@
 """A streamed HTTP request that can be given up at any moment, also while it waits.
 
-A blocking read cannot be interrupted, an asynchronous one can be cancelled: requests run on an
-event loop in a thread of its own, and the caller's thread looks at `should_stop` meanwhile.
+A blocking read cannot be interrupted; an asynchronous one can be cancelled. So requests run on
+an event loop in a separate thread, while the caller's thread polls `should_stop`.
 """
 
 import asyncio
@@ -18,11 +18,11 @@ T = TypeVar("T")
 
 
 class Stopped(Exception):
-    """`should_stop` said so."""
+    """`should_stop` returned True."""
 
 
 class LoopThread:
-    """An event loop in a daemon thread, started when it is first needed. Safe to share."""
+    """An event loop in a daemon thread, started at its first use. Safe to share."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -30,10 +30,10 @@ class LoopThread:
         self._thread: threading.Thread | None = None
 
     def run(self, coroutine: Coroutine[Any, Any, T], *, should_stop: Callable[[], bool]) -> T:
-        """What `coroutine` returns or raises.
+        """Run `coroutine` and return its result, or raise its exception.
 
-        Once `should_stop` is true, asked every POLL_SECONDS, it is cancelled: Stopped is raised
-        when it has ended. So is what `should_stop` raises.
+        Calls `should_stop` every POLL_SECONDS. When that returns True, cancels the coroutine,
+        waits for its end and raises Stopped. What `should_stop` raises is raised likewise.
         """
         tasks: list[asyncio.Task[Any] | None] = []
 
@@ -52,7 +52,7 @@ class LoopThread:
                 if should_stop():
                     raise Stopped
         finally:
-            # Again until it has ended: a task is cancelled only once it has begun.
+            # Repeat until it has ended: a task that has not begun cannot be cancelled.
             while not future.done():
                 loop.call_soon_threadsafe(cancel)
                 wait([future], timeout=POLL_SECONDS)
@@ -83,9 +83,9 @@ class LoopThread:
 class Exchange:
     """One request and the body of its response; each wait ends soon after `should_stop`.
 
-    `timeout` is the longest time in seconds that may be spent waiting between two calls of
-    `heard_token`: comments keep a connection busy and httpx from timing out. Time that the
-    consumer takes does not count. Methods raise Stopped and httpx's errors.
+    `timeout` bounds the seconds of waiting between two calls of `heard_token`. httpx's own
+    timeout would not do: comments in the stream restart it. Time that the consumer takes does
+    not count. Methods raise Stopped and httpx's errors.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Exchange:
         self._waited = 0.0
 
     def open(self, request: httpx.Request) -> httpx.Response:
-        """Send `request`; the response, its body unread."""
+        """Send `request` and return the response before its body is read."""
         return self._run(self._open(request))
 
     def heard_token(self) -> None:
@@ -127,7 +127,7 @@ class Exchange:
         return chunk
 
     def close(self) -> None:
-        """Give the connection back, or close it in mid-answer."""
+        """Give the connection back to the pool, or close it if the body is not read to its end."""
         self._loop.run(self._close(), should_stop=_never)
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
