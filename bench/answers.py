@@ -42,9 +42,9 @@ def measure_answers(
     ]
     held = [_holds(answer, question) for answer, question in zip(answers, questions, strict=True)]
     return AnswerRow(
-        answered=_share([answer != NOTHING_FOUND for answer in answers]),
+        answered=_share([not answer.startswith(NOTHING_FOUND) for answer in answers]),
         found=_share([bool(one) for one in held]) if None not in held else None,
-        absent_answered=_share([answer != NOTHING_FOUND for answer in absent]),
+        absent_answered=_share([not answer.startswith(NOTHING_FOUND) for answer in absent]),
     )
 
 

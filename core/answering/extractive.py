@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from core.answering.base import AnswerStream, Question
 from core.answering.citations import strip_citations
+from core.answering.figures import find_figure, is_sure, say_figure
+from core.answering.passages import Passage
 from core.answering.scoring import Scored, rank_sentences
 from core.embedding.base import Embedder
 from core.text.questions import without_instructions
@@ -15,6 +17,10 @@ DOCUMENTS_ONLY = (
     "I answer only from documents, and none were searched for this message. "
     "Ask again with document search switched on."
 )
+
+MAX_ANTECEDENT_CHARS = 200
+MAX_RELATED = 3
+RELATED_CHARS = 60
 
 MAX_SENTENCES = 4
 MAX_CHARS = 400
@@ -29,6 +35,12 @@ MIN_EXCERPT = 60
 # questions with it left out (docs/adr/0010).
 MIN_CONFIDENCE = 0.535
 
+_PRONOUN_FIRST = re.compile(
+    r"(?:(?:and|but|however|moreover|also|then|today|later|instead),? )?"
+    r"(?:it|its|he|she|his|her|they|their|them|this|these|those|that|both|such"
+    r"|er|sie|es|dies\w{0,2}|il|elle|ils|elles|ce|cette)\b(?! (?:is|was) (?:that|said|known)\b)",
+    re.IGNORECASE,
+)
 _UNFINISHED = re.compile(r"[^\d]*[^\d.!?。！？؟…;\"”’)\]]|.*:")
 # What is left of a page's furniture and of lists: numbers, dates and titles alone, "Page 3",
 # "Annual report | 3", "Item 1. Business".
@@ -78,12 +90,13 @@ class ExtractiveAnswerer:
             return quote_memory(question.memories[0])
         if not question.grounded:
             return _by_memory(question) or DOCUMENTS_ONLY
-        query = question.search_query or question.text
-        ranked = rank_sentences(
-            without_instructions(query), question.passages, embedder=self._embedder
-        )
+        query = without_instructions(question.search_query or question.text)
+        figure = find_figure(query, question.passages)
+        if figure is not None and is_sure(figure, query):
+            return f"{say_figure(figure)} [{figure.passage.index}]"
+        ranked = rank_sentences(query, question.passages, embedder=self._embedder)
         if not ranked or confidence(ranked) < MIN_CONFIDENCE:
-            return _by_memory(question) or NOTHING_FOUND
+            return _by_memory(question) or refuse(question.passages)
         return join_sentences(ranked)
 
     def _write(
@@ -94,6 +107,26 @@ class ExtractiveAnswerer:
                 stream.finish_reason = "cancelled"
                 return
             yield word
+
+
+def refuse(passages: Sequence[Passage]) -> str:
+    """That nothing answers, and up to MAX_RELATED places to look at. Cites nothing."""
+    related: dict[str, str] = {}
+    for passage in passages:
+        if about := _first_words(passage.text):
+            place = f"{strip_citations(passage.filename)}, p. {passage.page_start}"
+            related.setdefault(place, f"{place} (“{about}”)")
+    if not related:
+        return NOTHING_FOUND
+    return f"{NOTHING_FOUND} Related: {'; '.join(list(related.values())[:MAX_RELATED])}"
+
+
+def _first_words(text: str) -> str:
+    """What a passage is about: the beginning of its first line that says something."""
+    for line in strip_citations(text).splitlines():
+        if len(words(line)) >= MIN_WORDS:
+            return _cut(" ".join(line.split()), RELATED_CHARS)
+    return ""
 
 
 def quote_memory(memory: str) -> str:
@@ -119,21 +152,53 @@ def confidence(ranked: Sequence[Scored]) -> float:
 
 
 def join_sentences(ranked: Sequence[Scored]) -> str:
-    """The best sentences, best first, each with its marker, in at most MAX_CHARS."""
+    """The best sentences, best first, each with its marker, in at most MAX_CHARS.
+
+    A sentence whose subject is a pronoun (“It is 41 metres tall”) comes with the sentence
+    before it: after another one it would say that of something else.
+    """
     parts: list[str] = []
+    shown: list[str] = []
     left = MAX_CHARS
     for item in _in_order([item for item in ranked if _says_something(item.text)] or ranked):
         marker = f" [{item.candidate.passage.index}]"
         room = left - len(marker) - bool(parts)
-        text = item.text
-        if len(text) > room and parts and room < MIN_EXCERPT:
+        text = _standing_alone(item, shown)
+        if text is None or (
+            parts and len(text) > room and (room < MIN_EXCERPT or text != item.text)
+        ):
             continue
         text = _cut(text, room)
-        parts.append(text + marker)
+        place = _place(item, shown)
+        parts.insert(place, text + marker)
+        shown.insert(place, item.text)
         left = room - len(text)
         if len(parts) == MAX_SENTENCES:
             break
     return " ".join(parts)
+
+
+def _place(item: Scored, shown: Sequence[str]) -> int:
+    """Where a sentence goes: behind the one that explains its pronoun, else at the end."""
+    before = item.candidate.before
+    if _leans_on_another(item.text) and before in shown:
+        return shown.index(before) + 1
+    return len(shown)
+
+
+def _standing_alone(item: Scored, shown: Sequence[str]) -> str | None:
+    """The sentence, with the one before it if it needs that; None where both cannot be shown."""
+    before = item.candidate.before
+    if not _leans_on_another(item.text) or not before or before in shown:
+        return item.text
+    if len(before) > MAX_ANTECEDENT_CHARS:
+        return None if shown else item.text
+    return f"{before} {item.text}"
+
+
+def _leans_on_another(text: str) -> bool:
+    """Whether the subject of a sentence is only a pronoun, which another sentence explains."""
+    return _PRONOUN_FIRST.match(text) is not None
 
 
 def _in_order(ranked: Sequence[Scored]) -> list[Scored]:

@@ -178,7 +178,7 @@ nearest AS MATERIALIZED (
 -- * sampled: some of the chunks that were compared, chosen by their ids.
 -- * weighted: a word's frequency is counted where everything was read; else estimated from
 --   the sample, with the tenant's frequency as a prior; else it is the tenant's. A code, a
---   number or a quoted phrase that few chunks hold is `exact`.
+--   number, a name in capitals or a quoted phrase that few chunks hold is `exact`.
 sampled AS MATERIALIZED (
     SELECT c.tsv || '' AS tsv
     FROM compared JOIN chunks c ON c.id = compared.id
@@ -188,7 +188,7 @@ sampled AS MATERIALIZED (
 ),
 weighted AS MATERIALIZED (
     SELECT lexeme, term, holding, ln(1 + (n - holding + 0.5) / (holding + 0.5)) AS weight,
-           holding <= :exact_max AND lexeme ~ '[0-9"]' AS exact
+           holding <= :exact_max AND lexeme ~ '[0-9A-Z"]' AS exact
     FROM (
         SELECT lexeme, term, n, CASE
             WHEN all_read OR counted IS NULL

@@ -259,8 +259,12 @@ def _is_word(char: str) -> bool:
 def _exact_stems(
     asked: Sequence[str], hits: Sequence[Sequence[_Hit]], holding: Mapping[str, float]
 ) -> set[str]:
-    """The codes and numbers of the question that few chunks hold, but for years."""
-    codes = {word for word in asked if _CODE.search(word) and not _YEAR.fullmatch(word)}
+    """The codes, numbers and names in capitals (`WHO`) that few chunks hold, but for years."""
+    codes = {
+        word
+        for word in asked
+        if word.isupper() or (_CODE.search(word) and not _YEAR.fullmatch(word))
+    }
     found = Counter(word for own in hits for word in {hit.word for hit in own})
     return {
         word

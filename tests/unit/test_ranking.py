@@ -139,3 +139,25 @@ def test_repeats_are_left_out_and_the_rest_moves_up() -> None:
 def test_tables_with_other_numbers_are_no_repeats() -> None:
     rows = [" ".join(f"Sales {year} {year * 7 + n}" for year in range(40)) for n in range(2)]
     assert ranking.without_repeats(rows, limit=5) == [0, 1]
+
+
+def test_a_word_s_share_is_bm25_s() -> None:
+    """Robertson and Zaragoza (2009) with k1 0.6 and b 0.4, divided by its limit."""
+    once, twice = "gearbox fillerz fillerz", "gearbox gearbox fillerz"
+    scores = ranking.score("gearbox", apart(once, twice), weights={"gearbox": 2.0})
+    assert scores[1] - scores[0] == pytest.approx(0.7 * (2 / 2.6 - 1 / 1.6))
+    short, long = "gearbox", f"gearbox{' fillerz' * 9}"
+    lengths = [len(f"\n\n{text}") for text in (short, long)]
+    damping = [0.6 * (0.6 + 0.4 * length / (sum(lengths) / 2)) for length in lengths]
+    scores = ranking.score("gearbox", apart(short, long), weights={"gearbox": 2.0})
+    expected = 0.7 * (1 / (1 + damping[0]) - 1 / (1 + damping[1]))
+    assert scores[0] - scores[1] == pytest.approx(expected)
+
+
+def test_a_code_that_few_chunks_hold_outweighs_any_cosine() -> None:
+    near, exact = "Clear the fault.", "Fault ERR-4187."
+    candidates = [Passage(near, vector_score=1.0), Passage(exact, vector_score=0.1, ordinal=9)]
+    assert best("clear fault 4187", *candidates) == exact
+    weights, common = {"4187": 1.0, "clear": 1.0, "fault": 1.0}, {"4187": 500.0}
+    scores = ranking.score("clear fault 4187", candidates, weights=weights, holding=common)
+    assert scores[0] > scores[1]

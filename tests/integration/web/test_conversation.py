@@ -80,7 +80,9 @@ def test_without_memory_a_follow_up_stands_alone(alice: Caller) -> None:
 def test_what_nothing_answers_is_said_so(alice: Caller) -> None:
     upload(alice, REPORT)
     answer = chat(alice, alice.new_session()["id"], "Which guitarist plays in Metallica?")
-    assert (answer["content"], answer["retrieved_context"]) == (NOTHING_FOUND, [])
+    assert answer["content"].startswith(NOTHING_FOUND)
+    assert "Related: " in answer["content"]
+    assert answer["retrieved_context"] == []
 
 
 @pytest.mark.parametrize("embedded", [False, True], ids=["a moment ago", "embedded"])

@@ -1,0 +1,66 @@
+"""Words that business documents and their readers use for the same thing.
+
+A question says `CFO`, `headcount` or `R&D` where the document says `chief financial officer`,
+`employees` or `research and development`. The groups are general; names of companies or
+products do not belong here.
+"""
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+from core.text.words import content_stems
+
+_GROUPS = (
+    "revenue | sales | net sales | net revenue | turnover",
+    "profit | income | earnings",
+    "pretax income | income before income taxes | income before taxes | profit before tax",
+    "loss | loss",
+    "employee | workforce | headcount | people | colleague | associate | staff | worker",
+    "employ | work",
+    "research and development | R&D | RD",
+    "CEO | chief executive officer",
+    "CFO | chief financial officer",
+    "COO | chief operating officer",
+    "headquarters | headquarter | principal executive offices | principal offices | head office",
+    "APAC | Asia Pacific | Asia-Pacific",
+    "EMEA | Europe, Middle East and Africa",
+    "LatAm | Latin America",
+    "US | USA | United States",
+    "UK | United Kingdom",
+    "EPS | earnings per share",
+    "capex | capital expenditures | purchases of property, plant and equipment",
+    "buy back | buyback | repurchase",
+    "shareholder | stockholder",
+    "store | shop",
+    "buy | purchase | acquire | sold | sale",
+    "auditor | audit | independent registered public accounting firm",
+    "stop | exit | discontinue | cease",
+    "start | begin | open",
+    "found | establish | start",
+    "income tax | provision for income taxes | tax expense",
+    "deliver | delivery",
+    "cost | expense",
+    "SG&A | selling, general and administrative",
+)
+
+
+@lru_cache(maxsize=1)
+def _table() -> dict[tuple[str, ...], frozenset[tuple[str, ...]]]:
+    """Each way to say something, as stems, with the other ways."""
+    table: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
+    for group in _GROUPS:
+        ways = {tuple(content_stems(way)) for way in group.split("|")}
+        for way in ways:
+            table.setdefault(way, set()).update(ways - {way})
+    return {way: frozenset(others) for way, others in table.items() if way}
+
+
+def other_ways(stems: Iterable[str]) -> dict[str, frozenset[tuple[str, ...]]]:
+    """For each of `stems` that a known way of saying something contains: the other ways."""
+    asked = list(stems)
+    found: dict[str, frozenset[tuple[str, ...]]] = {}
+    for way, others in _table().items():
+        if all(stem in asked for stem in way):
+            for stem in way:
+                found[stem] = found.get(stem, frozenset()) | others
+    return found

@@ -1,0 +1,78 @@
+"""Cells of tables: their rows, columns and units, from a page's text."""
+
+import pytest
+
+from core.answering.tables import Cell, read_cells
+
+BY_QUARTER = """(in thousands)
+Three Months Ended Twelve Months Ended
+December 31, December 31, December 31, December 31,
+2022 2021 2022 2021
+Revenues
+Casino $ 1,548,762 $ 1,527,818 $ 5,734,173 $ 5,362,912
+Rooms 897,943 — 3,057,145 1,690,037
+Income (loss) per share (0.12) 0.31 1.20 2.05"""
+WITH_CHANGES = """The following table shows net sales by category (dollars in millions):
+Three Months Ended Nine Months Ended
+July 1, June 25, July 1, June 25,
+2023 2022 Change 2023 2022 Change
+Mac 6,840 7,382 (7)% 21,743 28,669 (24)%"""
+PERCENT_APART = """Key hotel statistics:
+
+%
+
+Three Months Ended December 31, 2022 2021
+
+Change
+
+Occupancy 91 % 86 %
+Rooms revenue (In millions) $ 813 $ 557 46 %"""
+WORDS = """Intl Pax Traffic
+
+Pax y.o.y(%) L/F(%)
+FY2013 7,723,293 102.6 76.5
+Aug-2015 721,817 99.7 82.5"""
+
+
+def cell(text: str, row: str, value: str) -> Cell:
+    return next(one for one in read_cells(text) if (one.row, one.value) == (row, value))
+
+
+@pytest.mark.parametrize(
+    ("text", "row", "value", "column", "unit"),
+    [
+        (BY_QUARTER, "Casino", "$1,527,818", "Three Months Ended December 31 2021", "thousand"),
+        (BY_QUARTER, "Rooms", "3,057,145", "Twelve Months Ended December 31 2022", "thousand"),
+        (BY_QUARTER, "Income (loss) per share", "1.20", "Twelve Months Ended December 31 2022", ""),
+        (WITH_CHANGES, "Mac", "7,382", "Three Months Ended June 25 2022", "million"),
+        (WITH_CHANGES, "Mac", "28,669", "Nine Months Ended June 25 2022", "million"),
+        (WITH_CHANGES, "Mac", "(24)%", "Nine Months Ended Change", ""),
+        (WORDS, "Aug-2015", "82.5", "L/F(%)", ""),
+    ],
+)
+def test_a_value_has_its_row_columns_and_unit(
+    text: str, row: str, value: str, column: str, unit: str
+) -> None:
+    found = cell(text, row, value)
+    assert (found.column, found.unit) == (column, unit)
+
+
+def test_columns_are_known_where_a_header_s_line_is_broken() -> None:
+    assert "2021" in cell(PERCENT_APART, "Occupancy", "86%").column
+    assert cell(PERCENT_APART, "Rooms revenue (In millions)", "$557").unit == "million"
+
+
+def test_a_heading_between_rows_is_their_section_and_keeps_the_columns() -> None:
+    found = cell(BY_QUARTER.replace("Rooms", "Expenses\nRooms"), "Rooms", "897,943")
+    assert found.section == "Expenses"
+    assert found.column == "Three Months Ended December 31 2022"
+
+
+@pytest.mark.parametrize("text", ["", "No table.", "In 2021 it rose.\nIt fell.", "—", "2022 2021"])
+def test_prose_has_no_cells(text: str) -> None:
+    assert read_cells(text) == []
+
+
+def test_a_long_text_is_read_in_linear_time() -> None:
+    assert read_cells("1 " * 100_000) == []
+    assert len(read_cells("Row 1 2 3\n" * 2_000)) == 6_000
