@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import threading
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,30 +14,21 @@ from redis import Redis
 
 from core.bootstrap import Services, bootstrap
 from core.queue import worker_heartbeats
-from core.queue.broker import (
-    MEMORY_TASK,
-    SWEEP_QUEUE,
-    SWEEP_TASK,
-    WORK_QUEUE,
-    celery_config,
-    create_redis,
-)
+from core.queue.broker import WORK_QUEUE, celery_config, create_redis
 from core.settings import Settings, get_settings
 from core.telemetry import configure_logging
 
+SWEEP_TASK = "ingest.sweep"
+MEMORY_TASK = "memory.embed_messages"
 TIDY_TASK = "ingest.tidy_up"
 STATISTICS_TASK = "ingest.count_terms"
 VECTORS_TASK = "ingest.index_vectors"
 ANSWERS_TASK = "chat.close_abandoned"
-QUEUES = (WORK_QUEUE, SWEEP_QUEUE)
+QUEUES = (WORK_QUEUE,)
 
 SOFT_LIMIT = 600  # s; a range that hangs is given up and tried again
 HARD_LIMIT = 660
 TIDY_SECONDS = 3600
-# Without workers, what beat sends must not pile up for ever. But beat's host says when a
-# message ends and a worker's whether it did: were this short, a clock that is off by as
-# much would have every sweep thrown away, and nothing be reclaimed.
-EXPIRE_SECONDS = 6 * 3600
 VISIBILITY_TIMEOUT = 1800
 
 # A task longer than the visibility timeout would be delivered twice.
@@ -48,12 +40,11 @@ app = Celery("rag-chat-service", include=["worker.tasks"])
 def _configuration() -> dict[str, Any]:
     settings = get_settings()
     return celery_config(settings, socket_timeout=30) | {
-        "broker_transport": "worker.transport:Transport",
         "task_acks_late": True,  # a message outlives the worker that died with it
-        # The lease in the jobs table brings lost work back, and counts: with
-        # reject_on_worker_lost a document that kills its worker would loop for ever.
+        # The lease brings lost work back and counts the tries. With reject_on_worker_lost, a
+        # document that kills its worker would come back for ever.
         "task_reject_on_worker_lost": False,
-        "worker_prefetch_multiplier": 1,  # else one worker hoards doorbells others could hear
+        "worker_prefetch_multiplier": 1,  # else a worker takes messages that others could have
         "task_soft_time_limit": SOFT_LIMIT,
         "task_time_limit": HARD_LIMIT,
         # A lost broker connection must not end the range that is being embedded.
@@ -62,7 +53,7 @@ def _configuration() -> dict[str, Any]:
         # s; a new child loads the model first, and is killed at celery's 4 on a busy machine.
         "worker_proc_alive_timeout": 60,
         "worker_soft_shutdown_timeout": 10,  # s; `docker stop` puts the message back at once
-        # It is a plain sleep of the whole timeout: an idle worker has nothing to wait for.
+        # On an idle worker it would only sleep for the whole timeout.
         "worker_enable_soft_shutdown_on_idle": False,
         "broker_connection_max_retries": None,  # Redis may be away for as long as it likes
         "broker_connection_retry_on_startup": True,
@@ -72,7 +63,7 @@ def _configuration() -> dict[str, Any]:
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
         "worker_send_task_events": True,  # what Flower shows
-        "task_send_sent_event": True,
+        "beat_scheduler": "worker.schedule:LocalScheduler",
         "beat_schedule": _schedule(settings),
     }
 
@@ -87,11 +78,8 @@ def _schedule(settings: Settings) -> dict[str, Any]:
         "tidy-up": (TIDY_TASK, TIDY_SECONDS),
     }
     return {
-        name: {
-            "task": task,
-            "schedule": schedule(seconds),
-            "options": {"queue": SWEEP_QUEUE, "expires": EXPIRE_SECONDS},
-        }
+        # The queue counts only for a scheduler other than ours, which sends nothing.
+        name: {"task": task, "schedule": schedule(seconds), "options": {"queue": WORK_QUEUE}}
         for name, (task, seconds) in tasks.items()
     }
 
@@ -99,31 +87,33 @@ def _schedule(settings: Settings) -> dict[str, Any]:
 app.add_defaults(_configuration)  # read at first use: importing this needs no settings
 
 _services: Services | None = None
+_lock = threading.Lock()
 
 
 def services() -> Services:
-    """This pool process's services, built after the fork."""
+    """This process's services, built at the first use and so after a pool's fork."""
     global _services
-    if _services is None:
-        # One for the range, one for its lease.
-        _services = bootstrap(get_settings(), pool_size=3)
-    return _services
+    with _lock:
+        if _services is None:
+            # In a pool process one for the range and one for its lease; in beat one per task.
+            _services = bootstrap(get_settings(), pool_size=5)
+        return _services
 
 
 @signals.setup_logging.connect
 def _log_as_json(**_: object) -> None:
     configure_logging(level=get_settings().log_level)
-    # Celery's own «received» and «succeeded» repeat what the task's own line says.
+    # Celery's "received" and "succeeded" repeat the task's own line.
     logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)
     logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
 
 
 @signals.worker_init.connect
 def _yield_to_requests(**_: object) -> None:
-    """Make `nice` count between sessions too.
+    """Let the nice value count between sessions too.
 
-    Linux may share out the processors by session first, and a nice value then orders
-    the processes of one session only (sched(7), "The autogroup feature").
+    Linux may divide the processors between sessions first. A nice value then counts only
+    within its own session (sched(7), "The autogroup feature").
     """
     niceness, leads_session = os.nice(0), os.getsid(0) == os.getpid()
     if niceness > 0 and leads_session:
@@ -133,7 +123,7 @@ def _yield_to_requests(**_: object) -> None:
 
 @signals.worker_process_init.connect
 def _warm_up(**_: object) -> None:
-    services().embedder  # noqa: B018  # the model loads before the first document waits for it
+    services().embedder  # noqa: B018  # load the model before a document needs it
 
 
 @signals.worker_process_shutdown.connect
@@ -149,15 +139,15 @@ def _redis() -> Redis:
 
 @signals.heartbeat_sent.connect
 def _announce(sender: Any, **_: object) -> None:
-    """Every two seconds from the main process's loop: one that hangs is soon not counted."""
+    """Every two seconds from the main process's loop, so a worker that hangs soon drops out."""
     worker_heartbeats.announce(_redis(), worker=_own_name(sender.eventer.hostname))
 
 
 @signals.worker_shutdown.connect
 def _withdraw(sender: Any, **_: object) -> None:
-    """Its last: the heartbeat's end announces once more. One that is killed expires."""
+    """After the heartbeat's last announcement. A killed worker's announcement expires."""
     worker_heartbeats.withdraw(_redis(), worker=_own_name(sender.hostname))
 
 
 def _own_name(node: str) -> str:
-    return f"{node}:{os.getpid()}"  # two workers of one host have one name by default
+    return f"{node}:{os.getpid()}"  # by default, two workers of one host have the same name

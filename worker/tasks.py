@@ -1,4 +1,7 @@
-"""Every task: an id or nothing in, one core call, the outcome logged."""
+"""The tasks: no arguments, one core call each, the outcome logged.
+
+Workers run `work`, beat runs the others (see `worker.schedule`).
+"""
 
 import time
 from typing import Any
@@ -9,10 +12,19 @@ from core.conversations import memory, message_words
 from core.conversations.sweeping import close_abandoned
 from core.documents import ingestion, sweeping
 from core.errors import Unavailable
-from core.queue.broker import MEMORY_TASK, SWEEP_TASK, WORK_TASK
+from core.queue.broker import WORK_TASK
 from core.search import term_statistics, vector_index, word_index
 from core.telemetry import get_logger, log_context, measure_database
-from worker.app import ANSWERS_TASK, STATISTICS_TASK, TIDY_TASK, VECTORS_TASK, app, services
+from worker.app import (
+    ANSWERS_TASK,
+    MEMORY_TASK,
+    STATISTICS_TASK,
+    SWEEP_TASK,
+    TIDY_TASK,
+    VECTORS_TASK,
+    app,
+    services,
+)
 
 log = get_logger(__name__)
 
@@ -43,7 +55,7 @@ class LoggedTask(Task):  # type: ignore[type-arg]  # not generic at run time
 
 @app.task(base=LoggedTask, name=WORK_TASK)
 def work() -> None:
-    ingestion.process_next_range(services())
+    ingestion.process_next_range(services(), go_on=True)
 
 
 # What beat sends all the time sends no events, so that Flower shows the work alone.

@@ -1,22 +1,23 @@
-"""What a worker does: claim one page range, read it, embed it, commit it.
+"""What a worker does: claim a page range, read it, embed it, commit it.
 
-No transaction is open while a PDF is parsed or a text embedded. The range that
-finishes last makes the document ready and the job succeeded in its own commit.
+No transaction is open while a PDF is parsed or a text embedded. The commit of the range that
+finishes last also makes the document ready and the job succeeded.
 """
 
-import math
+import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
+from uuid import UUID
 
 import numpy as np
 from sqlalchemy.orm import Session
 
 from core.bootstrap import Services
 from core.db.models import Document, Job
-from core.documents import completion, jobs, reading, records
+from core.documents import completion, jobs, page_ranges, reading, records
 from core.documents.chunking import ChunkDraft
 from core.documents.jobs import Claim
 from core.documents.lease import Lease, LostClaimError
@@ -36,39 +37,73 @@ from core.telemetry import get_logger, log_context
 
 log = get_logger(__name__)
 
-MAX_HEADING = 60  # characters embedded; a longer one would push the text out of the model's window
-# Texts embedded between two looks at the lease, some 3 s. Those of like length go together:
-# the more there are to choose from, the less padding (3 % less than with 32).
+MAX_HEADING = 60  # embedded characters; a longer one would push the text out of the model's window
+# Texts that are embedded between two checks of the lease, some 3 s. The embedder batches texts of
+# like length: the more it can choose from, the less padding (3 % less than with 32).
 EMBED_SLICE = 128
-SMALLEST_RANGE = 4  # pages
-RETRY_SECONDS = 2.0  # before a range that failed is tried again
-MAX_WAIT_SECONDS = 60.0  # longest pause between two calls of an endpoint that says no
-SHORT_WAIT_SECONDS = 15.0  # a wait that is worth a delayed message; the sweep does the rest
+CLAIM_TRIES = 5
+CLAIM_PAUSE_SECONDS = 0.05  # at most, between two of them; a claim takes some milliseconds
+RETRY_SECONDS = 2.0  # before another try of a range that failed
+MAX_WAIT_SECONDS = 60.0  # longest pause between two calls of an endpoint that refuses
+SHORT_WAIT_SECONDS = 15.0  # longest wait that gets a ring of its own; the sweep does the rest
 
 
-def process_next_range(services: Services) -> bool:
-    """Do one due unit of work, whosever it is. False if there was none.
+def process_next_range(services: Services, *, go_on: bool = False) -> bool:
+    """Do one due unit of work, for the person whose turn it is. False if none was due.
 
-    Rings for another worker while more is due, so one message keeps one
-    worker busy until nothing is left.
+    `go_on`: after planning a document, do its first range too, so that a short document is
+    ready at once. Rings for another worker if more is due: before the work, so that each
+    worker wakes the next, and after it, so that nothing is left when the queue has no message.
     """
-    with services.database.transaction(tenant_id=None) as db:
-        claim = jobs.claim_range(db, lease_seconds=services.settings.lease_seconds)
+    claim = _claim_next(services)
     if claim is not None:
-        with log_context(
-            job_id=str(claim.job_id),
-            document_id=str(claim.document_id),
-            range=claim.number,
-            attempt=claim.attempt,
-        ):
-            _handle(services, claim)
-    with services.database.transaction(tenant_id=None) as db:
-        if jobs.count_due(db, limit=1):
-            services.queue.ring()
+        _ring_if_due(services)
+        _handle(services, claim)
+        if go_on and claim.is_plan:
+            first = _claim_next(services, job_id=claim.job_id)
+            if first is not None:
+                _ring_if_due(services)
+                _handle(services, first)
+    _ring_if_due(services)
     return claim is not None
 
 
+def _claim_next(services: Services, *, job_id: UUID | None = None) -> Claim | None:
+    """Claim the next range. Try again if others were just claiming all ranges that are due.
+
+    While a worker takes its part of a document's last range, the rest of it cannot be claimed.
+    """
+    settings = services.settings
+    for _ in range(CLAIM_TRIES):
+        with services.database.transaction(tenant_id=None) as db:
+            claim = jobs.claim_range(
+                db,
+                lease_seconds=settings.lease_seconds,
+                max_pages=settings.range_pages,
+                workers=settings.worker_concurrency,
+                job_id=job_id,
+            )
+            if claim is not None or job_id is not None or not jobs.count_due(db, limit=1):
+                return claim
+        time.sleep(random.uniform(0, CLAIM_PAUSE_SECONDS))  # noqa: S311  # no secret
+    return None
+
+
+def _ring_if_due(services: Services) -> None:
+    with services.database.transaction(tenant_id=None) as db:
+        due = jobs.count_due(db, limit=1) > 0
+    if due:
+        services.queue.ring()
+
+
 def _handle(services: Services, claim: Claim) -> None:
+    """Do a claim's work and write its outcome. Raises nothing but what ends the process."""
+    where = {"job_id": str(claim.job_id), "document_id": str(claim.document_id)}
+    with log_context(**where, range=claim.number, attempt=claim.attempt):
+        _work(services, claim)
+
+
+def _work(services: Services, claim: Claim) -> None:
     if claim.failures >= services.settings.max_attempts:
         _fail(services, claim, "internal_error", "The workers that took this on died.")
         return
@@ -84,7 +119,7 @@ def _handle(services: Services, claim: Claim) -> None:
         log.info("range_lost")
     except reading.PausedError:
         log.info("range_paused")
-        _persist(services, partial(_give_back, claim))
+        _write_outcome(services, partial(_give_back, claim))
     except DocumentError as error:
         _reject(services, claim, error)
     except ProviderError as error:
@@ -98,8 +133,7 @@ def _handle(services: Services, claim: Claim) -> None:
 
 
 def _plan(services: Services, claim: Claim) -> None:
-    """Let the file be opened and judged, then cut it into ranges."""
-    settings = services.settings
+    """Let the parsing child open and judge the file, then queue its pages."""
     with reading.open_file(services, claim) as path:
         info = services.pdf_parser.inspect(path)
     with services.database.transaction(tenant_id=None) as db:
@@ -112,41 +146,31 @@ def _plan(services: Services, claim: Claim) -> None:
         document.status = "ready" if document.generation else "processing"
         document.updated_at = job.updated_at = datetime.now(UTC)
         job.stage = "indexing"
-        ranges = split_into_ranges(
-            info.page_count, most=settings.range_pages, workers=settings.worker_concurrency
+        jobs.place_in_turns(job)
+        page_ranges.queue_pages(
+            db, job_id=job.id, tenant_id=job.tenant_id, first=1, last=info.page_count
         )
-        jobs.plan_ranges(db, job=job, ranges=ranges)
-    if len(ranges) > 1:
-        services.queue.ring(len(ranges) - 1)  # this worker's own next message makes up the count
-
-
-def split_into_ranges(page_count: int, *, most: int, workers: int) -> list[tuple[int, int]]:
-    """The first and last pages of the ranges a document is worked on in, at most `most` pages each.
-
-    Each is half of one worker's share of what is left, so that they begin with much and end
-    together (after guided self-scheduling, Polychronopoulos and Kuck, 1987). Below four pages
-    the neighbours that each range reads besides cost more than that gains.
-    """
-    ranges, first = [], 1
-    while first <= page_count:
-        share = max(SMALLEST_RANGE, math.ceil((page_count - first + 1) / (2 * workers)))
-        last = min(first + min(most, share) - 1, page_count)
-        ranges.append((first, last))
-        first = last + 1
-    return ranges
 
 
 def _index(services: Services, claim: Claim, lease: Lease) -> None:
+    """Read the range's pages, embed their chunks, and commit them with the progress."""
+    started = time.perf_counter()
     embedding_model.check_length(services)
     pages, drafts = reading.read_range(services, claim, lease)
     lease.check()
     vectors = _embed(services, claim, drafts, lease)
     with services.database.transaction(tenant_id=None) as db:
         job, document = _begin_commit(db, claim)
-        job.pages_done += _record(db, claim, pages, drafts, vectors, model=services.embedder.name)
+        done = _record(db, claim, pages, drafts, vectors, model=services.embedder.name)
         job.stage = "indexing"
-        job.chunks_done += len(drafts)
-        job.updated_at = datetime.now(UTC)
+        jobs.note_progress(
+            job,
+            done=done,
+            pages=claim.last_page - claim.first_page + 1,
+            chunks=len(drafts),
+            seconds=time.perf_counter() - started,
+            now=datetime.now(UTC),
+        )
         db.flush()
         if jobs.all_ranges_done(db, job_id=job.id):
             completion.complete(db, job, document, ocr=services.pdf_parser.ocr_languages)
@@ -165,14 +189,14 @@ def _embed(services: Services, claim: Claim, drafts: Sequence[ChunkDraft], lease
 
 
 def text_to_embed(text: str, *, label: str, heading: str | None) -> str:
-    """What the document calls itself, the section's heading unless it comes next, the text."""
+    """The document's label, the section's heading unless the text begins with it, and the text."""
     heading = (heading or "")[:MAX_HEADING]
     parts = [label, "" if text.startswith(heading) else heading, text]
     return "\n".join(part for part in parts if part)
 
 
 def _begin_commit(db: Session, claim: Claim) -> tuple[Job, Document]:
-    """Check, under locks, that the claim still holds. Raises LostClaimError, which rolls back."""
+    """Lock job and document if the claim is current. Raises LostClaimError, which rolls back."""
     if not jobs.finish_range(db, claim):
         raise LostClaimError
     document = records.find_locked(db, tenant_id=claim.tenant_id, document_id=claim.document_id)
@@ -225,11 +249,11 @@ def _fail(services: Services, claim: Claim, code: str, detail: str) -> None:
             db, job, document, (code, detail), ocr=services.pdf_parser.ocr_languages
         )
 
-    _persist(services, write)
+    _write_outcome(services, write)
 
 
 def _reject(services: Services, claim: Claim, error: DocumentError) -> None:
-    """A limit may have struck because the machine was busy: try again. The rest is final."""
+    """Try again if a limit may have struck because the machine was busy; other errors are final."""
     tries_left = claim.failures + 1 < services.settings.max_attempts
     log.warning("document_rejected", code=error.code, detail=error.detail)
     if error.code == "pdf_too_complex" and tries_left:
@@ -250,7 +274,7 @@ def _wait(services: Services, claim: Claim, error: ProviderError) -> None:
     if refused or waited >= services.settings.embedding_give_up_seconds:
         _fail(services, claim, "embedding_unavailable", error.detail)
         return
-    # As long again as it has waited: doubles the pause without counting the tries.
+    # As long as it has waited so far, which doubles the pauses without a count of the tries.
     delay = min(MAX_WAIT_SECONDS, asked if asked is not None else max(1.0, waited))
     _release(services, claim, delay=delay, failed=False, waiting=True)
 
@@ -268,7 +292,7 @@ def _release(
     def write(db: Session) -> None:
         jobs.release_range(db, claim, delay_seconds=delay, failed=failed, waiting=waiting)
 
-    _persist(services, write)
+    _write_outcome(services, write)
     if delay <= SHORT_WAIT_SECONDS:
         services.queue.ring(countdown=delay)
 
@@ -278,10 +302,10 @@ def _give_back(claim: Claim, db: Session) -> None:
     jobs.release_range(db, claim, delay_seconds=0, failed=False, waiting=False)
 
 
-def _persist(services: Services, write: Callable[[Session], None]) -> None:
-    """Write an outcome, waiting for PostgreSQL if it is away for less than a lease.
+def _write_outcome(services: Services, write: Callable[[Session], None]) -> None:
+    """Write an outcome. If PostgreSQL is away, wait for it for as long as the lease lasts.
 
-    After that the lease runs out and somebody else takes the range.
+    After that the lease has run out and another worker takes the range.
     """
     deadline = time.monotonic() + services.settings.lease_seconds
     while True:

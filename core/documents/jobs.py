@@ -1,41 +1,40 @@
-"""Jobs and their page ranges: the truth about work that was promised.
+"""Jobs and their page ranges: the truth about promised work.
 
-A worker claims a range by compare-and-set, holds it by a lease that it renews,
-and writes under the attempt number it was given: a worker that was presumed
-dead and wakes up finds its attempt outdated and changes no row. The clock is
-the database's, so hosts need not agree on the time.
+A worker claims a range by compare-and-set, holds it by a lease that it renews, and writes under
+the attempt number of its claim. A worker that was presumed dead and wakes up has an outdated
+attempt number and changes no row. The database's clock counts, so the hosts' clocks may differ.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, delete, exists, func, or_, select, update
+from sqlalchemy import and_, exists, func, select, text, update
 from sqlalchemy.orm import Session
 
 from core.db import count_changed
 from core.db.models import TERMINAL_STATES, Document, Job, PageRange
 from core.db.paging import Page, PageRequest, cursor_scope, paginate
+from core.documents.fairness import (
+    finish_by,
+    guess_pages,
+    next_range_pages,
+    update_page_seconds,
+)
+from core.documents.page_ranges import DUE, lease_end, queue_pages, take_first_range
+from core.documents.waiting import is_newcomer, list_candidates, note_served, person_of
 from core.errors import NotFound
 
-PLAN = 0  # number of the range that stands for planning the others
+PLAN = 0  # the number of the range in which a worker opens the file and plans the others
 
 OPEN_STATES = ("queued", "running")
-
-_due = or_(
-    and_(
-        PageRange.state == "queued",
-        or_(PageRange.not_before.is_(None), PageRange.not_before <= func.now()),
-    ),
-    and_(PageRange.state == "running", PageRange.lease_expires_at < func.now()),
-)
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One range in one worker's hands. `attempt` is the fencing token."""
+    """A range that one worker holds. `attempt` is the fencing token."""
 
     range_id: int
     attempt: int
@@ -44,6 +43,7 @@ class Claim:
     first_page: int
     last_page: int
     pages_total: int | None
+    page_seconds: float | None
     waiting_seconds: float | None
     job_id: UUID
     generation: int
@@ -92,16 +92,19 @@ def list_jobs(
 
 
 def start_job(db: Session, *, document: Document) -> Job:
-    """Write a new ingestion job of `document`, to be planned by whoever claims it."""
+    """Write a new ingestion job of `document`. The worker that claims it first plans it."""
     latest = db.scalar(select(func.max(Job.generation)).where(Job.document_id == document.id))
     job = Job(
         tenant_id=document.tenant_id,
         type="ingest",
         document_id=document.id,
         generation=max(latest or 0, document.generation) + 1,
+        person=person_of(document),
     )
     db.add(job)
     db.flush()
+    guess = document.page_count or guess_pages(document.size_bytes)
+    job.finish_by = finish_by(job.created_at, pages_left=guess, page_seconds=None)
     db.add(
         PageRange(job_id=job.id, tenant_id=job.tenant_id, number=PLAN, first_page=0, last_page=0)
     )
@@ -110,46 +113,45 @@ def start_job(db: Session, *, document: Document) -> Job:
     return job
 
 
-def claim_range(db: Session, *, lease_seconds: float) -> Claim | None:
-    """Take the range that is due, of the job that was served longest ago; None if none is.
+def claim_range(
+    db: Session,
+    *,
+    lease_seconds: float,
+    max_pages: int = 32,
+    workers: int = 1,
+    job_id: UUID | None = None,
+) -> Claim | None:
+    """Take a due range for the person whose turn it is, or of one job; None if there is none.
 
-    A range whose lease has run out is taken too, and that counts as a failure.
+    Takes at most `max_pages` pages, fewer if they would take long or `workers` share the rest.
+    A range whose lease has run out is due again, and that counts as a failure.
     """
-    chosen = (
-        select(PageRange.id)
-        .join(Job, Job.id == PageRange.job_id)
-        .where(Job.state.in_(OPEN_STATES), _due)
-        .order_by(Job.served_at.nulls_first(), Job.id, PageRange.number)
-        .limit(1)
-        .with_for_update(of=PageRange, skip_locked=True)
-        .scalar_subquery()
+    candidates = list_candidates(db)
+    for chosen in [candidate.job_id for candidate in candidates] if job_id is None else [job_id]:
+        taken = take_first_range(db, chosen, lease_seconds=lease_seconds)
+        if taken is not None:
+            claim = _mark_running(db, taken, newcomer=is_newcomer(candidates, chosen))
+            return claim and _leave_the_rest(db, claim, max_pages=max_pages, workers=workers)
+    return None
+
+
+def _leave_the_rest(db: Session, claim: Claim, *, max_pages: int, workers: int) -> Claim:
+    """Keep as many pages of the claim as one range should have, and queue the others."""
+    if claim.is_plan:
+        return claim
+    left = claim.last_page - claim.first_page + 1
+    pages = next_range_pages(left, page_seconds=claim.page_seconds, most=max_pages, workers=workers)
+    if pages == left:
+        return claim
+    last = claim.first_page + pages - 1
+    db.execute(update(PageRange).where(PageRange.id == claim.range_id).values(last_page=last))
+    queue_pages(
+        db, job_id=claim.job_id, tenant_id=claim.tenant_id, first=last + 1, last=claim.last_page
     )
-    taken = db.execute(
-        update(PageRange)
-        .where(PageRange.id == chosen)
-        .values(
-            state="running",
-            attempt=PageRange.attempt + 1,
-            failures=PageRange.failures + _silent_failure(),
-            lease_expires_at=_lease(lease_seconds),
-            not_before=None,
-        )
-        .returning(PageRange)
-        .execution_options(synchronize_session=False)
-    ).scalar_one_or_none()
-    return None if taken is None else _mark_running(db, taken)
+    return replace(claim, last_page=last)
 
 
-def _silent_failure() -> Any:
-    """1 if the range's last holder fell silent, else 0."""
-    return func.cast(PageRange.state == "running", PageRange.attempt.type)
-
-
-def _lease(seconds: float) -> Any:
-    return func.now() + func.make_interval(0, 0, 0, 0, 0, 0, seconds)
-
-
-def _mark_running(db: Session, taken: PageRange) -> Claim | None:
+def _mark_running(db: Session, taken: PageRange, *, newcomer: bool) -> Claim | None:
     served = db.execute(
         update(Job)
         .where(Job.id == taken.job_id, Job.state.in_(OPEN_STATES))
@@ -157,11 +159,10 @@ def _mark_running(db: Session, taken: PageRange) -> Claim | None:
             state="running",
             stage=func.coalesce(func.nullif(Job.stage, "queued"), "planning"),
             started_at=func.coalesce(Job.started_at, func.now()),
-            served_at=func.clock_timestamp(),
             updated_at=func.now(),
             attempts=func.greatest(Job.attempts, taken.failures + 1),
         )
-        .returning(Job.document_id, Job.generation, Job.pages_total)
+        .returning(Job.document_id, Job.generation, Job.pages_total, Job.page_ms, Job.person)
         .execution_options(synchronize_session=False)
     ).one_or_none()
     if served is None:
@@ -177,10 +178,7 @@ def _mark_running(db: Session, taken: PageRange) -> Claim | None:
     ).one_or_none()
     if document is None:
         return None
-    waiting = None
-    if taken.waiting_since is not None:
-        now = db.execute(select(func.now())).scalar_one()
-        waiting = (now - taken.waiting_since).total_seconds()
+    note_served(db, tenant_id=taken.tenant_id, person=served.person, newcomer=newcomer)
     return Claim(
         range_id=taken.id,
         attempt=taken.attempt,
@@ -189,17 +187,22 @@ def _mark_running(db: Session, taken: PageRange) -> Claim | None:
         first_page=taken.first_page,
         last_page=taken.last_page,
         pages_total=served.pages_total,
-        waiting_seconds=waiting,
+        page_seconds=_page_seconds(served.page_ms),
+        waiting_seconds=_waiting_seconds(db, taken),
         job_id=taken.job_id,
         generation=served.generation,
         tenant_id=taken.tenant_id,
         document_id=served.document_id,
-        storage_key=document.storage_key,
-        filename=document.filename,
-        title=document.title,
-        outline=document.outline,
-        page_labels=document.page_labels,
+        **document._mapping,
     )
+
+
+def _waiting_seconds(db: Session, taken: PageRange) -> float | None:
+    """For how long the range has waited for somebody else, such as an embedding endpoint."""
+    if taken.waiting_since is None:
+        return None
+    now = db.execute(select(func.now())).scalar_one()
+    return float((now - taken.waiting_since).total_seconds())
 
 
 def _claim_is_current(claim: Claim) -> Any:
@@ -211,13 +214,13 @@ def _claim_is_current(claim: Claim) -> Any:
 
 
 def renew_lease(db: Session, claim: Claim, *, lease_seconds: float) -> bool:
-    """Hold the range for another `lease_seconds`. False: it is no longer ours, stop."""
+    """Hold the range for another `lease_seconds`. False: the claim is outdated, stop working."""
     still_open = exists().where(Job.id == PageRange.job_id, Job.state.in_(OPEN_STATES))
     changed = count_changed(
         db.execute(
             update(PageRange)
             .where(_claim_is_current(claim), still_open)
-            .values(lease_expires_at=_lease(lease_seconds))
+            .values(lease_expires_at=lease_end(lease_seconds))
             .execution_options(synchronize_session=False)
         )
     )
@@ -225,7 +228,7 @@ def renew_lease(db: Session, claim: Claim, *, lease_seconds: float) -> bool:
 
 
 def finish_range(db: Session, claim: Claim) -> bool:
-    """Mark the range done. False: it is no longer ours; roll everything back."""
+    """Mark the range done. False: the claim is outdated, roll the transaction back."""
     changed = count_changed(
         db.execute(
             update(PageRange)
@@ -242,13 +245,13 @@ def release_range(
 ) -> bool:
     """Give the range back, due again after `delay_seconds`.
 
-    `failed` counts against its attempts; `waiting` notes since when it has
-    been waiting for somebody else.
+    `failed` counts against its attempts. `waiting` notes since when the range has been waiting
+    for something outside, such as an embedding endpoint.
     """
     values: dict[str, Any] = {
         "state": "queued",
         "lease_expires_at": None,
-        "not_before": _lease(delay_seconds),
+        "not_before": lease_end(delay_seconds),
         "failures": PageRange.failures + int(failed),
     }
     if waiting:
@@ -264,26 +267,34 @@ def release_range(
     return changed > 0
 
 
-def plan_ranges(db: Session, *, job: Job, ranges: Sequence[tuple[int, int]]) -> None:
-    """Queue `ranges`, first and last page of each, to be worked on in this order."""
-    rows = [
-        {
-            "job_id": job.id,
-            "tenant_id": job.tenant_id,
-            "number": number,
-            "first_page": first,
-            "last_page": last,
-            "state": "queued",
-            "attempt": 0,
-            "failures": 0,
-        }
-        for number, (first, last) in enumerate(ranges, start=1)
-    ]
-    db.execute(PageRange.__table__.insert(), rows)  # type: ignore[attr-defined]
+def note_progress(
+    job: Job, *, done: int, pages: int, chunks: int, seconds: float, now: datetime
+) -> None:
+    """Count a range of `pages` that took `seconds`, and learn from it for the next ones.
+
+    `done` is how many of the pages nobody had counted before.
+    """
+    job.pages_done += done
+    job.chunks_done += chunks
+    learned = update_page_seconds(_page_seconds(job.page_ms), seconds=seconds, pages=pages)
+    job.page_ms = max(1, round(1000 * learned))
+    job.updated_at = now
+    place_in_turns(job)
+
+
+def place_in_turns(job: Job) -> None:
+    """Set the job's place within its person's turns, by the pages that are left."""
+    left = (job.pages_total or 0) - job.pages_done
+    page_seconds = _page_seconds(job.page_ms)
+    job.finish_by = finish_by(job.created_at, pages_left=left, page_seconds=page_seconds)
+
+
+def _page_seconds(milliseconds: int | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1000
 
 
 def lock_open_job(db: Session, *, job_id: UUID) -> Job | None:
-    """The job, locked until the transaction ends; None if it is over (or gone)."""
+    """The job, locked until the transaction ends; None if it has ended or does not exist."""
     return db.scalar(
         select(Job)
         .where(Job.id == job_id, Job.state.in_(OPEN_STATES))
@@ -319,26 +330,15 @@ def count_due(db: Session, *, limit: int) -> int:
     due = (
         select(PageRange.id)
         .join(Job, Job.id == PageRange.job_id)
-        .where(Job.state.in_(OPEN_STATES), _due)
+        .where(Job.state.in_(OPEN_STATES), text(DUE))
         .limit(limit)
         .subquery()
     )
     return db.scalar(select(func.count()).select_from(due)) or 0
 
 
-def delete_finished_ranges(db: Session) -> int:
-    """Remove the ranges of jobs that are over; how many rows those were."""
-    over = select(Job.id).where(Job.state.in_(TERMINAL_STATES)).scalar_subquery()
-    result = db.execute(
-        delete(PageRange)
-        .where(PageRange.job_id.in_(over))
-        .execution_options(synchronize_session=False)
-    )
-    return count_changed(result)
-
-
 def progress_of(job: Job, *, now: datetime) -> dict[str, Any]:
-    """The job's progress, as the contract shows it. Monotone while the job runs."""
+    """The job's progress for the API. No number falls while the job runs."""
     return {
         "stage": job.stage,
         "pages_total": job.pages_total,

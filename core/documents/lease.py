@@ -1,4 +1,4 @@
-"""A worker's hold on a page range: renewed while the work goes on, lost if somebody ends it."""
+"""A worker's hold on its page range."""
 
 import threading
 from types import TracebackType
@@ -11,11 +11,11 @@ from core.errors import Unavailable
 
 
 class LostClaimError(Exception):
-    """The range is no longer ours: cancelled, deleted, or taken over."""
+    """The claim is outdated: its job was cancelled or deleted, or another worker took the range."""
 
 
 class Lease:
-    """Renews a claim from a thread of its own; `check` raises LostClaimError once it is gone."""
+    """Renews a claim from its own thread. `check` raises LostClaimError once it is outdated."""
 
     def __init__(self, services: Services, claim: Claim) -> None:
         self._services = services
@@ -36,7 +36,7 @@ class Lease:
                     held = jobs.renew_lease(db, self._claim, lease_seconds=settings.lease_seconds)
                 self._lost = not held
             except Unavailable:
-                continue  # PostgreSQL is away; the commit's fencing decides in the end
+                continue  # PostgreSQL is away; the attempt number decides at the commit
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -337,7 +337,7 @@ def session_exists(db: Session, *, tenant_id: str, session_id: UUID) -> bool:
 
 
 def stored_keys(db: Session, *, keys: Sequence[str]) -> set[str]:
-    """Those of `keys` that some document stands for."""
+    """Those of `keys` that belong to a document."""
     return set(db.scalars(select(Document.storage_key).where(Document.storage_key.in_(keys))))
 
 

@@ -1,7 +1,7 @@
-"""What runs on a clock: ring for work nobody heard of, and remove what nobody needs.
+"""What runs on a clock: ring for work that no worker knows of, and remove what nobody needs.
 
-Every hand-off has a sweeper. Two of them at once do no harm, and none for a
-while delays only what had already gone wrong.
+Every hand-off has a sweeper. Two sweepers at once do no harm. Without one for a while, only work
+that had already gone wrong is late.
 """
 
 from collections.abc import Iterator
@@ -10,8 +10,7 @@ from itertools import islice
 
 from core.access import idempotency
 from core.bootstrap import Services
-from core.documents import jobs, records
-from core.queue.doorbell import MAX_LANES
+from core.documents import jobs, page_ranges, records, waiting
 from core.search import term_statistics
 from core.storage.files import remove_old_files
 from core.storage.objects import StoredObject
@@ -20,33 +19,31 @@ from core.telemetry import get_logger
 
 log = get_logger(__name__)
 
-# Longer than any upload takes from its file to its row, however wrong a host's clock is:
-# a file's time is that of the host that wrote it.
+# Longer than an upload takes from its file to its row, also if the host that wrote the file has
+# a clock that is hours wrong.
 ORPHAN_AGE = timedelta(hours=6)
 BATCH = 500
 
 
-def ring_for_due_work(services: Services) -> int:
-    """Ring once for each range that is due and unheard of; how many were rung for.
+def ring_for_due_work(services: Services) -> bool:
+    """Ring if a page range is due, whose own ring may be lost; whether one is.
 
-    Messages that still wait in the queue will find that work themselves, so a
-    long backlog does not pile up messages.
+    The worker that hears it rings for the next one, and a message that still waits in the
+    queue keeps further ones out.
     """
     with services.database.transaction(tenant_id=None) as db:
-        jobs.delete_finished_ranges(db)
-        due = jobs.count_due(db, limit=MAX_LANES)
-    waiting = services.queue.waiting() if due else None
-    if waiting is None or waiting >= due:
-        return 0
-    services.queue.ring(due - waiting)
-    log.info("swept", due=due, waiting=waiting)
-    return due - waiting
+        page_ranges.delete_finished_ranges(db)
+        due = jobs.count_due(db, limit=1) > 0
+    if due:
+        services.queue.ring()
+    return due
 
 
 def tidy_up(services: Services, *, now: datetime | None = None) -> None:
-    """Hourly: forget responses older than a day, and remove what nobody stands for."""
+    """Hourly: forget old responses and turns, remove orphaned files, count rare words anew."""
     with services.database.transaction(tenant_id=None) as db:
         forgotten = idempotency.purge(db)
+        waiting.forget_served(db)
     if forgotten:
         log.info("responses_forgotten", count=forgotten)
     remove_orphans(services, now=now)
@@ -55,7 +52,7 @@ def tidy_up(services: Services, *, now: datetime | None = None) -> None:
 
 
 def remove_orphans(services: Services, *, now: datetime | None = None) -> int:
-    """Delete files that no document stands for, uploads that never ended, and old pictures."""
+    """Delete files without a document, uploads that never ended, and old pictures of pages."""
     before = (now or datetime.now(UTC)) - ORPHAN_AGE
     removed = remove_old_files(
         staging_directory(services.settings), seconds=ORPHAN_AGE.total_seconds()

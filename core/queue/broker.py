@@ -10,25 +10,21 @@ from redis.retry import Retry
 from core.settings import Settings
 
 WORK_QUEUE = "ingest"
-SWEEP_QUEUE = "sweep"
 WORK_TASK = "ingest.work"
-SWEEP_TASK = "ingest.sweep"
-MEMORY_TASK = "memory.embed_messages"
+
+TIMEOUT_SECONDS = 0.25  # of a question to Redis; a black-holed one would never answer
 
 
 def celery_config(settings: Settings, *, socket_timeout: float) -> dict[str, Any]:
     """The Celery options that publishers and workers have in common."""
     return {
         "broker_url": broker_url(settings),
+        "broker_transport": "core.queue.transport:Transport",
         # No result backend: with a Redis one, a publish takes 19 s to fail when Redis is gone.
         "task_ignore_result": True,
         "task_serializer": "json",
         "accept_content": ["json"],  # a pickle pushed into Redis is never loaded
         "task_default_queue": WORK_QUEUE,
-        "task_routes": {
-            SWEEP_TASK: {"queue": SWEEP_QUEUE},
-            MEMORY_TASK: {"queue": SWEEP_QUEUE},
-        },
         "task_publish_retry_policy": {
             "max_retries": 1,
             "interval_start": 0,
@@ -67,12 +63,12 @@ def broker_url(settings: Settings) -> str:
     return urlunsplit(parts._replace(query=urlencode(query)))
 
 
-def create_redis(url: str, *, timeout_seconds: float = 0.25) -> redis.Redis:
+def create_redis(url: str) -> redis.Redis:
     """A client that gives up quickly: for questions, never for data that must not be lost."""
     return redis.Redis.from_url(
         url.replace("redis+socket://", "unix://", 1).replace("virtual_host=", "db=", 1),
-        socket_timeout=timeout_seconds,
-        socket_connect_timeout=timeout_seconds,
+        socket_timeout=TIMEOUT_SECONDS,
+        socket_connect_timeout=TIMEOUT_SECONDS,
         # Try again on a connection that Redis closed, but not after a timeout.
         retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
     )

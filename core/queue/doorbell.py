@@ -9,14 +9,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from celery import Celery
 
-from core.queue.broker import WORK_QUEUE, WORK_TASK, celery_config, create_redis
-from core.queue.worker_heartbeats import look
+from core.queue.broker import WORK_QUEUE, WORK_TASK, celery_config
+from core.queue.transport import MOST_WAITING
 from core.settings import Settings
 from core.telemetry import get_logger
 
 log = get_logger(__name__)
 
-MAX_LANES = 16  # messages rung at once: the most workers one document can occupy
 MAX_PENDING = 8  # rings that wait for the thread; more would wait for a Redis that is away
 TIMEOUT_SECONDS = 2
 
@@ -30,30 +29,30 @@ class Doorbell:
     def __init__(self, settings: Settings) -> None:
         self._app = Celery("doorbell")
         self._app.conf.update(celery_config(settings, socket_timeout=TIMEOUT_SECONDS))
-        self._redis = create_redis(settings.redis_url, timeout_seconds=TIMEOUT_SECONDS)
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self._pending = 0
 
     def ring(self, count: int = 1, *, countdown: float = 0) -> "Future[None] | None":
-        """Ask for `count` workers (at most MAX_LANES), `countdown` seconds from now."""
+        """See to it that `count` messages wait in the queue, `countdown` seconds from now.
+
+        One is enough, however much is due: the worker that receives it rings again. None if
+        nothing was sent, or not yet.
+        """
+        if countdown:
+            timer = threading.Timer(countdown, self.ring, [count])
+            timer.daemon = True
+            timer.start()
+            return None
         with self._lock:
             if self._pending >= MAX_PENDING:
                 return None  # Redis is slow or away; the sweep will ring
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(1, thread_name_prefix="doorbell")
             self._pending += 1
-        return self._pool.submit(self._send, min(count, MAX_LANES), countdown)
+        return self._pool.submit(self._send, count)
 
-    def waiting(self) -> int | None:
-        """Messages in the work queue that no worker has fetched; None if Redis is away."""
-        presence = look(self._redis)
-        if presence is None:
-            log.warning("queue_unreachable")
-            return None
-        return presence.waiting
-
-    def _send(self, count: int, countdown: float) -> None:
+    def _send(self, count: int) -> None:
         try:
             with self._app.producer_or_acquire() as producer:
                 for _ in range(count):
@@ -61,7 +60,7 @@ class Doorbell:
                         WORK_TASK,
                         queue=WORK_QUEUE,
                         producer=producer,
-                        countdown=countdown or None,
+                        headers={MOST_WAITING: count},
                     )
         except Exception as error:  # whatever publishing raises, the jobs table has the job
             log.warning("doorbell_failed", error=type(error).__name__)

@@ -6,6 +6,7 @@ from flask import Response, current_app
 from flask_limiter import Limiter
 
 from core.db import schema_is_current
+from core.documents import jobs
 from core.embedding import describe_model
 from core.errors import RagError
 from core.queue.worker_heartbeats import look
@@ -15,6 +16,7 @@ from web.http.context import services
 from web.http.parsing import Blueprint
 from web.http.presenters import json_response
 
+MOST_DUE = 10_000  # counting on would make /health slow
 SERVICE = "Chat Storage API"
 VERSION = "0.1.0"
 
@@ -31,10 +33,11 @@ def health() -> Response:
     """Whether the service works. With Redis down it is `degraded`.
 
     While it is, no work is lost and each process limits requests by itself. `workers` counts
-    the workers that sent a heartbeat within ten seconds, `queue` the messages that none of them
-    has fetched.
+    the workers that sent a heartbeat within ten seconds, `queue` the page ranges that wait for
+    one, or the messages in the work queue if those are more.
     """
-    database = _database_answers()
+    due = _count_due()
+    database = due is not None
     broker = look(current_app.extensions["redis"])
     local_limits = limits.is_degraded(_limiter())
     state = "unhealthy" if not database else "healthy" if broker else "degraded"
@@ -44,7 +47,7 @@ def health() -> Response:
         "service": SERVICE,
         "redis": "connected" if broker else "disconnected",
         "limits": "per process" if local_limits else "shared",
-        "queue": broker.waiting if broker else None,
+        "queue": max(due or 0, broker.waiting) if broker else due,
         "workers": broker.workers if broker else None,
         "version": VERSION,
     }
@@ -61,12 +64,13 @@ def _limiter() -> Limiter:
     return found
 
 
-def _database_answers() -> bool:
+def _count_due() -> int | None:
+    """Page ranges that are due, counted to MOST_DUE; None if PostgreSQL does not answer."""
     try:
-        services().database.ping()
+        with services().database.transaction(tenant_id=None) as db:
+            return jobs.count_due(db, limit=MOST_DUE)
     except RagError:
-        return False
-    return True
+        return None
 
 
 @blp.route("/health/live", methods=["GET"])

@@ -1,4 +1,7 @@
-"""Prometheus metrics of this service; no tenant, user or document appears in a label."""
+"""Prometheus metrics of this service. No user or document appears in a label.
+
+A tenant does in one place: while page ranges of theirs wait.
+"""
 
 from collections.abc import Iterator
 from functools import lru_cache
@@ -20,6 +23,7 @@ from sqlalchemy import text
 
 from core.bootstrap import Services
 from core.db.models import JOB_STATES
+from core.documents import waiting
 from core.errors import RagError
 from web.http import metrics_files
 
@@ -48,17 +52,23 @@ def _series(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
 
 
 class _Jobs(Collector):
-    """Jobs by state, read from the database at each scrape."""
+    """Jobs by state and how long each tenant's page ranges wait, from the database."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
     def collect(self) -> Iterator[Metric]:
         jobs = GaugeMetricFamily("rag_jobs", "Jobs by state.", labels=["state"])
+        oldest = GaugeMetricFamily(
+            "rag_queue_oldest_seconds",
+            "For how long the oldest page range that is due has been waiting.",
+            labels=["tenant"],
+        )
         up = GaugeMetricFamily("rag_database_up", "1 while PostgreSQL answers.")
         try:
             with self._services.database.transaction(tenant_id=None) as db:
                 rows = db.execute(text("SELECT state, count(*) FROM jobs GROUP BY state")).all()
+                ages = waiting.oldest_due_seconds(db)
         except RagError:
             up.add_metric([], 0)
             yield up
@@ -66,8 +76,11 @@ class _Jobs(Collector):
         found = {row[0]: row[1] for row in rows}
         for state in JOB_STATES:
             jobs.add_metric([state], found.get(state, 0))
+        for tenant_id, age in ages:
+            oldest.add_metric([tenant_id], age)
         up.add_metric([], 1)
         yield jobs
+        yield oldest
         yield up
 
 

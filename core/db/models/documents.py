@@ -118,8 +118,11 @@ class Job(Base):
     error_code: Mapped[str | None]
     error_detail: Mapped[str | None]
     result: Mapped[dict[str, Any] | None]
-    # Fairness: the job that was served longest ago goes first.
-    served_at: Mapped[datetime | None]
+    # Whose turn serves the job, and its place within that person's turns: see
+    # `core.documents.fairness`. `page_ms` is how long its last page ranges took per page.
+    person: Mapped[str] = mapped_column(server_default="shared")
+    finish_by: Mapped[datetime] = mapped_column(server_default=func.now())
+    page_ms: Mapped[int | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
@@ -130,7 +133,9 @@ class Job(Base):
         Index("ix_jobs_recent", "tenant_id", "created_at", "id"),
         Index(
             "ix_jobs_open",
-            "served_at",
+            "tenant_id",
+            "person",
+            "finish_by",
             "id",
             postgresql_where=text("state IN ('queued', 'running')"),
         ),
@@ -139,6 +144,9 @@ class Job(Base):
 
 class PageRange(Base):
     """The unit of work: some pages of one job, or, as number 0, the planning of it.
+
+    `number` is the first page. The last range of a job holds all the pages that nobody has
+    claimed yet: a claim takes some off its front and leaves the others as a new range.
 
     `attempt` counts claims and is the fencing token: what a worker writes is
     kept only while its attempt is still the last one. `failures` counts those
@@ -159,12 +167,26 @@ class PageRange(Base):
     lease_expires_at: Mapped[datetime | None]
     not_before: Mapped[datetime | None]
     waiting_since: Mapped[datetime | None]
+    queued_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
     __table_args__ = (
         UniqueConstraint("job_id", "number"),
         one_of("state", RANGE_STATES),
         Index("ix_page_ranges_open", "job_id", "number", postgresql_where=text("state <> 'done'")),
     )
+
+
+class LastServed(Base):
+    """When a person (or, with an empty `person`, a tenant) last got a turn in the queue."""
+
+    __tablename__ = "last_served"
+
+    tenant_id: Mapped[str] = mapped_column(primary_key=True)
+    person: Mapped[str] = mapped_column(primary_key=True)
+    served_at: Mapped[datetime]
+    newcomer: Mapped[bool]
+
+    __table_args__ = (Index("ix_last_served_recent", "served_at"),)
 
 
 class DocumentPage(Base):

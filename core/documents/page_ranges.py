@@ -1,0 +1,73 @@
+"""Page ranges: when one is due, how a worker takes it, and how its pages are shared out."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import delete, func, select, text, update
+from sqlalchemy.orm import Session
+
+from core.db import count_changed
+from core.db.models import TERMINAL_STATES, Job, PageRange
+
+# A range is due if no worker holds it and its pause is over, or if its holder fell silent.
+DUE = """
+    (page_ranges.state = 'queued'
+        AND (page_ranges.not_before IS NULL OR page_ranges.not_before <= now())
+    OR page_ranges.state = 'running' AND page_ranges.lease_expires_at < now())
+"""
+
+
+def take_first_range(db: Session, job_id: UUID, *, lease_seconds: float) -> PageRange | None:
+    """Claim the job's first due range; None if there is none that nobody else is claiming."""
+    chosen = (
+        select(PageRange.id)
+        .where(PageRange.job_id == job_id, text(DUE))
+        .order_by(PageRange.number)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .scalar_subquery()
+    )
+    return db.execute(
+        update(PageRange)
+        .where(PageRange.id == chosen)
+        .values(
+            state="running",
+            attempt=PageRange.attempt + 1,
+            failures=PageRange.failures + _silent_failure(),
+            lease_expires_at=lease_end(lease_seconds),
+            not_before=None,
+        )
+        .returning(PageRange)
+        .execution_options(synchronize_session=False)
+    ).scalar_one_or_none()
+
+
+def _silent_failure() -> Any:
+    """1 if the range's last holder fell silent, else 0."""
+    return func.cast(PageRange.state == "running", PageRange.attempt.type)
+
+
+def lease_end(seconds: float) -> Any:
+    """`seconds` from now, by the database's clock."""
+    return func.now() + func.make_interval(0, 0, 0, 0, 0, 0, seconds)
+
+
+def queue_pages(db: Session, *, job_id: UUID, tenant_id: str, first: int, last: int) -> None:
+    """Queue the pages `first` to `last` of a job as one range, from which workers take parts."""
+    db.add(
+        PageRange(
+            job_id=job_id, tenant_id=tenant_id, number=first, first_page=first, last_page=last
+        )
+    )
+    db.flush()
+
+
+def delete_finished_ranges(db: Session) -> int:
+    """Remove the ranges of jobs that have ended; how many rows those were."""
+    over = select(Job.id).where(Job.state.in_(TERMINAL_STATES)).scalar_subquery()
+    result = db.execute(
+        delete(PageRange)
+        .where(PageRange.job_id.in_(over))
+        .execution_options(synchronize_session=False)
+    )
+    return count_changed(result)

@@ -1,0 +1,115 @@
+"""Who waits for a worker, and who was served when: what the order of turns is decided by."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from core.db import count_changed
+from core.db.models import Document
+from core.documents.fairness import Candidate, in_order
+from core.documents.page_ranges import DUE
+
+SHARED = "shared"  # the person of documents that belong to no user and no session
+TENANT = ""  # the row of a whole tenant, where others name a person
+FORGET_HOURS = 24  # who was served that long ago is in no queue any more
+
+# Per person the documents that come first in their own order. The second and third are for a
+# worker that finds the first one's ranges just taken.
+_CANDIDATES = text(
+    f"""
+    SELECT due.id, due.tenant_id, due.person, due.place, due.arrived_at, due.tenant_arrived_at,
+        tenant.served_at AS tenant_served_at, person.served_at AS person_served_at
+    FROM (
+        SELECT j.id, j.tenant_id, j.person,
+            min(j.created_at) OVER (PARTITION BY j.tenant_id, j.person) AS arrived_at,
+            min(j.created_at) OVER (PARTITION BY j.tenant_id) AS tenant_arrived_at,
+            row_number() OVER (
+                PARTITION BY j.tenant_id, j.person ORDER BY j.finish_by, j.id
+            ) AS place
+        FROM jobs j
+        WHERE j.state IN ('queued', 'running')
+            AND EXISTS (SELECT FROM page_ranges WHERE page_ranges.job_id = j.id AND {DUE})
+    ) due
+    LEFT JOIN last_served tenant ON tenant.tenant_id = due.tenant_id AND tenant.person = :tenant
+    LEFT JOIN last_served person
+        ON person.tenant_id = due.tenant_id AND person.person = due.person
+    WHERE due.place <= 3
+    ORDER BY due.place
+    """  # noqa: S608  # no value is put in
+)
+_AFTER_NEWCOMER = text(
+    "SELECT newcomer FROM last_served WHERE person <> :tenant ORDER BY served_at DESC LIMIT 1"
+)
+_NOTE = text(
+    """
+    INSERT INTO last_served (tenant_id, person, served_at, newcomer)
+    VALUES (:tenant_id, :tenant, clock_timestamp(), :newcomer),
+        (:tenant_id, :person, clock_timestamp(), :newcomer)
+    ON CONFLICT (tenant_id, person)
+    DO UPDATE SET served_at = excluded.served_at, newcomer = excluded.newcomer
+    """
+)
+_FORGET = text("DELETE FROM last_served WHERE served_at < now() - make_interval(hours => :hours)")
+_OLDEST = text(
+    f"""
+    SELECT page_ranges.tenant_id,
+        extract(epoch FROM now() - min(greatest(page_ranges.queued_at, page_ranges.not_before)))
+    FROM page_ranges JOIN jobs j ON j.id = page_ranges.job_id
+    WHERE j.state IN ('queued', 'running') AND {DUE}
+    GROUP BY page_ranges.tenant_id
+    """  # noqa: S608  # no value is put in
+)
+
+
+def person_of(document: Document) -> str:
+    """Whose turn serves a document: its user's, without one its session's.
+
+    A digest, so that no user's name outlives the user in the queue's tables.
+    """
+    if document.user_id is None and document.session_id is None:
+        return SHARED
+    name = f"session {document.session_id}" if document.user_id is None else document.user_id
+    return hashlib.blake2b(name.encode(), digest_size=12).hexdigest()
+
+
+def list_candidates(db: Session) -> list[Candidate]:
+    """The jobs with a range that is due, in the order in which they should be served.
+
+    At most three of each person, the second and third at the list's end.
+    """
+    places: dict[int, list[Candidate]] = {}
+    for row in db.execute(_CANDIDATES, {"tenant": TENANT}):
+        values: dict[str, Any] = dict(row._mapping)
+        job_id, place = values.pop("id"), values.pop("place")
+        places.setdefault(place, []).append(Candidate(job_id=job_id, **values))
+    after_newcomer = bool(db.scalar(_AFTER_NEWCOMER, {"tenant": TENANT})) if places else False
+    return [
+        candidate
+        for place in sorted(places)
+        for candidate in in_order(places[place], after_newcomer=after_newcomer)
+    ]
+
+
+def note_served(db: Session, *, tenant_id: str, person: str, newcomer: bool) -> None:
+    """Note that a person, and so their tenant, is served now."""
+    values = {"tenant_id": tenant_id, "person": person, "newcomer": newcomer, "tenant": TENANT}
+    db.execute(_NOTE, values)
+
+
+def forget_served(db: Session) -> int:
+    """Remove whom nobody needs to remember; how many rows those were."""
+    return count_changed(db.execute(_FORGET, {"hours": FORGET_HOURS}))
+
+
+def oldest_due_seconds(db: Session) -> Sequence[tuple[str, float]]:
+    """Per tenant with due ranges, for how long the one that waits longest has been due."""
+    return [(tenant_id, max(0.0, float(age))) for tenant_id, age in db.execute(_OLDEST)]
+
+
+def is_newcomer(candidates: Sequence[Candidate], job_id: UUID) -> bool:
+    """Whether the job's person counts as a newcomer among `candidates`."""
+    return any(found.job_id == job_id and found.is_newcomer for found in candidates)

@@ -1,0 +1,245 @@
+"""The queue: whose turn it is, how many messages wait, and what runs beside it."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from celery.beat import ScheduleEntry
+from celery.schedules import schedule
+from sqlalchemy import text
+
+from core.bootstrap import Services
+from core.db.models import Document
+from core.documents import fairness, ingestion, jobs, page_ranges, sweeping, waiting
+from core.documents.jobs import Claim
+from core.documents.uploads import Accepted
+from core.queue.broker import WORK_QUEUE, broker_url
+from core.queue.doorbell import Doorbell
+from core.settings import Settings
+from launcher.servers import RedisServer, start_redis
+from tests.integration.uploading import PAGES, reload, upload, work_off
+from tests.pdfs import make_pdf
+from worker.app import app
+from worker.schedule import LocalScheduler
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[RedisServer]:
+    server = start_redis(tmp_path / "redis")
+    yield server
+    server.stop()
+
+
+def waiting_messages(server: RedisServer) -> int:
+    with redis.Redis.from_url(server.url) as client:
+        return int(client.llen(WORK_QUEUE))  # type: ignore[arg-type]
+
+
+def pdf(pages: int, *, label: str) -> bytes:
+    return make_pdf([f"{label} {PAGES[number % 3]} {number}" for number in range(pages)])
+
+
+def claim(services: Services, **options: Any) -> Claim:
+    with services.database.transaction(tenant_id=None) as db:
+        found = jobs.claim_range(db, lease_seconds=60, **options)
+    assert found is not None
+    return found
+
+
+def served(services: Services, count: int) -> list[str | None]:
+    """The users whose ranges the next claims take; the claims stay open."""
+    users = []
+    for _ in range(count):
+        document_id = claim(services, max_pages=1).document_id
+        with services.database.transaction(tenant_id=None) as db:
+            document = db.get(Document, document_id)
+            assert document is not None
+            users.append(document.user_id)
+    return users
+
+
+def planned(services: Services, pages: int, *, user_id: str, label: str = "") -> Accepted:
+    accepted = upload(services, pdf(pages, label=label or user_id), user_id=user_id)
+    with services.database.transaction(tenant_id=None) as db:
+        plan = jobs.claim_range(db, lease_seconds=60, job_id=accepted.job.id)
+    assert plan is not None
+    assert plan.is_plan
+    with services.database.transaction(tenant_id=None) as db:
+        assert jobs.finish_range(db, plan)
+        job = jobs.lock_open_job(db, job_id=accepted.job.id)
+        assert job is not None
+        job.pages_total, job.stage = pages, "indexing"
+        jobs.place_in_turns(job)
+        page_ranges.queue_pages(db, job_id=job.id, tenant_id=job.tenant_id, first=1, last=pages)
+    return accepted
+
+
+def test_turns_alternate_between_people_whoever_has_more_documents(services: Services) -> None:
+    for number in range(5):
+        planned(services, 8, user_id="pile", label=f"Document {number}.")
+    planned(services, 8, user_id="single")
+    assert served(services, 8) == ["pile", "single"] * 4
+
+
+def test_a_newcomer_is_served_by_the_next_claim(services: Services) -> None:
+    for number in range(5):
+        planned(services, 8, user_id="pile", label=f"Document {number}.")
+    planned(services, 8, user_id="other")
+    served(services, 4)
+    upload(services, pdf(1, label="New."), user_id="new")
+    assert served(services, 2)[0] == "new"
+
+
+def test_a_stream_of_newcomers_starves_nobody(services: Services) -> None:
+    """Each of two turns, one goes to whoever has waited longest."""
+    planned(services, 20, user_id="long")
+    users = []
+    for number in range(8):
+        upload(services, pdf(1, label=f"New {number}."), user_id=f"new {number}")
+        users += served(services, 1)
+    assert "long" in users[:2]
+    assert users.count("long") >= 3
+
+
+def test_one_person_s_short_document_goes_before_their_long_one(services: Services) -> None:
+    planned(services, 60, user_id="alice", label="Long.")
+    short = planned(services, 1, user_id="alice", label="Short.")
+    assert claim(services).job_id == short.job.id
+
+
+def test_a_document_that_waited_long_enough_is_overtaken_no_more(services: Services) -> None:
+    long = planned(services, 60, user_id="alice", label="Long.")
+    hours = timedelta(hours=1)
+    with services.database.transaction(tenant_id=None) as db:
+        db.execute(
+            text("UPDATE jobs SET created_at = :at, finish_by = :by WHERE id = :id"),
+            {
+                "at": datetime.now(UTC) - hours,
+                "by": fairness.finish_by(
+                    datetime.now(UTC) - hours, pages_left=60, page_seconds=1.0
+                ),
+                "id": long.job.id,
+            },
+        )
+    planned(services, 1, user_id="alice", label="Short.")
+    assert claim(services).job_id == long.job.id
+
+
+def test_a_claim_takes_what_earlier_ranges_say_is_some_seconds_of_work(services: Services) -> None:
+    accepted = planned(services, 60, user_id="alice")
+    first = claim(services, max_pages=32, workers=2)
+    assert (first.first_page, first.last_page) == (1, fairness.FIRST_PAGES)
+    with services.database.transaction(tenant_id=None) as db:
+        db.execute(text("UPDATE jobs SET page_ms = 1500"))
+    dense = claim(services, max_pages=32, workers=2)
+    assert (dense.first_page, dense.last_page) == (6, 7)
+    with services.database.transaction(tenant_id=None) as db:
+        db.execute(text("UPDATE jobs SET page_ms = 100"))
+    light = claim(services, max_pages=32, workers=2)
+    assert (light.first_page, light.last_page) == (8, 8 + 14 - 1)
+    assert accepted.job.id == light.job_id
+
+
+def test_a_range_that_was_done_teaches_the_next_one(make_services: Callable[..., Services]) -> None:
+    services = make_services(range_pages=1)
+    accepted = upload(services, pdf(3, label="Teach."))
+    ingestion.process_next_range(services)
+    assert reload(services, accepted)[1].page_ms is None
+    ingestion.process_next_range(services)
+    assert (reload(services, accepted)[1].page_ms or 0) >= 1
+
+
+def test_a_short_document_is_ready_in_one_go(services: Services) -> None:
+    accepted = upload(services, pdf(fairness.SHORT_PAGES, label="Short."))
+    assert ingestion.process_next_range(services, go_on=True)
+    assert reload(services, accepted)[0].status == "ready"
+    assert work_off(services) == 0
+
+
+def test_no_more_than_one_message_waits_however_much_is_due(
+    make_services: Callable[..., Services], broker: RedisServer
+) -> None:
+    services = make_services(redis_url=broker.url)
+    for number in range(30):
+        upload(services, pdf(1, label=f"Number {number}."), user_id=f"user {number}")
+    for _ in range(20):
+        assert sweeping.ring_for_due_work(services)
+    ring = services.queue.ring()
+    if ring is not None:
+        ring.result(60)
+    deadline = time.monotonic() + 60
+    while not waiting_messages(broker):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert waiting_messages(broker) == 1
+
+
+def test_a_ring_can_ask_for_several_messages(
+    make_settings: Callable[..., Settings], broker: RedisServer
+) -> None:
+    bell = Doorbell(make_settings(redis_url=broker.url))
+    for count, expected in ((1, 1), (5, 5), (2, 5)):
+        ring = bell.ring(count)
+        assert ring is not None
+        ring.result(60)
+        assert waiting_messages(broker) == expected
+    assert broker_url(make_settings(redis_url=broker.url)).startswith("redis")
+
+
+def test_the_oldest_due_range_is_told_per_tenant(services: Services) -> None:
+    upload(services, pdf(1, label="Waits."))
+    with services.database.transaction(tenant_id=None) as db:
+        db.execute(text("UPDATE page_ranges SET queued_at = now() - interval '1 hour'"))
+        ((tenant, age),) = waiting.oldest_due_seconds(db)
+    assert tenant == "default"
+    assert 3600 <= age < 7200
+    claim(services)
+    with services.database.transaction(tenant_id=None) as db:
+        assert waiting.oldest_due_seconds(db) == []
+
+
+def test_who_was_served_a_day_ago_is_forgotten(services: Services) -> None:
+    upload(services, pdf(1, label="Served."))
+    claim(services)
+    with services.database.transaction(tenant_id=None) as db:
+        assert waiting.forget_served(db) == 0
+        db.execute(text("UPDATE last_served SET served_at = now() - interval '25 hours'"))
+        assert waiting.forget_served(db) == 2
+
+
+def test_beat_runs_one_task_of_a_kind_at_a_time_and_waits_for_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started, go_on = threading.Semaphore(0), threading.Event()
+    runs: list[str] = []
+
+    def slow() -> None:
+        runs.append("slow")
+        started.release()
+        go_on.wait(60)
+
+    def quick() -> None:
+        runs.append("quick")
+        started.release()
+
+    slow.name, quick.name = "slow", "ingest.sweep"  # type: ignore[attr-defined]
+    monkeypatch.setitem(app.tasks, "slow", slow)
+    monkeypatch.setitem(app.tasks, "quick", quick)
+    scheduler = LocalScheduler(app=app, schedule_filename=str(tmp_path / "schedule"), lazy=True)
+    entries = [
+        ScheduleEntry(name=name, task=name, schedule=schedule(1), app=app)
+        for name in ("slow", "quick")
+    ]
+    scheduler.apply_entry(entries[0])
+    assert started.acquire(timeout=60)
+    for _ in range(3):
+        scheduler.apply_entry(entries[0])
+    scheduler.apply_entry(entries[1])
+    assert started.acquire(timeout=60)
+    assert runs == ["slow", "quick"]
+    go_on.set()
