@@ -36,7 +36,7 @@ from core.documents.ingestion import text_to_embed
 from core.search.document_names import document_label
 from tests.harness.service import ROOT, Service, ingest, running_service
 
-# Seldom, so that watching takes no processor time worth mentioning.
+# Rarely, so that watching takes next to no processor time.
 SAMPLE_SECONDS = 2.0
 PROBE_SECONDS = 0.5
 POLL_SECONDS = 0.5
@@ -61,7 +61,7 @@ print(len(texts) / (time.perf_counter() - started), flush=True)
 
 @dataclass
 class Watch:
-    """What was seen while a document was ingested; times in seconds, memory in MiB."""
+    """Samples while a document is ingested; times in seconds, memory in MiB."""
 
     peak_memory: float = 0.0
     requests: list[float] = field(default_factory=list)
@@ -118,7 +118,7 @@ def watching(service: Service) -> Iterator[Watch]:
                 watch.requests.append(timed(client, "GET", f"/sessions/{body['id']}"))
                 number += 1
                 if number % 10 == 0:
-                    # A comment at its end makes it another file.
+                    # A comment at the end makes it a different file.
                     file = {
                         "file": (
                             f"probe-{number}.pdf",
@@ -146,7 +146,7 @@ def timed(client: httpx.Client, method: str, path: str, **options: Any) -> float
 
 
 def ingest_and_watch(pdf: Path, *, workers: int) -> tuple[float, int, Watch, list[str]]:
-    """(seconds, chunks, what was seen, some chunk texts) of one document in a fresh service."""
+    """(seconds, chunks, samples, some chunk texts) of one document in a fresh service."""
     with running_service(worker_concurrency=workers) as service, service.client() as client:
         warm_up(client, service)
         with watching(service) as watch:
@@ -167,7 +167,7 @@ def ingest_and_watch(pdf: Path, *, workers: int) -> tuple[float, int, Watch, lis
 
 
 def chunks_of_probes(client: httpx.Client) -> int:
-    """Chunks of the small PDFs that were uploaded meanwhile and are ready."""
+    """Chunks of the probes' small PDFs that are ready."""
     found = client.get("/documents", params={"status": "ready", "limit": 100}).json()["items"]
     return sum(item["chunk_count"] for item in found if PROBE_NAME.fullmatch(item["filename"]))
 
@@ -181,7 +181,7 @@ def warm_up(client: httpx.Client, service: Service) -> None:
 
 
 def texts_of(client: httpx.Client, answer: dict[str, Any]) -> list[str]:
-    """Chunks as they were embedded, but for their headings."""
+    """The embedded texts of chunks, without their headings."""
     document = answer["document"]
     label = document_label(document["filename"], document.get("title"))
     texts: list[str] = []

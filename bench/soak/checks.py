@@ -1,4 +1,4 @@
-"""What must be true when all is over: nothing lost, nothing doubled, nothing left behind."""
+"""The checks at a soak's end: nothing lost, nothing doubled, nothing left behind."""
 
 import hashlib
 from collections import Counter
@@ -20,7 +20,7 @@ LOST, DOUBLED, WRONG, STRANGE = "lost", "doubled", "wrong", "strange"
 KINDS = (LOST, DOUBLED, WRONG, STRANGE)
 STATUSES = {"succeeded": "ready", "failed": "failed", "cancelled": "cancelled"}
 
-# What belongs to no document, or to none of its living generation.
+# Rows that belong to no document, or not to its living generation.
 ORPHANS = {
     "chunks": "SELECT count(*) FROM chunks c LEFT JOIN documents d"
     " ON d.id = c.document_id AND d.generation = c.generation WHERE d.id IS NULL",
@@ -41,7 +41,7 @@ class Violation:
 
 @dataclass
 class Stored:
-    """The tables as they are; `text` and `pages` of living generations."""
+    """The content of the tables; `text` and `pages` of living generations."""
 
     documents: dict[str, Any]
     jobs: dict[str, Any]
@@ -78,7 +78,7 @@ def read_stored(cursor: Cursor) -> Stored:
 
 
 def check(promises: Sequence[Promise], stored: Stored) -> Iterator[Violation]:
-    """All that is not as it was promised."""
+    """Every broken promise."""
     for promise in promises:
         name = promise.upload.filename
         for complaint in promise.complaints:
@@ -136,7 +136,7 @@ def _check_content(promise: Promise, stored: Stored) -> Iterator[Violation]:
 
 
 def _check_rest(promises: Sequence[Promise], stored: Stored) -> Iterator[Violation]:
-    """What nobody was told of."""
+    """Rows that no client was told of."""
     known_jobs = {job_id for promise in promises for job_id in promise.jobs}
     known_documents = {promise.document_id for promise in promises}
     for document_id in stored.documents.keys() - known_documents:
@@ -151,7 +151,7 @@ def _check_rest(promises: Sequence[Promise], stored: Stored) -> Iterator[Violati
 
 
 def check_bytes(promises: Sequence[Promise], http: httpx.Client) -> Iterator[Violation]:
-    """Every document is given out as it was sent."""
+    """Every download equals its upload."""
     for promise in promises:
         if not promise.document_id or promise.deleted:
             continue

@@ -1,4 +1,4 @@
-"""A client that asks until it is answered: the same request, by the same key, once more."""
+"""A client that repeats a request, with the same idempotency key, until it is answered."""
 
 import time
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class NoAnswer(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back in the end, and how often it was asked for."""
+    """The final answer, and the number of requests for it."""
 
     status: int
     body: dict[str, Any]
@@ -33,7 +33,7 @@ class Answer:
 def ask(
     http: httpx.Client, method: str, path: str, *, key: str | None = None, **options: Any
 ) -> Answer:
-    """Send until the answer is more than «not now»; a POST needs a `key` for that.
+    """Send until the answer is neither 429 nor 5xx. A POST needs a `key` for that.
 
     A connection that breaks, 503, and 409 while the first try is still held to be under
     way are tried again. Raises NoAnswer.

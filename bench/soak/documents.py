@@ -1,4 +1,4 @@
-"""What a soak uploads, what else it does to it, and what must become of it."""
+"""The documents of a soak, what else it does to them, and how each must end."""
 
 import io
 import random
@@ -18,7 +18,7 @@ T = TypeVar("T")
 MOST_PAGES = 6
 LINES = 8  # on a page; sentences run on from page to page, and so from range to range
 SENTENCE_LINES = 1.2
-MOST_DELAY = 3.0  # s between an upload and what is done to it
+MOST_DELAY = 3.0  # s between an upload and the further action
 CANCELLED: Outcome = ("cancelled", None)
 OUTCOMES: dict[Kind, Outcome] = {
     "text": ("succeeded", None),
@@ -34,7 +34,7 @@ ACTIONS: list[Action] = ["delete", "cancel", "reingest", "twice", *[NOTHING] * 1
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """One PDF. `text` is what its chunks hold together, words separated by one space."""
+    """One PDF. `text` is the text of all its chunks, words separated by one space."""
 
     number: int
     kind: Kind
@@ -54,12 +54,12 @@ class Upload:
 
     @property
     def outcome(self) -> Outcome:
-        """How its job ends unless somebody ends it."""
+        """How its job ends, unless the soak cancels it."""
         return OUTCOMES[self.kind]
 
 
 def make_uploads(*, count: int, seed: int) -> Iterator[Upload]:
-    """Different documents; of each twenty, three fail and four have more done to them."""
+    """Different documents. Of each twenty, three fail and four get a further action."""
     chance = random.Random(seed)
     kinds, actions = _deal(chance, KINDS), _deal(chance, ACTIONS)
     for number in range(count):
@@ -67,14 +67,14 @@ def make_uploads(*, count: int, seed: int) -> Iterator[Upload]:
 
 
 def _deal(chance: random.Random, cards: Sequence[T]) -> Iterator[T]:
-    """The cards in a new order each time: their shares are known, their places are not."""
+    """The cards, shuffled for each round: their shares are fixed, their order is not."""
     while True:
         yield from chance.sample(cards, k=len(cards))
 
 
 def _make_upload(chance: random.Random, number: int, *, kind: Kind, action: Action) -> Upload:
     pages = chance.randint(1, MOST_PAGES)
-    # Enough sentences for every page; what is too much makes the last one longer.
+    # Enough sentences for every page. Spare ones make the last page longer.
     text = " ".join(sentence(chance) for _ in range(round(pages * LINES / SENTENCE_LINES) + 1))
     lines = wrapped(text)
     cut = [lines[LINES * page : LINES * (page + 1)] for page in range(pages - 1)]
@@ -84,7 +84,7 @@ def _make_upload(chance: random.Random, number: int, *, kind: Kind, action: Acti
         kind=kind,
         action=action,
         delay=chance.uniform(0, MOST_DELAY),
-        data=_write(kind, cut) + b"%%soak %d\n" % number,  # no two are the same bytes
+        data=_write(kind, cut) + b"%%soak %d\n" % number,  # no two have the same bytes
         pages=pages,
         text=text,
     )

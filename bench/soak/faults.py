@@ -1,4 +1,4 @@
-"""What breaks during a soak. Each puts right only what a supervisor would: it starts what ended."""
+"""The faults of a soak. Each repairs only what a supervisor would: it restarts what ended."""
 
 import os
 import random
@@ -17,16 +17,16 @@ from launcher.servers.postgres import StopMode
 from tests.harness.stack import NotReady, Stack
 
 WORKERS = ("worker", "worker-2")
-PAUSE_SECONDS = (0.2, 3.0)  # how long something is away
+PAUSE_SECONDS = (0.2, 3.0)  # how long a server is away
 CATCH_SECONDS = 4.0
 LONG_SECONDS = 0.25
-RENEWED_SECONDS = 2.5  # at least left of a lease of 4 s that is renewed each second
+RENEWED_SECONDS = 2.5  # a lease of 4 s that is renewed each second has at least this left
 CUTS = 10  # of all connections to Redis
 
 
 @dataclass(frozen=True)
 class Ground:
-    """What faults happen to; `chance` says to whom and for how long."""
+    """The processes that faults happen to; `chance` chooses which and for how long."""
 
     stack: Stack
     postgres: PostgresServer
@@ -49,13 +49,13 @@ class Ground:
             connection.close()
 
     def wait_until_busy(self) -> None:
-        """Until a worker holds a range; not for ever."""
+        """Wait until a worker holds a range, for a few seconds at most."""
         with self.database() as cursor, suppress(NotReady):
             self.stack.wait_until(lambda: _held(cursor), what="a range is held", seconds=3)
 
 
 def catch_in_mid_range(ground: Ground) -> str:
-    """A worker, frozen at a moment when it holds a range; at any moment if it never does."""
+    """Freeze a worker while it holds a range; after CATCH_SECONDS at any moment."""
     worker, deadline = ground.any_worker(), time.monotonic() + CATCH_SECONDS
     while True:
         ground.stack.signal(worker, signal.SIGSTOP, group=True)
@@ -66,7 +66,7 @@ def catch_in_mid_range(ground: Ground) -> str:
 
 
 def _is_held_for_long(ground: Ground) -> bool:
-    """Whether a range stays in the same hands for longer than one that is worked on."""
+    """Whether one worker holds a range for longer than a range takes."""
     with ground.database() as cursor:
         before = _held(cursor)
         time.sleep(LONG_SECONDS if before else 0)
@@ -74,7 +74,7 @@ def _is_held_for_long(ground: Ground) -> bool:
 
 
 def _held(cursor: psycopg2.extensions.cursor) -> set[tuple[int, int]]:
-    """Ranges in living hands: those of a worker that died are held too, but nobody renews them."""
+    """Ranges that living workers hold. A dead worker's ranges are held too, but not renewed."""
     cursor.execute(
         "SELECT id, attempt FROM page_ranges WHERE state = 'running'"
         f" AND lease_expires_at > clock_timestamp() + interval '{RENEWED_SECONDS} seconds'"
@@ -104,7 +104,7 @@ def stop_worker(ground: Ground) -> None:
 
 
 def freeze_worker(ground: Ground) -> None:
-    """Past its lease: when it wakes up, what it held is another's."""
+    """Freeze a worker past its lease: when it wakes up, another worker has its range."""
     worker = catch_in_mid_range(ground)
     time.sleep(float(ground.stack.env["LEASE_SECONDS"]) + 1.5)
     ground.stack.signal(worker, signal.SIGCONT, group=True)
@@ -130,7 +130,7 @@ def kill_redis(ground: Ground) -> None:
 
 
 def freeze_redis(ground: Ground) -> None:
-    """Its port is open, and nobody answers."""
+    """Its port is open, but it answers nothing."""
     ground.wait_until_busy()
     os.kill(ground.redis.pid, signal.SIGSTOP)
     ground.wait_a_moment()
@@ -192,7 +192,7 @@ FAULTS: dict[str, Callable[[Ground], None]] = {
 
 
 def plan_faults(chance: random.Random, *, count: int, kinds: Sequence[str]) -> list[str]:
-    """Which fault follows which: each kind as often as another."""
+    """The order of the faults, in which each kind comes equally often."""
     names: list[str] = []
     while len(names) < count:
         names += chance.sample(kinds, k=len(kinds))

@@ -19,7 +19,7 @@ from core.settings import read_settings
 from tests.harness.service import own_servers
 from tests.harness.stack import ROOT, NotReady, Stack
 
-# Seconds instead of minutes, so that what was interrupted goes on within the soak.
+# Seconds instead of minutes, so that interrupted work goes on within the soak.
 QUICK = {
     "LEASE_SECONDS": "4",
     "HEARTBEAT_SECONDS": "1",
@@ -49,7 +49,7 @@ class Plan:
 
 @dataclass
 class Report:
-    """What a soak found. It is good if `violations` is empty.
+    """The result of a soak. It is good if `violations` is empty.
 
     `sent_again` counts uploads that needed more than one request, `begun_again` jobs of
     which a range's worker fell silent or failed, `exceptions` those failures by name.
@@ -119,14 +119,14 @@ def _tell(report: Report, stored: checks.Stored, promises: Sequence[Promise]) ->
 def _break(
     ground: Ground, plan: Plan, uploads: Uploads, happened: Counter[str]
 ) -> Iterator[Violation]:
-    """In the main thread: PostgreSQL and Redis end with the thread that started them."""
+    """Runs in the main thread: PostgreSQL and Redis end with the thread that started them."""
     chance = random.Random(plan.seed)
     names = plan_faults(chance, count=plan.faults, kinds=plan.kinds)
     for number, name in enumerate(names):
         after = round(plan.burst * (number + chance.uniform(0.2, 0.8)))
         while uploads.answered < after and uploads.is_under_way:
             time.sleep(0.05)
-        # Its own chance: how often one fault asks must not decide what the next one does.
+        # A random source of its own, so that one fault's draws do not change the next fault.
         own = replace(ground, chance=random.Random(f"{plan.seed} {number}"))
         try:
             FAULTS[name](own)
@@ -136,11 +136,11 @@ def _break(
 
 
 def _wait_until_settled(ground: Ground) -> Iterator[Violation]:
-    """Nobody helps: every process runs, and the jobs end by themselves or not at all."""
+    """Wait without helping: every process runs, and the jobs end by themselves or not at all."""
     for name in ("web", "beat", *WORKERS):
         if not ground.stack.is_running(name):
             yield Violation(checks.STRANGE, f"{name} ended by itself")
-    # The sweep takes away the ranges of jobs that are over.
+    # The sweep removes the ranges of jobs that have ended.
     open_work = (
         "SELECT 1 FROM jobs WHERE state IN ('queued', 'running')"
         " UNION ALL SELECT 1 FROM page_ranges LIMIT 1"
@@ -154,7 +154,7 @@ def _wait_until_settled(ground: Ground) -> Iterator[Violation]:
     try:
         ground.stack.wait_until(is_settled, what="all jobs are over", seconds=SETTLE_SECONDS)
     except NotReady:
-        return  # what is open still, the checks find
+        return  # the checks report the open jobs
 
 
 def _exceptions(stack: Stack) -> Iterator[str]:
@@ -167,7 +167,7 @@ def _exceptions(stack: Stack) -> Iterator[str]:
 
 
 def logs(stack: Stack, directory: Path) -> None:
-    """Keep what the processes said."""
+    """Keep the processes' logs."""
     directory.mkdir(parents=True, exist_ok=True)
     for name in ("web", "beat", *WORKERS):
         (directory / f"{name}.log").write_text(stack.log(name))

@@ -1,4 +1,4 @@
-"""Sends the documents at a bounded pace and remembers what it was promised."""
+"""Uploads the documents at a bounded pace and remembers the service's promises."""
 
 import secrets
 import time
@@ -17,7 +17,7 @@ CLIENTS = 16
 
 @dataclass
 class Promise:
-    """What the service said of one upload, and so what must be true of it in the end.
+    """The service's answer to one upload, and so what must be true of it in the end.
 
     `jobs` are all that it may have, each with the outcomes that are right for it;
     `complaints` are answers that nobody should have got, `tries` says how often it was sent.
@@ -36,7 +36,7 @@ class Promise:
 
 
 class Uploads:
-    """Uploads `uploads`, `rate` a second on average, and does to each what it says.
+    """Uploads `uploads`, `rate` a second on average, and does each one's further action.
 
     They are sent in bursts of `burst`, so that workers are busy when something breaks.
     """
@@ -62,7 +62,7 @@ class Uploads:
 
     @property
     def answered(self) -> int:
-        """How many have been accepted, or given up."""
+        """How many were accepted or given up."""
         return sum(bool(promise.jobs or promise.complaints) for promise in self.promises)
 
     def _send_all(self) -> None:
@@ -86,7 +86,7 @@ class Uploads:
                 self._act(promise)
         except NoAnswer as error:
             promise.complaints.append(f"no answer to {error}")
-        except Exception as error:  # a future's would be seen by nobody
+        except Exception as error:  # nobody would see a future's exception
             promise.complaints.append(f"{type(error).__name__}: {error}")
 
     def _upload(self, promise: Promise) -> bool:
@@ -122,7 +122,7 @@ class Uploads:
 
     def _delete(self, promise: Promise) -> None:
         answer = ask(self._http, "DELETE", f"/api/v1/documents/{promise.document_id}")
-        # A first try whose answer was lost leaves nothing for the second.
+        # If the first try's answer was lost, the second try finds nothing to do.
         if answer.status == 204 or (answer.status == 404 and answer.tries > 1):
             promise.deleted = True
             promise.jobs[promise.last_job].add(CANCELLED)

@@ -1,10 +1,10 @@
 """Connections that spare round trips: BEGIN travels with a transaction's first statement.
 
-psycopg2 sends BEGIN on its own, a pool that pings first asks once more, and
-binding the transaction to a tenant is a third: three waits before the first row,
-as long as many a request's own statement takes. Here all of it is one message,
-and where one statement is the whole transaction, so is its COMMIT. Such a statement
-is prepared, for parsing and planning it takes longer than many a one's execution.
+psycopg2 sends BEGIN as a message of its own, a pool that pings first sends another, and binding
+the transaction to a tenant takes a third: three waits before the first row, together as long as
+many a request's statement takes. Here all of it is one message. If one statement is the whole
+transaction, its COMMIT is in that message too, and the statement is prepared, because parsing
+and planning it often takes longer than executing it. See docs/adr/0009.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ _USED_AT = "used_at"
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A statement for `Connection.run_alone`: what prepares it, and what executes it."""
+    """A statement for `Connection.run_alone`: the SQL that prepares it and that executes it."""
 
     name: str
     preparation: str
@@ -35,7 +35,7 @@ class Prepared:
 
 @lru_cache(maxsize=64)
 def prepared(statement: TextClause) -> Prepared:
-    """`statement` by PostgreSQL's PREPARE; its parameters' types are those that it infers."""
+    """`statement` for PostgreSQL's PREPARE, which infers the types of the parameters."""
     numbered: Any = dialect
     compiled = statement.compile(dialect=numbered(paramstyle="numeric_dollar"))
     query, places = str(compiled), getattr(compiled, "positiontup", None) or ()
@@ -45,20 +45,20 @@ def prepared(statement: TextClause) -> Prepared:
 
 
 class Connection(connection):
-    """Behaves as any connection of psycopg2's; server-side cursors it has none."""
+    """A connection of psycopg2's, but without server-side cursors."""
 
     opening = "BEGIN"
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.cursor_factory = Cursor
-        self.autocommit = True  # to psycopg2, which then sends no BEGIN of its own
+        self.autocommit = True  # keeps psycopg2 from sending a BEGIN of its own
         self._prepared: set[str] = set()
 
     def bind(self, *, settings: dict[str, str]) -> None:
         """Make `settings` hold in the next transaction and in no later one.
 
-        Whatever is still open is rolled back: it would run without them.
+        Rolls back a transaction that is still open, because it would run without them.
         """
         self.rollback()
         if settings:
@@ -67,11 +67,11 @@ class Connection(connection):
     def run_alone(
         self, statement: Prepared, values: dict[str, Any], *, settings: dict[str, str]
     ) -> list[tuple[Any, ...]]:
-        """The rows of a statement that is a transaction of its own, in one round trip.
+        """Run a statement as a transaction of its own, in one round trip; return its rows.
 
         The statements of one message are one transaction (PostgreSQL manual, 53.2.2.1,
-        "Multiple Statements in a Simple Query"): committed before it is answered, and
-        undone as a whole if one of them fails. So `settings` end with it.
+        "Multiple Statements in a Simple Query"): PostgreSQL commits it before it answers, and
+        rolls all of it back if one of them fails. So `settings` end with the message.
 
         A plan is kept until a table's definition or statistics change, and is never
         another role's (manual, PREPARE, "Notes").
@@ -120,7 +120,7 @@ class Cursor(cursor):
             query = f"{opening}; {query}"
         super().execute(query, vars)
 
-    # These would send their statements past `execute`.
+    # These do not call `execute`, so they open the transaction themselves.
 
     def executemany(self, query: Any, vars_list: Any) -> None:
         self._open()
@@ -152,11 +152,10 @@ def note_use(conn: Connection, record: Any) -> None:
 
 
 def check(conn: Connection, record: Any, _: object) -> None:
-    """For the pool's `checkout`: ask a connection that may be dead, and no other.
+    """For the pool's `checkout`: test a connection that may be dead, and no other.
 
-    One whose server ended or was restarted has something to read: the server's
-    farewell, or the end of the stream. Raises InvalidatePoolError, upon which
-    the pool connects anew.
+    A connection whose server ended or was restarted has something to read: the server's last
+    message, or the end of the stream. Raises InvalidatePoolError, and the pool connects anew.
     """
     used_at = record.info.get(_USED_AT)
     if used_at is None:

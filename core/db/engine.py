@@ -8,8 +8,8 @@ from sqlalchemy import Engine, create_engine, event
 from core.db import connections
 from core.telemetry import record_statement
 
-# JIT takes longer to compile a search than the search takes. An HNSW index is read on
-# until enough rows pass the filter, 40,000 at most: docs/adr/0006 has the measurements.
+# No JIT: compiling a search takes longer than running it. An HNSW scan goes on until enough rows
+# pass the filter, for 40,000 rows at most: docs/adr/0006 has the measurements.
 SEARCH_OPTIONS = (
     "-c jit=off -c hnsw.ef_search=240 -c hnsw.iterative_scan=relaxed_order"
     " -c hnsw.max_scan_tuples=40000 -c hnsw.scan_mem_multiplier=4"
@@ -28,7 +28,7 @@ def make_engine(url: str, *, pool_size: int = 10) -> Engine:
         pool_timeout=3,  # an exhausted pool answers 503 within 4 s
         pool_recycle=300,
         use_native_hstore=False,  # spares each connection a query
-        hide_parameters=True,  # an error's text, and so the log, would quote what users wrote
+        hide_parameters=True,  # else errors, and so the log, would quote users' texts
         connect_args={
             "connection_factory": connections.Connection,
             "connect_timeout": 3,
@@ -40,7 +40,7 @@ def make_engine(url: str, *, pool_size: int = 10) -> Engine:
             f" {SEARCH_OPTIONS}",
         },
     )
-    # Else the first request after a PostgreSQL restart fails.
+    # Without the check, the first request after a restart of PostgreSQL fails.
     event.listen(engine, "checkin", connections.note_use)
     event.listen(engine, "checkout", connections.check)
     event.listen(engine, "before_cursor_execute", _note_start)

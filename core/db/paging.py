@@ -23,7 +23,7 @@ MAX_SKIP = 2**31 - 1
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """What a caller asked for. `cursor`, the page before's `next_cursor`, beats `skip`."""
+    """The requested page. `cursor`, the `next_cursor` of the page before, beats `skip`."""
 
     limit: int = 50
     skip: int = 0
@@ -56,7 +56,7 @@ def cursor_scope(kind: str, **filters: object) -> str:
 
 
 def encode_cursor(*, scope: str, keys: Sequence[Key], rows_before: int) -> str:
-    """An opaque, URL-safe cursor. It holds no more than its reader has been shown."""
+    """An opaque, URL-safe cursor. It holds only values that its reader has seen."""
     plain = [key if isinstance(key, (int, float)) else _to_text(key) for key in keys]
     text = json.dumps([scope, rows_before, *plain], separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
@@ -67,7 +67,7 @@ def _to_text(key: Key) -> str:
 
 
 def decode_cursor(cursor: str, *, scope: str, types: Sequence[type]) -> CursorPosition:
-    """The inverse of `encode_cursor`. Raises Invalid for anything it did not make."""
+    """The inverse of `encode_cursor`. Raises Invalid for any other text."""
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
         found, rows_before, *plain = json.loads(
@@ -84,7 +84,7 @@ def decode_cursor(cursor: str, *, scope: str, types: Sequence[type]) -> CursorPo
 
 def _parse(value: object, kind: type) -> Any:
     if kind in (int, float):
-        # NaN compares false with all; the bound is that of PostgreSQL's integer.
+        # Every comparison with NaN is false. The bound is that of PostgreSQL's integer.
         if type(value) is not kind or not abs(value) < 2**31:
             raise ValueError
         return value

@@ -14,7 +14,7 @@ MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 def alembic_config(url: str) -> Config:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
-    config.attributes["url"] = url  # an attribute, since an option would expand `%` in passwords
+    config.attributes["url"] = url  # not an option, which would expand `%` in passwords
     return config
 
 

@@ -22,16 +22,16 @@ from core.telemetry import get_logger, record_statement
 
 log = get_logger(__name__)
 
-APP_ROLE = "rag_app"  # what every tenant's transaction runs as: row-level security binds it
+APP_ROLE = "rag_app"  # every tenant's transaction runs as this role, which row-level security binds
 
-_TRIES = 3  # of a statement that loses to others
+_TRIES = 3  # of a statement that PostgreSQL ends for another transaction's sake
 _DISK_FULL = {"53100"}
 # class 08 connection, 53 resources, 57 operator intervention, 40 rollback, 55P03 lock timeout
 TRANSIENT_SQLSTATES = ("08", "53", "57", "40", "55P03")
 
 
 class Database:
-    """The process's way to PostgreSQL. Safe to share between threads, not across a fork."""
+    """The process's access to PostgreSQL. Threads may share it, forked processes may not."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -60,7 +60,7 @@ class Database:
             raise
 
     def autocommit(self, *, tenant_id: str | None) -> "SingleStatement":
-        """For work that is one statement: its own transaction, in one round trip."""
+        """For a single statement, which becomes its own transaction in one round trip."""
         return SingleStatement(self.engine, _settings_of(tenant_id))
 
     def ping(self) -> None:
@@ -74,7 +74,7 @@ class Database:
 
 
 class Rows(list[tuple[Any, ...]]):
-    """A statement's rows, read as SQLAlchemy's results are."""
+    """A statement's rows, with the methods of SQLAlchemy's results."""
 
     def all(self) -> "Rows":
         return self
@@ -126,7 +126,7 @@ class SingleStatement:
         try:
             return Rows(connection.run_alone(statement, values, settings=self._settings))
         except psycopg2.Error as error:
-            if connection.closed:  # cut: psycopg2 may call that a plain DatabaseError
+            if connection.closed:  # psycopg2 may report a cut connection as a plain DatabaseError
                 pooled.invalidate(error)
                 raise psycopg2.OperationalError(*error.args) from error
             raise

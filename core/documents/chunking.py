@@ -19,7 +19,7 @@ CountTokens = Callable[[str], int]
 Texts = Mapping[int, str]
 Segments = Mapping[int, Sequence[Segment]]
 
-# Tokenizers call a word of any length one unknown token; text has some 4 characters a token.
+# A tokenizer makes one unknown token of a word of any length. Text has some 4 characters a token.
 _MAX_CHARS_PER_TOKEN = 10
 _MAX_OVERLAP_SHARE = 0.25
 _MAX_HEADING_CHARS = 200
@@ -34,10 +34,9 @@ _PAGE_NUMBER = re.compile(r"\d{1,4}")
 class ChunkDraft:
     """A chunk before it has an id and a vector.
 
-    On one page, `text` stands word for word in that page's text. From
-    `page_start` to `page_end` it is two such parts with a space between, the
-    second from `page_break` on. `heading` is the section's, None where none
-    was found.
+    On one page, `text` is a slice of that page's text. From `page_start` to `page_end` it is two
+    such slices with a space between them, the second from `page_break` on. `heading` is the
+    section's, or None.
     """
 
     text: str
@@ -49,7 +48,7 @@ class ChunkDraft:
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
-    """A piece of a page that is not divided: `texts[page][start:end]`."""
+    """A piece of a page that stays whole: `texts[page][start:end]`."""
 
     page: int
     start: int
@@ -70,12 +69,11 @@ def chunk_pages(
 ) -> list[ChunkDraft]:
     """The chunks of pages `first` to `last`, in reading order.
 
-    `pages` are these and, where the document has them, pages `first - 1` and
-    `last + 1`. `count_tokens` counts without special tokens; it is called
-    about once per sentence. A chunk has at most `size` tokens and repeats, with
-    `overlap`, up to that many sentences of the one before on the same page.
-    The chunks of all ranges of a document hold each sentence once (with
-    `overlap` 0), however it is cut into ranges.
+    `pages` holds them and, if the document has them, pages `first - 1` and `last + 1`.
+    `count_tokens` counts without special tokens and is called about once per sentence. A chunk
+    has at most `size` tokens. With `overlap` it repeats up to that many sentences of the chunk
+    before it on the same page. With `overlap` 0 the chunks of all ranges hold each sentence
+    once, however the document is split into ranges.
     """
     texts = {page.number: page.text for page in pages}
     segments = {number: split_sentences(text) for number, text in texts.items()}
@@ -165,7 +163,7 @@ class _Cutter:
 
 
 def _halve(text: str, start: int, end: int) -> list[tuple[int, int]]:
-    """Two parts, cut at the line break nearest to the middle; else at a space; else there."""
+    """Split at the line break nearest to the middle, else at a space, else in the middle."""
     middle = (start + end) // 2
     for separator in ("\n", " "):
         left = text.rfind(separator, start, middle)
@@ -201,7 +199,7 @@ def _pack(units: Sequence[_Unit], *, size: int, overlap: int) -> Iterator[tuple[
 
 
 def _glue_headings(units: Sequence[_Unit], size: int) -> list[list[_Unit]]:
-    """Groups that stay together: a heading and what it heads, a sentence and its end overleaf."""
+    """Groups that stay together: a heading and its text, a sentence and its end overleaf."""
     groups: list[list[_Unit]] = []
     for unit in units:
         joined = groups and (groups[-1][-1].heading or groups[-1][-1].page != unit.page)
@@ -217,7 +215,7 @@ def _tokens(units: Sequence[_Unit]) -> int:
 
 
 def _carry(chunk: Sequence[_Unit], overlap: int, size: int) -> list[_Unit]:
-    """The last sentences of a chunk, if they are short, to begin the next one with."""
+    """The last sentences of a chunk, if they are short: the next chunk begins with them."""
     carried: list[_Unit] = []
     for unit in reversed(chunk[-overlap:] if overlap else []):
         if _tokens(carried) + unit.tokens > _MAX_OVERLAP_SHARE * size:
@@ -227,7 +225,7 @@ def _carry(chunk: Sequence[_Unit], overlap: int, size: int) -> list[_Unit]:
 
 
 def _draft(units: Sequence[_Unit], texts: Texts, heading: str | None) -> ChunkDraft:
-    """One slice per page: units of a page follow each other, so what is between is kept."""
+    """One slice per page: a page's units follow each other, so the space between them is kept."""
     first, last = units[0].page, units[-1].page
     parts = []
     for page in range(first, last + 1):
@@ -239,10 +237,10 @@ def _draft(units: Sequence[_Unit], texts: Texts, heading: str | None) -> ChunkDr
 
 
 class _Headings:
-    """Which section a place belongs to, by the page's own headings, then by the outline.
+    """Finds the section of a place by the page's own headings, then by the outline.
 
-    A page without either takes the last heading of the page before it; it
-    looks no further back, because another range would not see that far.
+    A page without either takes the last heading of the page before it. It looks no further
+    back, because another range could not see that far.
     """
 
     def __init__(self, texts: Texts, segments: Segments, outline: Sequence[OutlineEntry]) -> None:
@@ -252,7 +250,7 @@ class _Headings:
         self._found: dict[int, list[tuple[int, str]]] = {}
 
     def at(self, page: int, position: int) -> str | None:
-        """The heading in force at `texts[page][position]`."""
+        """The heading of the section at `texts[page][position]`."""
         found = self._on_page(page)
         index = bisect_right(found, position, key=lambda item: item[0])
         if index:
@@ -269,7 +267,7 @@ class _Headings:
         return self._found[page]
 
     def _outlined(self, page: int) -> Iterator[tuple[int, str]]:
-        """The outline's entries for this page, where their words stand, else at its top."""
+        """The outline's entries for this page, at the place of their words, else at its top."""
         start = bisect_left(self._outline, page, key=lambda entry: entry.page)
         end = bisect_right(self._outline, page, key=lambda entry: entry.page)
         text = self._texts.get(page, "")

@@ -1,4 +1,4 @@
-"""Documents, and the chunks and pages they were cut into."""
+"""The rows of documents, their pages, chunks and vectors."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -54,8 +54,8 @@ def get_document(db: Session, *, tenant_id: str, document_id: UUID) -> Document:
 def find_locked(db: Session, *, tenant_id: str, document_id: UUID) -> Document | None:
     """The tenant's document, locked until the transaction ends; None if it is gone.
 
-    Whoever changes a document or its jobs locks the document first and then the
-    job: no job can begin or end meanwhile, and nobody waits in a circle.
+    A transaction that changes a document or its jobs locks the document first and then the job.
+    So no job begins or ends meanwhile, and no two transactions wait for each other.
     """
     return db.scalar(
         select(Document)
@@ -86,7 +86,7 @@ def lock_attached(db: Session, *, tenant_id: str, session_id: UUID) -> list[Docu
 def find_in_scope(
     db: Session, *, tenant_id: str, user_id: str | None, session_id: UUID | None, sha256: str
 ) -> Document | None:
-    """The document with these bytes in this very scope, locked."""
+    """The document with these bytes in exactly this scope, locked."""
     return db.scalar(
         select(Document)
         .where(
@@ -229,7 +229,7 @@ def record_chunks(
     model: str,
     indexed: bool,
 ) -> None:
-    """Keep one range's chunks and their vectors, of shape (len(drafts), dimensions).
+    """Write one range's chunks and their vectors, of shape (len(drafts), dimensions).
 
     `label` is what the document calls itself, for the search by words; `indexed` whether
     the vectors go into the HNSW index.

@@ -1,9 +1,8 @@
 """What a user does to documents: upload, reingest, cancel, delete, download.
 
-File first, row second: a row never points to nothing. Document and job are
-written in one transaction before the upload is acknowledged, and the workers'
-doorbell is rung after it: from then on the job ends by itself, whatever
-happens to Redis, workers or this process.
+File first, row second, so that a row never points to a missing file. One transaction writes
+document and job before the upload is acknowledged, and the doorbell rings after it. From then on
+the job ends by itself, whatever happens to Redis, workers or this process.
 """
 
 from collections.abc import Iterator, Mapping
@@ -31,13 +30,13 @@ from core.telemetry import get_logger
 
 log = get_logger(__name__)
 
-# What another run of the same bytes may well cure; a broken PDF stays broken.
+# Errors that another run of the same bytes may cure. A broken PDF stays broken.
 RETRYABLE = frozenset({"embedding_unavailable", "internal_error", "pdf_too_complex"})
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A document and the job that works, or worked, on it."""
+    """A document and its latest job."""
 
     document: Document
     job: Job
@@ -61,11 +60,10 @@ def accept_upload(
     session_id: UUID | None,
     metadata: dict[str, Any],
 ) -> Accepted:
-    """Keep an uploaded PDF and promise to ingest it.
+    """Store an uploaded PDF and start a job that ingests it.
 
-    The same bytes in the same scope are one document: they come back as
-    `duplicate`, or with a new job if the last one was cancelled or failed for
-    a reason that may have passed.
+    The same bytes in the same scope are one document. It comes back as `duplicate`, or with a
+    new job if the last one was cancelled or failed for a reason that may have passed.
 
     Raises Invalid (`file_empty`), TooLarge (`file_too_large`), Unsupported,
     NotFound for an unknown session, StorageFull, Unavailable.
@@ -103,7 +101,7 @@ def _find_known(services: Services, scope: _Scope, staged: StagedFile) -> Accept
 
 
 def _handle_duplicate(db: Session, document: Document) -> Accepted:
-    """The answer to bytes that are here already."""
+    """The answer to bytes that are stored already."""
     assert document.job_id is not None
     job = jobs.get_job(db, tenant_id=document.tenant_id, job_id=document.job_id)
     worth_another = job.state == "cancelled" or (
@@ -151,24 +149,24 @@ def _store_new(
             db.flush()
             return Accepted(document, jobs.start_job(db, document=document))
     except IntegrityError:
-        # Somebody sent the same bytes at the same time, or deleted the session.
+        # Another request sent the same bytes at the same time, or deleted the session.
         services.storage.delete(key)
         known = _find_known(services, scope, staged)
         if known is None:
             raise
         return known
-    # On any other error the outcome of the commit is unknown: the file stays, and
-    # the sweep removes it if no row stands for it.
+    # On any other error the outcome of the commit is unknown. The file stays, and the sweep
+    # removes it if it has no row.
 
 
 def reingest(
     services: Services, *, tenant_id: str, document_id: UUID, claim: Claim | None = None
 ) -> Accepted:
-    """Ingest a document anew; its present chunks serve until the new ones are complete.
+    """Ingest a document anew. Its present chunks serve until the new ones are complete.
 
-    A job that is still under way is cancelled. `claim` is that on the request's
-    idempotency key: with it the job is found that an earlier attempt began before it
-    died. Raises NotFound, Conflict.
+    Cancels a job that is still under way. `claim` is the claim on the request's idempotency
+    key: it leads to the job that an earlier attempt of the request started before it died.
+    Raises NotFound, Conflict.
     """
     with services.database.transaction(tenant_id=tenant_id) as db:
         document = records.lock_document(db, tenant_id=tenant_id, document_id=document_id)
@@ -198,7 +196,7 @@ def cancel_job(services: Services, *, tenant_id: str, job_id: UUID) -> Job:
 
 
 def _cancel(db: Session, job: Job, document: Document | None) -> None:
-    """End an open job, locked as its document is, and remove what it had written so far."""
+    """End an open job and remove its chunks. The caller holds locks on it and its document."""
     now = datetime.now(UTC)
     jobs.end_job(job, state="cancelled", now=now)
     assert job.document_id is not None
@@ -209,7 +207,7 @@ def _cancel(db: Session, job: Job, document: Document | None) -> None:
 
 
 def _cancel_open_jobs(db: Session, document: Document) -> None:
-    """End what is under way for a document that is locked."""
+    """Cancel the open jobs of a document. The caller holds a lock on it."""
     still_open = select(Job.id).where(
         Job.document_id == document.id, Job.state.in_(jobs.OPEN_STATES)
     )
@@ -233,7 +231,7 @@ def delete_session(services: Services, *, tenant_id: str, session_id: UUID) -> N
     """Remove a session, its messages, and the documents attached to it. Raises NotFound."""
     with services.database.transaction(tenant_id=tenant_id) as db:
         own = and_(ChatSession.tenant_id == tenant_id, ChatSession.id == session_id)
-        # Locked first: an upload to it is either seen below or finds it gone.
+        # Locked first, so that an upload to it is either found below or finds no session.
         if db.scalar(select(ChatSession.id).where(own).with_for_update()) is None:
             raise session_not_found()
         attached = records.lock_attached(db, tenant_id=tenant_id, session_id=session_id)
@@ -244,7 +242,7 @@ def delete_session(services: Services, *, tenant_id: str, session_id: UUID) -> N
 
 
 def _delete_files(services: Services, keys: Mapping[UUID, str]) -> None:
-    """Files and pictures, after the commit; what cannot be deleted now, the sweep will."""
+    """Delete files and pictures after the commit. The sweep deletes what cannot be deleted now."""
     for document_id, key in keys.items():
         services.page_cache.drop(document_id)
         try:
@@ -280,7 +278,7 @@ def render_page(
 
 
 def _draw(services: Services, document: Document, key: PageKey) -> bytes:
-    """Render a page that is not in the cache, and keep it there; or why it cannot be."""
+    """Render a page that is not in the cache, and put the picture or the refusal there."""
     cache = services.page_cache
     if refusal := cache.find_refusal(key):
         raise refusal
@@ -293,7 +291,7 @@ def _draw(services: Services, document: Document, key: PageKey) -> bytes:
             words=_ocr_words(services, document, key),
         )
     except DocumentError as error:
-        if error.code == "pdf_too_complex":  # the others are told at once
+        if error.code == "pdf_too_complex":  # refuse the next requests at once
             cache.put_refusal(key, error)
             _drop_if_deleted(services, document)
         raise

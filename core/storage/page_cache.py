@@ -1,7 +1,7 @@
-"""Pages that were rendered, on disk: a directory per document, bounded in size and age.
+"""A cache of rendered pages on disk: a directory per document, bounded in size and age.
 
-Of a page that took too much the refusal is kept instead, for a while, so that
-asking for it over and over costs no more than asking once.
+If rendering a page goes past its limits, the cache keeps the refusal for a while. So repeated
+requests for such a page cost no more than one.
 """
 
 import json
@@ -23,15 +23,15 @@ log = get_logger(__name__)
 
 MAX_BYTES = 256 * 1024 * 1024
 MAX_AGE_SECONDS = 24 * 3600.0  # since the last use
-# A page costs 11 s of processor time before it is refused, so this makes it 2 % of a core. No
-# longer: it may have been the machine's fault, a child ended for lack of memory say.
+# A refusal costs 11 s of processor time, so such a page takes at most 2 % of a core. A longer
+# time would punish a page for the machine's fault, such as a child that ran out of memory.
 REFUSAL_SECONDS = 600.0
 _PUTS_PER_EVICTION = 32
 
 
 @dataclass(frozen=True, slots=True)
 class PageKey:
-    """What a picture shows: page `number` of a document, with a text marked or none."""
+    """Names a picture: page `number` of a document, with or without a marked text."""
 
     document_id: UUID
     generation: int
@@ -49,7 +49,7 @@ class PageCache:
         self._lock = threading.Lock()
 
     def find(self, key: PageKey) -> bytes | None:
-        """The page as it was rendered before."""
+        """The picture, if the page was rendered before."""
         path = self._path(key)
         try:
             os.utime(path)
@@ -58,11 +58,11 @@ class PageCache:
             return None
 
     def put(self, key: PageKey, image: bytes) -> None:
-        """Keep an image. Where there is no room for it, it is not kept."""
+        """Keep an image. Without room on the disk this does nothing."""
         self._write(self._path(key), image)
 
     def find_refusal(self, key: PageKey) -> DocumentError | None:
-        """Why the page, marked or not, was not rendered a short while ago."""
+        """The refusal of the page, if it was refused a short while ago, with any mark."""
         path = self._refusal_path(key)
         try:
             if abs(time.time() - path.stat().st_mtime) > REFUSAL_SECONDS:
@@ -97,7 +97,7 @@ class PageCache:
         shutil.rmtree(self._root / str(document_id), ignore_errors=True)
 
     def evict(self) -> int:
-        """Remove what is old, and what was used longest ago of too much; how many files."""
+        """Remove old files, and the least recently used above the size limit; return their count."""
         removed = 0
         for directory in self._root.glob("*"):
             removed += remove_old_files(directory, seconds=MAX_AGE_SECONDS)
@@ -140,4 +140,4 @@ def _remove_if_empty(directory: Path) -> None:
     try:
         directory.rmdir()
     except OSError:
-        return  # somebody uses it
+        return  # it has files
