@@ -33,7 +33,7 @@ class Answer:
 def ask(
     http: httpx.Client, method: str, path: str, *, key: str | None = None, **options: Any
 ) -> Answer:
-    """Send until the answer is neither 429 nor 5xx. A POST needs a `key` for that.
+    """Send until there is a final answer. A POST needs a `key` for that.
 
     A connection that breaks, 503, and 409 while the first try is still held to be under
     way are tried again. Raises NoAnswer.

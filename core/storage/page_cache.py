@@ -97,7 +97,7 @@ class PageCache:
         shutil.rmtree(self._root / str(document_id), ignore_errors=True)
 
     def evict(self) -> int:
-        """Remove old files, and the least recently used above the size limit; return their count."""
+        """Remove old files, and above the size limit the least recently used; how many."""
         removed = 0
         for directory in self._root.glob("*"):
             removed += remove_old_files(directory, seconds=MAX_AGE_SECONDS)
