@@ -118,7 +118,11 @@ class Settings(BaseSettings):
         "one first; each makes OCR slower.",
     )
     range_pages: int = Field(
-        32, ge=1, le=500, description="Most pages that a worker takes at a time."
+        32,
+        ge=1,
+        le=500,
+        description="Most pages that a worker takes at a time; it takes as many as some seconds"
+        " of work.",
     )
     range_timeout_seconds: int = Field(
         60, ge=1, description="Longest time to parse one page range before it is given up."
@@ -211,7 +215,7 @@ class Settings(BaseSettings):
     )
     heartbeat_seconds: float = Field(30, gt=0, description="How often a worker renews its lease.")
     sweep_seconds: float = Field(
-        15, gt=0, description="How often beat looks for work nobody was told of."
+        15, gt=0, description="How often beat looks for work that no worker knows of."
     )
     max_attempts: int = Field(3, ge=1, description="Tries of one page range before the job fails.")
 
