@@ -25,6 +25,7 @@ from web.api import (
     search,
     sessions,
     traces,
+    users,
 )
 from web.api_docs import views
 from web.http import auth, errors, limits, request_checks, uploads
@@ -100,6 +101,7 @@ def _configure(app: Flask) -> None:
         **views.CONFIG,
     )
     # No redirects to another spelling: they lose a POST's body and are not problem+json.
+    app.url_map.converters["user_id"] = users.UserIdConverter
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = False
 
@@ -125,7 +127,7 @@ def _add_checks(app: Flask, settings: Settings) -> None:
 
 def _register(app: Flask) -> None:
     api = Api(app)
-    for module in (health, sessions, messages, chat, traces, documents, jobs, search, keys):
+    for module in (health, sessions, messages, chat, traces, documents, jobs, search, users, keys):
         api.register_blueprint(module.blp)
     views.init_app(app, api)
     app.cli.add_command(keys.cli)

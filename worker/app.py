@@ -24,6 +24,7 @@ TIDY_TASK = "ingest.tidy_up"
 STATISTICS_TASK = "ingest.count_terms"
 VECTORS_TASK = "ingest.index_vectors"
 ANSWERS_TASK = "chat.close_abandoned"
+ERASURE_TASK = "users.erase"
 QUEUES = (WORK_QUEUE,)
 
 SOFT_LIMIT = 600  # s; a range that hangs is given up and tried again
@@ -73,6 +74,7 @@ def _schedule(settings: Settings) -> dict[str, Any]:
         "sweep": (SWEEP_TASK, settings.sweep_seconds),
         "close-answers": (ANSWERS_TASK, settings.sweep_seconds),
         "embed-messages": (MEMORY_TASK, settings.sweep_seconds),
+        "erase-users": (ERASURE_TASK, settings.sweep_seconds),
         "count-terms": (STATISTICS_TASK, 4 * settings.sweep_seconds),
         "index-vectors": (VECTORS_TASK, 4 * settings.sweep_seconds),
         "tidy-up": (TIDY_TASK, TIDY_SECONDS),

@@ -8,7 +8,7 @@ from typing import Any
 
 from celery import Task
 
-from core.conversations import memory, message_words
+from core.conversations import erasure, memory, message_words
 from core.conversations.sweeping import close_abandoned
 from core.documents import ingestion, sweeping
 from core.errors import Unavailable
@@ -17,6 +17,7 @@ from core.search import term_statistics, vector_index, word_index
 from core.telemetry import get_logger, log_context, measure_database
 from worker.app import (
     ANSWERS_TASK,
+    ERASURE_TASK,
     MEMORY_TASK,
     STATISTICS_TASK,
     SWEEP_TASK,
@@ -72,6 +73,11 @@ def close_abandoned_answers() -> None:
 @app.task(base=LoggedTask, name=MEMORY_TASK, send_events=False)
 def embed_messages() -> None:
     memory.embed_pending(services())
+
+
+@app.task(base=LoggedTask, name=ERASURE_TASK, send_events=False)
+def erase_users() -> None:
+    erasure.erase_pending(services())
 
 
 @app.task(base=LoggedTask, name=STATISTICS_TASK, send_events=False)

@@ -17,7 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
 from core.db import connections
-from core.errors import StorageFull, Unavailable
+from core.errors import Conflict, StorageFull, Unavailable
 from core.telemetry import get_logger, record_statement
 
 log = get_logger(__name__)
@@ -26,6 +26,7 @@ APP_ROLE = "rag_app"  # every tenant's transaction runs as this role, which row-
 
 _TRIES = 3  # of a statement that PostgreSQL ends for another transaction's sake
 _DISK_FULL = {"53100"}
+USER_UNDER_ERASURE = "RCS01"  # raised by the trigger `refuse_user_under_erasure`
 # class 08 connection, 53 resources, 57 operator intervention, 40 rollback, 55P03 lock timeout
 TRANSIENT_SQLSTATES = ("08", "53", "57", "40", "55P03")
 
@@ -45,7 +46,8 @@ class Database:
         is for the service's own work across tenants (claims, sweeps, keys).
 
         Raises Unavailable while PostgreSQL cannot be reached or is out of
-        connections, StorageFull when its disk is full.
+        connections, StorageFull when its disk is full, and Conflict (`user_being_erased`) for
+        a new session or document of a user who is being erased.
         """
         try:
             with self._sessions.begin() as db:
@@ -57,6 +59,9 @@ class Database:
             # A connection cut in mid-statement surfaces as psycopg2.DatabaseError.
             if error.connection_invalidated:
                 raise _translate(error) from error
+            if getattr(error.orig, "pgcode", None) == USER_UNDER_ERASURE:
+                detail = "The user is being erased; nothing new is accepted meanwhile."
+                raise Conflict(detail, code="user_being_erased") from error
             raise
 
     def autocommit(self, *, tenant_id: str | None) -> "SingleStatement":

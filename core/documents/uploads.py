@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from core.access import idempotency
 from core.access.idempotency import Claim
 from core.bootstrap import Services
-from core.db.models import ChatSession, Document, Job, new_id
+from core.db.models import TERMINAL_STATES, ChatSession, Document, Job, new_id
 from core.documents import jobs, records
 from core.errors import Conflict, DocumentError, NotFound, Unsupported, session_not_found
 from core.pdf import OcrWord
@@ -155,6 +155,9 @@ def _store_new(
         if known is None:
             raise
         return known
+    except Conflict:  # the user is being erased, files included
+        services.storage.delete(key)
+        raise
     # On any other error the outcome of the commit is unknown. The file stays, and the sweep
     # removes it if it has no row.
 
@@ -174,7 +177,7 @@ def reingest(
             begun = UUID(bytes=claim.checkpoint)
             accepted = Accepted(document, jobs.get_job(db, tenant_id=tenant_id, job_id=begun))
         else:
-            _cancel_open_jobs(db, document)
+            cancel_open_jobs(db, document)
             accepted = Accepted(document, _start_again(db, document))
             if claim is not None:
                 idempotency.note(db, claim, accepted.job.id.bytes)
@@ -186,13 +189,18 @@ def cancel_job(services: Services, *, tenant_id: str, job_id: UUID) -> Job:
     """End a job; its worker stops within one page range. Raises NotFound, Conflict."""
     with services.database.transaction(tenant_id=tenant_id) as db:
         job = jobs.get_job(db, tenant_id=tenant_id, job_id=job_id)
-        assert job.document_id is not None
+        if job.document_id is None:
+            raise Conflict("An erasure cannot be cancelled.", code=_not_cancellable(job))
         document = records.find_locked(db, tenant_id=tenant_id, document_id=job.document_id)
         if jobs.lock_open_job(db, job_id=job_id) is None:
             db.refresh(job)
             raise Conflict(f"The job is over: {job.state}.", code="job_finished")
         _cancel(db, job, document)
         return job
+
+
+def _not_cancellable(job: Job) -> str:
+    return "job_finished" if job.state in TERMINAL_STATES else "job_not_cancellable"
 
 
 def _cancel(db: Session, job: Job, document: Document | None) -> None:
@@ -206,7 +214,7 @@ def _cancel(db: Session, job: Job, document: Document | None) -> None:
     db.flush()
 
 
-def _cancel_open_jobs(db: Session, document: Document) -> None:
+def cancel_open_jobs(db: Session, document: Document) -> None:
     """Cancel the open jobs of a document. The caller holds a lock on it."""
     still_open = select(Job.id).where(
         Job.document_id == document.id, Job.state.in_(jobs.OPEN_STATES)
@@ -221,7 +229,7 @@ def delete_document(services: Services, *, tenant_id: str, document_id: UUID) ->
     """Remove a document with chunks, vectors and file; a running job ends. Raises NotFound."""
     with services.database.transaction(tenant_id=tenant_id) as db:
         document = records.lock_document(db, tenant_id=tenant_id, document_id=document_id)
-        _cancel_open_jobs(db, document)
+        cancel_open_jobs(db, document)
         key = document.storage_key
         db.execute(delete(Document).where(Document.id == document.id))
     _delete_files(services, {document.id: key})
@@ -236,7 +244,7 @@ def delete_session(services: Services, *, tenant_id: str, session_id: UUID) -> N
             raise session_not_found()
         attached = records.lock_attached(db, tenant_id=tenant_id, session_id=session_id)
         for document in attached:
-            _cancel_open_jobs(db, document)
+            cancel_open_jobs(db, document)
         db.execute(delete(ChatSession).where(own))
     _delete_files(services, {document.id: document.storage_key for document in attached})
 

@@ -50,7 +50,7 @@ class S3Storage:
             yield from answer["Body"].iter_chunks(BLOCK)
 
     def local_copy(self, key: str) -> Path:
-        path = self._cache / key.replace("/", "-")
+        path = self._copy_of(key)
         if path.is_file():
             os.utime(path)
             return path
@@ -69,6 +69,10 @@ class S3Storage:
     def delete(self, key: str) -> None:
         with _s3_errors():
             self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
+        self._copy_of(key).unlink(missing_ok=True)
+
+    def _copy_of(self, key: str) -> Path:
+        return self._cache / key.replace("/", "-")
 
     def list_objects(self) -> Iterator[StoredObject]:
         with _s3_errors():

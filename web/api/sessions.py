@@ -1,18 +1,24 @@
 """/sessions."""
 
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from flask import Response
 
-from core.conversations import sessions
+from core.conversations import sessions, transfer
 from core.documents import uploads
-from web.http import schemas
+from web.http import schemas, transfer_schemas
 from web.http.auth import requires
 from web.http.context import services, tenant_id, transaction
 from web.http.idempotency import idempotent, remember
 from web.http.parsing import Blueprint, take_page
 from web.http.presenters import json_response, no_content, page_body, session_body
+from web.http.streaming import download_response
+from web.http.uploads import accepts_large_json
+
+MARKDOWN = "text/markdown; charset=utf-8"
+_FILES = {"json": ("json", "application/json"), "markdown": ("md", MARKDOWN)}
 
 blp = Blueprint("sessions", __name__, url_prefix="/api/v1", description="Conversations.")
 
@@ -81,3 +87,45 @@ def delete_session(session_id: UUID) -> Response:
     """Delete a conversation, its messages, and the documents attached to it alone."""
     uploads.delete_session(services(), tenant_id=tenant_id(), session_id=session_id)
     return no_content()
+
+
+@blp.route("/sessions/<uuid:session_id>/export", methods=["GET"])
+@requires("read")
+@blp.arguments(transfer_schemas.ExportQuery, location="query")
+@blp.response(200, transfer_schemas.SessionFile)
+@blp.response(200, schemas.BINARY, content_type=MARKDOWN)
+def export_session(query: dict[str, Any], session_id: UUID) -> Response:
+    """Export a conversation: messages, contexts, alternatives and feedback.
+
+    As JSON it can be imported again, here or elsewhere; as Markdown it is for people.
+    """
+    format_ = query["format"]
+    blocks = transfer.export_session(
+        services(),
+        tenant_id=tenant_id(),
+        session_id=session_id,
+        format_=format_,
+        now=datetime.now(UTC),
+    )
+    ending, content_type = _FILES[format_]
+    return download_response(
+        blocks, content_type=content_type, filename=f"session-{session_id}.{ending}"
+    )
+
+
+@blp.route("/sessions/import", methods=["POST"])
+@requires("write")
+@accepts_large_json
+@idempotent(atomic=True)
+@blp.arguments(transfer_schemas.SessionFile)
+@blp.response(201, schemas.Session)
+def import_session(body: dict[str, Any]) -> Response:
+    """Import a conversation from a JSON export, under new ids.
+
+    Its export equals the file but for ids and `exported_at`. An answer that was still being
+    written when the file was made is interrupted. A file may be as large as an upload.
+    """
+    with transaction() as db:
+        session = transfer.import_session(db, tenant_id=tenant_id(), file=body)
+        headers = {"Location": f"/api/v1/sessions/{session.id}"}
+        return remember(db, json_response(session_body(session), status=201, headers=headers))

@@ -121,6 +121,10 @@ _HEADERS: Document = {
 # The headers of an operation's answers, by its name and their status.
 _ANSWER_HEADERS = {
     "create_session": {"201": ["Location"]},
+    "import_session": {"201": ["Location"]},
+    "export_session": {"200": ["Cache-Control", "Content-Disposition"]},
+    "export_user": {"200": ["Cache-Control", "Content-Disposition"]},
+    "erase_user": {"202": ["Location", "Retry-After"]},
     "append_message": {"201": ["Location"]},
     "upload_document": {"202": ["Location", "Retry-After"]},
     "reingest_document": {"202": ["Location", "Retry-After"]},

@@ -18,7 +18,7 @@ from core.errors import Invalid
 from web.http.errors import UnsupportedCoding
 
 MAX_DEPTH = 64
-MAX_DIGITS = 100
+MAX_DIGITS = 309  # the largest double as PostgreSQL's jsonb writes it out
 
 _UNSTORABLE = "Must not contain U+0000 or lone surrogates."
 _TOO_DEEP = f"Must not be nested deeper than {MAX_DEPTH} levels."

@@ -22,6 +22,7 @@ from flask import Response, current_app
 from core.access.idempotency import Remembered
 from core.errors import RagError
 from core.telemetry import get_logger
+from web.http.downloads import begin, content_disposition
 from web.http.errors import TooManyStreams, describe
 from web.http.idempotency import MAX_BODY, Ticket
 from web.http.presenters import to_json
@@ -100,6 +101,23 @@ def request_slot() -> Iterator[None]:
         yield
     finally:
         give_back()
+
+
+def download_response(blocks: Iterator[bytes], *, content_type: str, filename: str) -> Response:
+    """A file that is made while it is sent. What the first block raises is raised here.
+
+    It takes a slot until it is over: a client may read slowly. Raises TooManyStreams.
+    """
+    give_back = _slots().take()
+    try:
+        response = Response(begin(blocks), content_type=content_type)
+    except BaseException:
+        give_back()
+        raise
+    response.call_on_close(give_back)
+    response.headers["Content-Disposition"] = content_disposition(filename)
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
 class _Pump:

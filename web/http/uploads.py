@@ -115,6 +115,19 @@ def accepts_upload(view: View) -> View:
     return wrapper  # type: ignore[return-value]
 
 
+def accepts_large_json(view: View) -> View:
+    """Let the view take a JSON body as large as the upload limit. Write it above `idempotent`."""
+
+    @wraps(view)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        settings = current_app.extensions["services"].settings
+        request.max_content_length = settings.max_upload_bytes
+        return view(*args, **kwargs)
+
+    declare(wrapper, cost="upload")
+    return wrapper  # type: ignore[return-value]
+
+
 def _read_form(limit: int) -> None:
     if request.mimetype != "multipart/form-data":
         if request.mimetype and request.content_length:

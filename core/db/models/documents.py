@@ -142,6 +142,41 @@ class Job(Base):
     )
 
 
+class Erasure(Base):
+    """A user who is being erased. The row goes when the job ends: it names the user.
+
+    `counts` are what is gone so far. `attempt` counts claims and is the fencing token.
+    `settled_at` is when no session and no document was left.
+    """
+
+    __tablename__ = "erasures"
+
+    job_id: Mapped[UUID] = mapped_column(
+        ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True
+    )
+    tenant_id: Mapped[str]
+    user_id: Mapped[str]
+    counts: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
+    attempt: Mapped[int] = mapped_column(default=0, server_default="0")
+    lease_expires_at: Mapped[datetime | None]
+    settled_at: Mapped[datetime | None]
+
+    __table_args__ = (UniqueConstraint("tenant_id", "user_id"),)
+
+
+class ErasureItem(Base):
+    """A session or document that was erased; `storage_key` while its file is still there."""
+
+    __tablename__ = "erasure_items"
+
+    job_id: Mapped[UUID] = mapped_column(
+        ForeignKey("erasures.job_id", ondelete="CASCADE"), primary_key=True
+    )
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str]
+    storage_key: Mapped[str | None]
+
+
 class PageRange(Base):
     """The unit of work: some pages of one job, or, as number 0, the planning of it.
 
