@@ -96,12 +96,12 @@ _LIVE = text(
     WHERE s.tenant_id = :tenant_id AND s.user_id = :user_id AND m.status = 'in_progress'
     """
 )
-_OF_DOCUMENT = {
+_PARTS_OF_DOCUMENT = {
     "vectors": text("DELETE FROM chunk_vectors WHERE document_id = :id"),
     "chunks": text("DELETE FROM chunks WHERE document_id = :id"),
     "pages": text("DELETE FROM document_pages WHERE document_id = :id"),
-    "documents": text("DELETE FROM documents WHERE id = :id"),
 }
+_DOCUMENT = {"documents": text("DELETE FROM documents WHERE id = :id")}
 _OF_MESSAGES = "USING messages m WHERE m.session_id = :id AND m.id = x.message_id"
 _OF_SESSION = {
     "vectors": text(f"DELETE FROM message_vectors x {_OF_MESSAGES}"),  # noqa: S608
@@ -248,6 +248,8 @@ def _erase_document(services: Services, claim: Claim) -> bool:
         document = found and records.find_locked(db, tenant_id=claim.tenant_id, document_id=found)
         if not document:
             return found is not None
+        # Before the jobs are cancelled, which deletes what they wrote without a count.
+        gone = _delete(db, _PARTS_OF_DOCUMENT, document.id)
         uploads.cancel_open_jobs(db, document)
         item = ErasureItem(
             job_id=claim.job_id,
@@ -257,7 +259,7 @@ def _erase_document(services: Services, claim: Claim) -> bool:
         )
         db.add(item)
         db.flush()
-        _count(db, claim, _delete(db, _OF_DOCUMENT, document.id))
+        _count(db, claim, gone | _delete(db, _DOCUMENT, document.id))
     return True
 
 

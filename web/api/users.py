@@ -24,6 +24,7 @@ class UserIdConverter(PathConverter):
     """A path's part of any characters, a slash at its beginning too."""
 
     regex = ".+?"
+    part_isolating = False
 
 
 @blp.route("/users/<user_id:user_id>/export", methods=["GET"])

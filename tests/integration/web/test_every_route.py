@@ -36,7 +36,7 @@ def operations() -> list[tuple[str, str, dict[str, Any]]]:
 
 
 def filled(path: str, **ids: str) -> str:
-    for name in ("session_id", "message_id", "document_id", "job_id", "key_id"):
+    for name in ("session_id", "message_id", "document_id", "job_id", "key_id", "user_id"):
         path = path.replace(f"{{{name}}}", ids.get(name, str(uuid4())))
     return path.replace("{number}", "1").removeprefix("/api/v1")
 
@@ -92,6 +92,7 @@ def everything_of(caller: Caller) -> dict[str, str]:
         "message_id": caller.say(session)["id"],
         "document_id": made["document"]["id"],
         "job_id": made["job"]["id"],
+        "user_id": caller.user_id,
         "key_id": caller.get("/keys").get_json()["items"][0]["id"],
     }
 
