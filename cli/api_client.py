@@ -63,6 +63,11 @@ class ApiClient:
     def list_messages(self, session_id: str, *, limit: int) -> Iterator[Json]:
         return self._walk(_path("sessions", session_id, "messages"), limit=limit)
 
+    def export_session(self, session_id: str, *, format_: str) -> str:
+        """The conversation as Markdown or as JSON text."""
+        params = {"format": format_}
+        return self._send("GET", _path("sessions", session_id, "export"), params=params).text
+
     def chat(self, session_id: str, *, message: str, **options: Any) -> Iterator[tuple[str, Json]]:
         """Ask, and yield (event, data) as they arrive, up to `message_completed`.
 

@@ -1,7 +1,8 @@
-"""`ragchat sessions`, `documents` and `jobs`: see what is there, and tidy up."""
+"""`ragchat sessions`, `documents`, `jobs` and `export`: see what is there, and tidy up."""
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -210,3 +211,23 @@ def _refresh(run: Run, watched: dict[str, Json], *, limit: int) -> None:
             return
     for id_ in pending:  # deleted with its document
         watched[id_] = watched[id_] | {"state": "cancelled"}
+
+
+@click.command()
+@click.argument("session_id")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["markdown", "json"]),
+    default="markdown",
+    show_default=True,
+)
+@click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="A file.")
+@with_run
+def export(run: Run, session_id: str, *, format_: str, output: Path | None) -> None:
+    """Print or save a whole conversation. --json is short for --format json."""
+    text = run.api.export_session(session_id, format_="json" if run.out.as_json else format_)
+    if output is not None:
+        output.write_text(text, encoding="utf-8")
+    else:
+        click.echo(text, nl=not text.endswith("\n"))

@@ -71,6 +71,7 @@ for command in (
     listing.sessions,
     listing.documents,
     listing.jobs,
+    listing.export,
 ):
     ragchat.add_command(command)
 
