@@ -84,4 +84,4 @@ def test_decisions_are_numbered_and_each_begins_with_its_number() -> None:
         number = int(path.name[:4])
         assert re.match(rf"# (ADR )?{number}[.:]? ", path.read_text()), path.name
     numbers = [int(path.name[:4]) for path in DECISIONS]
-    assert len(numbers) == len(set(numbers))
+    assert numbers == list(range(1, len(numbers) + 1)), "no gap and no number twice"

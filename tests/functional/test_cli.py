@@ -139,6 +139,9 @@ def test_a_conversation_goes_on_and_is_shown_and_deleted(run: Run) -> None:
     assert [message["position"] for message in shown] == [1, 2, 3, 4]
     assert shown[2]["content"] == "And mine?"
     assert "Ada" in run("sessions", "show", session).stdout
+    assert "My name is Ada." in run("export", session).stdout
+    exported = json.loads(run("export", session, "--json").stdout)
+    assert "My name is Ada." in json.dumps(exported)
     listed = lines(run("sessions", "--json"))
     assert {item["id"] for item in listed} == {session, second["user_message"]["session_id"]}
     assert lines(run("sessions", "--json", "--limit", "1")) == listed[:1]

@@ -92,7 +92,8 @@ def test_the_statements_of_a_request_stay_within_their_budget(
         (1, lambda: operator.get(path)),
         (1, lambda: operator.get(f"{path}?sender=user")),
         (1, lambda: operator.get(f"/messages/{message}")),
-        (1, lambda: operator.get("/messages/search?q=x")),
+        # Two of them cut the words of messages that are new since the last search.
+        (3, lambda: operator.get("/messages/search?q=x")),
         (1, lambda: operator.get(f"/sessions/{session}")),
         (1, lambda: operator.post("/sessions", {"user_id": "a"})),
         (2, lambda: operator.get("/sessions")),
