@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from core.bootstrap import Services
 from core.db.models import MessageVector
 from core.documents import jobs
+from core.embedding import describe_model
 from core.embedding.base import Vectors
 from core.errors import ProviderError
 from core.telemetry import get_logger
@@ -171,7 +172,10 @@ def embed_pending(services: Services) -> int:
 def _embed_batch(services: Services) -> int:
     """Embed one batch; how many messages were claimed for it."""
     with services.database.transaction(tenant_id=None) as db:
-        claimed = claim_messages(db, model=services.embedder.name, limit=BATCH)
+        model, _ = describe_model(services.settings)
+        claimed = claim_messages(db, model=model, limit=BATCH)
+    if not claimed:
+        return 0  # before the embedder loads its model
     worth = {id_: text[:EMBEDDED_CHARS] for id_, text in claimed if is_worth_embedding(text)}
     # What is said again and again, a suggested question say, is embedded once.
     place = {content: number for number, content in enumerate(dict.fromkeys(worth.values()))}
