@@ -274,6 +274,8 @@ class Terminal:
             stdin=terminal,
             stdout=terminal,
             stderr=terminal,
+            # Ignored in a suite that a shell runs in the background, and inherited from it.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         os.close(terminal)
 
