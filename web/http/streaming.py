@@ -32,6 +32,7 @@ log = get_logger(__name__)
 
 EVENT_STREAM = "text/event-stream"
 HEARTBEAT_SECONDS = 10.0
+FIRST_SECONDS = 1.0  # an error within this time has its own status code
 HEARTBEAT = b": keep-alive\n\n"
 
 EVENT_STREAM_HEADERS = {
@@ -237,7 +238,10 @@ def event_response(
     """
     give_back = _slots().take()
     pump = _Pump(source, stopped=stopped or threading.Event())
-    first = pump.get(None)
+    try:
+        first = pump.get(FIRST_SECONDS)
+    except queue.Empty:  # nothing has happened yet: the client gets its headers all the same
+        first = None
     if isinstance(first, Exception):
         give_back()
         raise first
