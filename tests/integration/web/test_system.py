@@ -46,10 +46,11 @@ def test_a_schema_behind_the_code_is_not_ready(
 
 
 def test_health_counts_workers_heard_of_lately(
-    make_app: Callable[..., Flask], tmp_path: Any
+    make_app: Callable[..., Flask], new_database: Callable[[], str], tmp_path: Any
 ) -> None:
+    """With a database of its own: the page ranges of other tests would be counted too."""
     server = start_redis(tmp_path / "redis")
-    app = make_app(redis_url=server.url)
+    app = make_app(redis_url=server.url, database_url=new_database())
     client = app.extensions["redis"]
 
     def known() -> tuple[int, int]:
