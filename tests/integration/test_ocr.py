@@ -30,6 +30,9 @@ LETTER = [
     "Ingeborg Moen, whose salary is 96 kroner a month.",
 ]
 
+# A page is given up after a time that several of these at once would take.
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(scope="module")
 def parser() -> Iterator[PdfParser]:
