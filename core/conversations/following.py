@@ -1,6 +1,6 @@
 """Follows answers that other processes write, and reads those that are over.
 
-NOTIFY only wakes: a poll each second stands behind it, so a lost connection or a pooler that
+NOTIFY only wakes: the thread also polls once a second, so a lost connection or a pooler that
 passes no notifications costs a second of delay and nothing else. The thread and its one
 connection exist only while somebody listens to a live answer of another process.
 """

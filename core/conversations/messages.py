@@ -211,9 +211,13 @@ def set_feedback(
     message = get_message(db, tenant_id=tenant_id, message_id=message_id)
     values = {"tenant_id": tenant_id, "id": message_id, "feedback": feedback and Json(feedback)}
     if db.execute(_SET_FEEDBACK, values).first() is None:
-        raise Conflict("The message is no answer.", code="not_an_answer")
+        raise not_an_answer()
     message.feedback = feedback
     return message
+
+
+def not_an_answer() -> Conflict:
+    return Conflict("The message is no answer.", code="not_an_answer")
 
 
 def _list_statement(*, by_sender: bool, descending: bool) -> Any:

@@ -194,7 +194,7 @@ def select_answer(db: Session, *, tenant_id: str, message_id: UUID) -> MessageRe
     """
     chosen = messages.get_message(db, tenant_id=tenant_id, message_id=message_id)
     if chosen.reply_to is None:
-        raise not_an_answer()
+        raise messages.not_an_answer()
     _take_session(db, tenant_id=tenant_id, session_id=chosen.session_id)
     question = messages.get_message(db, tenant_id=tenant_id, message_id=chosen.reply_to)
     current = _current_answer(db, tenant_id=tenant_id, question=question)
@@ -226,10 +226,6 @@ def taken_over() -> Conflict:
     return Conflict(
         "Another request is writing the answer to this message.", code="idempotency_in_progress"
     )
-
-
-def not_an_answer() -> Conflict:
-    return Conflict("The message is no answer.", code="not_an_answer")
 
 
 def _take_session(db: Session, *, tenant_id: str, session_id: UUID) -> str:

@@ -13,7 +13,6 @@ import contextvars
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -92,16 +91,6 @@ class Slots:
 
 def _slots() -> Slots:
     return cast(Slots, current_app.extensions["slots"])
-
-
-@contextmanager
-def request_slot() -> Iterator[None]:
-    """Around a request that may take long. Raises TooManyStreams."""
-    give_back = _slots().take()
-    try:
-        yield
-    finally:
-        give_back()
 
 
 def download_response(blocks: Iterator[bytes], *, content_type: str, filename: str) -> Response:
