@@ -7,7 +7,7 @@ COMPILE = $(PYTHON_IN_VENV) -m uv pip compile --quiet --universal --generate-has
 LOCKED = core web worker flower ui cli local model
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test unit sure check lock
+.PHONY: help run install test faults unit sure check lock
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 10
@@ -19,13 +19,17 @@ run:  ## Run the whole service here until Ctrl-C; needs Python 3.11 and nothing 
 install:  ## Install what running, testing and checking need into .venv
 	@deploy/install.sh dev
 
-test: install  ## Run the whole test suite against real servers; ARGS are pytest's
+test: install  ## Run the tests against real servers; ARGS are pytest's
 	@$(PYTHON_IN_VENV) -m tests $(ARGS)
+
+faults: install  ## Run the tests that kill and starve whole services and fuzz the API
+	@$(PYTHON_IN_VENV) -m tests --faults $(ARGS)
 
 unit: install  ## Run the tests that need no server and no model, in seconds
 	@$(PYTHON_IN_VENV) -m pytest -q -m "not alone" --hypothesis-profile=quick tests/unit $(ARGS)
 
-sure: check  ## Run all that CI runs: format, lint, types, imports, tests
+sure: check  ## Run all that CI runs: format, lint, types, imports, both kinds of tests
+	@$(MAKE) faults
 	@$(MAKE) test
 
 check: install

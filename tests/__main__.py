@@ -1,8 +1,9 @@
-"""`python -m tests [pytest's arguments]`: the test suite, with several tests at a time.
+"""`python -m tests [--faults] [pytest's arguments]`: the test suite, several tests at a time.
 
 Most of the suite waits for clocks and processes, so pytest-xdist runs it in more processes than
 there are processors, each with a PostgreSQL and a Redis of its own. Tests marked `alone` compare
-times; they run afterwards, one by one.
+times; they run afterwards, one by one. Tests marked `faults` kill and starve whole services and
+take as long as all others together: `--faults` runs them and nothing else.
 """
 
 import subprocess
@@ -15,9 +16,12 @@ SIDE_BY_SIDE = ["-n", "auto", "--dist", "loadgroup", "--no-loadscope-reorder"]
 
 def main(arguments: list[str]) -> int:
     """The exit status: pytest's own, 0 if all that was selected passed."""
+    faults = "--faults" in arguments
+    arguments = [argument for argument in arguments if argument != "--faults"]
+    suite = "faults" if faults else "not faults"
     statuses = [
-        _pytest([*SIDE_BY_SIDE, "-m", "not alone", *arguments]),
-        _pytest(["-m", "alone", *arguments]),
+        _pytest([*SIDE_BY_SIDE, "-m", f"{suite} and not alone", *arguments]),
+        _pytest(["-m", f"{suite} and alone", *arguments]),
     ]
     none = pytest.ExitCode.NO_TESTS_COLLECTED
     if all(status == none for status in statuses):
