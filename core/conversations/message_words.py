@@ -17,7 +17,7 @@ log = get_logger(__name__)
 
 BATCH = 200  # messages
 MAX_CHARS = 100_000  # of a message; a tsvector holds at most 1 MiB
-MOST_SECONDS = 20.0  # of a worker's time for one call
+MAX_SECONDS = 20.0  # of a worker's time for one call
 
 _UNCUT = text(
     """
@@ -54,12 +54,12 @@ def cut_new(database: Database, *, tenant_id: str) -> int:
     return len(rows)
 
 
-def catch_up(services: Services, *, most_seconds: float = MOST_SECONDS) -> int:
+def catch_up(services: Services, *, max_seconds: float = MAX_SECONDS) -> int:
     """Cut the words of messages of all tenants that have none. Gives their number.
 
-    Stops after about `most_seconds`; the next call goes on. Several may run at once.
+    Stops after about `max_seconds`; the next call goes on. Several may run at once.
     """
-    deadline = time.monotonic() + most_seconds
+    deadline = time.monotonic() + max_seconds
     done = 0
     while time.monotonic() < deadline and (count := _cut_batch(services.database)):
         done += count

@@ -1,1 +1,1 @@
-"""Finding passages, by meaning and by words."""
+"""Finds passages by meaning and by words."""

@@ -1,13 +1,13 @@
 """Candidates for a search: the best chunks by words and by meaning, under every filter.
 
-One statement finds both, so that both see the same documents. What is in reach decides
-how each side looks (docs/adr/0006):
+One statement searches by both, so that both see the same documents. The number of chunks in
+reach decides how (docs/adr/0006):
 
-- Few chunks are all read, through their documents.
-- Beyond that, vectors come from the HNSW index. PostgreSQL scans it on until enough of
-  them are in reach (pgvector's README, "Iterative Index Scans"); where that finds too
+- If few chunks are in reach, the statement reads all of them.
+- Otherwise it takes vectors from the HNSW index. PostgreSQL continues the scan until enough
+  of them are in reach (pgvector's README, "Iterative Index Scans"). If the scan yields too
   few, all vectors in reach are compared.
-- Words come from the full-text index, rarest first, until enough chunks are found.
+- It looks words up in the full-text index, rarest first, until it has enough chunks.
 """
 
 import json
@@ -27,15 +27,15 @@ from core.search.reach import IN_REACH, Reach
 
 Mode = Literal["hybrid", "vector", "text"]
 
-CANDIDATES = 60  # from each side
-EXACT_MAX_CHUNKS = 10  # that may hold a code, number or phrase for it to count as exact
+CANDIDATES = 60  # by meaning, and as many by words
+EXACT_MAX_CHUNKS = 10  # a code, number or phrase in more chunks does not count as exact
 
-# Thresholds, by the measurements of docs/adr/0006.
-FULL_SCAN_MAX_CHUNKS = 2_000  # in reach; up to this many are all read for their words
-EXACT_KNN_MAX_CHUNKS = 20_000  # in reach; up to this many are all compared by their vectors
-RARE_TERM_BUDGET = 300  # chunks that the rarest words may bring in
+# docs/adr/0006 has the measurements behind these thresholds.
+FULL_SCAN_MAX_CHUNKS = 2_000  # chunks in reach; up to this many, all are read for their words
+EXACT_KNN_MAX_CHUNKS = 20_000  # chunks in reach; up to this many, all vectors are compared
+RARE_TERM_BUDGET = 300  # chunks that the rarest words may add
 
-# Where less than half of a tenant's chunks are in reach, words are counted in a sample.
+# If less than half of a tenant's chunks are in reach, words are counted in a sample.
 SAMPLE = 400  # chunks
 PRIOR = 10  # chunks; the weight of the tenant's own frequency beside the sample
 
@@ -65,9 +65,9 @@ _SEARCH = _read_statement(Path(__file__).with_suffix(".sql"))
 class Candidate:
     """A chunk that a search considers. The fields are in the order of the statement's columns.
 
-    `vector_rank` and `text_rank` count from 1; None if the chunk is not among that side's
-    best. `vector_score` is the cosine, `text_score` the share of the query's words, by
-    weight, that the chunk holds; None if the mode leaves that side out.
+    `vector_rank` and `text_rank` count from 1; None if the chunk is not among the best by
+    meaning, or by words. `vector_score` is the cosine. `text_score` is the weighted share of
+    the query's words that the chunk contains. A score is None if the mode does not use it.
     `context` and `ordinal` are those of `core.db.models.Chunk`.
     """
 
@@ -90,16 +90,16 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Candidates, the most promising first, and what is known of the query's words.
+    """Candidates, the most promising first, and statistics of the query's words.
 
-    By the names of `core.search.lexemes.terms_of`: `weights` are inverse document
-    frequencies, `holding` is in about how many chunks in reach the word occurs. Both are
-    empty in vector mode.
+    Keys of both mappings are the names of `core.search.lexemes.terms_of`. `weights` are inverse
+    document frequencies; `frequency` is the approximate number of chunks in reach that contain
+    the word. Both are empty in vector mode.
     """
 
     items: list[Candidate]
     weights: dict[str, float] = field(default_factory=dict)
-    holding: dict[str, float] = field(default_factory=dict)
+    frequency: dict[str, float] = field(default_factory=dict)
 
 
 def find_candidates(
@@ -112,21 +112,21 @@ def find_candidates(
     model: str | None = None,
     most: int = 2 * CANDIDATES,
 ) -> Candidates:
-    """The `most` promising of the CANDIDATES best chunks of each side, by both scores.
+    """The `most` promising chunks among the CANDIDATES best by meaning and the best by words.
 
-    `vector` is the query's embedding, of shape (1, dimensions); None in text mode. Only vectors
-    of the embedding model `model` are compared with it; all if that is None.
-    `db` is bound to the tenant of `reach`.
+    `vector` is the query's embedding, of shape (1, dimensions); None in text mode. It is
+    compared only with vectors of the embedding model `model`, or with all if that is None.
+    `db` must be bound to the tenant of `reach`.
     """
     values = _reach_values(reach) | _query_values(query, vector, mode)
     values |= {"most": most, "model": model}
     rows = db.execute(_SEARCH, values).all()
-    # As text, to be parsed once; psycopg2 would parse a JSON column in each row.
+    # The column is text and is parsed once; psycopg2 would parse a JSON column in each row.
     known = json.loads(rows[0][-1] or "{}") if rows else {}
     return Candidates(
         [Candidate(*row[:-1]) for row in rows],
         weights={name: weight for name, (weight, _) in known.items()},
-        holding={name: holding for name, (_, holding) in known.items()},
+        frequency={name: frequency for name, (_, frequency) in known.items()},
     )
 
 

@@ -3,13 +3,13 @@
 -- $same_model keeps vectors of another embedding model than the query's out of every comparison.
 -- $in_reach is the condition of core/search/reach.py. $is_live is the part of that name.
 -- MATERIALIZED keeps PostgreSQL from computing a part twice, or from merging parts into a
--- join that no index serves. A condition on a parameter or on `size` costs nothing where it
--- is false: PostgreSQL checks it once, before it reads anything.
+-- join that no index serves. PostgreSQL checks a condition on a parameter or on `size` once,
+-- before it reads anything, so a part whose condition is false costs nothing.
 
 -- part: is_live
 -- Whether the row `found` belongs to the live generation of a document in reach.
--- * Everything in reach: look its document up. Hardly any row fails.
--- * A part in reach: hash the list of live documents. Thousands of rows may fail.
+-- * All documents are in reach: look up the row's document. Hardly any row fails.
+-- * Some documents are in reach: hash the list of live documents. Thousands of rows may fail.
 CASE WHEN :whole THEN (
     SELECT true FROM documents
     WHERE id = found.document_id AND generation = found.generation AND tenant_id = :tenant_id
@@ -17,11 +17,11 @@ CASE WHEN :whole THEN (
 END IS TRUE
 
 -- part: reach
--- What is in reach, and how much that is.
+-- The documents in reach, and their number of chunks.
 -- * question: the query's embedding.
--- * live: the documents in reach. Not read where all of a large tenant is in reach, since
---   that takes longer the more documents there are.
--- * size: `n` chunks are in reach, of `counted` that the tenant has in all. `counted` is
+-- * live: the documents in reach. Not read if all documents of a large tenant are in reach,
+--   because that takes longer with every document.
+-- * size: `n` chunks are in reach, and the tenant has `counted` in total. `counted` is
 --   NULL for a tenant without statistics. `share` is n / counted.
 question AS MATERIALIZED (SELECT CAST(:vector AS halfvec) AS vector),
 live AS MATERIALIZED (
@@ -43,20 +43,21 @@ size AS MATERIALIZED (
 )
 
 -- part: terms
--- The query's words, and those among them that bring in candidates.
--- * terms: each word with the number of the tenant's chunks that hold it, rarest first.
---   The words are those of core/search/lexemes.py. Chunks that were indexed by PostgreSQL's
---   own parser are looked for by its words, until core/search/word_index.py has reached them.
---   `so_far` adds up how many chunks in reach this word and all rarer ones bring in. A word
---   is rare while `so_far` is within the budget.
--- * wanted: the words as queries. `any_term` for reading everything; `rare` for the index;
---   `common` the rarest of the other words together with another one of them. It is looked
---   for where no word is rare, and in text mode where the rare words bring in too little
---   (one may be misspelt).
--- * plan: `all_read` says that the words of all chunks in reach are read. The index gives
---   the first chunks with a common word, whosever they are, so a part of a tenant is read
---   instead. `index_rows` is how many rows to take from the index. `sampling`: the
---   frequencies of a small part of a tenant are counted in a sample of that part.
+-- The query's words, and the choice of words to look up.
+-- * terms: each word with the number of the tenant's chunks that contain it, rarest first.
+--   The words are those of core/search/lexemes.py. Chunks that PostgreSQL's own parser indexed
+--   are searched by its words until core/search/word_index.py has cut them again.
+--   `so_far` is the number of chunks in reach that contain this word or a rarer one, if no
+--   chunk contains two. A word is rare while `so_far` is within the budget.
+-- * wanted: the words as tsqueries. `any_term` is for reading all chunks, `rare` for the index.
+--   `common` is the rarest of the other words together with any further one. It is used if no
+--   word is rare, and in text mode if the rare words match too few chunks (one may be
+--   misspelt).
+-- * plan: `all_read` says that the words of all chunks in reach are read. For a common word
+--   the index returns the tenant's first chunks, in reach or not; so if only a part of a
+--   tenant is in reach, that part is read instead. `index_rows` is the number of rows to take
+--   from the index. `sampling` says that word frequencies are counted in a sample of the
+--   chunks in reach.
 terms AS MATERIALIZED (
     SELECT lexeme, term, chunks, so_far, so_far <= :rare_budget AS rare,
            row_number() OVER (ORDER BY chunks, lexeme)
@@ -107,11 +108,11 @@ plan AS MATERIALIZED (
 )
 
 -- part: matched
--- The chunks that hold words of the query.
+-- The chunks that contain words of the query.
 -- * The first half reads all chunks of the documents in reach; OFFSET 0 keeps PostgreSQL
 --   from turning that into a scan of all chunks.
--- * The second half asks the full-text index, by the function that row-level security
---   lets an index serve. Without statistics there is no limit to the rows it gives.
+-- * The second half uses the full-text index, through a function, because under row-level
+--   security no index serves a full-text match. Without statistics it returns all rows.
 -- * `|| ''` unpacks a tsvector once instead of once for each word.
 matched AS MATERIALIZED (
     SELECT found.id, found.tsv || '' AS tsv
@@ -125,20 +126,20 @@ matched AS MATERIALIZED (
     UNION ALL
     SELECT found.id, found.tsv || ''
     FROM wanted
-    CROSS JOIN LATERAL unnest(ARRAY[rare, common]) AS telling
+    CROSS JOIN LATERAL unnest(ARRAY[rare, common]) AS query
     CROSS JOIN LATERAL chunks_with(
-        telling, (SELECT CASE WHEN counted > 0 THEN index_rows END FROM size, plan)::bigint
+        query, (SELECT CASE WHEN counted > 0 THEN index_rows END FROM size, plan)::bigint
     ) AS found
     WHERE :by_words AND NOT (SELECT all_read FROM plan) AND $is_live
 )
 
 -- part: nearest
 -- The chunks whose vectors are nearest to the query's.
--- * approximate: from the HNSW index, where too much is in reach to compare it all.
--- * compared: all in reach, exactly. Where that is cheap, where the index found too little,
---   and where a sample of the chunks is needed.
--- * nearest: both, and what of a large tenant is not in the index yet
---   (core.search.vector_index).
+-- * approximate: from the HNSW index, if too many chunks are in reach to compare them all.
+-- * compared: all chunks in reach, exactly; if that is cheap, if the index yields too few, or
+--   if a sample of the chunks is needed.
+-- * nearest: the best of both, and of the vectors of a large tenant that are not in the index
+--   yet (core.search.vector_index).
 -- * IS TRUE in $is_live and OFFSET 0 keep PostgreSQL from turning the exact part into a walk
 --   of the HNSW index, and the approximate one into a join, which has no order.
 approximate AS MATERIALIZED (
@@ -174,11 +175,11 @@ nearest AS MATERIALIZED (
 )
 
 -- part: weighted
--- How much each word tells: its inverse document frequency, as in BM25.
+-- The weight of each word: its inverse document frequency, as in BM25.
 -- * sampled: some of the chunks that were compared, chosen by their ids.
--- * weighted: a word's frequency is counted where everything was read; else estimated from
---   the sample, with the tenant's frequency as a prior; else it is the tenant's. A code, a
---   number, a name in capitals or a quoted phrase that few chunks hold is `exact`.
+-- * weighted: if all chunks were read, a word's frequency is counted in them. Otherwise it is
+--   estimated from the sample, with the tenant's frequency as a prior, or is the tenant's. A
+--   code, number, name in capitals or quoted phrase in few chunks is `exact`.
 sampled AS MATERIALIZED (
     SELECT c.tsv || '' AS tsv
     FROM compared JOIN chunks c ON c.id = compared.id
@@ -187,8 +188,8 @@ sampled AS MATERIALIZED (
           % (SELECT greatest(1, round(n / :sample)::bigint) FROM size) = 0
 ),
 weighted AS MATERIALIZED (
-    SELECT lexeme, term, holding, ln(1 + (n - holding + 0.5) / (holding + 0.5)) AS weight,
-           holding <= :exact_max AND lexeme ~ '[0-9A-Z"]' AS exact
+    SELECT lexeme, term, frequency, ln(1 + (n - frequency + 0.5) / (frequency + 0.5)) AS weight,
+           frequency <= :exact_max AND lexeme ~ '[0-9A-Z"]' AS exact
     FROM (
         SELECT lexeme, term, n, CASE
             WHEN all_read OR counted IS NULL
@@ -199,7 +200,7 @@ weighted AS MATERIALIZED (
                      + :prior * least(1, chunks / counted)) / (sample_size + :prior)
             )
             ELSE least(n, chunks * n / counted)
-        END AS holding
+        END AS frequency
         FROM terms CROSS JOIN size CROSS JOIN plan
         CROSS JOIN (SELECT count(*)::float8 AS sample_size FROM sampled) AS sample
         OFFSET 0
@@ -207,11 +208,11 @@ weighted AS MATERIALIZED (
 )
 
 -- part: ranked
--- Each side's best, with their ranks, and both sides together.
+-- The best chunks by words and by meaning, with their ranks, and both lists joined.
 -- * by_words: a sum over the words of weight times ts_rank's saturation of the word's
---   frequency (the sum of 1/i² over its occurrences, as a share of its limit). Chunks are
---   of like length, so length is left out.
--- * chosen is MATERIALIZED since PostgreSQL reaches no index from a full join: it would
+--   frequency (the sum of 1/i² over its occurrences, as a share of its limit). Chunks have
+--   similar lengths, so length plays no part.
+-- * chosen is MATERIALIZED because PostgreSQL uses no index below a full join: it would
 --   read all chunks.
 by_words AS MATERIALIZED (
     SELECT id, score, exact, row_number() OVER (ORDER BY exact DESC, score DESC, id) AS rank
@@ -235,10 +236,10 @@ chosen AS MATERIALIZED (
 
 -- part: scored
 -- Both scores for every candidate, and the most promising ones.
--- * scored: a candidate of one side gets the other side's score too.
--- * promising: by the two scores alone. Words count for less here than in
---   core.search.ranking, which knows more about them. Chunks that hold an exact word are
---   always among them: they may be far from the query in meaning.
+-- * scored: a candidate by words gets its score by meaning too, and the other way round.
+-- * promising: the best by both scores. Words count for less here than in
+--   core.search.ranking, which has more information about them. Chunks with an exact word
+--   come first, because they may be far from the query in meaning.
 scored AS (
     SELECT c.id, c.document_id, c.context, c.ordinal, c.page_start, c.page_end, c.page_label,
            c.page_break, c.text, vector_rank, text_rank, exact,
@@ -259,10 +260,10 @@ promising AS (
 
 -- part: result
 -- The columns in the order of the fields of `Candidate`, then as JSON text each word's weight
--- and the number of chunks in reach that hold it.
+-- and frequency, the number of chunks in reach that contain the word.
 SELECT c.id::text, d.id::text, d.filename, d.title,
        c.context, c.ordinal, c.page_start, c.page_end, c.page_label, c.page_break, c.text,
        c.vector_rank, c.vector_score, c.text_rank, c.text_score,
-       (SELECT jsonb_object_agg(lexeme, jsonb_build_array(weight, holding))::text FROM weighted)
+       (SELECT jsonb_object_agg(lexeme, jsonb_build_array(weight, frequency))::text FROM weighted)
 FROM promising c JOIN documents d ON d.id = c.document_id
 ORDER BY c.promise DESC, c.id

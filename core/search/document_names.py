@@ -1,7 +1,7 @@
-"""What a document's name and title say: its words, its period, the series it belongs to. Pure.
+"""Reads words, period and series from a document's file name and title. Pure.
 
-Questions name a company and a quarter; the passages that answer them seldom do,
-since the cover of the report has said so. The file's name has both: `2022_Q3_AAPL.pdf`.
+Questions name a company and a quarter. The passages that answer them rarely do, because the
+report's cover does. The file's name has both: `2022_Q3_AAPL.pdf`.
 """
 
 import re
@@ -36,10 +36,10 @@ _FORM = re.compile(r"\b(\d+)-([A-Za-z])\b")  # 10-K; names write it 10K
 _POSSESSIVE = re.compile(r"['’]s\b")
 _WORD = re.compile(r"[^\W_]+")
 _AUTHORING_TOOL = re.compile(r"^Microsoft (?:Word|Excel|PowerPoint) - ")
-_MIN_TITLE_WORDS = 2  # of three letters and more; below that titles are mostly identifiers
+_MIN_TITLE_WORDS = 2  # of three letters and more; titles with fewer are mostly identifiers
 _MAX_LABEL = 100  # characters; a longer one would push the text out of the model's window
-_MIN_PREFIX = 3  # letters of a word that a name written as one may begin with
-_RUN_TOGETHER = 6  # letters of a name that may be more than one word
+_MIN_PREFIX = 3  # letters; shorter words are not looked for at the beginning of joined words
+_MIN_JOINED = 6  # letters; a shorter word of a name is not taken for several joined words
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +53,21 @@ class Period:
         return bool(self.years or self.parts)
 
     def end(self) -> tuple[int, int]:
-        """Year and month it ends in, for ordering; 0 where not named."""
+        """The year and month in which the period ends, for ordering; 0 if not named."""
         months = (int(part[1:]) * {"q": 3, "h": 6, "m": 1}[part[0]] for part in self.parts)
         return max(self.years, default=0), max(months, default=0)
 
     def covered_by(self, other: "Period") -> float:
-        """How much of this period `other` names, from 0 to 1; year and part count alike."""
+        """The share of this period that `other` names, 0 to 1. Year and part weigh the same."""
         pairs = ((self.years, other.years), (self.parts, other.parts))
         return sum(len(own & others) / len(own) for own, others in pairs if own) / 2
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A document's name, taken apart. Editions of different periods share their `series`.
+    """The parts of a document's name. Editions of different periods have the same `series`.
 
-    `joined` are those of its words that may be several, written as one.
+    `joined` are words of the name that may be several words written as one.
     """
 
     words: frozenset[str]
@@ -82,9 +82,9 @@ def separate(name: str) -> str:
 
 
 def document_label(filename: str, title: str | None) -> str:
-    """What a document calls itself: its file's name as words, and the PDF's title if it adds any.
+    """The file's name as words, and the PDF's title if it adds any. At most 100 characters.
 
-    Put before each chunk it tells reports apart that read alike. At most 100 characters.
+    Ingestion puts it before each chunk, so that chunks of similar reports differ.
     """
     name = separate(PurePath(filename).stem)
     title = _clean_title(title)
@@ -104,13 +104,13 @@ def _clean_title(title: str | None) -> str:
 
 @lru_cache(maxsize=4096)
 def read_label(filename: str, title: str | None = None) -> Label:
-    """What a document's name says, and its title; of two periods the name's counts."""
+    """Reads a document's name and title. If both name a period, the name's counts."""
     name, title = PurePath(filename).stem, _clean_title(title)
     dated = title if read_period(title) and not read_period(name) else name
     series = _words(separate(_PERIOD.sub(" ", dated)))
     held = _words(separate(name)) + _words(title)
     kept = frozenset(stem(word.casefold()) for word in held)
-    joined = tuple(word for word in kept if len(word) >= _RUN_TOGETHER and word.isalpha())
+    joined = tuple(word for word in kept if len(word) >= _MIN_JOINED and word.isalpha())
     return Label(kept, read_period(dated), " ".join(series).casefold(), joined)
 
 
@@ -128,16 +128,16 @@ def asks_for_latest(question: str) -> bool:
 
 
 def question_words(question: str) -> list[str]:
-    """The words of a question that a name could hold, in order, as they are written."""
+    """The words of a question that a name may contain, in order, as they are written."""
     found = _words(_FORM.sub(r"\1\2", question))
     return [word for word in found if word.casefold() not in STOP_WORDS]
 
 
 def named(asked: Sequence[str], label: Label) -> set[str]:
-    """Which of the words `asked` stand in the name, case-folded.
+    """The words of `asked` that the name contains, case-folded.
 
-    A capitalised word may also begin a name that is written as one, and the next go on with
-    it: `American Express` stands in `AMERICANEXPRESS_2022.pdf`, `Ulta` in `ULTABEAUTY.pdf`.
+    Capitalised words may also begin a joined word of the name: `American Express` is found in
+    `AMERICANEXPRESS_2022.pdf`, `Ulta` in `ULTABEAUTY.pdf`.
     """
     folded = [word.casefold() for word in asked]
     found = {word for word in folded if stem(word) in label.words}
@@ -154,7 +154,7 @@ def named(asked: Sequence[str], label: Label) -> set[str]:
 
 
 def _continued(asked: Sequence[str], rest: str) -> set[str]:
-    """The next words, as long as the rest of the name goes on with them."""
+    """The first words of `asked` that `rest`, the rest of a joined word, consists of."""
     found = set()
     for word in asked:
         if not rest.startswith(word):
@@ -183,5 +183,5 @@ def _part(found: Mapping[str, str | None]) -> str | None:
 
 
 def _words(text: str) -> list[str]:
-    """The words but for periods and possessive endings."""
+    """The words of `text` without its periods and possessive endings."""
     return _WORD.findall(_POSSESSIVE.sub("", _PERIOD.sub(" ", text)))

@@ -1,8 +1,8 @@
-"""Whether the stored vectors come from the model that the settings name.
+"""Checks whether the stored vectors come from the model that the settings name.
 
-Vectors of two models cannot be compared. Each vector has its model's name beside it, and a
-search compares only those with the query's. A document's `embedding_model` is the model of all
-its vectors, empty if they are of several.
+Vectors of two models cannot be compared. Each vector is stored with its model's name, and a
+search compares only vectors of the query's model. A document's `embedding_model` is the model
+of all its vectors; it is empty if they come from several.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from core.errors import ProviderRefused
 
 CODE = "embedding_model_changed"
 
-# The index serves the least and the greatest name: two look-ups, however many documents.
+# An index gives the least and the greatest name in two look-ups, however many documents exist.
 _STORED = text(
     """
     SELECT (SELECT min(embedding_model) FROM documents WHERE generation > 0) AS least,
@@ -37,12 +37,12 @@ class ModelChange:
 
 
 def stored_length(db: Session) -> int:
-    """The length of the vectors that the database takes."""
+    """The length of the vectors that the database's column has."""
     return int(db.scalar(_LENGTH) or 0)
 
 
 def find_change(db: Session, *, model: str, dimensions: int) -> ModelChange | None:
-    """What differs between the stored vectors and the model of the settings; None if nothing.
+    """The difference between the stored vectors and the settings' model, or None.
 
     `model` is the embedder's name, `dimensions` the length of its vectors.
     """
@@ -57,7 +57,7 @@ def find_change(db: Session, *, model: str, dimensions: int) -> ModelChange | No
 
 
 def check_length(services: Services) -> None:
-    """Raise ProviderRefused if the database takes vectors of another length."""
+    """Raise ProviderRefused if the database has vectors of another length."""
     embedder = services.embedder
     with services.database.transaction(tenant_id=None) as db:
         length = stored_length(db)

@@ -1,4 +1,4 @@
-"""The full-text index's contents and queries, made of the words of `core.text.words`.
+"""Writes the contents and queries of the full-text index, from the words of `core.text.words`.
 
 PostgreSQL's own parser cuts codes, numbers and scripts without spaces differently, so
 tsvectors and tsqueries are written here, in PostgreSQL's text form (manual, 8.11).
@@ -11,13 +11,13 @@ from itertools import pairwise
 
 from core.text.words import index_stems, query_stems, words
 
-VERSION = 1  # of the way words are cut; chunks of an older one are cut again in the background
+VERSION = 1  # of the rules that cut words; word_index cuts chunks of older versions again
 
 QUOTED = re.compile(r"[\"“”„«»]([^\"“”„«»]{3,200})[\"“”„«»]")
 _EXCLUDED = re.compile(r"(?<!\S)-(\w\S*)")
 _MIN_BEGINNING = 3  # letters
 _MAX_PLACE = 16_383  # a tsvector's last position
-_MAX_PLACES = 256  # of one lexeme
+_MAX_PLACES = 256  # PostgreSQL stores no more positions per lexeme
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Term:
 
 
 def vector_of(text: str, *, tenant_id: str) -> str:
-    """The tsvector of `text`, with the tenant's lexeme as `core.db.models.Chunk` explains it."""
+    """The tsvector of `text`, with the tenant's lexeme (explained at `core.db.models.Chunk`)."""
     places: dict[str, list[int]] = {}
     for place, stem in index_stems(text):
         places.setdefault(stem, []).append(min(place, _MAX_PLACE))
@@ -38,7 +38,7 @@ def vector_of(text: str, *, tenant_id: str) -> str:
 
 
 def terms_of(query: str) -> list[Term]:
-    """What to look for, each once: the words of `query`, then its quoted phrases."""
+    """The words of `query`, then its quoted phrases, each once."""
     found = [Term(stem, _quote(stem)) for stem in query_stems(query)]
     return found + [phrase for text in QUOTED.findall(query) if (phrase := _phrase(text))]
 
@@ -61,13 +61,13 @@ def query_of(query: str) -> str:
 
 
 def _beginnings(query: str) -> list[str]:
-    """The last word as it is typed, for words that go on: its stem may be none of theirs."""
+    """The last word as typed, not stemmed: a longer word may not begin with its stem."""
     typed = words(query)[-1:]
     return [_quote(word) for word in typed if len(word) >= _MIN_BEGINNING and word.isalpha()]
 
 
 def _phrase(text: str) -> Term | None:
-    """The words of `text` one after another, as far apart as they are in it."""
+    """The words of `text` in order, at the same distances as in `text`."""
     placed = dict(reversed(index_stems(text)))
     if len(placed) < 2:
         return None

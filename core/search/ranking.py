@@ -1,16 +1,16 @@
-"""The order of candidates: meaning, words, how close those stand, and what names say. Pure.
+"""Scores candidates by meaning, words, distances between words, and document names. Pure.
 
 A score is the cosine plus a weighted sum of shares, each from 0 to 1:
 
 - words: BM25 (Robertson and Zaragoza, 2009) over the question's words, divided by its limit;
-- sentence: the most of those words, by weight, that one sentence holds;
-- pairs: how many of the question's neighbouring words are neighbours in the text too;
-- period: how much of the year and quarter asked for the document's name states, or that it is
-  the newest of its series if the question asks for the latest.
+- sentence: the largest weighted share of those words in one sentence;
+- pairs: the weighted share of neighbouring words of the question that are neighbours in the text;
+- period: the share of the question's year and quarter that the document's name states. If the
+  question asks for the latest document, 1 for the newest of a series.
 
-A word of the question that the document's name holds counts as found in all of its
-passages: it tells documents apart, not passages. Last, a passage gains from a good
-neighbour. The weights' measurements are in docs/adr/0005.
+A word of the question that is in the document's name counts as found in all passages of the
+document, because it distinguishes documents and not passages. Finally, a passage gains from a
+neighbour with a high score. docs/adr/0005 has the measurements behind the weights.
 """
 
 import math
@@ -41,7 +41,7 @@ SENTENCE_WEIGHT = 0.3
 PAIRS_WEIGHT = 0.2
 PERIOD_WEIGHT = 0.3
 NEIGHBOUR_WEIGHT = 0.1
-EXACT_WEIGHT = 1.0  # more than cosines differ by
+EXACT_WEIGHT = 1.0  # more than the difference between any two cosines in practice
 
 _SATURATION = 0.6  # BM25's k1
 _LENGTH = 0.4  # BM25's b
@@ -62,10 +62,10 @@ _Name = tuple[str, str | None]  # a document's file name and title
 
 
 class Evidence(Protocol):
-    """What is known of a candidate.
+    """The fields of a candidate that its score depends on.
 
-    `ordinal` is its place in the document, `context` what the index holds of
-    it besides its text (name, heading), `vector_score` the cosine.
+    `ordinal` is its place in the document, `context` the name and heading that are
+    indexed with its text, `vector_score` the cosine.
     """
 
     @property
@@ -98,13 +98,13 @@ def score(
     candidates: Sequence[Evidence],
     *,
     weights: Mapping[str, float] | None = None,
-    holding: Mapping[str, float] | None = None,
+    frequency: Mapping[str, float] | None = None,
 ) -> list[float]:
-    """A score for each candidate, in their order; more is better.
+    """A score for each candidate, in their order; higher is better.
 
-    `weights` are inverse document frequencies of the question's stems, estimated from the
-    candidates where they are missing. `holding` is in about how many chunks a stem occurs;
-    a code or number of few chunks counts as exact.
+    `weights` are inverse document frequencies of the question's stems; missing ones are
+    estimated from the candidates. `frequency` is the approximate number of chunks that contain
+    a stem; a code or number in few chunks counts as exact.
     """
     if not candidates:
         return []
@@ -112,7 +112,7 @@ def score(
     texts = [_SearchedText(f"{item.context}\n\n{item.text}") for item in candidates]
     hits = [text.locate(set(asked)) for text in texts]
     by_stem = _estimate_weights(asked, hits) | dict(weights or {})
-    exact = _exact_stems(asked, hits, holding or {})
+    exact = _exact_stems(asked, hits, frequency or {})
     phrases = _quoted_phrases(question)
     names = [(item.filename, item.title) for item in candidates]
     labels = {name: read_label(*name) for name in names}
@@ -131,10 +131,10 @@ def score(
 
 
 def without_repeats(texts: Iterable[str], *, limit: int) -> list[int]:
-    """The indices of the first `limit` texts that no earlier one repeats.
+    """The indices of the first `limit` texts that repeat no earlier one.
 
-    A text repeats another if nine tenths of the shorter one's runs of three
-    words stand in the longer one (Broder's containment, 1997).
+    A text repeats another if the longer one contains nine tenths of the shorter
+    one's runs of three words (Broder's containment, 1997).
     """
     kept: list[int] = []
     seen: list[_Words] = []
@@ -160,7 +160,10 @@ class _Question:
     def share(
         self, text: str, hits: Sequence[_Hit], *, sure: Collection[str], length: float
     ) -> float:
-        """The weighted sum of what is found. `length` is relative to the others' mean."""
+        """The weighted sum of words, sentence and pairs.
+
+        `sure` are words that count as found. `length` is the text's, divided by the mean.
+        """
         unsure = [hit for hit in hits if hit.word not in sure]
         given = sum(self._weights.get(word, 0.0) for word in sure)
         found = (given + self._bm25(unsure, length)) / self._total
@@ -195,7 +198,7 @@ class _Question:
 
 
 class _SearchedText:
-    """A text in the forms in which words are looked for."""
+    """A text, normalised for looking up words."""
 
     def __init__(self, text: str) -> None:
         self.plain = _SEPARATOR_OF_THOUSANDS.sub("", normalise(text))
@@ -224,8 +227,8 @@ def _code_pattern(parts: tuple[str, ...]) -> re.Pattern[str]:
 
 
 def _locate_word(text: str, word: str) -> Iterator[_Hit]:
-    """`str.find` is ten times faster here than a pattern."""
-    # A stem begins its word, but for last letters that the stemmer adds (city: citi).
+    """The words of `text` with the stem `word`. `str.find` is ten times faster than a pattern."""
+    # A word begins with its stem, except for last letters that the stemmer changes (city: citi).
     prefix = word.rstrip("eiy") or word
     start = text.find(prefix)
     while start >= 0:
@@ -238,7 +241,7 @@ def _locate_word(text: str, word: str) -> Iterator[_Hit]:
 
 
 def _in_word(text: str, start: int) -> bool:
-    """Whether a word or number goes on at `start` that began before."""
+    """Whether `start` is inside a word or number, not at its beginning."""
     before, char = text[start - 1 : start], text[start]
     if char.isdigit():
         return before.isdigit() or (before in (".", ",") and text[start - 2 : start - 1].isdigit())
@@ -257,9 +260,9 @@ def _is_word(char: str) -> bool:
 
 
 def _exact_stems(
-    asked: Sequence[str], hits: Sequence[Sequence[_Hit]], holding: Mapping[str, float]
+    asked: Sequence[str], hits: Sequence[Sequence[_Hit]], frequency: Mapping[str, float]
 ) -> set[str]:
-    """The codes, numbers and names in capitals (`WHO`) that few chunks hold, but for years."""
+    """The codes, numbers (no years) and names in capitals (`WHO`) that are in few chunks."""
     codes = {
         word
         for word in asked
@@ -269,12 +272,12 @@ def _exact_stems(
     return {
         word
         for word in codes
-        if 0 < found[word] <= EXACT_MAX_CHUNKS and holding.get(word, 0) <= EXACT_MAX_CHUNKS
+        if 0 < found[word] <= EXACT_MAX_CHUNKS and frequency.get(word, 0) <= EXACT_MAX_CHUNKS
     }
 
 
 def _quoted_phrases(question: str) -> list[str]:
-    """What the question has in quotation marks, folded; of two words and more."""
+    """The question's phrases in quotation marks, of two or more words, folded."""
     found = (" ".join(fold(phrase).split()) for phrase in QUOTED.findall(question))
     return [phrase for phrase in found if " " in phrase]
 
@@ -282,7 +285,7 @@ def _quoted_phrases(question: str) -> list[str]:
 def _exact_share(
     text: _SearchedText, hits: Sequence[_Hit], exact: Set[str], phrases: Sequence[str]
 ) -> float:
-    """The share of the question's exact words and quoted phrases that a text holds."""
+    """The share of the question's exact words and quoted phrases that a text contains."""
     if not exact and not phrases:
         return 0.0
     held = len({hit.word for hit in hits} & exact)
@@ -293,22 +296,22 @@ def _exact_share(
 
 
 def _estimate_weights(asked: Sequence[str], hits: Sequence[Sequence[_Hit]]) -> dict[str, float]:
-    """BM25's inverse document frequencies, as if the candidates were all there is."""
-    holding = Counter(word for found in hits for word in {hit.word for hit in found})
+    """BM25's inverse document frequencies, with the candidates as the whole collection."""
+    frequency = Counter(word for found in hits for word in {hit.word for hit in found})
     return {
-        word: math.log(1 + (len(hits) - holding[word] + 0.5) / (holding[word] + 0.5))
+        word: math.log(1 + (len(hits) - frequency[word] + 0.5) / (frequency[word] + 0.5))
         for word in asked
     }
 
 
 def _names_hold(question: str, labels: Mapping[_Name, Label]) -> dict[_Name, set[str]]:
-    """The stems of the question's words that each name holds."""
+    """For each name, the stems of the question's words in it."""
     asked = question_words(question)
     return {name: set(map(stem, named(asked, label))) for name, label in labels.items()}
 
 
 def _period_shares(question: str, labels: Mapping[_Name, Label]) -> dict[_Name, float]:
-    """How well each name's period is the one that is asked for."""
+    """For each name, the share of the question's period that it covers."""
     if asks_for_latest(question):
         return _newest(labels)
     wanted = read_period(question)
@@ -318,7 +321,7 @@ def _period_shares(question: str, labels: Mapping[_Name, Label]) -> dict[_Name, 
 
 
 def _newest(labels: Mapping[_Name, Label]) -> dict[_Name, float]:
-    """1 for the newest edition of each series that has several, else 0."""
+    """1 for the newest document of each series that has several, else 0."""
     ends: dict[str, set[tuple[int, int]]] = {}
     for label in labels.values():
         ends.setdefault(label.series, set()).add(label.period.end())
@@ -329,7 +332,7 @@ def _newest(labels: Mapping[_Name, Label]) -> dict[_Name, float]:
 
 
 def _add_neighbours(candidates: Sequence[Evidence], scores: Sequence[float]) -> list[float]:
-    """Each score, plus a share of what the better of its neighbours is above the median."""
+    """Each score, plus a share of the amount by which its better neighbour exceeds the median."""
     middle = median(scores)
     places = {
         (item.document_id, item.ordinal): value
@@ -350,7 +353,7 @@ class _Words:
         self._single = set(found)
 
     def repeats(self, other: "_Words") -> bool:
-        """By single words first, which is cheap and lets hardly any pair through."""
+        """Compares single words first: that is cheap and rules out almost every pair."""
         return _contains(self._single, other._single) and _contains(self._runs, other._runs)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""The documents in reach of a search: the rule, and whether given ids fall under it."""
+"""The rule which documents a search may read, and its check for given ids."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,9 +10,10 @@ from sqlalchemy.orm import Session
 from core.db.models import ChatSession
 from core.errors import NotFound, session_not_found
 
-# The one rule about what is in reach, as a condition on `documents`; a search's own
-# statement contains it too. With a user: theirs and the shared documents. With a session:
-# those attached to it besides. With neither: all of the tenant's.
+# The only place of this rule, a condition on `documents`. The statement of a search contains it.
+# - with a user: the user's documents and the shared ones
+# - with a session: also the documents attached to it
+# - with neither: all documents of the tenant
 IN_REACH = """
     tenant_id = :tenant_id AND (
         (CAST(:user_id AS text) IS NULL AND CAST(:session_id AS uuid) IS NULL)
@@ -28,7 +29,7 @@ _DOCUMENTS_IN_REACH = text(
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """What a search may see, see IN_REACH. `document_ids` narrows it."""
+    """What a search may read, by the rule IN_REACH, further limited to `document_ids`."""
 
     tenant_id: str
     user_id: str | None
@@ -37,7 +38,7 @@ class Reach:
 
     @property
     def everything(self) -> bool:
-        """Whether all of the tenant's documents are in reach, but for `document_ids`."""
+        """Whether all of the tenant's documents are in reach, apart from `document_ids`."""
         return self.user_id is None and self.session_id is None
 
 

@@ -13,9 +13,9 @@ DEPTH = 30  # passages to rerank; each costs the endpoint one pass of its model
 
 
 def rerank(reranker: Reranker, *, query: str, passages: Sequence[Passage]) -> list[Passage]:
-    """`passages` in the reranker's order and with its scores, numbered anew from 1.
+    """`passages` in the reranker's order and with its scores, renumbered from 1.
 
-    As they came, with a warning in the log, if it fails: a search does not depend on it.
+    If the reranker fails, logs a warning and returns them unchanged: a search must not fail.
     """
     if len(passages) < 2:
         return list(passages)

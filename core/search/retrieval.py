@@ -1,9 +1,9 @@
-"""Finding passages: by meaning (pgvector), by words (full text), or by both.
+"""Finds passages by meaning (pgvector), by words (full text), or by both.
 
-Both sides propose candidates (`core.search.candidates`), and `hybrid` orders them by
-the cosine and a weighted sum of what words and names say (`core.search.ranking`). A
-convex combination of scores beats fusion by rank (Bruch, Gai and Ingber, 2023):
-it keeps how much better the first is than the second.
+`core.search.candidates` finds the best chunks by meaning and by words. In mode `hybrid`,
+`core.search.ranking` orders them by the cosine plus weighted scores of words and names. A
+convex combination of scores is better than a fusion of ranks (Bruch, Gai and Ingber,
+2023): it keeps the distance between the first and the second.
 """
 
 import time
@@ -21,18 +21,18 @@ from core.search.candidates import Candidate, Candidates, Mode, find_candidates
 from core.search.reach import Reach, resolve_reach
 from core.text.questions import without_instructions
 
-SHORTLIST = 40  # candidates whose texts are looked into; docs/adr/0005 has what that costs
+SHORTLIST = 40  # candidates whose texts are ranked; docs/adr/0005 has the cost
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A candidate and what it was ordered by."""
+    """A candidate and its final score."""
 
     candidate: Candidate
     score: float
 
     def summary(self) -> dict[str, Any]:
-        """All but its text, for a trace."""
+        """The fields that a trace shows."""
         kept = asdict(self.candidate)
         for name in ("title", "context", "ordinal", "page_break", "text"):
             del kept[name]
@@ -41,7 +41,7 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Passages, best first, what they were chosen from, and milliseconds per stage."""
+    """Passages, best first; the candidates behind them; milliseconds per stage."""
 
     passages: list[Passage]
     candidates: list[Scored]
@@ -86,8 +86,8 @@ def find(
     """`find_in_reach`, for a caller that has not resolved the reach.
 
     In reach are the user's documents, the shared ones and those attached to
-    the session; with neither given, all of the tenant's. `document_ids`
-    narrows that.
+    the session; without user and session, all of the tenant's. `document_ids`
+    limits the search to these documents.
 
     Raises NotFound for a session or a document that is not in reach,
     ProviderError if the query cannot be embedded.
@@ -107,8 +107,8 @@ def find_in_reach(
     `reach` comes from `core.search.reach.resolve_reach`: its session and documents are not
     checked again. The query is embedded while no transaction is open.
 
-    While the database takes vectors of another length than the embedder's (see
-    `core.search.embedding_model`), `hybrid` goes by words alone.
+    While the database has vectors of another length than the embedder's (see
+    `core.search.embedding_model`), `hybrid` searches by words alone.
 
     Raises ProviderError if the query cannot be embedded, Unavailable in mode `vector` while
     the lengths differ.
@@ -146,9 +146,9 @@ def _possible_mode(services: Services, mode: Mode) -> Mode:
 
 
 def _ranked(query: str, found: Candidates, *, mode: Mode) -> list[Scored]:
-    """Best first: by one side's score where one was asked, else by all that is known."""
+    """The candidates with their scores for `mode`, best first."""
     if mode == "hybrid":
-        scores = ranking.score(query, found.items, weights=found.weights, holding=found.holding)
+        scores = ranking.score(query, found.items, weights=found.weights, frequency=found.frequency)
     else:
         scores = [(one.vector_score or 0.0) + (one.text_score or 0.0) for one in found.items]
     scored = map(Scored, found.items, scores)
@@ -158,7 +158,7 @@ def _ranked(query: str, found: Candidates, *, mode: Mode) -> list[Scored]:
 def _passages(
     services: Services, ranked: Sequence[Scored], *, query: str, top_k: int
 ) -> list[Passage]:
-    """The best candidates that repeat no better one, reordered by the reranker if there is one."""
+    """The best candidates without repeats, reordered by the reranker if there is one."""
     depth = top_k if services.reranker is None else max(top_k, reranking.DEPTH)
     kept = ranking.without_repeats((one.candidate.text for one in ranked), limit=depth)
     passages = [

@@ -1,10 +1,10 @@
-"""How many chunks a tenant has, and in how many of them a word occurs.
+"""Counts a tenant's chunks, and the chunks that contain each word.
 
-A search asks this before it looks words up: `tenant_statistics` has a tenant's chunks,
-`term_statistics` its lexemes. A tenant of few chunks has neither, since a search reads
-all of its chunks. The numbers are approximate: words are counted in a sample, and again
-when the number of chunks has changed by a tenth. Once an hour all is counted again, so
-that the words of a deleted document go away.
+A search reads these numbers before it looks words up: `tenant_statistics` has the number of
+chunks per tenant, `term_statistics` the number per lexeme. A tenant with few chunks has no
+rows, because a search reads all of its chunks. The numbers are approximate: words are counted
+in a sample, and again when the number of chunks has changed by a tenth. A full recount every
+hour removes the words of deleted documents.
 """
 
 from sqlalchemy import text
@@ -16,7 +16,7 @@ from core.telemetry import get_logger
 log = get_logger(__name__)
 
 SAMPLE = 20_000  # chunks; counting takes a fraction of a second
-DRIFT = 0.1
+DRIFT = 0.1  # share by which a tenant's number of chunks may change before a recount
 
 _STALE = text(
     """
@@ -72,9 +72,10 @@ _COUNT = text(
 
 
 def refresh(services: Services, *, drift: float = DRIFT) -> int:
-    """Count again for each tenant whose chunks changed by more than `drift`, a share.
+    """Count again for each tenant whose number of chunks changed by more than the share `drift`.
 
-    Below 0 that is each tenant of more than FULL_SCAN_MAX_CHUNKS chunks. Gives their number.
+    A negative `drift` recounts every tenant with more than FULL_SCAN_MAX_CHUNKS chunks.
+    Returns the number of tenants.
     """
     with services.database.transaction(tenant_id=None) as db:
         stale = db.execute(_STALE, {"few": FULL_SCAN_MAX_CHUNKS, "drift": drift}).all()
@@ -91,6 +92,6 @@ def refresh(services: Services, *, drift: float = DRIFT) -> int:
 
 
 def forget_small(services: Services) -> None:
-    """Remove the statistics of tenants that have few chunks by now."""
+    """Remove the statistics of tenants that now have few chunks."""
     with services.database.transaction(tenant_id=None) as db:
         db.execute(_FORGET_SMALL, {"few": FULL_SCAN_MAX_CHUNKS})

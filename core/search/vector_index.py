@@ -1,10 +1,10 @@
-"""Which vectors are in the HNSW index: those of tenants with many chunks.
+"""Keeps the vectors of large tenants in the HNSW index.
 
-Up to EXACT_KNN_MAX_CHUNKS chunks a search compares vectors exactly. An index would only
-cost there: with it PostgreSQL takes four times as long for an insertion. When a tenant
-grows past that, `catch_up` puts its vectors into the index in the background; a search
-compares the others exactly meanwhile. New vectors of a large tenant go in at once.
-The vectors of a tenant that shrinks stay in.
+A tenant is large if it has more than EXACT_KNN_MAX_CHUNKS chunks. For smaller ones a search
+compares all vectors, and an index would only make insertions four times slower. When a tenant
+grows large, `catch_up` adds its vectors to the index in the background; until then a search
+compares the missing ones exactly. New vectors of a large tenant are added at once. The vectors
+of a tenant that shrinks stay in the index.
 """
 
 import time
@@ -18,8 +18,8 @@ from core.telemetry import get_logger
 
 log = get_logger(__name__)
 
-BATCH = 250  # vectors; takes under half a second, and blocks deletion of their documents
-MOST_SECONDS = 20.0  # of a worker's time for one call
+BATCH = 250  # vectors; takes under half a second, in which their documents cannot be deleted
+MAX_SECONDS = 20.0  # for one call
 
 _IS_LARGE = text(
     """
@@ -47,12 +47,12 @@ def is_wanted(db: Session, *, tenant_id: str) -> bool:
     return bool(db.scalar(_IS_LARGE, values))
 
 
-def catch_up(services: Services, *, most_seconds: float = MOST_SECONDS) -> int:
-    """Put the missing vectors of large tenants into the index. Gives their number.
+def catch_up(services: Services, *, max_seconds: float = MAX_SECONDS) -> int:
+    """Add the missing vectors of large tenants to the index. Returns their number.
 
-    Stops after about `most_seconds`; the next call goes on. Several may run at once.
+    Stops after about `max_seconds`; the next call continues. Several may run at once.
     """
-    deadline = time.monotonic() + most_seconds
+    deadline = time.monotonic() + max_seconds
     with services.database.transaction(tenant_id=None) as db:
         tenants = db.scalars(_LARGE, {"exact_knn_max": EXACT_KNN_MAX_CHUNKS}).all()
     put_in = 0

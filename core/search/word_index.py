@@ -1,7 +1,7 @@
 """Cuts the words of old chunks again, in the background.
 
-A chunk from before `core.search.lexemes` has the words of PostgreSQL's own parser. Searches
-look for those words too until none is left (`terms` in candidates.sql).
+Chunks that are older than `core.search.lexemes` have the words of PostgreSQL's own parser.
+While such chunks exist, searches look for those words too (`terms` in candidates.sql).
 """
 
 import time
@@ -14,8 +14,8 @@ from core.telemetry import get_logger
 
 log = get_logger(__name__)
 
-BATCH = 200  # chunks; about a second, for which their documents cannot be deleted
-MOST_SECONDS = 20.0  # of a worker's time for one call
+BATCH = 200  # chunks; takes about a second, in which their documents cannot be deleted
+MAX_SECONDS = 20.0  # for one call
 
 _OLD = text(
     """
@@ -32,12 +32,12 @@ _RECORD = text(
 )
 
 
-def catch_up(services: Services, *, most_seconds: float = MOST_SECONDS) -> int:
-    """Cut the words of old chunks again. Gives their number.
+def catch_up(services: Services, *, max_seconds: float = MAX_SECONDS) -> int:
+    """Cut the words of old chunks again. Returns the number of chunks.
 
-    Stops after about `most_seconds`; the next call goes on. Several may run at once.
+    Stops after about `max_seconds`; the next call continues. Several may run at once.
     """
-    deadline = time.monotonic() + most_seconds
+    deadline = time.monotonic() + max_seconds
     done = 0
     while time.monotonic() < deadline and (count := _recut_batch(services)):
         done += count

@@ -105,7 +105,7 @@ def test_what_is_added_to_a_large_tenant_goes_in_at_once(services: Services) -> 
 
 def test_one_call_takes_no_longer_than_it_may(services: Services) -> None:
     fill(services)
-    assert vector_index.catch_up(services, most_seconds=0) == 0
+    assert vector_index.catch_up(services, max_seconds=0) == 0
     assert counts(services)["large"] == (0, 300)
 
 

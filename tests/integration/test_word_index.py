@@ -49,7 +49,7 @@ def found(database: Database, query: str, *, vector: Vectors | None = None) -> l
     mode: candidates.Mode = "text" if vector is None else "hybrid"
     db = database.autocommit(tenant_id="a")
     made = find_candidates(db, reach=EVERYTHING, query=query, vector=vector, mode=mode, most=40)
-    scores = ranking.score(query, made.items, weights=made.weights, holding=made.holding)
+    scores = ranking.score(query, made.items, weights=made.weights, frequency=made.frequency)
     if mode == "text":
         scores = [one.text_score or 0.0 for one in made.items]
     order = sorted(range(len(scores)), key=lambda index: -scores[index])
@@ -106,7 +106,7 @@ def test_old_chunks_are_found_before_and_after_they_are_cut_again(
     assert "inlet/outlet" in found(database, "outlet board")[0]
     assert "WHO recommends" in found(database, "recommends fresh air")[0]
     services = cast(Services, SimpleNamespace(database=database))
-    assert word_index.catch_up(services, most_seconds=0) == 0
+    assert word_index.catch_up(services, max_seconds=0) == 0
     assert word_index.catch_up(services) == len(TEXTS)
     assert versions(database) == {1: len(TEXTS)}
     assert "ERR-5043" in found(database, "err5043")[0]

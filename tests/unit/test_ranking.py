@@ -159,5 +159,5 @@ def test_a_code_that_few_chunks_hold_outweighs_any_cosine() -> None:
     candidates = [Passage(near, vector_score=1.0), Passage(exact, vector_score=0.1, ordinal=9)]
     assert best("clear fault 4187", *candidates) == exact
     weights, common = {"4187": 1.0, "clear": 1.0, "fault": 1.0}, {"4187": 500.0}
-    scores = ranking.score("clear fault 4187", candidates, weights=weights, holding=common)
+    scores = ranking.score("clear fault 4187", candidates, weights=weights, frequency=common)
     assert scores[0] > scores[1]
