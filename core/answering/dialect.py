@@ -7,7 +7,7 @@ from core.providers.failures import Refusal
 
 Message = dict[str, str]
 
-_REFUSING = frozenset({0, 400, 403, 404, 422, 501})
+_REFUSAL_STATUSES = frozenset({0, 400, 403, 404, 422, 501})
 _LIMITS = ("max_tokens", "max_completion_tokens")
 _STREAM = re.compile(r"(?<!\w)stream(?:ing)?(?![\w])", re.I)
 _UNSUPPORTED = re.compile(
@@ -58,7 +58,7 @@ class Dialect:
 
         True means that the request is worth sending again at once.
         """
-        refused = _parameter(refusal, sent) if refusal.status in _REFUSING else None
+        refused = _parameter(refusal, sent) if refusal.status in _REFUSAL_STATUSES else None
         if refused is None:
             return False
         self._refused |= {refused}

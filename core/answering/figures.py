@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from core.answering.passages import Passage
 from core.answering.tables import YEAR, Cell, read_cells
-from core.text.synonyms import other_ways
+from core.text.synonyms import synonyms_of
 from core.text.words import content_stems, fold
 
 # What a question says about how a figure is given, not about which one it is.
@@ -186,7 +186,7 @@ class _Sources:
             texts[passage.document_id] = known | _stems(passage.text)
         names = {one.document_id: re.sub(r"[\W_]+", "", fold(one.filename)) for one in passages}
         named = {s for s in asked.stems if any(_in_name(s, name) for name in names.values())}
-        return cls(other_ways(asked.stems), texts, names, frozenset(named))
+        return cls(synonyms_of(asked.stems), texts, names, frozenset(named))
 
 
 def _in_name(stem: str, name: str) -> bool:

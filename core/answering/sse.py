@@ -48,7 +48,7 @@ def _iter_sse(chunks: Iterable[bytes], *, max_bytes: int) -> Iterator[Event]:
                 yield Event("\n".join(data), name)
             data, name, size = [], "", 0
         elif line.startswith(_DATA):
-            if data and _is_whole("\n".join(data)):
+            if data and _is_complete("\n".join(data)):
                 yield Event("\n".join(data), name)
                 data, size = [], 0
             size += len(line)
@@ -64,7 +64,7 @@ def _iter_json(chunks: Iterable[bytes], *, max_bytes: int) -> Iterator[Event]:
     rest = bytearray()
     for line in _iter_lines(chunks, max_bytes=max_bytes, with_rest=True):
         text = line.decode("utf-8", "replace").strip()
-        if not rest and _is_whole(text):
+        if not rest and _is_complete(text):
             yield Event(text)
         elif text:
             rest += line + b"\n"
@@ -73,7 +73,7 @@ def _iter_json(chunks: Iterable[bytes], *, max_bytes: int) -> Iterator[Event]:
         yield Event(rest.decode("utf-8", "replace"))
 
 
-def _is_whole(text: str) -> bool:
+def _is_complete(text: str) -> bool:
     """Whether `text` is a JSON object by itself, or the mark of a stream's end."""
     if not (text.startswith("{") and text.endswith("}")):
         return text == "[DONE]"

@@ -13,7 +13,7 @@ _ANSWER_SHARE = 4
 _ANSWER_TOKENS = 1024
 _MESSAGE_TOKENS = 8  # what a chat template adds to each message
 _SAFETY = 0.9  # the endpoint's tokenizer is another one
-_LEAST_TOKENS = 32  # of a question that is shortened
+_MIN_TOKENS = 32  # of a question that is shortened
 
 _NUMBER = r"(\d[\d,_]*\d|\d)"
 _LIMITS = (
@@ -97,7 +97,7 @@ class Window:
             yield replace(bare, passages=(), text=text), 0
 
     def _halves(self, text: str) -> Iterator[str]:
-        while self._count_tokens(text) >= 2 * _LEAST_TOKENS:
+        while self._count_tokens(text) >= 2 * _MIN_TOKENS:
             quarter = len(text) // 4
             text = f"{text[:quarter]} … {text[-quarter:]}"
             yield text

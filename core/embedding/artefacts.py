@@ -1,4 +1,4 @@
-"""Where a built model stands, and whether it is the one that was built."""
+"""Where the built model is on disk, and the check that its files are unaltered."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ class ModelNotBuilt(RuntimeError):
 
 @dataclass(frozen=True)
 class Manifest:
-    """What was built from what. Hashes are SHA-256 in hex, `artefacts` by file name."""
+    """The record of a build: source, versions, hashes (SHA-256 in hex, `artefacts` by file)."""
 
     name: str
     source: str
@@ -41,7 +41,7 @@ class Manifest:
 
 
 def model_directory(models_dir: Path) -> Path:
-    """The folder of the model below `models_dir`, there or not."""
+    """The model's folder below `models_dir`. It need not exist."""
     return models_dir / MODEL_NAME
 
 
@@ -51,7 +51,7 @@ def sha256(path: Path) -> str:
 
 
 def check(directory: Path) -> Manifest:
-    """The manifest of `directory`, once every artefact has the hash it names.
+    """Compare every artefact in `directory` with its hash in the manifest, and return that.
 
     Raises ModelNotBuilt if a file is missing, altered, or made from weights
     other than the published ones.

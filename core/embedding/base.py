@@ -20,14 +20,14 @@ class Embedder(Protocol):
     dimensions: int
 
     def warm_up(self) -> None:
-        """Do now what the first question would wait for. Sends nothing over the network."""
+        """Prepare now, so that the first question does not wait. Sends nothing over the network."""
         ...
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Vectors of shape (len(texts), dimensions), float32, L2 norm 1, in the order given.
 
-        Raises ProviderBusy (wait `retry_after` seconds), ProviderRefused (no wait can
-        cure it), ProviderTimeout or ProviderError. Never returns a short list, a zero
+        Raises ProviderBusy (wait `retry_after` seconds), ProviderRefused (waiting
+        does not help), ProviderTimeout or ProviderError. Never returns a short list, a zero
         or a NaN vector.
         """
         ...

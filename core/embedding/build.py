@@ -1,8 +1,8 @@
 """Builds the local embedding model once: `python -m core.embedding.build`.
 
 Published weights -> ONNX (written here, without torch) -> OpenVINO -> int8 by
-post-training quantization. The result stands below the models folder, complete
-or not at all; see docs/adr/0001-embedding-runtime.md for the choices.
+post-training quantization. The result appears below the models folder in one
+rename, complete or not at all. docs/adr/0001-embedding-runtime.md explains the choices.
 """
 
 import argparse
@@ -34,10 +34,10 @@ LIBRARIES = ("openvino", "nncf", "onnx", "safetensors", "tokenizers", PACKAGE)
 CALIBRATION = Path(__file__).with_name("calibration.txt")
 CALIBRATION_TEXTS = 300
 # Alpha of SmoothQuant (Xiao et al. 2023): how much of the activations' outliers moves
-# into the weights. By measurement; nncf's default of 0.95 costs three times the error.
+# into the weights. Measured: nncf's default of 0.95 gives three times the error.
 SMOOTHING = 0.7
 # Mean cosine of int8 to fp32 vectors below which a build is refused.
-LEAST_AGREEMENT = 0.99
+MIN_AGREEMENT = 0.99
 
 
 class BuildError(RuntimeError):
@@ -45,7 +45,7 @@ class BuildError(RuntimeError):
 
 
 def build(models_dir: Path) -> Path:
-    """The model's folder below `models_dir`, built if it is not there and whole.
+    """Build the model below `models_dir`, unless it is there and complete. Returns its folder.
 
     Safe to call from several processes at once: one builds, the others wait.
     Raises BuildError.
@@ -53,7 +53,7 @@ def build(models_dir: Path) -> Path:
     target = artefacts.model_directory(models_dir)
     models_dir.mkdir(parents=True, exist_ok=True)
     with _exclusive(models_dir):
-        if not _is_whole(target):
+        if not _is_complete(target):
             _build_into(target)
     return target
 
@@ -80,7 +80,7 @@ def _exclusive(directory: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _is_whole(directory: Path) -> bool:
+def _is_complete(directory: Path) -> bool:
     try:
         artefacts.check(directory)
     except artefacts.ModelNotBuilt:
@@ -101,9 +101,11 @@ def _build_into(target: Path) -> None:
 
 
 def find_weights() -> Path:
-    """The folder of the published files in the installed package, which is not imported
-    (that would need torch). Raises BuildError if it is absent or the weights are not
-    those published."""
+    """The folder of the published files in the installed package.
+
+    Does not import the package, which would need torch. Raises BuildError if the package is
+    absent or its weights are not the published ones.
+    """
     try:
         files = importlib.metadata.files(PACKAGE) or []
     except importlib.metadata.PackageNotFoundError:
@@ -164,8 +166,8 @@ def quantize(model: Any, tokenizer: Any) -> Any:
         subset_size=CALIBRATION_TEXTS,
         advanced_parameters=AdvancedQuantizationParameters(
             smooth_quant_alphas=AdvancedSmoothQuantParameters(matmul=SMOOTHING),
-            # The whole range seen, not its mean over texts: the rare large value
-            # of a [SEP] or a full stop is what a sentence's vector hangs on.
+            # The full range of the activations, not its mean over texts: a sentence's
+            # vector depends on the rare large values of [SEP] and of full stops.
             activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
         ),
     )
@@ -177,8 +179,9 @@ def _check_agreement(reference: Any, directory: Path) -> dict[str, float]:
     cosines = (local.open_model(directory, graph=artefacts.GRAPH).embed(texts) * exact).sum(axis=1)
     agreement = {"mean": round(float(cosines.mean()), 4), "least": round(float(cosines.min()), 4)}
     log.info("cosine of int8 to fp32: %s", agreement)
-    # Where int8 saturates it will not be used, but an image built there may run elsewhere.
-    if agreement["mean"] < LEAST_AGREEMENT:
+    # Checked even on a processor that will not use int8 (see local.saturates): an image that is
+    # built there may run on another machine.
+    if agreement["mean"] < MIN_AGREEMENT:
         raise BuildError(f"int8 vectors differ too much from fp32 ones: cosine {agreement}")
     return agreement
 

@@ -17,16 +17,16 @@ HEADS = 12
 HIDDEN = 384
 HEAD_SIZE = HIDDEN // HEADS
 LAYER_NORM_EPSILON = 1e-12
-OPSET = 17  # first with LayerNormalization; Gelu is written out below
-# Added to the attention score of a padding token: its weight is exactly 0 after
-# softmax, and no number gets near the limits of bfloat16 or of a quantizer.
+OPSET = 17  # the first with LayerNormalization; `gelu` below is made of older operators
+# Added to the attention scores of padding tokens. Their weight is then exactly 0 after
+# softmax, and the number is still small enough for bfloat16 and for a quantizer.
 MASKED = -10_000.0
 
 Array = NDArray[Any]
 
 
 class _Graph:
-    """Collects nodes and constants; every method returns its output's name."""
+    """Builds an ONNX graph. Each method adds nodes and returns the name of their output."""
 
     def __init__(self, weights: Mapping[str, Array]) -> None:
         import onnx  # noqa: PLC0415 - the build's dependency, absent at run time

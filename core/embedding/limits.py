@@ -1,4 +1,4 @@
-"""What an embedding endpoint takes, as far as its refusals tell."""
+"""The limits of an embedding endpoint, learned from its refusals."""
 
 import re
 from collections.abc import Callable
@@ -6,8 +6,8 @@ from typing import Any
 
 from core.providers.failures import Refusal
 
-_REFUSING = frozenset({0, 400, 413, 422})
-_LEAST_TOKENS = 16
+_REFUSAL_STATUSES = frozenset({0, 400, 413, 422})
+_MIN_TOKENS = 16
 _SHRINK = 0.7
 _BATCH = re.compile(
     r"\bbatch|too many (?:inputs?|texts?|items|documents|requests in)|input\.contents"
@@ -23,10 +23,10 @@ _TOKENS = re.compile(
 
 
 class EndpointLimits:
-    """The form of requests that an endpoint takes. Shared between threads.
+    """The size and the fields of requests that an endpoint accepts. Threads share it.
 
-    `batch_size` texts go into a request, each cut at `max_tokens` as `count_tokens` counts
-    them: an estimate, so that the endpoint's own limit is approached from above.
+    A request has `batch_size` texts, each cut at `max_tokens`. `count_tokens` only estimates,
+    so a limit may be too high at first; each refusal lowers it.
     """
 
     def __init__(
@@ -40,19 +40,19 @@ class EndpointLimits:
         self.batch_size = batch_size
         self.sends_format = True
         self.sends_dimensions = sends_dimensions
-        self._takes_dimensions = True
+        self._accepts_dimensions = True
         self._count_tokens = count_tokens
         self._max_tokens = max_tokens
 
     def cut(self, text: str) -> str:
-        """The beginning of `text` that the endpoint takes."""
+        """The beginning of `text` that the endpoint accepts."""
         if self._max_tokens is None or self._count_tokens(text) <= self._max_tokens:
             return text
         return text.encode("utf-8", "replace")[: 4 * self._max_tokens].decode("utf-8", "ignore")
 
     def try_dimensions(self) -> bool:
-        """The vectors have another length than wanted: name it in the request, if it is new."""
-        if self.sends_dimensions or not self._takes_dimensions:
+        """Send `dimensions` from now on. False if it is sent already or was refused."""
+        if self.sends_dimensions or not self._accepts_dimensions:
             return False
         self.sends_dimensions = True
         return True
@@ -62,14 +62,14 @@ class EndpointLimits:
 
         True means that the request is worth sending again at once.
         """
-        if refusal.status not in _REFUSING:
+        if refusal.status not in _REFUSAL_STATUSES:
             return False
         said = f"{refusal.param} {refusal.message}"
         if "encoding_format" in sent and "encoding_format" in said:
             self.sends_format = False
             return True
         if "dimensions" in sent and "dimension" in said:
-            self.sends_dimensions = self._takes_dimensions = False
+            self.sends_dimensions = self._accepts_dimensions = False
             return True
         count = len(sent["input"])
         if count > 1 and _BATCH.search(said):
@@ -89,10 +89,10 @@ class EndpointLimits:
 
     def _shrink_texts(self, texts: list[str], said: str) -> bool:
         longest = max(map(self._count_tokens, texts))
-        if longest <= _LEAST_TOKENS:
+        if longest <= _MIN_TOKENS:
             return False
         found = _TOKENS.search(said.replace(",", ""))
         named = int((found[1] or found[2])[:9]) if found else longest
-        limit = named if _LEAST_TOKENS <= named < longest else int(longest * _SHRINK)
-        self._max_tokens = max(_LEAST_TOKENS, limit)
+        limit = named if _MIN_TOKENS <= named < longest else int(longest * _SHRINK)
+        self._max_tokens = max(_MIN_TOKENS, limit)
         return True

@@ -27,26 +27,26 @@ BATCH_SIZE = 4
 # WINDOW / LENGTH_STEP * BATCH_SIZE shapes and its per-shape kernels stay bounded.
 LENGTH_STEP = 16
 
-# A text alone, as a question is, of up to so many tokens has a model of its own, compiled for
-# that shape: the other takes 1.4 of 3.7 ms to change from one shape to the next.
+# A single text of at most this many tokens, such as a question, runs on a second model that is
+# compiled for this one shape. The general model spends 1.4 of 3.7 ms on a change of shape.
 QUESTION_LENGTH = 24
 _QUESTION_SHAPE = (1, QUESTION_LENGTH)
-# Of a fixed shape more operations are fused, which rounds elsewhere: a question's vector would
-# be another than that of the same words in a batch (cosine 0.9988).
+# With a fixed shape OpenVINO fuses more operations, which changes the rounding: a question's
+# vector would differ from the vector of the same words in a batch (cosine 0.9988).
 _QUESTION_OPTIONS = {"SNIPPETS_MODE": "DISABLE"}
 
-_MOST_WORDS = 30_000  # whose tokens are remembered
-_LONGEST_WORD = 40  # characters; of longer ones few come again
-# Python splits a text at these; BERT's tokenizer removes them, which joins what they stand between.
+_CACHED_WORDS = 30_000
+_LONGEST_WORD = 40  # characters; longer words rarely recur
+# `str.split` cuts at these characters. BERT's tokenizer deletes them, which joins their neighbours.
 _JOINING = re.compile("[\x0b\x0c\x1c-\x1f\x85]")
 
 COMPILE_OPTIONS: dict[str, Any] = {
-    # Processes of one thread each beat one process with several, and pinned
-    # ones would all sit on the first core.
+    # Several processes of one thread are faster than one process of several threads.
+    # With pinning, all of them would run on the first core.
     "INFERENCE_NUM_THREADS": 1,
     "NUM_STREAMS": 1,
     "ENABLE_CPU_PINNING": False,
-    # Default is bfloat16 where the CPU has it: vectors would depend on the machine.
+    # The default is bfloat16 if the CPU has it: vectors would depend on the machine.
     "INFERENCE_PRECISION_HINT": "f32",
 }
 
@@ -55,12 +55,12 @@ class LocalEmbedder:
     """An Embedder over a built model. One instance serves all threads of a process.
 
     Load it after the process has forked: the runtime's threads do not survive
-    a fork, and `embed` refuses to run in another process than the loading one.
+    a fork, and `embed` raises RuntimeError in a process that did not load it.
     """
 
     name = artefacts.MODEL_NAME
     dimensions = artefacts.DIMENSIONS
-    # Tokens of one text that count; the rest is cut off. [CLS] and [SEP] take two.
+    # The model reads this many tokens of a text; [CLS] and [SEP] take two of its window.
     max_tokens = artefacts.WINDOW - 2
 
     def __init__(
@@ -78,19 +78,19 @@ class LocalEmbedder:
         self._tokenizer = tokenizer
         self._cls = cast(int, tokenizer.token_to_id("[CLS]"))
         self._sep = cast(int, tokenizer.token_to_id("[SEP]"))
-        self._tokens_of_word = lru_cache(_MOST_WORDS)(self._ids)
+        self._tokens_of_word = lru_cache(_CACHED_WORDS)(self._ids)
         self._lock = threading.Lock()
         self._process = os.getpid()
 
     def warm_up(self) -> None:
-        """Compile now what the first question would wait for half a second."""
+        """Compile the model for questions now: the first question would wait half a second."""
         self.embed([""])
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Vectors of shape (len(texts), 384), float32, L2 norm 1, in the order given.
 
-        What follows the first `max_tokens` tokens of a text is ignored. An empty
-        text has a vector too. Raises ProviderError if the model yields a number
+        Only the first `max_tokens` tokens of a text count. An empty text has a
+        vector too. Raises ProviderError if the model yields a number
         that is not finite.
         """
         if os.getpid() != self._process:
@@ -104,9 +104,9 @@ class LocalEmbedder:
         return _checked(vectors)
 
     def count_tokens(self, text: str) -> int:
-        """Tokens of `text` without [CLS] and [SEP], uncut: at most `max_tokens` fit.
+        """The number of tokens of all of `text`, even beyond `max_tokens`, without [CLS] and [SEP].
 
-        Counts of pieces add up if the text is cut at whitespace or punctuation.
+        The counts of parts add up if a text is cut at whitespace or punctuation.
         """
         return sum(map(len, self._tokens(text)))
 
@@ -116,8 +116,8 @@ class LocalEmbedder:
         return offsets
 
     def _encode(self, text: str) -> Any:
-        # One by one: encode_batch would start a thread pool of its own. A lone
-        # surrogate has no UTF-8 form; "?" keeps the offsets right.
+        # Texts are encoded one by one, because encode_batch would start a thread pool.
+        # A lone surrogate has no UTF-8 form; the "?" in its place keeps the offsets right.
         text = text.encode("utf-8", "replace").decode("utf-8")
         return self._tokenizer.encode(text, add_special_tokens=False)
 
@@ -125,8 +125,11 @@ class LocalEmbedder:
         return tuple(self._encode(text).ids)
 
     def _tokens(self, text: str) -> list[Ids]:
-        """The tokens of each word. BERT's tokenizer cuts at whitespace, so words may be remembered:
-        a document says most of its own again, and looking one up is ten times faster."""
+        """The token ids of each word of `text`, from a cache.
+
+        BERT's tokenizer cuts at whitespace, so the tokens of a word depend on nothing else. A
+        document repeats most of its words, and a look-up is ten times faster.
+        """
         if _JOINING.search(text):
             return [self._ids(text)]
         known, new = self._tokens_of_word, self._ids
@@ -162,14 +165,17 @@ def load(models_dir: Path) -> LocalEmbedder:
 
 
 def open_model(directory: Path, *, graph: str = "") -> LocalEmbedder:
-    """The model in `directory`, unchecked: `graph`, or the one that suits this processor."""
+    """The model in `directory`, without a check of hashes.
+
+    `graph` is a file's name; by default the one that suits this processor.
+    """
     graph = graph or (artefacts.EXACT_GRAPH if saturates(_cpu_info()) else artefacts.GRAPH)
     model = ov.Core().read_model(directory / graph)
     return compile_model(model, tokenizer=open_tokenizer(directory))
 
 
 def saturates(cpu_info: str) -> bool:
-    """Whether int8 products lose their upper end on the processor of this /proc/cpuinfo.
+    """Whether int8 products overflow on the processor that this /proc/cpuinfo describes.
 
     x86 without VNNI adds pairs of products in 16 bits, which saturate (oneDNN
     developer guide, "Nuances of int8 computations"): some vectors then fall below
@@ -190,7 +196,7 @@ def _cpu_info() -> str:
 def compile_model(
     model: ov.Model, *, tokenizer: Tokenizer, options: dict[str, Any] | None = None
 ) -> LocalEmbedder:
-    """An embedder over any model of the same inputs and output; `options` win over the usual."""
+    """An embedder for a model of the same inputs and output. `options` override the usual ones."""
     words, encoder = split(model)
     return LocalEmbedder(words=words, encoder=encoder, tokenizer=tokenizer, options=options)
 

@@ -35,8 +35,8 @@ class OpenAIEmbedder:
     connecting, for each wait and for reading a response. `batch_size` texts go into a request,
     each cut at `max_tokens` (None: not cut); both shrink when the endpoint says that it takes
     less. A request that fails is sent again up to `retries` times, unless the endpoint refuses
-    it or names a wait (429). Ingestion leaves `retries` at 0: its job waits. No error holds the
-    key.
+    it or names a wait (429). Ingestion leaves `retries` at 0: its job waits. No error message
+    contains the key.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class OpenAIEmbedder:
     def _request(self, texts: Sequence[str]) -> Vectors:
         body = self._body(texts)
         try:
-            data = self._send_surely(body)
+            data = self._send_with_reconnect(body)
             return parse_vectors(data, count=len(texts), dimensions=self.dimensions)
         except WrongLength as error:
             if self._limits.try_dimensions():
@@ -150,7 +150,7 @@ class OpenAIEmbedder:
             body["dimensions"] = self.dimensions
         return body
 
-    def _send_surely(self, body: dict[str, Any]) -> Any:
+    def _send_with_reconnect(self, body: dict[str, Any]) -> Any:
         try:
             return self._send(body)
         except httpx.RemoteProtocolError:
@@ -159,7 +159,7 @@ class OpenAIEmbedder:
             return self._send(body)
 
     def _send(self, body: dict[str, Any]) -> Any:
-        """The response's JSON. Raises _Refusal for an error, of the status or in the body."""
+        """The response's JSON. Raises _Refusal for an error status or an error in the body."""
         # httpx's timeout is per read; a deadline bounds an endpoint that trickles.
         deadline = time.monotonic() + self._timeout
         with self._client.stream("POST", self._url, json=body) as response:
@@ -203,7 +203,7 @@ class _Refusal(Exception):
 
 
 class _Adapted(Exception):
-    """The endpoint refused with `error`; another form of the request is worth sending."""
+    """The endpoint refused with `error`, and the limits were adapted: send the request again."""
 
     def __init__(self, error: ProviderError) -> None:
         super().__init__(error.detail)

@@ -11,7 +11,7 @@ from core.errors import ProviderError
 
 
 class WrongLength(ProviderError):
-    """The vectors are of one length, but of another than wanted."""
+    """The vectors are all of one length, but not of the right one."""
 
 
 def parse_vectors(data: Any, *, count: int, dimensions: int) -> Vectors:
@@ -42,7 +42,7 @@ def parse_vectors(data: Any, *, count: int, dimensions: int) -> Vectors:
 
 
 def _in_order(items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """`items` by their index; as listed where it is missing, null or 0 in all of them.
+    """`items` ordered by index, or as listed if every index is missing, null or 0.
 
     Servers that write JSON from Protocol Buffers leave out an index of 0. Raises ValueError for
     indexes that are not 0, 1, 2 … each once.

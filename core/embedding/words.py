@@ -1,4 +1,4 @@
-"""The model's word embeddings, looked up here and not by the runtime.
+"""Looks up the model's word embeddings, in place of the runtime.
 
 The runtime unpacks the table into full precision, 47 MB in each process and again in
 each compiled model. Here a row is unpacked when it is needed, and the table stays in
@@ -16,7 +16,7 @@ Rows = NDArray[np.float32]
 
 
 class WordEmbeddings:
-    """Token ids of any shape to float32 rows, of that shape and the width of the table."""
+    """Maps token ids of any shape (…) to their float32 rows, of shape (…, width)."""
 
     def __init__(self, codes: NDArray[Any], scales: Rows | None) -> None:
         self._codes, self._scales = codes, scales
@@ -27,11 +27,11 @@ class WordEmbeddings:
 
 
 def split(model: ov.Model) -> tuple[WordEmbeddings, ov.Model]:
-    """`model` in two: its word embeddings, and the rest with them as input `words`.
+    """Split `model` in two: its word embeddings, and the rest, which has them as input `words`.
 
-    `model` has inputs `input_ids` and `attention_mask` of shape (batch, length) and is
-    left as it was. The rest has `words` of shape (batch, length, width) instead of `input_ids`.
-    Raises ValueError if the model is built otherwise.
+    `model` has inputs `input_ids` and `attention_mask` of shape (batch, length). It is
+    not changed. The rest has `words` of shape (batch, length, width) instead of `input_ids`.
+    Raises ValueError if the model has another structure.
     """
     encoder = model.clone()
     ids, mask = (encoder.input(name) for name in ("input_ids", "attention_mask"))
@@ -51,7 +51,7 @@ def split(model: ov.Model) -> tuple[WordEmbeddings, ov.Model]:
 
 
 def _read_table(node: Any) -> WordEmbeddings:
-    """The table as the file has it: numbers, or codes with a scale for each row."""
+    """The table in the file's own format: numbers, or int8 codes with a scale for each row."""
     if node.get_type_name() != "Multiply":
         return WordEmbeddings(_constant(node), None)
     codes, scales = (node.input_value(place).get_node() for place in (0, 1))

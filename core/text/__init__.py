@@ -1,1 +1,1 @@
-"""Words, sentences and questions, without an index."""
+"""Words, sentences and questions: functions of a text alone."""

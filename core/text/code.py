@@ -1,9 +1,9 @@
-"""Where a Markdown text is code: spans in backticks and fenced blocks.
+"""Finds the code in a Markdown text: spans in backticks and fenced blocks.
 
-After CommonMark 0.31, sections 4.5 and 6.1, with two bounds, so that a stream is never held
-back for long: a span that is not closed within MAX_SPAN characters is no span, and neither is
-one with a blank line or a fence in it. One leniency: models open blocks behind text too
-("Run: ```python").
+Follows CommonMark 0.31, sections 4.5 and 6.1, with three exceptions. So that a stream is never
+held back for long, a span has to close within MAX_SPAN characters, and it may not contain a
+blank line or a fence. A block may open behind text on the same line ("Run: ```python"), because
+models write so.
 """
 
 import re
@@ -39,8 +39,8 @@ class CodeSplitter:
 
     def __init__(self) -> None:
         self._text = ""
-        self._at = 0  # everything before is given out
-        self._line = ""  # the beginning of the current line, as far as it is given out
+        self._at = 0  # the text before this index was returned in segments
+        self._line = ""  # the part of the current line that was returned
         self._fence = ""  # the marks that opened the current block
 
     def feed(self, text: str, *, at_end: bool = False) -> list[Segment]:
@@ -57,7 +57,7 @@ class CodeSplitter:
             yield segment
 
     def _next_of_block(self) -> Segment:
-        """The block's next line, or as much of it as is there."""
+        """The block's next line, or as much of it as has arrived."""
         newline = self._text.find("\n", self._at)
         whole = self._line + self._text[self._at : newline if newline >= 0 else None]
         segment = self._take(newline + 1 if newline >= 0 else len(self._text), is_code=True)
@@ -90,7 +90,7 @@ class CodeSplitter:
         return self._take(end) if end > self._at else None
 
     def _end_of_opening(self, run: re.Match[str], *, at_end: bool) -> int | None:
-        """Where the line ends that opens a block here; 0 if none does, None if not known yet."""
+        """The end of the line that opens a block here; 0: no block opens; None: not known yet."""
         if len(run[0]) < 3:
             return 0
         limit = run.end() + MAX_SPAN

@@ -1,4 +1,4 @@
-"""What a question asks for, apart from how it wants to be answered."""
+"""Tells what a question asks for from instructions how to answer it."""
 
 import re
 
@@ -13,8 +13,8 @@ _INSTRUCTION = re.compile(
 def without_instructions(question: str) -> str:
     """The question up to its last question mark, if all that follows tells how to answer.
 
-    "… FY2022? If it is not useful, state that and explain why." asks for what stands before
-    the "If"; the rest draws its embedding away.
+    "… FY2022? If it is not useful, state that and explain why." asks for what is before
+    the "If"; with the rest, its embedding would be further from the passages it asks for.
     """
     ends = list(_QUESTION_END.finditer(question))
     if not ends:

@@ -1,8 +1,8 @@
-"""Where sentences, headings and rows begin and end in a page's text. Pure, linear time.
+"""Where sentences, headings and rows begin and end in a page's text. Pure functions, linear time.
 
-Works on the cleaned text of a page, whose lines are those of the page. Rules
-instead of a model: a range of pages has to be cut the same way on every
-worker, and at well under a millisecond a page.
+They work on the cleaned text of a page, which keeps the page's lines. They are rules
+and no model: every worker has to cut a page the same way, in well under a
+millisecond.
 """
 
 import re
@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 _CLOSERS = "\"'”’»)\\]」』）】》"
-# A full stop needs white space behind it; those of Chinese and Japanese do not.
-# Footnote numbers may follow the stop: "… in 1903.[12] It …". The look-behind keeps a long
-# run of stops from being scanned from each of them.
+# A full stop needs white space behind it, except in Chinese and Japanese.
+# Footnote numbers may follow the stop: "… in 1903.[12] It …". The look-behind keeps the
+# search from starting anew at each stop of a long run.
 _NOTES = r"(?:\[\d{1,3}\])*+"
 _TERMINATOR = re.compile(
     rf"(?<![.!?…؟۔।])[.!?…؟۔।]++[{_CLOSERS}]*+{_NOTES}(?=\s)|[。！？｡]++[{_CLOSERS}]*+"
@@ -47,7 +47,7 @@ _JOINING_END = re.compile(
 _ROW = " | "
 _HEADING_MAX_CHARS = 90
 _HEADING_MAX_WORDS = 12
-_SHORT_LINE = 0.65
+_SHORT_LINE = 0.65  # of the width of a full line
 _FULL_LINE = 0.8
 # How much of the next page may complete a sentence.
 _MAX_HEAD_CHARS = 600
@@ -63,18 +63,18 @@ class Segment:
 
 
 def split_sentences(text: str) -> list[Segment]:
-    """The segments of a page in order. Together they hold all of the text but white space."""
+    """The segments of a page in order. Together they cover all but white space."""
     return list(_segments(text))
 
 
 def continues(
     text: str, segments: Sequence[Segment], following: str, following_segments: Sequence[Segment]
 ) -> bool:
-    """Whether the last sentence of a page goes on in the first segment of the following one.
+    """Whether the last sentence of a page continues in the first segment of the following page.
 
-    Decided by the two texts alone (the segments are theirs), so that whoever
-    has both comes to the same end. A first segment that does not end on its
-    page completes nothing.
+    The result depends on the two texts alone (the segments are theirs), so all workers
+    that read both pages agree. A first segment that does not end on its own page
+    completes no sentence.
     """
     if not segments or not following_segments:
         return False
@@ -92,7 +92,7 @@ def continues(
 def _runs_on(text: str, last: str, head: str) -> bool:
     if head[0].islower() or _JOINING_END.search(last):
         return any(char.isalpha() for char in last)
-    # Scripts without capitals: a line that is full and not ended goes on.
+    # In a script without capitals, a full line without a full stop continues.
     lines = text.split("\n")
     full = len(lines[-1]) >= _FULL_LINE * _line_width(lines)
     return full and bool(_NO_CASE.match(head)) and bool(_NO_CASE.match(last[-1]))
@@ -130,13 +130,13 @@ def _ends_block(lines: Sequence[str], headings: Sequence[bool], index: int, widt
         return True
     if _LIST_MARKER.match(following) or _ROW in line or _ROW in following:
         return True
-    # A line that stops early was ended on purpose: a row, or the last of a paragraph.
+    # A line that stops early ended on purpose: it is a row, or the last line of a paragraph.
     stops_early = len(line) < _SHORT_LINE * width and not _JOINING_END.search(line[-12:])
     return stops_early and not following[0].islower()
 
 
 def _line_width(lines: Sequence[str]) -> float:
-    """How long a full line is: the ninth decile of those that are not blank."""
+    """The length of a full line: the 90th percentile of the lines that are not blank."""
     lengths = sorted(len(line) for line in lines if line)
     return lengths[int(0.9 * (len(lengths) - 1))] if lengths else 0
 
@@ -150,7 +150,7 @@ def _is_heading(lines: Sequence[str], index: int, width: float) -> bool:
         return False
     if re.match(r"[•▪◦‣●○■□☐☒$(]", line) or re.search(r"[.,;!?]$", line) or line[0].islower():
         return False
-    return _stands_alone(lines, index, width) and (
+    return _is_set_apart(lines, index, width) and (
         bool(_NUMBERED_HEADING.match(line)) or line.isupper() or _is_titled(words)
     )
 
@@ -162,8 +162,8 @@ def _looks_like_row(line: str, words: Sequence[str]) -> bool:
     )
 
 
-def _stands_alone(lines: Sequence[str], index: int, width: float) -> bool:
-    """Text before it is over, and what follows is longer than a heading or set apart."""
+def _is_set_apart(lines: Sequence[str], index: int, width: float) -> bool:
+    """Whether the text before the line has ended and longer or separate text follows it."""
     before = lines[index - 1].strip() if index else ""
     after = lines[index + 1].strip()
     ended = not before or bool(_TERMINATED.search(before)) or len(before) < _SHORT_LINE * width

@@ -1,4 +1,4 @@
-"""The part of a text that shows a match in its surroundings. Pure."""
+"""Cuts out the part of a text that shows where a query matches. Pure."""
 
 import re
 
@@ -11,9 +11,9 @@ _STEP = 10
 
 
 def snippet_of(text: str, query: str) -> str:
-    """The MAX_CHARS of `text` with the most words of `query`, cut between words; all if short.
+    """The stretch of `text` of MAX_CHARS with the most words of `query`, cut between words.
 
-    What is left out at an end is shown by an ellipsis.
+    An ellipsis marks an end that is cut. A short text is returned whole.
     """
     if len(text) <= MAX_CHARS:
         return text
@@ -29,7 +29,7 @@ def snippet_of(text: str, query: str) -> str:
 
 
 def _pieces(text: str) -> list[tuple[int, str]]:
-    """The words of a text with their places; long runs without spaces in overlapping parts."""
+    """The words of a text with their places. Long runs without spaces give overlapping parts."""
     found = []
     for match in _PIECE.finditer(text):
         piece = match[0]
@@ -42,7 +42,7 @@ def _pieces(text: str) -> list[tuple[int, str]]:
 
 
 def _best_start(places: list[tuple[int, set[str]]]) -> int:
-    """Where the stretch begins that holds the most different words, the first of several."""
+    """The start of the first stretch that has the most different words."""
     best, most = 0, 0
     for index, (start, _) in enumerate(places):
         within = [found for place, found in places[index : index + 60] if place < start + MAX_CHARS]

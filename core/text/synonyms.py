@@ -46,7 +46,7 @@ _GROUPS = (
 
 @lru_cache(maxsize=1)
 def _table() -> dict[tuple[str, ...], frozenset[tuple[str, ...]]]:
-    """Each way to say something, as stems, with the other ways."""
+    """Each phrase of the groups, as stems, with the phrases of the same meaning."""
     table: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
     for group in _GROUPS:
         ways = {tuple(content_stems(way)) for way in group.split("|")}
@@ -55,8 +55,8 @@ def _table() -> dict[tuple[str, ...], frozenset[tuple[str, ...]]]:
     return {way: frozenset(others) for way, others in table.items() if way}
 
 
-def other_ways(stems: Iterable[str]) -> dict[str, frozenset[tuple[str, ...]]]:
-    """For each of `stems` that a known way of saying something contains: the other ways."""
+def synonyms_of(stems: Iterable[str]) -> dict[str, frozenset[tuple[str, ...]]]:
+    """For each stem of a known phrase that `stems` contain: the phrases of the same meaning."""
     asked = list(stems)
     found: dict[str, frozenset[tuple[str, ...]]] = {}
     for way, others in _table().items():

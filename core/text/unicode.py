@@ -10,9 +10,10 @@ def repaired(text: str) -> str:
 
 
 def storable(deltas: Iterable[str]) -> Iterator[str]:
-    """`deltas`, repaired; the halves of a surrogate pair that stand in two of them are joined.
+    """`deltas`, repaired. A surrogate pair that is split between two of them is joined first.
 
-    JSON may escape a character beyond U+FFFF as two, and a provider cut between them.
+    JSON may escape a character beyond U+FFFF as two surrogates, and a provider may cut between
+    them.
     """
     held = ""
     for delta in deltas:

@@ -1,4 +1,4 @@
-"""The words of a text: one way of cutting them for the index, queries, ranking and answers.
+"""Cuts a text into words, in the same way for the index, queries, ranking and answers.
 
 - A word is a run of letters with their marks, or a number with its separators.
 - Case, accents, width and Unicode's normal forms make no difference (NFKC, then marks of
@@ -6,8 +6,8 @@
 - English words are compared by their stems.
 - A code is found by its parts and as a whole, however its parts are joined: `ERR-4187`,
   `err4187` and `ERR 4187` share `err` and `4187`; `10-K` and `10K` share `10k`.
-- Scripts without spaces (Han, kana, Thai, Lao, Khmer) are cut into single characters, and
-  for the index into pairs of them besides.
+- Scripts without spaces (Han, kana, Thai, Lao, Khmer) are cut into single characters;
+  for the index, also into pairs of characters.
 - Words without meaning of their own (`who`, `it`) are left out, but not in capitals, where
   they are names (`WHO`, `IT`).
 """
@@ -48,7 +48,7 @@ _POSSESSIVE = re.compile(r"['’]s\b", re.IGNORECASE)
 _IGNORED = re.compile("[\u064b-\u065f\u0670\u0640\u00ad\u200b-\u200f\u2060\ufeff]")
 _ACCENTS = re.compile("[\u0300-\u036f]")
 _UNDECOMPOSED = str.maketrans({"ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D"})
-_LONGEST = 200  # characters of a word; PostgreSQL takes 2,046 bytes
+_LONGEST = 200  # characters of a word; PostgreSQL accepts 2,046 bytes
 _LONGEST_SYMBOL = 3  # letters that make a code with a single digit: `5GB`, but not `5-year`
 _MAX_SHOUTED_NAME = 3  # words of a line in capitals that may be a name
 
@@ -104,7 +104,7 @@ def content_stems(text: str) -> list[str]:
 
 
 def index_stems(text: str) -> list[tuple[int, str]]:
-    """What the index holds of `text`: stems, each with the place of its unit, from 1."""
+    """The stems to index for `text`, each with the position of its unit, counted from 1."""
     found = []
     for place, unit in enumerate(_units(text, FUNCTION_WORDS), start=1):
         found += [(place, stem) for stem in dict.fromkeys((*unit.stems, *unit.others))]
@@ -112,10 +112,10 @@ def index_stems(text: str) -> list[tuple[int, str]]:
 
 
 def query_stems(text: str) -> list[str]:
-    """What to look for in the index for the query `text`: stems, each once, in order."""
+    """The stems to look up in the index for the query `text`, each once, in order."""
     found: list[str] = []
     for unit in _units(text, FUNCTION_WORDS):
-        # Of a script without spaces, pairs of characters tell more than single ones.
+        # In a script without spaces, pairs of characters are more specific than single ones.
         found += unit.others if unit.unspaced else unit.stems
     return list(dict.fromkeys(found))
 
@@ -132,8 +132,8 @@ def stem(word: str) -> str:
 class _Unit(NamedTuple):
     """A word, a code, or a character of a script without spaces.
 
-    `stems` stand for it. `others` are further ways to find it: the parts of a code, the pair
-    that a character makes with the next one. `unspaced` is True for a character of several.
+    `stems` represent it. `others` are further stems that find it: the parts of a code, or the
+    pair of a character and the next one. `unspaced` is True for a character in a run of several.
     """
 
     stems: tuple[str, ...]
@@ -184,7 +184,7 @@ def _codes(run: str) -> Iterator[list[str]]:
 
 
 def _belongs(one: str, other: str, *, apart: bool) -> bool:
-    """Whether two parts make one code. `apart`: a hyphen or the like is between them."""
+    """Whether two parts make one code. `apart` is True if a hyphen or the like is between them."""
     if len(one) > 1 and len(other) > 1:
         return False
     numbers = one[0].isdigit() + other[0].isdigit()
@@ -206,7 +206,7 @@ def _unit(parts: Sequence[str], stop_words: frozenset[str], *, shouted: bool) ->
 
 
 def _number(number: str) -> _Unit:
-    """A number without separators of thousands; of a version or date the parts besides."""
+    """A number without thousands separators. Its parts find a version or a date too."""
     if _THOUSANDS.fullmatch(number):
         separator = "," if "," in number else "."
         return _Unit((number.replace(separator, ""),))

@@ -280,7 +280,7 @@ def test_refuses_weights_that_are_not_the_published_ones(
 def test_a_build_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "quantize", lambda model, tokenizer: model)
     monkeypatch.setattr(build, "calibration_texts", lambda: ["one text"])
-    monkeypatch.setattr(build, "LEAST_AGREEMENT", 1.1)
+    monkeypatch.setattr(build, "MIN_AGREEMENT", 1.1)
     with pytest.raises(build.BuildError, match="differ too much"):
         build.build(tmp_path)
     assert _entries(tmp_path) == []
