@@ -11,6 +11,7 @@ from core.embedding import create_embedder
 from core.embedding.base import Embedder
 from core.pdf import PdfParser
 from core.settings import Settings
+from tests.integration import steps
 from tests.integration.library import Library, filled
 
 
@@ -45,6 +46,7 @@ def make_services(
 
     yield make
     for services in made:
+        steps.live_answers(services).close()  # no turn may use a provider's client that is closed
         if services.__dict__.get("pdf_parser") is pdf_parser:
             del services.__dict__["pdf_parser"]  # it serves the next test too
         services.close()

@@ -349,15 +349,21 @@ def test_a_stop_that_cannot_be_asked_for_is_raised(
     assert "".join(answerer.answer(ASKED)) == "Hello from the model."
 
 
+def answering_threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == "answering"}
+
+
 def test_answers_at_once_share_one_thread_that_close_ends(llm: LLMServer) -> None:
+    """Answerers that other tests of this process keep open have threads of their own."""
+    others = answering_threads()
     answerer = build(llm)
     llm.default = Reply(delay_between=0.05)
     with ThreadPoolExecutor(4) as pool:
         written = list(pool.map(lambda _: "".join(answerer.answer(ASKED)), range(4)))
     assert written == ["Hello from the model."] * 4
-    assert [thread.name for thread in threading.enumerate()].count("answering") == 1
+    (own,) = answering_threads() - others
     answerer.close()
-    assert "answering" not in [thread.name for thread in threading.enumerate()]
+    assert not own.is_alive()
 
 
 def test_leaving_the_iteration_closes_the_connection(

@@ -113,6 +113,12 @@ def make_app(web_settings: Settings) -> Iterator[Callable[..., Flask]]:
         services.close()
 
 
+@pytest.fixture
+def fresh_app(make_app: Callable[..., Flask], new_database: Callable[[], str]) -> Flask:
+    """An app whose database holds nothing: no vectors of another model, no work of others."""
+    return make_app(database_url=new_database())
+
+
 @pytest.fixture(scope="module")
 def asker_settings() -> dict[str, Any]:
     """A module's own settings for the app of `asker`."""

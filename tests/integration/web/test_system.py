@@ -22,7 +22,8 @@ from tests.harness import SLOW_MACHINE_SECONDS
 from tests.integration.web.conftest import Caller
 
 
-def test_health_says_what_the_contract_says(app: Flask) -> None:
+def test_health_says_what_the_contract_says(fresh_app: Flask) -> None:
+    app = fresh_app
     response = app.test_client().get("/health")
     body = response.get_json()
     assert response.status_code == 200
