@@ -118,7 +118,7 @@ class OpenAIAnswerer:
         self._window = Window(
             count_tokens=count_tokens, context_tokens=context_tokens, max_tokens=max_tokens
         )
-        self._reasons = thinks_by_name(model)
+        self._reasons, self._suspicious = thinks_by_name(model), True
         self._loop = LoopThread()
         self._client = httpx.AsyncClient(
             timeout=httpx.Timeout(timeout, connect=min(_CONNECT_TIMEOUT, timeout)),
@@ -229,14 +229,25 @@ class OpenAIAnswerer:
                 self._read_refusal(response, exchange),
                 retry_after=response.headers.get("retry-after"),
             )
-        reasoning = ReasoningFilter(expected=self._reasons)
-        for text in self._texts(run.stream, exchange, reasoning):
-            yield from _restartable(run, reasoning, reasoning.feed(text))
+        reasoning = ReasoningFilter(expected=self._reasons, suspicious=self._suspicious)
+        try:
+            for text in self._texts(run.stream, exchange, reasoning):
+                yield from _restartable(run, reasoning, reasoning.feed(text))
+        except (httpx.HTTPError, _Reported):
+            yield from _restartable(run, reasoning, reasoning.give_up())
+            raise
         yield from _restartable(run, reasoning, reasoning.flush())
-        # A server that parses reasoning itself leaves no tags: its answers need not be held.
-        self._reasons = reasoning.hidden_opening
+        self._learn(reasoning)
         if not run.started:
             _check_emptiness(run.stream)
+
+    def _learn(self, reasoning: ReasoningFilter) -> None:
+        """What a whole answer shows of the model, for its next ones."""
+        was_held = self._reasons or reasoning.suspected
+        # A server that parses reasoning itself leaves no tags: its answers need not be held.
+        self._reasons = reasoning.hidden_opening
+        if was_held and not reasoning.hidden_opening:
+            self._suspicious = False
 
     def _read_refusal(self, response: httpx.Response, exchange: Exchange) -> Refusal:
         if response.is_redirect:

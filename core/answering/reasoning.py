@@ -2,10 +2,12 @@
 
 Servers that parse no reasoning leave it in the content, between `<think>` and `</think>`.
 Chat templates that open the block themselves (DeepSeek-R1, QwQ, Qwen3-Thinking) leave only the
-end tag: a stream shows only then that everything before it was reasoning.
+end tag: a stream shows only then that everything before it was reasoning. Such a model is known
+by its name, by its earlier answers, or by the words that reasoning begins with.
 """
 
 import re
+from collections.abc import Callable
 
 from core.text.code import split_code
 
@@ -21,6 +23,14 @@ _THINKERS = re.compile(
     r"|smallthinker|openthinker|deepscaler",
     re.I,
 )
+# How DeepSeek-R1, QwQ, Qwen3-Thinking and gpt-oss begin to reason, and answers hardly ever.
+_FIRST_WORDS = (
+    "okay, ", "ok, ", "ok so", "okay so", "alright, ", "hmm", "wait, ", "let me ", "let's ",
+    "first, i ", "we need ", "we are given", "we are asked", "i need to ", "i should ",
+    "i'm trying to", "i am trying to", "so the user", "so, the user", "now, the user",
+    "the user ask", "the user is ", "the user want", "the user has ", "the user said",
+    "the user just", "the user's ", "user asks", "user wants", "thinking process",
+)  # fmt: skip
 _END_MARK = (
     r"(?:<\|(?:eot_id|eom_id|im_end|end|endoftext|end_of_text|end_of_turn)\|>|</s>"
     r"|<end_of_turn>|<｜end▁of▁sentence｜>)"
@@ -45,18 +55,21 @@ class ReasoningFilter:
     """Lets an answer through as it is written, without reasoning and end marks.
 
     `expected` says that the model reasons without an opening tag: everything is held back
-    until the end tag or the end of the text. If it is False, an end tag without an opening
-    tag sets `restarted`: everything before it was reasoning, and the answer begins with what
-    the same call of `feed` returns. `hidden_opening` tells whether there was an end tag without
-    an opening one. Tags in code and in the middle of a line are text.
+    until the end tag or the end of the text. `suspicious` holds a text back in the same way if
+    its first words are those of reasoning, and sets `suspected`. Otherwise an end tag without
+    an opening tag sets `restarted`: everything before it was reasoning, and the answer begins
+    with what the same call of `feed` returns. `hidden_opening` tells whether there was an end
+    tag without an opening one. Tags in code and in the middle of a line are text.
     """
 
-    def __init__(self, *, expected: bool = False) -> None:
+    def __init__(self, *, expected: bool = False, suspicious: bool = False) -> None:
         self.restarted = False
         self.hidden_opening = False
+        self.suspected = False
+        self._suspicious = suspicious
         self._seen = False  # there was reasoning
         self._expected = expected
-        self._state = self._begin
+        self._state: Callable[[bool], str] = self._begin
         self._held = ""
         self._searched = 0  # characters of `_held` that hold no end tag
         self._shown = ""
@@ -65,7 +78,7 @@ class ReasoningFilter:
 
     def expect_none(self) -> None:
         """The server sends reasoning in a field of its own: hold nothing back for an end tag."""
-        self._expected = False
+        self._expected = self._suspicious = False
 
     def feed(self, delta: str) -> str:
         """The text that can be shown now; may be empty."""
@@ -81,6 +94,11 @@ class ReasoningFilter:
         rest = self._advance("", at_end=True)
         rest, self._end = self._end + rest, ""
         return rest if self._has_strike else _END_MARKS.sub("", rest)
+
+    def give_up(self) -> str:
+        """The rest of a text that broke off, without what may be reasoning."""
+        is_hidden = self._state in (self._think, self._wait, self._aside)
+        return "" if is_hidden else self.flush()
 
     def _advance(self, delta: str, *, at_end: bool = False) -> str:
         self._held += delta
@@ -101,8 +119,20 @@ class ReasoningFilter:
         elif text and (at_end or not _BEGUN_TAG.fullmatch(text)):
             if self._seen:
                 self._held = text
-            self._state = self._wait if self._expected and not self._seen else self._answer
+            self._state = self._after_first_words(text, at_end)
         return ""
+
+    def _after_first_words(self, text: str, at_end: bool) -> Callable[[bool], str]:
+        if self._seen or at_end:
+            return self._answer
+        if self._expected:
+            return self._wait
+        head = text.lower().replace("’", "'")
+        if not self._suspicious or not any(map(head.startswith, _FIRST_WORDS)):
+            is_undecided = self._suspicious and any(one.startswith(head) for one in _FIRST_WORDS)
+            return self._begin if is_undecided else self._answer
+        self.suspected = self._expected = True
+        return self._wait
 
     def _think(self, at_end: bool) -> str:
         if closed := _CLOSE.search(self._held):

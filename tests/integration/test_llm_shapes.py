@@ -162,6 +162,46 @@ def test_a_model_that_hides_its_opening_tag_is_known_after_its_first_answer(
     assert not stream.restarted
 
 
+REASONING = ["Ok", "ay, the us", "er asks about [1].", " It fits.\n</th", "ink>\n\n"]
+
+
+def test_reasoning_that_begins_as_such_is_never_shown(llm: LLMServer, make: Any) -> None:
+    """Not even in the first answer of a model that nobody knows."""
+    answerer = make()
+    llm.script(*[Reply(deltas=[*REASONING, "Otters live in the ", ANSWER[19:]])] * 2)
+    for _ in range(2):
+        stream = answerer.answer(ASKED)
+        assert list(stream) == ["Otters live in the ", ANSWER[19:]]
+        assert not stream.restarted
+
+
+def test_an_answer_that_begins_like_reasoning_is_shown_and_the_next_one_streams(
+    llm: LLMServer, make: Any
+) -> None:
+    answerer = make()
+    llm.script(
+        *[Reply(deltas=["Let me ", "explain: ", "rivers."])] * 2, Reply(deltas=["Let", "ters"])
+    )
+    assert list(answerer.answer(ASKED)) == ["Let me explain: rivers."]
+    assert list(answerer.answer(ASKED)) == ["Let me ", "explain: ", "rivers."]
+    assert "".join(make().answer(ASKED)) == "Letters"
+
+
+@pytest.mark.parametrize(
+    ("deltas", "kept"),
+    [(REASONING[:3], ""), (["Let"], "Let"), (["It fits ", "<"], "It fits <"), (["<think>ab"], "")],
+)
+def test_a_broken_answer_keeps_its_text_and_no_reasoning(
+    llm: LLMServer, make: Any, deltas: list[str], kept: str
+) -> None:
+    answerer = make(retry=RetryPolicy(attempts=1))
+    llm.default = Reply(deltas=deltas, drop_after=len(deltas))
+    heard: list[str] = []
+    with pytest.raises(ProviderError):
+        heard.extend(iter(answerer.answer(ASKED)))
+    assert "".join(heard) == kept
+
+
 def test_a_model_that_reasons_by_its_name_never_shows_it(llm: LLMServer, make: Any) -> None:
     answerer = make(model="deepseek-r1:8b")
     llm.script(SHAPES["</think> alone"], SHAPES["reasoning_content"], Reply(deltas=["a", "b"]))
