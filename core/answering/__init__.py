@@ -1,4 +1,4 @@
-"""Answers, from passages alone or by an LLM."""
+"""Writes answers, from the passages alone or by an LLM."""
 
 from core.answering.base import Answerer
 from core.answering.extractive import ExtractiveAnswerer

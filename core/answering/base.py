@@ -24,12 +24,12 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """All that an answerer is given.
+    """The input of an answerer.
 
     `text` is the user's message. `search_query` is the query of the search: the message, with
-    terms of `history` if it cannot be understood alone. `history` holds the earlier turns,
-    oldest first; `memories` what the same user said in other sessions. `grounded` is False
-    when the caller asked for no retrieval.
+    terms of `history` if it cannot be understood alone. `history` has the earlier turns, oldest
+    first; `memories` are messages of the same user in other sessions. `grounded` is False if
+    the caller switched retrieval off.
     """
 
     text: str
@@ -57,15 +57,15 @@ class Usage:
 
 @dataclass(slots=True)
 class AnswerStream:
-    """An answer while it is written: iterate over it for its deltas.
+    """An answer in progress: iterate over it for its deltas.
 
     `model`, `usage` and `finish_reason` are final when the iteration is over. `usage` is None
-    if the provider counted nothing. `finish_reason` is `length` if the answer was cut at a
+    if the provider reports none. `finish_reason` is `length` if the answer was cut at a
     token limit, `content_filter` if the provider's filter cut it, `cancelled` if `should_stop`
     ended it.
 
-    `restarted` turns true when all deltas so far were a model's reasoning, which only its end
-    tag showed: the answer begins with the next delta, and the earlier deltas are no part of it.
+    `restarted` becomes True when an end tag shows that all deltas so far were the model's
+    reasoning. The answer begins with the next delta; the earlier deltas are no part of it.
     """
 
     deltas: Iterator[str]

@@ -2,9 +2,9 @@
 
 A marker is a list of whole numbers in square brackets: `[2]`, `[1, 3]`, `[1-3]`; full-width
 brackets (`【2】`, `［2］`) and the daggers some models add (`【2†source】`) count too. Everything
-else in brackets (`[a]`, `[ ]`, `[p. 3]`, `[^1]`) is text, and so is all that Markdown shows as
-code. Outside code, `array[0]` cannot be told from a marker, since markers follow words without
-a space: it counts as one.
+else in brackets (`[a]`, `[ ]`, `[p. 3]`, `[^1]`) is text, and so is everything that Markdown
+shows as code. Outside code, `array[0]` counts as a marker: markers may follow a word without a
+space, so the two cannot be told apart.
 """
 
 import re
@@ -17,7 +17,7 @@ from core.text.words import content_stems, words
 _OPEN, _CLOSE = r"\[【［", r"\]】］"
 _INVISIBLE = "\u00ad\u200b-\u200f\u2060\ufeff"
 _LIST = rf"\d\s,;，、–\-{_INVISIBLE}"
-# Longest inside of a marker; more is not held back, and loses its opening bracket.
+# Longest inside of a marker. A longer one is shown without its opening bracket.
 _MAX_INSIDE = 80
 _TOKEN = re.compile(
     rf"[ \t]{{0,3}}[{_OPEN}](?P<inside>[{_LIST}]{{0,{_MAX_INSIDE}}}+)"
@@ -27,27 +27,26 @@ _TRAILING_SPACE = re.compile(r"[ \t]{1,3}\Z")
 _UNCLOSED = re.compile(rf"[{_OPEN}][{_LIST}]*\Z")
 _ITEMS = re.compile(r"\s*(\d+(?:\s*[-–]\s*\d+)?(?:\s*[,;，、]\s*\d+(?:\s*[-–]\s*\d+)?)*)\s*")
 _MAX_RANGE = 50
-# Behind these, backticks or tildes would become a fence or join a run of backticks.
+# After these, backticks or tildes would become a fence or extend a run of backticks.
 _BEFORE_FENCE = re.compile(r"(?P<line>(?:\A|\n)[ \t>*+\-\d.)]*\Z)|[`~]\Z")
-# Subscripts, and classes of digits in regular expressions, as documents without Markdown
-# have them.
+# Subscripts, and digit classes of regular expressions, in documents without Markdown.
 _SUBSCRIPT = re.compile(
     r"(?<!\w)(?P<name>[A-Za-z_][\w.]{0,60})\[(?P<index>\d{1,9})\](?:\[\w{1,20}\]|\.\w{1,40})*"
 )
 _DIGIT_CLASS = re.compile(r"[\\^(]{0,3}\[\d-\d\](?:[+*?]|\{\d{1,3}(?:,\d{0,3})?\})[)$?]{0,3}")
-# Of an answer's statement that is sought in its passage word for word.
+# Statements of this many words are looked for in their passage word for word.
 _MIN_VERBATIM_WORDS, _MAX_VERBATIM_WORDS = 3, 200
-# Longer sentences are rows of a table mostly: of these no more is quoted than was said.
+# Longer sentences are mostly rows of a table, so the quote is then only the statement itself.
 _MAX_QUOTE_CHARS = 500
 
 
 class CitationFilter:
-    """Lets text through as it is written, without the markers that refer to no passage.
+    """Removes markers that refer to no passage from an answer while it is streamed.
 
-    Markers that stay are written `[1]`, several as `[1][3]`. Code stays as it is. The joined
-    output is the same however the text is cut into deltas. What might be the beginning of a
-    marker, at most some 160 characters, is held back until its end is known or `flush` is
-    called; so is what might be a code span, at most some 1,000 characters.
+    The other markers are rewritten as `[1]`, several as `[1][3]`. Code stays as it is. The
+    output does not depend on how the text is cut into deltas. Text that may be the beginning of
+    a marker (at most some 160 characters) or a code span (at most some 1,000) is held back until
+    its end is known or `flush` is called.
     """
 
     def __init__(self, valid: Collection[int]) -> None:
@@ -55,7 +54,7 @@ class CitationFilter:
         self._code = CodeSplitter()
         self._pending = ""
         self._tail = ""
-        # A marker was left out just before, at the beginning of a line or behind a backtick.
+        # Set if the last thing removed is a marker at the start of a line or after a backtick.
         self._gap: re.Match[str] | None = None
 
     def feed(self, delta: str) -> str:
@@ -63,7 +62,7 @@ class CitationFilter:
         return self._split(delta, at_end=False)
 
     def flush(self) -> str:
-        """The text that was held back. Call it when the text is over."""
+        """The text that was held back. Call it at the end of the text."""
         return self._split("", at_end=True) + self._advance("", at_end=True)
 
     def _split(self, delta: str, *, at_end: bool) -> str:
@@ -84,7 +83,7 @@ class CitationFilter:
         for token in _TOKEN.finditer(text):
             shown = self._join(shown, text[position : token.start()])
             position = token.start()
-            if token.end() == len(text) and not at_end and _may_go_on(token):
+            if token.end() == len(text) and not at_end and _may_continue(token):
                 break
             kept = self._replace(token, _tail_of(shown))
             if not kept:
@@ -105,12 +104,12 @@ class CitationFilter:
         if gap is None or not solid:
             return shown + piece
         self._gap = None
-        # Backticks that come together here would begin other code than in the original.
+        # Without the marker, these backticks would begin code that the original does not have.
         return f"{shown}…{piece}" if solid[0] in "`~" else shown + piece
 
     def _replace(self, token: re.Match[str], tail: str) -> str:
         if not token["close"]:
-            # An opening bracket too far from its end: without it, no marker can arise.
+            # The inside is too long: drop the bracket, so that later text cannot make a marker.
             too_long = len(token["inside"]) >= _MAX_INSIDE
             return token["inside"] if too_long else token[0]
         numbers = _numbers(token)
@@ -124,7 +123,7 @@ class CitationFilter:
 
 
 class Verbatim:
-    """Drop-in for CitationFilter where brackets are text: lets everything through."""
+    """Drop-in for CitationFilter for answers without passages: returns the text unchanged."""
 
     def feed(self, delta: str) -> str:
         return delta
@@ -140,7 +139,7 @@ def keep_citations(text: str, valid: Collection[int]) -> str:
 
 
 def strip_citations(text: str) -> str:
-    """`text` without any marker, so that none in quoted matter poses as a citation."""
+    """`text` without markers, so that a `[1]` in quoted text is not taken for a citation."""
     return keep_citations(text, ())
 
 
@@ -150,7 +149,7 @@ def cited_indexes(text: str) -> list[int]:
 
 
 def citing_statements(text: str) -> dict[int, list[str]]:
-    """For each number that a marker in `text` names: the sentences that cite it, in order.
+    """Maps each number in a marker to the sentences that cite it, in order.
 
     A marker may come before its sentence's full stop or after it, and after another marker.
     """
@@ -178,15 +177,15 @@ def cited_statements(text: str) -> dict[int, str]:
 
 
 def _without_code(text: str) -> str:
-    """`text` with an `x` for each character of code: places stay."""
+    """`text` with an `x` for each character of code, so that indices stay valid."""
     return "".join("x" * len(part.text) if part.is_code else part.text for part in split_code(text))
 
 
 def mark_code(text: str, *, context: str = "") -> str:
-    """`text` of a document with backticks around brackets that are code, not references.
+    """A document's `text` with backticks around brackets that are code and no references.
 
-    `rows[12]` is code if `context` (or `text`) has the same name with another number, or if
-    the number is 0, which no reference has; `[0-9]+` always is.
+    `rows[12]` counts as code if `context` (or `text`) has the same name with another number, or
+    if the number is 0, which no reference has. `[0-9]+` always counts as code.
     """
     indexes: dict[str, set[str]] = {}
     for found in _SUBSCRIPT.finditer(context or text):
@@ -206,9 +205,9 @@ def mark_code(text: str, *, context: str = "") -> str:
 def best_quote(passage_text: str, support: str, *, page_break: int | None = None) -> str:
     """The sentence of `passage_text` that best supports `support`, word for word.
 
-    `support` is a sentence of the answer, or the question. Scored by the F1 of shared word
-    stems, so that neither a long nor a very short sentence wins by its length. The first
-    sentence when none shares a word; empty only for an empty passage.
+    `support` is a sentence of the answer, or the question. The score is the F1 of shared word
+    stems, so that no sentence wins by its length alone. If no sentence shares a word, the
+    result is the first sentence; it is empty only for an empty passage.
 
     The text from `page_break` on is on the passage's second page. Only the end of a sentence
     can be there, so the quote is cut at the break.
@@ -231,10 +230,10 @@ def best_quote(passage_text: str, support: str, *, page_break: int | None = None
 def verbatim_quote(
     passage_text: str, statement: str, *, page_break: int | None = None
 ) -> str | None:
-    """`statement` as `passage_text` has it word for word, with the rest of its sentence.
+    """The sentence of `passage_text` that contains `statement` word for word.
 
-    None if the passage has no such text, or if the statement is too short to be told from
-    others. `page_break` is as with `best_quote`.
+    None if there is none, or if the statement is too short to be distinctive. A quote from a
+    very long sentence is the statement alone. `page_break` is as in `best_quote`.
     """
     end = len(passage_text) if page_break is None else page_break
     said = strip_citations(statement).strip(" …\n\t").split()
@@ -259,7 +258,7 @@ def _overlap(wanted: set[str], offered: set[str]) -> float:
     return 2 * len(wanted & offered) / (len(wanted) + len(offered))
 
 
-def _may_go_on(token: re.Match[str]) -> bool:
+def _may_continue(token: re.Match[str]) -> bool:
     if token["close"]:
         return False
     return len(token["note"] or token["inside"]) < _MAX_INSIDE
@@ -279,7 +278,7 @@ def _space_of(token: re.Match[str]) -> str:
 
 
 def _numbers(token: re.Match[str]) -> list[int] | None:
-    """The numbers of a closed token in order, None if it is no marker."""
+    """The numbers of a closed token in order; None if it is no marker."""
     inside = re.sub(f"[{_INVISIBLE}]", "", token["inside"])
     items = _ITEMS.fullmatch(inside)
     if items is None:

@@ -1,4 +1,4 @@
-"""What one chunk of a chat completion, or a whole one, says: the shapes that servers send."""
+"""Parses chunks of chat completions, and whole ones, in the shapes that servers send."""
 
 import json
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from core.providers.failures import Refusal, refusal_of
 from core.text.unicode import repaired
 
 _MAX_MODEL_CHARS = 200
-# What servers call the reasons that are not `stop`. Gemini and Cohere write them in capitals.
+# Servers' names for finish reasons other than `stop`. Gemini and Cohere write them in capitals.
 _FINISH: dict[str, FinishReason] = {
     "length": "length",
     "max_tokens": "length",
@@ -33,11 +33,11 @@ _NAMES_OF_DATA = frozenset({"", "message", "data", "completion", "chat.completio
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """The part of an answer that one event holds.
+class AnswerPart:
+    """The part of an answer in one event.
 
-    `is_whole` marks a `message` instead of a `delta`: the whole text again, if there were deltas.
-    `reasons` tells that the event holds reasoning, in a field of its own.
+    `is_whole` is True for a `message` instead of a `delta`. A message has the whole text, which
+    may repeat earlier deltas. `reasons` is True if a separate field of the event has reasoning.
     """
 
     text: str
@@ -48,7 +48,7 @@ class Said:
     usage: Usage | None
 
     def apply_to(self, stream: AnswerStream) -> bool:
-        """Note model, usage and finish reason; True if the answer is complete."""
+        """Record model, usage and finish reason; return whether the answer is complete."""
         if self.model:
             stream.model = self.model
         if self.usage:
@@ -58,10 +58,10 @@ class Said:
         return self.finish_reason is not None
 
 
-def parse_event(event: Event, *, keys: Iterable[str] = ()) -> Said | Refusal | None:
-    """What `event` says, or the error that it reports; None for pings and empty data.
+def parse_event(event: Event, *, keys: Iterable[str] = ()) -> AnswerPart | Refusal | None:
+    """The content of `event`, or the error that it reports; None for pings and empty data.
 
-    Raises ProviderError for data that is no chunk. `keys` are masked in a Refusal.
+    Raises ProviderError for any other data. `keys` are masked in a Refusal.
     """
     data = event.data.strip()
     if not data or (data[0] not in '{["' and data != "[DONE]"):
@@ -74,7 +74,7 @@ def parse_event(event: Event, *, keys: Iterable[str] = ()) -> Said | Refusal | N
         raise ProviderError("The chat provider sent an answer that is not valid.") from None
 
 
-def _parse(data: Any, name: str, keys: Iterable[str]) -> Said | Refusal:
+def _parse(data: Any, name: str, keys: Iterable[str]) -> AnswerPart | Refusal:
     if isinstance(data, list) and len(data) == 1 and data[0].get("error"):
         data = data[0]  # Gemini wraps its errors
     choices = data.get("choices")
@@ -85,7 +85,7 @@ def _parse(data: Any, name: str, keys: Iterable[str]) -> Said | Refusal:
     finish = choice.get("finish_reason")
     if finish == "error":
         return Refusal(0, "The answer ended with an error.")
-    return Said(
+    return AnswerPart(
         text=_text(said.get("content")) or _text(said.get("refusal")) or _text(choice.get("text")),
         is_whole=not choice.get("delta") and "message" in choice,
         reasons=any(said.get(name) for name in _REASONING_FIELDS),
@@ -105,7 +105,7 @@ def _is_bare_error(data: dict[str, Any]) -> bool:
 
 
 def _text(content: object) -> str:
-    """The answer's part of `content`: a string, or a list of parts of which some are text."""
+    """The text in `content`, which is a string or a list of parts."""
     if content is None:
         return ""
     if isinstance(content, str):
@@ -131,7 +131,7 @@ def _model(name: object) -> str | None:
 
 
 def _usage(data: object) -> Usage | None:
-    """None if there is no count that makes sense."""
+    """The token counts; None if there is no plausible one."""
     if not isinstance(data, dict):
         return None
     prompt, completion = _count(data.get("prompt_tokens")), _count(data.get("completion_tokens"))

@@ -1,4 +1,4 @@
-"""The parameters that a chat endpoint takes: all of them, until it refuses one."""
+"""Learns which parameters a chat endpoint accepts: all, until it refuses one."""
 
 import re
 from typing import Any
@@ -16,7 +16,7 @@ _UNSUPPORTED = re.compile(
     re.I,
 )
 _SYSTEM = re.compile(r"\bsystem\b|roles? must alternate", re.I)
-# A refusal that does not say which parameter it is about.
+# Refusals that do not name the parameter.
 _UNNAMED = re.compile(
     r"request body|invalid request\b|bad request|unrecogni[sz]ed|unknown (?:field|param|arg)"
     r"|not permitted|extra (?:inputs?|fields?)|unexpected (?:field|key|param)|unsupported param",
@@ -25,11 +25,11 @@ _UNNAMED = re.compile(
 
 
 class Dialect:
-    """Builds request bodies and remembers what the endpoint refused. Shared between threads.
+    """Builds request bodies without the parameters that the endpoint refused. Threads share it.
 
     `max_tokens` and `temperature` are left out if they are None. The limit is first sent as
-    `max_tokens`, which every server knows, and as `max_completion_tokens` to those of OpenAI's
-    models that refuse it.
+    `max_tokens`, which almost every server knows, and then as `max_completion_tokens`, which
+    some of OpenAI's models want.
     """
 
     def __init__(self, *, max_tokens: int | None = None, temperature: float | None = None) -> None:
@@ -54,9 +54,9 @@ class Dialect:
         return body
 
     def learn(self, refusal: Refusal, sent: dict[str, Any]) -> bool:
-        """Leave out of further requests what `refusal` of `sent` is about; False if nothing is.
+        """Leave the parameter that `refusal` of `sent` is about out of further requests.
 
-        True means that the request is worth sending again at once.
+        Returns whether there is one, which means that the request can be sent again at once.
         """
         refused = _parameter(refusal, sent) if refusal.status in _REFUSAL_STATUSES else None
         if refused is None:
@@ -81,6 +81,6 @@ def _parameter(refusal: Refusal, sent: dict[str, Any]) -> str | None:
 
 
 def _system_joined(messages: list[Message]) -> list[Message]:
-    """The system message as the beginning of the first user message."""
+    """The messages with the system message at the beginning of the first user message."""
     system, first, *rest = messages
     return [{**first, "content": f"{system['content']}\n\n{first['content']}"}, *rest]

@@ -24,15 +24,15 @@ RELATED_CHARS = 60
 
 MAX_SENTENCES = 4
 MAX_CHARS = 400
-# What a hundred characters count against a further sentence: two short ones hold an answer
+# Per hundred characters of each sentence after the first: two short sentences contain the answer
 # more often than a long one.
 LENGTH_PENALTY = 0.02
 HEADING_WORDS = 10
 MIN_WORDS = 3
-# A shorter rest of a sentence than this is not worth showing.
+# A sentence is cut only if at least this much of it can be shown.
 MIN_EXCERPT = 60
-# Calibrated on SQuAD over PDFs: questions whose document is in reach against the same
-# questions with it left out (docs/adr/0010).
+# Calibrated on SQuAD over PDFs: questions with their document in reach, against the same
+# questions without it (docs/adr/0010).
 MIN_CONFIDENCE = 0.535
 
 _PRONOUN_FIRST = re.compile(
@@ -42,9 +42,9 @@ _PRONOUN_FIRST = re.compile(
     re.IGNORECASE,
 )
 _UNFINISHED = re.compile(r"[^\d]*[^\d.!?。！？؟…;\"”’)\]]|.*:")
-# What is left of a page's furniture and of lists: numbers, dates and titles alone, "Page 3",
+# Rest of headers, footers and lists: numbers, dates and titles alone, "Page 3",
 # "Annual report | 3", "Item 1. Business".
-_RUBBLE = re.compile(
+_FURNITURE = re.compile(
     r"(?:[\W\d_]|\b(?:page|date|jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?"
     r"|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\b)+"
     r"|.{0,100}\|\s*(?:page\s*)?\d{1,4}"
@@ -57,7 +57,7 @@ _FIRST_PERSON = re.compile(
     r"|yo|mi|mis|nuestr[oa]s?)\b",
     re.IGNORECASE,
 )
-_WHAT_WAS_SAID = re.compile(
+_ASKS_FOR_MEMORY = re.compile(
     r"\b(?:(?:did|have|had) (?:i|we) (?:ever |already )?(?:say|said|tell|told|mention|mentioned|ask"
     r"|asked|write|written)|(?:i|we) (?:said|told you|mentioned|asked|wrote)"
     r"|habe ich (?:dir |ihnen )?.{0,60}\b(?:gesagt|erzählt|erwähnt|gefragt))\b",
@@ -68,7 +68,7 @@ _WHAT_WAS_SAID = re.compile(
 class ExtractiveAnswerer:
     """Joins up to four sentences, at most 400 characters, each followed by its `[n]`.
 
-    Deterministic, and safe to share between threads as far as the embedder is.
+    Deterministic. Safe to share between threads if the embedder is.
     """
 
     model = "extractive-1"
@@ -79,14 +79,14 @@ class ExtractiveAnswerer:
     def answer(
         self, question: Question, *, should_stop: Callable[[], bool] = lambda: False
     ) -> AnswerStream:
-        """Write an answer word by word. Raises what `Embedder.embed` raises, while iterated."""
+        """Write an answer word by word. Iteration raises the errors of `Embedder.embed`."""
         stream = AnswerStream(deltas=iter(()), model=self.model)
         stream.deltas = self._write(stream, question, should_stop)
         return stream
 
     def compose(self, question: Question) -> str:
         """The whole answer at once."""
-        if _asks_what_was_said(question.text) and question.memories:
+        if _asks_for_memory(question.text) and question.memories:
             return quote_memory(question.memories[0])
         if not question.grounded:
             return _by_memory(question) or DOCUMENTS_ONLY
@@ -110,7 +110,7 @@ class ExtractiveAnswerer:
 
 
 def refuse(passages: Sequence[Passage]) -> str:
-    """That nothing answers, and up to MAX_RELATED places to look at. Cites nothing."""
+    """A refusal that names up to MAX_RELATED related pages. Cites nothing."""
     related: dict[str, str] = {}
     for passage in passages:
         if about := _first_words(passage.text):
@@ -122,7 +122,7 @@ def refuse(passages: Sequence[Passage]) -> str:
 
 
 def _first_words(text: str) -> str:
-    """What a passage is about: the beginning of its first line that says something."""
+    """The beginning of the first line of at least MIN_WORDS words, to show a passage's subject."""
     for line in strip_citations(text).splitlines():
         if len(words(line)) >= MIN_WORDS:
             return _cut(" ".join(line.split()), RELATED_CHARS)
@@ -130,40 +130,40 @@ def _first_words(text: str) -> str:
 
 
 def quote_memory(memory: str) -> str:
-    """The user's own words, as such: they are no passage, so nothing is cited."""
+    """An answer that quotes the user's own words. It cites nothing, as they are no passage."""
     said = " ".join(strip_citations(memory).split())
     return f"You said earlier: “{_cut(said, MAX_CHARS - 22)}”"
 
 
 def _by_memory(question: Question) -> str | None:
-    """The memory that fits a question about the user best, where no passage answers it."""
+    """For a question about the user: an answer from the memory that fits it best."""
     if question.memories and _FIRST_PERSON.search(question.text):
         return quote_memory(question.memories[0])
     return None
 
 
-def _asks_what_was_said(text: str) -> bool:
-    return _WHAT_WAS_SAID.search(text) is not None
+def _asks_for_memory(text: str) -> bool:
+    return _ASKS_FOR_MEMORY.search(text) is not None
 
 
 def confidence(ranked: Sequence[Scored]) -> float:
-    """How well the best sentence fits the question; below MIN_CONFIDENCE, not at all."""
+    """How well the best sentence fits the question; too low for an answer below MIN_CONFIDENCE."""
     return ranked[0].cosine + 0.3 * ranked[0].share
 
 
 def join_sentences(ranked: Sequence[Scored]) -> str:
     """The best sentences, best first, each with its marker, in at most MAX_CHARS.
 
-    A sentence whose subject is a pronoun (“It is 41 metres tall”) comes with the sentence
-    before it: after another one it would say that of something else.
+    A sentence whose subject is a pronoun (“It is 41 metres tall”) is shown together with the
+    sentence before it in the passage, because after another one it would mean something else.
     """
     parts: list[str] = []
     shown: list[str] = []
     left = MAX_CHARS
-    for item in _in_order([item for item in ranked if _says_something(item.text)] or ranked):
+    for item in _in_order([item for item in ranked if _is_informative(item.text)] or ranked):
         marker = f" [{item.candidate.passage.index}]"
         room = left - len(marker) - bool(parts)
-        text = _standing_alone(item, shown)
+        text = _self_contained(item, shown)
         if text is None or (
             parts and len(text) > room and (room < MIN_EXCERPT or text != item.text)
         ):
@@ -179,25 +179,25 @@ def join_sentences(ranked: Sequence[Scored]) -> str:
 
 
 def _place(item: Scored, shown: Sequence[str]) -> int:
-    """Where a sentence goes: behind the one that explains its pronoun, else at the end."""
+    """The index at which to insert a sentence: after the one that explains its pronoun, or last."""
     before = item.candidate.before
-    if _leans_on_another(item.text) and before in shown:
+    if _starts_with_pronoun(item.text) and before in shown:
         return shown.index(before) + 1
     return len(shown)
 
 
-def _standing_alone(item: Scored, shown: Sequence[str]) -> str | None:
-    """The sentence, with the one before it if it needs that; None where both cannot be shown."""
+def _self_contained(item: Scored, shown: Sequence[str]) -> str | None:
+    """The sentence, after the one that explains its pronoun; None if both cannot be shown."""
     before = item.candidate.before
-    if not _leans_on_another(item.text) or not before or before in shown:
+    if not _starts_with_pronoun(item.text) or not before or before in shown:
         return item.text
     if len(before) > MAX_ANTECEDENT_CHARS:
         return None if shown else item.text
     return f"{before} {item.text}"
 
 
-def _leans_on_another(text: str) -> bool:
-    """Whether the subject of a sentence is only a pronoun, which another sentence explains."""
+def _starts_with_pronoun(text: str) -> bool:
+    """Whether a sentence begins with a pronoun that another sentence explains."""
     return _PRONOUN_FIRST.match(text) is not None
 
 
@@ -210,9 +210,9 @@ def _worth(item: Scored) -> float:
     return item.score - LENGTH_PENALTY * len(item.text) / 100
 
 
-def _says_something(text: str) -> bool:
-    """False for titles, which repeat the question and answer nothing, and for rubble."""
-    if _RUBBLE.fullmatch(text):
+def _is_informative(text: str) -> bool:
+    """False for titles, which repeat the question without an answer, and for page furniture."""
+    if _FURNITURE.fullmatch(text):
         return False
     if len(words(text)) < MIN_WORDS and not any(char.isdigit() for char in text):
         return False
@@ -220,7 +220,7 @@ def _says_something(text: str) -> bool:
 
 
 def _cut(text: str, room: int) -> str:
-    """`text`, or as many of its words as fit with an ellipsis; scripts without spaces anywhere."""
+    """`text`, or its beginning with an ellipsis, cut between words if the script has spaces."""
     if len(text) <= room:
         return text
     cut = text[: room - 2]

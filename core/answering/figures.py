@@ -1,7 +1,6 @@
-"""Answers a question for a figure from a table: by the cell whose row and columns it names.
+"""Answers a question for a figure with the table cell whose row and columns it names. Pure.
 
-The parts of a score are shares of the question's words, weighted by where they are found.
-Pure.
+A score is a sum of shares of the question's words, weighted by where the words are found.
 """
 
 import math
@@ -9,13 +8,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 
 from core.answering.passages import Passage
 from core.answering.tables import YEAR, Cell, read_cells
 from core.text.synonyms import synonyms_of
 from core.text.words import content_stems, fold
 
-# What a question says about how a figure is given, not about which one it is.
+# Words that describe the form of a figure and do not tell which figure is meant.
 _FILLER = frozenset(
     content_stems(
         "number amount figure value report record have spend spent pay paid make made get bring"
@@ -46,15 +46,15 @@ _SHARE = re.compile(r"\b(?:what|which) (?:percent|percentage)\b|\bmarket share\b
 _COUNT = re.compile(r"\bhow many\b(?! (?:million|billion|thousand|dollars))", re.IGNORECASE)
 _PERCENT = re.compile(r"percent|share of|rate\b|margin|%|load factor|occupancy", re.IGNORECASE)
 
-# What a word of the question counts for, by where it is found.
+# The weight of a question's word by the place where it is found.
 ROW, SECTION, NEARBY = 1.0, 0.7, 0.3
 PRECISION_WEIGHT = 0.3
 FITS_WEIGHT = 0.2
-OTHER_WAY = 0.15  # for a row that says in its own words what the question asks
-OTHER_DOCUMENT = 0.4  # against a document that the question does not name, if it names one
+SYNONYM_BONUS = 0.15  # for a row whose label is a synonym of the question's words
+OTHER_DOCUMENT_PENALTY = 0.4  # if the question names another document than the cell's
 RANK_WEIGHT = 0.02
-# Fitted by hand on questions about annual and quarterly reports (docs/adr/0010): a figure is
-# given from here on, else sentences are.
+# A figure with a lower score is not given; the answer then consists of sentences. Fitted by hand
+# on questions about annual and quarterly reports (docs/adr/0010).
 MIN_SCORE, MIN_FITS = 0.68, 1.5
 MIN_SCORE_WITHOUT_PERIOD = 1.0
 MAX_PASSAGES = 10
@@ -68,17 +68,17 @@ _NO_FIGURE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A cell as an answer. `score` is the share of the question that it fits, about 0 to 1.3."""
+    """A cell that may answer the question. `score` is about 0 to 1.3."""
 
     cell: Cell
     passage: Passage
     score: float
-    fits: float  # of its columns; below 0 they are other ones than the question names
+    fits: float  # how well its columns fit; negative if the question names other columns
 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What a question says of the figure it wants."""
+    """The parts of a question that tell which figure it asks for."""
 
     text: str
     stems: tuple[str, ...]
@@ -97,7 +97,7 @@ class _Asked:
 
 
 def find_figure(question: str, passages: Sequence[Passage]) -> Figure | None:
-    """The cell that fits the question best, None where the passages have no table."""
+    """The cell that fits the question best; None if the passages have no table."""
     asked = _Asked.read(question)
     placed = [
         _Placed.read(cell, passage, rank)
@@ -113,7 +113,7 @@ def find_figure(question: str, passages: Sequence[Passage]) -> Figure | None:
 
 
 def is_sure(figure: Figure, question: str) -> bool:
-    """Whether the figure answers the question: its row, and the period if one is named."""
+    """Whether the figure fits the question's row, and its period if it names one."""
     cell = figure.cell
     if not cell.columns or not _is_label(cell.row or cell.section):
         return False
@@ -129,7 +129,7 @@ def is_sure(figure: Figure, question: str) -> bool:
 
 
 def _is_label(text: str) -> bool:
-    """A row's label, and not a line of prose that ends in a number."""
+    """Whether `text` is a row's label, and not a line of prose that ends in a number."""
     return bool(text) and len(text.split()) <= _MAX_LABEL_WORDS and ". " not in text
 
 
@@ -147,7 +147,7 @@ def say_figure(figure: Figure) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Placed:
-    """A cell with the stems of what is around it."""
+    """A cell with its passage and the stems of its row, its column and the lines above."""
 
     cell: Cell
     passage: Passage
@@ -171,9 +171,13 @@ class _Placed:
 
 @dataclass(frozen=True, slots=True)
 class _Sources:
-    """What the passages' texts and file names hold, by document; `named` is the question's."""
+    """Stems and file names of the passages' documents, by document id.
 
-    ways: Mapping[str, frozenset[tuple[str, ...]]]
+    `synonyms` are phrases for the question's stems. `named` are the question's stems that are
+    in a file name.
+    """
+
+    synonyms: Mapping[str, frozenset[tuple[str, ...]]]
     texts: Mapping[str, frozenset[str]]
     names: Mapping[str, str]
     named: frozenset[str]
@@ -199,13 +203,13 @@ def _stems(text: str) -> frozenset[str]:
 
 
 def _weights(asked: _Asked, placed: Sequence[_Placed]) -> dict[str, float]:
-    """How much each of the question's words tells among the tables, from 0.3 on."""
+    """The weight of each of the question's words among the tables' rows, 0.3 or more."""
     rows = {(one.row, one.around) for one in placed}
     total = len(rows)
     weights = {}
     for stem in asked.stems:
-        holding = sum(stem in row or stem in around for row, around in rows)
-        weights[stem] = 0.3 + math.log(1 + (total - holding + 0.5) / (holding + 0.5))
+        frequency = sum(stem in row or stem in around for row, around in rows)
+        weights[stem] = 0.3 + math.log(1 + (total - frequency + 0.5) / (frequency + 0.5))
     return weights
 
 
@@ -215,7 +219,7 @@ def _judge(asked: _Asked, one: _Placed, sources: _Sources, weights: Mapping[str,
     total = found = 0.0
     for stem in asked.stems:
         if _in_name(stem, name):
-            continue  # it tells documents apart, not cells
+            continue  # it distinguishes documents, not cells
         total += weights[stem]
         if _holds(one.row, stem, sources) or _holds(one.column, stem, sources):
             found += ROW * weights[stem]
@@ -225,31 +229,31 @@ def _judge(asked: _Asked, one: _Placed, sources: _Sources, weights: Mapping[str,
             found += NEARBY * weights[stem]
     share = found / total if total else 0.0
     score = share + PRECISION_WEIGHT * _precision(asked, one, sources) - RANK_WEIGHT * one.rank
-    if any(len(way) > 1 and one.row >= set(way) for ways in sources.ways.values() for way in ways):
-        score += OTHER_WAY
+    phrases = chain.from_iterable(sources.synonyms.values())
+    if any(len(phrase) > 1 and one.row.issuperset(phrase) for phrase in phrases):
+        score += SYNONYM_BONUS
     if sources.named and not any(_in_name(stem, name) for stem in sources.named):
-        score -= OTHER_DOCUMENT
+        score -= OTHER_DOCUMENT_PENALTY
     return Figure(one.cell, one.passage, score, _column_fit(asked, one.cell))
 
 
 def _precision(asked: _Asked, one: _Placed, sources: _Sources) -> float:
-    """The share of the row's label that the question says, in its words or others."""
+    """The share of the row's label that the question contains, in its words or synonyms."""
     if not one.row:
         return 0.0
     said = set(_stems(asked.text))
-    for ways in sources.ways.values():
-        for way in ways:
-            if one.row.issuperset(way):
-                said.update(way)
+    for phrase in chain.from_iterable(sources.synonyms.values()):
+        if one.row.issuperset(phrase):
+            said.update(phrase)
     return len(one.row & said) / len(one.row)
 
 
 def _holds(stems: frozenset[str], stem: str, sources: _Sources) -> bool:
-    return stem in stems or any(stems.issuperset(way) for way in sources.ways.get(stem, ()))
+    return stem in stems or any(map(stems.issuperset, sources.synonyms.get(stem, ())))
 
 
 def _column_fit(asked: _Asked, cell: Cell) -> float:
-    """How well the columns' period and kind are those asked for."""
+    """How well the columns fit the period and the kind of figure that the question asks for."""
     text = " ".join((cell.column, cell.row))
     years, span, months = _years(text), _span(cell.column), _months(text)
     fit = 0.0

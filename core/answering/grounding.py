@@ -1,4 +1,4 @@
-"""Which passages an answer rests on, and the words of each that support its statements."""
+"""Finds the passages that an answer cites, and their words that support its statements."""
 
 from collections.abc import Sequence
 
@@ -24,7 +24,7 @@ def _quoted(passage: Passage, statements: Sequence[str]) -> Passage:
 
 def _supporting_quote(passage: Passage, statement: str) -> str:
     if set(content_stems(statement)).isdisjoint(content_stems(passage.text)):
-        return passage.quote  # other words or another language: keep what fits the question
+        return passage.quote  # no word in common (another language?): keep the search's quote
     where = {"page_break": passage.page_break}
     quote = verbatim_quote(passage.text, statement, **where)
     return quote or best_quote(passage.text, statement, **where)

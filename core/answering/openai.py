@@ -35,20 +35,20 @@ _PROVIDER = "The chat provider"
 _MAX_ADAPTATIONS = 8
 
 
-class _Again(Exception):
-    """An attempt failed before its first token, with `error`, and another may succeed."""
+class _AttemptFailed(Exception):
+    """An attempt failed with `error` before its first token. Another one may succeed."""
 
     def __init__(self, error: ProviderError) -> None:
         super().__init__(error.detail)
         self.error = error
 
 
-class _Retry(_Again):
-    """The failure may pass: wait."""
+class _Retry(_AttemptFailed):
+    """The failure may be temporary: wait before the next attempt."""
 
 
-class _Adapted(_Again):
-    """Another form of the request is worth sending at once."""
+class _Adapted(_AttemptFailed):
+    """The request has been adapted: send it again at once."""
 
 
 class _Reported(Exception):
@@ -65,10 +65,10 @@ class _Reported(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often and how long to wait, in seconds, before the first token.
+    """Attempts before the first token, and the seconds to wait between them.
 
-    After a `Retry-After` longer than `longest_wait` there is no further attempt: the caller
-    gets it with ProviderBusy.
+    A `Retry-After` longer than `longest_wait` ends the attempts; the caller gets it in
+    ProviderBusy.
     """
 
     attempts: int = 3
@@ -87,8 +87,8 @@ class OpenAIAnswerer:
 
     `timeout` is the longest wait in seconds for the first and for each further token;
     `base_url` ends in `/v1`. `context_tokens` is the model's window, None if it is not known:
-    the answerer learns it when the provider complains. `max_tokens` bounds an answer. No error
-    holds the key.
+    the answerer learns it when the provider complains. `max_tokens` limits an answer. No error
+    message contains the key.
     """
 
     def __init__(
@@ -129,14 +129,13 @@ class OpenAIAnswerer:
     def answer(
         self, question: Question, *, should_stop: Callable[[], bool] = lambda: False
     ) -> AnswerStream:
-        """Ask the LLM. The request is sent when the first delta is asked for.
+        """Ask the LLM. The request is sent when the iteration begins.
 
-        Failures before the first token are tried again (429, 5xx, no connection); later ones
-        are raised at once, and so is what no wait can cure. A parameter that the provider
-        refuses is left out from then on; a prompt that is too long is sent once more, shorter.
-        `should_stop` ends the answer, with `finish_reason` `cancelled`, also while the provider
-        is silent. Raises, while iterated, ProviderBusy, ProviderRefused, ProviderTimeout,
-        ProviderError.
+        Failures before the first token (429, 5xx, no connection) are retried; later ones and
+        permanent ones are raised at once. A parameter that the provider refuses is left out
+        from then on. A prompt that is too long is shortened and sent once more. `should_stop`
+        ends the answer with `finish_reason` `cancelled`, even while the provider is silent.
+        Iteration raises ProviderBusy, ProviderRefused, ProviderTimeout and ProviderError.
         """
         stream = AnswerStream(deltas=iter(()), model=self.model)
         run = _Run(stream, question, self._messages(question), should_stop)
@@ -206,7 +205,7 @@ class OpenAIAnswerer:
             exchange.close()
 
     def _handle_refusal(self, run: "_Run", reported: _Reported) -> NoReturn:
-        """Raise what follows from a refusal: another form of the request, a retry, an error."""
+        """Raise _Adapted if the request can be adapted, else _Retry or the error."""
         refusal, error = reported.refusal, reported.as_error()
         if run.started:
             raise error from None
@@ -267,7 +266,7 @@ class OpenAIAnswerer:
     def _texts(
         self, stream: AnswerStream, exchange: Exchange, reasoning: ReasoningFilter
     ) -> Iterator[str]:
-        """What the model writes, event by event; raises httpx's errors if the end is missing."""
+        """The model's text, event by event. Raises httpx's errors if the end is missing."""
         finished = heard = False
         try:
             for event in iter_events(exchange):
@@ -286,7 +285,7 @@ class OpenAIAnswerer:
                     heard = True
                     yield said.text
         except httpx.HTTPError:
-            # After the last token, only the usage can be lost.
+            # After the finish reason only the usage can be missing.
             if not finished:
                 raise
         if not finished:
@@ -295,7 +294,7 @@ class OpenAIAnswerer:
 
 @dataclass(slots=True)
 class _Run:
-    """One answer on its way: what it is made from, and how far it is."""
+    """The inputs and the state of one answer."""
 
     stream: AnswerStream
     question: Question
@@ -314,7 +313,7 @@ def _restartable(run: _Run, reasoning: ReasoningFilter, shown: str) -> Iterator[
 
 
 def _check_emptiness(stream: AnswerStream) -> None:
-    """Raise for an answer that ended before its first word, if the reason is known."""
+    """Raise ProviderRefused if a known reason ended the answer before its first word."""
     if stream.finish_reason == "content_filter":
         raise ProviderRefused(
             "The chat provider's content filter removed the whole answer.", code="content_filtered"
@@ -329,12 +328,12 @@ def _check(should_stop: Callable[[], bool]) -> None:
 
 
 def _on_timeout(error: httpx.TimeoutException) -> Exception:
-    """A connection may succeed at the next attempt; a token that did not come in time will not."""
+    """Retry if no connection was made in time. Do not retry if no token came in time."""
     if isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout):
         return _Retry(ProviderTimeout("The chat provider could not be reached in time."))
     return ProviderTimeout("The chat provider sent nothing in time.")
 
 
 def _unreachable(error: httpx.HTTPError) -> ProviderError:
-    # The class only: messages may quote headers, and with them the key.
+    # Only the class is named: the message may quote headers and so the key.
     return ProviderError(f"The connection to the chat provider failed ({type(error).__name__}).")

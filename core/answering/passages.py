@@ -1,4 +1,4 @@
-"""A passage: a chunk as it was found for one question."""
+"""A passage: a chunk that a search found for one question."""
 
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -6,15 +6,15 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """What an answer can rest on. `[n]` in an answer refers to the passage with `index` n.
+    """A source for answers. `[n]` in an answer refers to the passage with `index` n.
 
-    `index` counts from 1 in the order shown; pages count from 1; `score` grows
-    with relevance and is comparable within one search only; `quote` stands
-    word for word in the text of page `page_start`. `page_break` is where in
-    `text` page `page_end` begins, None within one page; it is not shown.
-    `page_label` is the number printed on page `page_start` by the PDF's page
+    `index` counts from 1 in the order shown; pages count from 1; `score` is higher
+    for more relevant passages and comparable within one search only; `quote` is
+    word for word in the text of page `page_start`. `page_break` is the index in
+    `text` where page `page_end` begins, None if there is one page; clients do not
+    see it. `page_label` is the number printed on page `page_start`, by the PDF's page
     labels (ISO 32000-2, 12.4.2), None if it has none. `quotes` are the words,
-    `{quote, page}`, that support each statement of an answer which cites the passage.
+    `{quote, page}`, that support each statement of an answer that cites the passage.
     """
 
     index: int
@@ -42,11 +42,11 @@ class Passage:
         return replace(self, score=score)
 
     def as_dict(self) -> dict[str, Any]:
-        """As clients see it: `page_break` left out."""
+        """The fields that clients see: all but `page_break`."""
         return {name: getattr(self, name) for name in _SHOWN}
 
     def stored(self) -> dict[str, Any]:
-        """All of it, as `Passage(**stored)` takes it back."""
+        """All fields; `Passage(**stored)` is the inverse."""
         return asdict(self)
 
 

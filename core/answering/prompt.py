@@ -39,9 +39,8 @@ You are a helpful assistant. No documents were searched for this message: cite n
 NOTHING_FOUND = "(No passage was found. Say that the documents in reach do not answer this.)"
 
 
-# A message is shortened to at least half of this many tokens. No token is longer than this.
-_LEAST_SHORTENED = 32
-_CHARS_PER_TOKEN = 20
+_MIN_SHORTENED = 32  # tokens; with less of the budget left, the last messages are left out
+_CHARS_PER_TOKEN = 20  # no token is longer
 
 
 def build_messages(
@@ -49,14 +48,14 @@ def build_messages(
 ) -> list[Message]:
     """The messages of one chat completion, `{role, content}`.
 
-    One system message comes first: the rules, then the system messages of the session. User and
-    assistant follow in turn, the user first and last, since the chat templates of many models
-    refuse anything else: neighbours of one role are joined, and answers before the first
-    question are left out.
+    The first is a system message: the rules, then the system messages of the session. User and
+    assistant alternate after it, with the user first and last, because the chat templates of
+    many models refuse any other order. So messages of one role in a row are joined, and answers
+    before the first question are left out.
 
-    The newest turns that fit into `history_tokens`, as `count_tokens` counts them, are kept; of
-    the last two turns at least the beginning. Memories may take a quarter of that budget,
-    system messages half of the rest. The rules and the question are never shortened.
+    As many of the newest turns as fit into `history_tokens` are kept, and at least the beginning
+    of the last two. Memories may take a quarter of that budget, system messages half of the
+    rest. The rules and the question are never shortened.
 
     Passages are in the last message, between tags with a hash of their text in their names, so
     that the text cannot contain the tags.
@@ -119,14 +118,13 @@ def _history(turns: Sequence[Turn], *, budget: int, count_tokens: CountTokens) -
     newest_first = [one for one in map(_message, reversed(turns)) if one["content"].strip()]
     contents = [message["content"] for message in newest_first]
     kept = newest_first[: len(_fitting(contents, budget=budget, count_tokens=count_tokens))]
-    if len(kept) < min(2, len(newest_first)) and budget >= _LEAST_SHORTENED:
-        # The last message is huge. A follow-up refers to the last turns, so their beginning
-        # stays.
+    if len(kept) < min(2, len(newest_first)) and budget >= _MIN_SHORTENED:
+        # The last message is huge. Keep its beginning: a follow-up refers to the last turns.
         kept = [
             {**message, "content": _shorten(message["content"], budget // 2, count_tokens)}
             for message in newest_first[:2]
         ]
-    # The question of the first answer did not fit, or there was none.
+    # Drop answers at the beginning: their question did not fit or does not exist.
     while kept and kept[-1]["role"] == "assistant":
         kept.pop()
     return kept[::-1]

@@ -1,9 +1,9 @@
-"""Takes a model's reasoning, and the marks of its chat template, out of what it writes.
+"""Removes a model's reasoning, and the end marks of its chat template, from its answer.
 
-Servers that parse no reasoning leave it in the content, between `<think>` and `</think>`.
-Chat templates that open the block themselves (DeepSeek-R1, QwQ, Qwen3-Thinking) leave only the
-end tag: a stream shows only then that everything before it was reasoning. Such a model is known
-by its name, by its earlier answers, or by the words that reasoning begins with.
+Servers that do not parse reasoning leave it in the content, between `<think>` and `</think>`.
+Some chat templates (DeepSeek-R1, QwQ, Qwen3-Thinking) open the block themselves, so the content
+has only the end tag, and only that shows that all text before it was reasoning. Such a model is
+recognised by its name, by its earlier answers, or by the typical first words of reasoning.
 """
 
 import re
@@ -17,7 +17,7 @@ _CLOSE = re.compile(rf"</{_NAMES}>", re.I)
 _TAG = re.compile(rf"<(?P<slash>/?){_NAMES}>", re.I)
 _BEGUN_TAG = re.compile(rf"(?:</?[a-z]{{0,9}}|</?{_NAMES}>[ \t]*)\Z", re.I)
 _LONGEST_TAG = len("</reasoning>")
-# Models that reason before every answer, by the names that vendors and Ollama give them.
+# Names, by vendors and Ollama, of models that reason before every answer.
 _THINKERS = re.compile(
     r"deepseek[-_/:]?r1|\br1[-_:]|\bqwq|thinking|reason|magistral|marco-o1|exaone-deep"
     r"|smallthinker|openthinker|deepscaler",
@@ -40,7 +40,7 @@ _BEGUN_MARKS = re.compile(rf"(?:{_END_MARK}\s*)*(?:<[|｜/a-z_▁]{{0,20}}>?\s*)
 
 
 def thinks_by_name(model: str) -> bool:
-    """Whether the model's name says that it reasons before each answer."""
+    """Whether the model is known by its name to reason before each answer."""
     return _THINKERS.search(model) is not None
 
 
@@ -52,14 +52,15 @@ def without_reasoning(text: str) -> str:
 
 
 class ReasoningFilter:
-    """Lets an answer through as it is written, without reasoning and end marks.
+    """Removes reasoning and end marks from an answer while it is streamed.
 
-    `expected` says that the model reasons without an opening tag: everything is held back
-    until the end tag or the end of the text. `suspicious` holds a text back in the same way if
-    its first words are those of reasoning, and sets `suspected`. Otherwise an end tag without
-    an opening tag sets `restarted`: everything before it was reasoning, and the answer begins
-    with what the same call of `feed` returns. `hidden_opening` tells whether there was an end
-    tag without an opening one. Tags in code and in the middle of a line are text.
+    If `expected` is True, the model is known to reason without an opening tag, and everything is
+    held back until the end tag or the end of the text. If `suspicious` is True, a text that
+    begins with typical first words of reasoning is held back in the same way, and `suspected` is
+    set. Otherwise an end tag without an opening tag sets `restarted`: all earlier text was
+    reasoning, and the answer begins with the text that the same call of `feed` returns.
+    `hidden_opening` is True after an end tag without an opening tag. Tags in code and in the
+    middle of a line are text.
     """
 
     def __init__(self, *, expected: bool = False, suspicious: bool = False) -> None:
@@ -71,13 +72,13 @@ class ReasoningFilter:
         self._expected = expected
         self._state: Callable[[bool], str] = self._begin
         self._held = ""
-        self._searched = 0  # characters of `_held` that hold no end tag
+        self._searched = 0  # characters at the beginning of `_held` that have no end tag
         self._shown = ""
         self._end = ""
         self._has_strike = False  # `</s>` may be HTML's
 
     def expect_none(self) -> None:
-        """The server sends reasoning in a field of its own: hold nothing back for an end tag."""
+        """Stop waiting for an end tag, because the server sends reasoning in a separate field."""
         self._expected = self._suspicious = False
 
     def feed(self, delta: str) -> str:
@@ -90,7 +91,7 @@ class ReasoningFilter:
         return shown
 
     def flush(self) -> str:
-        """The rest. Call it when the text is over."""
+        """The text that was held back. Call it at the end of the text."""
         rest = self._advance("", at_end=True)
         rest, self._end = self._end + rest, ""
         return rest if self._has_strike else _END_MARKS.sub("", rest)
@@ -110,7 +111,7 @@ class ReasoningFilter:
         return shown
 
     def _begin(self, at_end: bool) -> str:
-        """Before the first word of the text, or of what follows a block of reasoning."""
+        """State: before the first word of the text, or of the text after a block of reasoning."""
         text = self._held.lstrip()
         if opened := _OPEN.match(text):
             self._seen = True
@@ -143,7 +144,7 @@ class ReasoningFilter:
         return ""
 
     def _wait(self, at_end: bool) -> str:
-        """The model is known to reason; the end tag may still come."""
+        """State: the model is known to reason, and the end tag may still come."""
         if not self._expected:
             self._state = self._answer
         elif _CLOSE.search(self._held, self._searched):
@@ -158,7 +159,7 @@ class ReasoningFilter:
         text, place = self._held, 0
         while tag := _TAG.search(text, place):
             if not at_end and not text[tag.end() :].strip(" \t"):
-                break  # what follows tells whether it is a mark
+                break  # the next characters decide whether it is a tag or text
             if self._is_mark(text, tag):
                 return self._leave_answer(text, tag)
             place = tag.end()
@@ -166,7 +167,7 @@ class ReasoningFilter:
         return self._show(text, begun.start() if begun else len(text))
 
     def _aside(self, at_end: bool) -> str:
-        """In a block of reasoning that interrupts the answer; text if it is never closed."""
+        """State: in a block of reasoning inside the answer. It is text if it is never closed."""
         if closed := _CLOSE.search(self._held):
             self._seen = True
             self._held = self._held[closed.end() :]
@@ -175,7 +176,7 @@ class ReasoningFilter:
         return self._show(self._held, len(self._held)) if at_end else ""
 
     def _resume(self, at_end: bool) -> str:
-        """Behind such a block."""
+        """State: after a block of reasoning inside the answer."""
         self._held = self._held.lstrip("\r\n")
         if self._held or at_end:
             self._state = self._answer

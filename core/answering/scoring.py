@@ -1,4 +1,4 @@
-"""How well a sentence of a passage answers a question. Pure but for the embedder."""
+"""Scores how well the sentences of passages answer a question. Pure, apart from the embedder."""
 
 import math
 import re
@@ -16,20 +16,20 @@ from core.embedding.base import Embedder
 from core.text.sentences import split_sentences
 from core.text.words import content_stems
 
-# The passages whose sentences are looked at, and how many of those are embedded, best by
-# their words first.
+# Sentences of the first MAX_PASSAGES passages are scored by their words, and the best
+# MAX_EMBEDDED of them are embedded.
 MAX_PASSAGES = 5
 MAX_EMBEDDED = 16
 MAX_SENTENCE_CHARS = 380
 _ELLIPSIS = " …"
 
-# Fitted on 1,002 questions of SQuAD over PDFs, by softmax regression on the sentence that
-# holds the answer; validated two-fold by document (docs/adr/0010). How a sentence is embedded:
-# after its file's name, and after the sentence before it too.
+# Weights, fitted on 1,002 questions of SQuAD over PDFs by softmax regression on the sentence with
+# the answer; validated two-fold by document (docs/adr/0010).
+# The cosine of the sentence after its file's name, and of both after the previous sentence.
 W_TITLED, W_PAIR = 0.57, 0.43
-# The shares of the question's words (by inverse document frequency) in the sentence and its
-# neighbours, in it and its file's name; of the question's pairs of words in the sentence;
-# whether the kind of answer asked for is in it.
+# The share of the question's words (by inverse document frequency) in the sentence and its
+# neighbours, and in the sentence and its file's name; the share of the question's word pairs in
+# the sentence; whether the sentence has the kind of answer that the question asks for.
 W_CONTEXT, W_NAMED = 0.24, 0.38
 W_PHRASE = 0.08
 W_KIND = 0.12
@@ -59,10 +59,11 @@ _CAPITALISED = re.compile(r"(?<=[\w,;:(\"“] )\W?[A-Z]\w+")
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A sentence that may become part of an answer, as it would be shown.
+    """A sentence that may become part of an answer, in the form in which it would be shown.
 
-    `before` is the sentence before it; `stems` are its words' in order, `context` those of it
-    and its neighbours, `named` those of it and its file's name; `rank` counts passages from 0.
+    `before` is the previous sentence. `stems` are the sentence's stems in order, `context` those
+    of the sentence and its neighbours, `named` those of the sentence and its file's name. `rank`
+    is the passage's, from 0.
     """
 
     text: str
@@ -148,9 +149,9 @@ def _title(filename: str) -> str:
 
 
 def _shown_sentences(text: str) -> list[str]:
-    """Sentences on one line each, without markers: a quoted `[1]` must not pose as a citation.
+    """The sentences, each on one line and without markers: a quoted `[1]` is no citation.
 
-    What is too long for a sentence (a table, a list without full stops) is cut in pieces.
+    A segment that is too long (a table, a list without full stops) is cut into pieces.
     """
     pieces = (text[segment.start : segment.end] for segment in split_sentences(text))
     lines = (" ".join(strip_citations(mark_code(piece, context=text)).split()) for piece in pieces)
@@ -158,7 +159,7 @@ def _shown_sentences(text: str) -> list[str]:
 
 
 def _cut_in_pieces(line: str) -> list[str]:
-    """Each piece with an ellipsis where it was cut."""
+    """Pieces of at most about MAX_SENTENCE_CHARS, with an ellipsis at each cut."""
     if len(line) <= MAX_SENTENCE_CHARS:
         return [line]
     first, *others = textwrap.wrap(line, MAX_SENTENCE_CHARS, break_on_hyphens=False)
@@ -167,7 +168,7 @@ def _cut_in_pieces(line: str) -> list[str]:
 
 
 def _weights(query: str, candidates: Sequence[Candidate]) -> dict[str, float]:
-    """The inverse document frequency of the question's words, sentences being the documents."""
+    """The inverse document frequency of the question's words, with sentences as documents."""
     frequency = Counter(stem for candidate in candidates for stem in set(candidate.stems))
     total = len(candidates)
     return {
@@ -198,7 +199,7 @@ def _phrases(query: str, candidate: Candidate) -> float:
 
 
 def _fits_kind(query: str, text: str) -> bool:
-    """Whether the sentence holds the kind of thing asked for: a year, a number, a new name."""
+    """Whether the sentence has what the question asks for: a year, a number, or a new name."""
     if _DATE.search(query):
         return bool(_YEAR.search(text))
     if _AMOUNT.search(query):

@@ -1,4 +1,4 @@
-"""The events of a streamed answer, read from bytes as they arrive."""
+"""Reads the events of a streamed answer from bytes as they arrive."""
 
 import json
 from codecs import BOM_UTF8
@@ -20,11 +20,11 @@ class Event:
 
 
 def iter_events(chunks: Iterable[bytes], *, max_bytes: int = MAX_EVENT_BYTES) -> Iterator[Event]:
-    """The events of a response body, whatever its Content-Type says.
+    """The events of a response body. Its Content-Type is not looked at.
 
     A body that begins with a brace or a bracket is JSON: one event for each line that is an
     object, or one for the whole. Any other body is a stream of server-sent events. Raises
-    ProviderError for a line or an event over `max_bytes` and never holds more than that.
+    ProviderError for a line or an event over `max_bytes` and never buffers more than that.
     """
     first, chunks = _peek(chunks, max_bytes=max_bytes)
     if first in (b"{", b"["):
@@ -111,7 +111,7 @@ def _chain(head: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
 def _iter_lines(
     chunks: Iterable[bytes], *, max_bytes: int, with_rest: bool = False
 ) -> Iterator[bytes]:
-    """Whole lines without their ends; with `with_rest` also what follows the last line end."""
+    """Whole lines without their ends; with `with_rest` also the text after the last line end."""
     pending = bytearray()
     after_cr = False
     for chunk in chunks:

@@ -1,4 +1,4 @@
-"""A streamed HTTP request that can be given up at any moment, also while it waits.
+"""A streamed HTTP request that can be aborted at any moment, also while it waits.
 
 A blocking read cannot be interrupted; an asynchronous one can be cancelled. So requests run on
 an event loop in a separate thread, while the caller's thread polls `should_stop`.
@@ -33,7 +33,7 @@ class LoopThread:
         """Run `coroutine` and return its result, or raise its exception.
 
         Calls `should_stop` every POLL_SECONDS. When that returns True, cancels the coroutine,
-        waits for its end and raises Stopped. What `should_stop` raises is raised likewise.
+        waits for its end and raises Stopped. An exception of `should_stop` has the same effect.
         """
         tasks: list[asyncio.Task[Any] | None] = []
 
@@ -52,14 +52,14 @@ class LoopThread:
                 if should_stop():
                     raise Stopped
         finally:
-            # Repeat until it has ended: a task that has not begun cannot be cancelled.
+            # Repeat until the task has ended: a task that has not begun cannot be cancelled.
             while not future.done():
                 loop.call_soon_threadsafe(cancel)
                 wait([future], timeout=POLL_SECONDS)
         return future.result()
 
     def close(self) -> None:
-        """Stop the thread, if it runs. Nothing may be under way."""
+        """Stop the thread, if it runs. No call of `run` may be in progress."""
         if self._loop is None or self._thread is None:
             return
         self.run(self._loop.shutdown_asyncgens(), should_stop=_never)

@@ -1,7 +1,7 @@
-"""Cells of the tables in a passage's text: which row and which columns each value belongs to.
+"""Reads the cells of tables in a passage's text, each with its row and columns. Pure.
 
-A page's text has a table's row on one line: its label, then its values. The lines above say
-what the columns are: years, dates, spans of time, or words. Pure.
+A page's text has a table's row on one line: its label, then its values. The lines above name
+the columns: years, dates, spans of time, or words.
 """
 
 import re
@@ -39,16 +39,16 @@ _PARENTHESIS = re.compile(r"\([^()]*\)")
 _MAX_LINE = 240  # characters; a longer line is prose
 _MAX_LABEL = 120
 _MAX_HEADER_LINES = 8
-_MAX_NAMES_CHARS = 110  # of a line that names columns; a longer one introduces the table
+_MAX_NAMES_CHARS = 110  # of a line that names columns; a longer line introduces the table
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A value with what it is the value of.
+    """A value of a table with its row and columns.
 
-    `columns` are the headers above it, outermost first; empty where none was understood.
+    `columns` are the headers above it, outermost first; empty if none could be read.
     `heading` are the lines above the table's block, nearest last. `unit` is `million` or the
-    like where the heading says so of money, else empty.
+    like if the label or heading says so, else empty.
     """
 
     row: str
@@ -131,7 +131,7 @@ def _tidy(value: str) -> str:
 
 
 def _columns(header: Sequence[str], values: Sequence[str]) -> list[tuple[str, ...]]:
-    """The names of each of the columns of a row, by the header's lines from the nearest on."""
+    """The names of each column of a row, outermost first, from the lines of the header."""
     names: list[list[str]] = [[] for _ in values]
     for line in reversed(header):
         if len(line) > _MAX_NAMES_CHARS or line.endswith((":", ".")):
@@ -143,9 +143,9 @@ def _columns(header: Sequence[str], values: Sequence[str]) -> list[tuple[str, ..
 
 
 def _names_in(line: str, values: Sequence[str], names: Sequence[Sequence[str]]) -> list[str]:
-    """What a header's line calls each column, given the `names` from the lines below it.
+    """The name that a header's line gives each column; all empty if that is unclear.
 
-    All empty if that cannot be told.
+    `names` are the columns' names from the lines below it.
     """
     for pattern in (_LABEL_OF_COLUMN, _DATE, _SPAN):
         found = [match[0].strip(" ,") for match in pattern.finditer(line)]
@@ -168,15 +168,16 @@ def _last(pattern: re.Pattern[str], text: str) -> str:
 def _spread(
     found: Sequence[str], values: Sequence[str], names: Sequence[Sequence[str]]
 ) -> list[str] | None:
-    """`found` over the columns: one each, or each over as many neighbouring ones.
+    """Assign the headers `found` to the columns: one each, or each to as many neighbours.
 
-    Columns that are known to hold changes may be left out by a line above them.
+    A line may leave out columns that are known to contain changes. None if the numbers of
+    headers and columns do not fit.
     """
     count = len(values)
     if not found:
         return None
     if len(found) == count - 1 and values[-1].endswith("%") and count > 1:
-        return [*found, "Change"]  # whose header is often printed on lines of its own
+        return [*found, "Change"]  # the header of changes is often printed on separate lines
     if count % len(found) == 0:
         share = count // len(found)
         return [name for name in found for _ in range(share)]

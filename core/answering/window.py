@@ -8,12 +8,12 @@ from core.answering.base import Question
 from core.answering.prompt import CountTokens, Message, build_messages
 from core.providers.failures import Refusal
 
-# The share of a window that is left to the answer where no limit is set, and its bound.
+# Without `max_tokens` the answer gets a fourth of the window, and at most _ANSWER_TOKENS.
 _ANSWER_SHARE = 4
 _ANSWER_TOKENS = 1024
 _MESSAGE_TOKENS = 8  # what a chat template adds to each message
-_SAFETY = 0.9  # the endpoint's tokenizer is another one
-_MIN_TOKENS = 32  # of a question that is shortened
+_SAFETY = 0.9  # the endpoint counts with another tokenizer
+_MIN_TOKENS = 32  # a question is not shortened below this
 
 _NUMBER = r"(\d[\d,_]*\d|\d)"
 _LIMITS = (
@@ -24,10 +24,10 @@ _LIMITS = (
 
 
 class Window:
-    """How much of a prompt an endpoint takes, in tokens as `count_tokens` counts them.
+    """The largest prompt that an endpoint accepts, in tokens as `count_tokens` counts them.
 
-    `context_tokens` is the model's window, None if it is not known; `max_tokens` the bound of
-    an answer, which shares the window.
+    `context_tokens` is the model's window, None if it is not known. `max_tokens` is the limit
+    of an answer, which shares the window.
     """
 
     def __init__(
@@ -46,9 +46,9 @@ class Window:
     def fit(self, question: Question, *, history_tokens: int) -> list[Message]:
         """The messages for `question` that fit into the window.
 
-        Left out, in this order and only as far as necessary: earlier turns and memories, the
-        passages that fit the question least, the middle of the last passage, the middle of the
-        question. The rules are never shortened.
+        Only as far as necessary, it leaves out in this order: earlier turns and memories, the
+        last passages, the middle of the first passage, the middle of the question. The rules
+        are never shortened.
         """
         messages: list[Message] = []
         for shorter, budget in self._ever_shorter(question, history_tokens):
@@ -60,10 +60,10 @@ class Window:
         return messages
 
     def learn(self, refusal: Refusal, sent: Sequence[Message]) -> None:
-        """Take less from now on: `sent` was too long.
+        """Fit prompts into a smaller window from now on, because `sent` was too long.
 
-        The refusal may name the limit and the tokens that the endpoint counted. Their ratio to
-        our own count tells what fits.
+        The refusal may name the limit and the tokens that the endpoint counted. Their ratio
+        and our own count give the new limit.
         """
         size = self._size(sent)
         limit = _limit_in(refusal.message)
