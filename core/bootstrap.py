@@ -19,9 +19,9 @@ from core.storage.page_cache import PageCache
 class Services:
     """The parts that core's workflows use. Each part is built at its first use.
 
-    One per process, made after the fork. `close` ends the parsing child and
-    every connection. `vectors_fit` is set once the database is known to take
-    vectors of the embedder's length.
+    Make one per process, after the fork. `close` ends the parsing child and
+    every connection. `vectors_fit` becomes True when a check has shown that the
+    database has vectors of the embedder's length.
     """
 
     vectors_fit = False
@@ -61,7 +61,7 @@ class Services:
             memory_mb=self.settings.range_memory_mb,
             max_pages=self.settings.max_pages,
         )
-        # Answers may take three quarters of the threads; these leave most of the rest.
+        # Answers may take three quarters of the threads; callers take half of the rest.
         callers = max(1, self.settings.web_threads // 8)
         return PdfParser(
             limits=limits, engine=self.settings.pdf_engine, max_callers=callers, ocr=self.ocr
@@ -69,7 +69,7 @@ class Services:
 
     @cached_property
     def ocr(self) -> OcrData | None:
-        """The data that scanned pages are read with; None if they are not."""
+        """The data for reading scanned pages; None if they are not read."""
         return find_ocr(self.settings.ocr_languages) if self.settings.ocr == "auto" else None
 
     def close(self) -> None:
@@ -81,5 +81,5 @@ class Services:
 
 
 def bootstrap(settings: Settings, *, pool_size: int = 10) -> Services:
-    """Services for this process; nothing connects or loads before it is used."""
+    """Services for this process. Nothing connects or loads before its first use."""
     return Services(settings, pool_size=pool_size)

@@ -12,7 +12,7 @@ job's error code. The tree:
     ├── Unsupported           415
     ├── Unprocessable         422  a reused idempotency key, and nothing else
     ├── ProviderError         502  an LLM, embedding or rerank endpoint failed
-    │   ├── ProviderRefused   502  no wait can cure it: key, quota, model or input
+    │   ├── ProviderRefused   502  waiting does not help: key, quota, model or input
     │   ├── ProviderTimeout   504
     │   └── ProviderBusy      502  429 or overload; carries `retry_after` seconds
     ├── Unavailable           503  our own database or storage cannot be reached
@@ -26,10 +26,10 @@ from collections.abc import Mapping, Sequence
 
 
 class RagError(Exception):
-    """Base of everything the product raises on purpose.
+    """Base of all errors that the product raises on purpose.
 
-    `code` is stable and snake_case; `detail` is one sentence for the client
-    and holds no secret, path or query text.
+    `code` is stable and snake_case; `detail` is one sentence for the client,
+    without secrets, paths or query text.
     """
 
     default_code = "internal_error"
@@ -94,7 +94,7 @@ class ProviderError(RagError):
 
 
 class ProviderRefused(ProviderError):
-    """The provider refuses the request as such: the same request will fail again."""
+    """The provider refuses the request itself: the same request will fail again."""
 
 
 class ProviderTimeout(ProviderError):

@@ -1,7 +1,7 @@
-"""Every setting, read once from the environment (and `.env` if there).
+"""Every setting, read once from the environment and from `.env` if it exists.
 
-A wrong value stops the start with one line that names the variable. Nothing
-else in the project reads `os.environ` (ruff's TID251 sees to it).
+A wrong value stops the start with one line that names the variable. No other
+code in the project reads `os.environ` (ruff's rule TID251 checks this).
 """
 
 import re
@@ -29,7 +29,7 @@ KNOWN_DEFAULT_KEYS = frozenset(
 
 
 class SettingsError(SystemExit):
-    """A setting is wrong. Its text is one line per variable; exit status 1."""
+    """A setting is wrong. The text has one line per variable; the exit status is 1."""
 
 
 class Settings(BaseSettings):
@@ -268,7 +268,7 @@ class Settings(BaseSettings):
     )
     @classmethod
     def _check_bearer_token(cls, value: object) -> object:
-        """A key from a file often ends in a line end. A header takes visible ASCII (RFC 6750)."""
+        """Strip the key, which often ends with a newline. RFC 6750 allows only visible ASCII."""
         text = value.get_secret_value() if isinstance(value, SecretStr) else value
         if not isinstance(text, str):
             return value
@@ -337,14 +337,14 @@ class Settings(BaseSettings):
 
 
 def read_settings(**overrides: object) -> Settings:
-    """Settings from the environment, `overrides` winning.
+    """Settings from the environment; `overrides` take precedence.
 
     Raises SettingsError (a SystemExit) with one line per wrong variable.
     """
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
-        # A default that depends on a wrong value is not wrong itself.
+        # Do not report a default that could not be computed because another value is wrong.
         wrong = [item for item in error.errors() if item["type"] != "default_factory_not_called"]
         raise SettingsError("\n".join(_explain(item) for item in wrong)) from None
 

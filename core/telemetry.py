@@ -21,14 +21,14 @@ class DatabaseStats:
     seconds: float = 0.0
 
 
-# Local variables hold keys and users' texts, so traces name lines and no values.
+# Local variables contain keys and users' texts, so tracebacks show no values.
 _render_exception = structlog.processors.ExceptionRenderer(
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 )
 
 
 def _shorten_exceptions(_: object, __: str, event: EventDict) -> EventDict:
-    """Keep an exception's first line: PostgreSQL's DETAIL, below it, quotes the row."""
+    """Keep an exception's first line. PostgreSQL's DETAIL in the next lines quotes the row."""
     for part in event.get("exception") or ():
         part["exc_value"] = str(part["exc_value"]).split("\n", 1)[0][:500]
     return event
@@ -38,7 +38,7 @@ _encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 
 class _Formatter(structlog.stdlib.ProcessorFormatter):
-    """Encodes our own lines, which are processed already; processes those of other loggers."""
+    """Encodes lines of structlog, which are processed already; processes other loggers' lines."""
 
     def format(self, record: logging.LogRecord) -> str:
         if isinstance(record.msg, dict) and hasattr(record, "_from_us"):
@@ -79,7 +79,7 @@ def configure_logging(*, level: str = "INFO") -> None:
             ],
         )
     )
-    # No line names its place in the code: looking that up costs more than writing the line.
+    # Lines do not name their place in the code: looking it up costs more than writing the line.
     logging._srcfile = None  # as the logging HOWTO advises
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()

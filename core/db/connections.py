@@ -1,10 +1,10 @@
-"""Connections that spare round trips: BEGIN travels with a transaction's first statement.
+"""Connections that save round trips: BEGIN is sent together with the first statement.
 
-psycopg2 sends BEGIN as a message of its own, a pool that pings first sends another, and binding
-the transaction to a tenant takes a third: three waits before the first row, together as long as
-many a request's statement takes. Here all of it is one message. If one statement is the whole
-transaction, its COMMIT is in that message too, and the statement is prepared, because parsing
-and planning it often takes longer than executing it. See docs/adr/0009.
+psycopg2 sends BEGIN as a separate message, a pool that pings first sends another, and binding the
+transaction to a tenant is a third. These three round trips often take as long as the request's
+own statements. Here they are one message. A transaction of a single statement has its COMMIT in
+the same message, and its statement is prepared, because parsing and planning often take longer
+than the execution. See docs/adr/0009.
 """
 
 import hashlib
@@ -20,13 +20,13 @@ from sqlalchemy import TextClause
 from sqlalchemy.dialects.postgresql.psycopg2 import dialect
 from sqlalchemy.exc import InvalidatePoolError
 
-UNCHECKED_SECONDS = 30.0
+UNCHECKED_SECONDS = 30.0  # a connection that was used more recently is not tested
 _USED_AT = "used_at"
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A statement for `Connection.run_alone`: the SQL that prepares it and that executes it."""
+    """A statement for `Connection.run_single`: the SQL that prepares it and that executes it."""
 
     name: str
     preparation: str
@@ -45,38 +45,38 @@ def prepared(statement: TextClause) -> Prepared:
 
 
 class Connection(connection):
-    """A connection of psycopg2's, but without server-side cursors."""
+    """A psycopg2 connection that sends BEGIN with the first statement. No server-side cursors."""
 
     opening = "BEGIN"
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.cursor_factory = Cursor
-        self.autocommit = True  # keeps psycopg2 from sending a BEGIN of its own
+        self.autocommit = True  # keeps psycopg2 from sending BEGIN itself
         self._prepared: set[str] = set()
 
     def bind(self, *, settings: dict[str, str]) -> None:
-        """Make `settings` hold in the next transaction and in no later one.
+        """Apply `settings` to the next transaction and to no later one.
 
         Rolls back a transaction that is still open, because it would run without them.
         """
         self.rollback()
         if settings:
-            self.opening = f"BEGIN; {self._choosing(settings)}"
+            self.opening = f"BEGIN; {self._set_settings(settings)}"
 
-    def run_alone(
+    def run_single(
         self, statement: Prepared, values: dict[str, Any], *, settings: dict[str, str]
     ) -> list[tuple[Any, ...]]:
-        """Run a statement as a transaction of its own, in one round trip; return its rows.
+        """Run a statement as a whole transaction, in one round trip; return its rows.
 
         The statements of one message are one transaction (PostgreSQL manual, 53.2.2.1,
         "Multiple Statements in a Simple Query"): PostgreSQL commits it before it answers, and
         rolls all of it back if one of them fails. So `settings` end with the message.
 
-        A plan is kept until a table's definition or statistics change, and is never
-        another role's (manual, PREPARE, "Notes").
+        PostgreSQL keeps a plan until a table's definition or statistics change, and never
+        uses it for another role (manual, PREPARE, "Notes").
         """
-        opening = f"{self._choosing(settings)}; " if settings else ""
+        opening = f"{self._set_settings(settings)}; " if settings else ""
         self.rollback()
         with self.cursor() as sender:
             if statement.name not in self._prepared:
@@ -85,7 +85,7 @@ class Connection(connection):
             cursor.execute(sender, opening.replace("%", "%%") + statement.execution, values)
             return sender.fetchall()
 
-    def _choosing(self, settings: dict[str, str]) -> str:
+    def _set_settings(self, settings: dict[str, str]) -> str:
         chosen = ", ".join(
             f"set_config({_quoted(name, self)}, {_quoted(value, self)}, true)"
             for name, value in settings.items()
@@ -106,7 +106,7 @@ class Connection(connection):
 
 
 class Cursor(cursor):
-    """Sends its connection's opening in front of a transaction's first statement."""
+    """Sends the connection's `opening` together with a transaction's first statement."""
 
     connection: Connection
 
@@ -146,21 +146,21 @@ def _quoted(text: str, conn: Connection) -> str:
     return found.decode()
 
 
-def note_use(conn: Connection, record: Any) -> None:
-    """For the pool's `checkin`."""
+def record_use(conn: Connection, record: Any) -> None:
+    """Handler of the pool's `checkin` event."""
     record.info[_USED_AT] = time.monotonic()
 
 
 def check(conn: Connection, record: Any, _: object) -> None:
-    """For the pool's `checkout`: test a connection that may be dead, and no other.
+    """Handler of the pool's `checkout` event: test the connection if it may be dead.
 
-    A connection whose server ended or was restarted has something to read: the server's last
-    message, or the end of the stream. Raises InvalidatePoolError, and the pool connects anew.
+    If the server ended or was restarted, the connection has something to read: the server's last
+    message, or the end of the stream. Raises InvalidatePoolError; the pool then reconnects.
     """
     used_at = record.info.get(_USED_AT)
     if used_at is None:
         return  # just connected
-    if not _has_news(conn) and time.monotonic() - used_at < UNCHECKED_SECONDS:
+    if not _has_input(conn) and time.monotonic() - used_at < UNCHECKED_SECONDS:
         return
     try:
         with conn.cursor() as asker:
@@ -169,7 +169,7 @@ def check(conn: Connection, record: Any, _: object) -> None:
         raise InvalidatePoolError from error
 
 
-def _has_news(conn: Connection) -> bool:
+def _has_input(conn: Connection) -> bool:
     if conn.closed:
         return True
     poll = select.poll()

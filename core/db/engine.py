@@ -1,4 +1,4 @@
-"""The SQLAlchemy engine: timeouts on everything, and the options of every connection."""
+"""The SQLAlchemy engine: timeouts for all waits, and the options of every connection."""
 
 import time
 from typing import Any
@@ -8,8 +8,8 @@ from sqlalchemy import Engine, create_engine, event
 from core.db import connections
 from core.telemetry import record_statement
 
-# No JIT: compiling a search takes longer than running it. An HNSW scan goes on until enough rows
-# pass the filter, for 40,000 rows at most: docs/adr/0006 has the measurements.
+# No JIT: compiling a search takes longer than running it. An HNSW scan continues until enough
+# rows pass the filter, for at most 40,000 rows. docs/adr/0006 has the measurements.
 SEARCH_OPTIONS = (
     "-c jit=off -c hnsw.ef_search=240 -c hnsw.iterative_scan=relaxed_order"
     " -c hnsw.max_scan_tuples=40000 -c hnsw.scan_mem_multiplier=4"
@@ -17,7 +17,7 @@ SEARCH_OPTIONS = (
 
 
 def make_engine(url: str, *, pool_size: int = 10) -> Engine:
-    """An engine with timeouts on everything; connects at first use.
+    """An engine with timeouts for all waits. It connects at its first use.
 
     `pool_size` should be the number of threads that may hold a transaction.
     """
@@ -27,12 +27,12 @@ def make_engine(url: str, *, pool_size: int = 10) -> Engine:
         max_overflow=2,
         pool_timeout=3,  # an exhausted pool answers 503 within 4 s
         pool_recycle=300,
-        use_native_hstore=False,  # spares each connection a query
-        hide_parameters=True,  # else errors, and so the log, would quote users' texts
+        use_native_hstore=False,  # saves a query per connection
+        hide_parameters=True,  # keeps users' texts out of errors and of the log
         connect_args={
             "connection_factory": connections.Connection,
             "connect_timeout": 3,
-            "tcp_user_timeout": 5000,  # ms; a black-holed server is noticed
+            "tcp_user_timeout": 5000,  # ms; notices a server behind a dead route
             "keepalives_idle": 30,
             "application_name": "rag-chat-service",
             "options": "-c statement_timeout=15s -c lock_timeout=3s"
@@ -41,7 +41,7 @@ def make_engine(url: str, *, pool_size: int = 10) -> Engine:
         },
     )
     # Without the check, the first request after a restart of PostgreSQL fails.
-    event.listen(engine, "checkin", connections.note_use)
+    event.listen(engine, "checkin", connections.record_use)
     event.listen(engine, "checkout", connections.check)
     event.listen(engine, "before_cursor_execute", _note_start)
     event.listen(engine, "after_cursor_execute", _note_end)

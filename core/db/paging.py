@@ -1,4 +1,4 @@
-"""Pages of rows: by `skip`, or by a cursor that survives rows being added meanwhile."""
+"""Pages of rows, by `skip` or by a cursor. Rows that are added meanwhile do not shift a cursor."""
 
 import base64
 import hashlib
@@ -23,7 +23,7 @@ MAX_SKIP = 2**31 - 1
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """The requested page. `cursor`, the `next_cursor` of the page before, beats `skip`."""
+    """The requested page. `cursor` is the previous page's `next_cursor` and overrides `skip`."""
 
     limit: int = 50
     skip: int = 0
@@ -43,20 +43,20 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class CursorPosition:
-    """Where the next page begins: after the row with these sort keys, the `rows_before`th."""
+    """The start of the next page: after the row with these sort keys, row number `rows_before`."""
 
     keys: tuple[Any, ...]
     rows_before: int
 
 
 def cursor_scope(kind: str, **filters: object) -> str:
-    """Names a list with its filters and order, so that a cursor of another list is refused."""
+    """An id of a list and its filters, so that a cursor of another list is refused."""
     text = json.dumps([kind, sorted(filters.items())], default=str)
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 
 def encode_cursor(*, scope: str, keys: Sequence[Key], rows_before: int) -> str:
-    """An opaque, URL-safe cursor. It holds only values that its reader has seen."""
+    """An opaque, URL-safe cursor. It contains only values that the client has seen."""
     plain = [key if isinstance(key, (int, float)) else _to_text(key) for key in keys]
     text = json.dumps([scope, rows_before, *plain], separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
@@ -84,7 +84,7 @@ def decode_cursor(cursor: str, *, scope: str, types: Sequence[type]) -> CursorPo
 
 def _parse(value: object, kind: type) -> Any:
     if kind in (int, float):
-        # Every comparison with NaN is false. The bound is that of PostgreSQL's integer.
+        # `not … <` also refuses NaN. The limit is that of PostgreSQL's integer.
         if type(value) is not kind or not abs(value) < 2**31:
             raise ValueError
         return value
@@ -109,8 +109,8 @@ def paginate(
 ) -> Page[Any]:
     """One page of `statement`'s first entity, sorted by `keys`, the last of which must be unique.
 
-    `keys` are columns whose values the entity carries under the same names.
-    Two statements: the rows and their total.
+    `keys` are columns whose values are attributes of the entity, with the same names.
+    Runs two statements: one for the rows, one for their total.
     """
     total = db.execute(select(func.count()).select_from(statement.subquery())).scalar_one()
     skip, rows = page.skip, statement

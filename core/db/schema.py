@@ -1,4 +1,4 @@
-"""The schema's version: migrations, and whether the database has them all."""
+"""The schema's version: runs migrations, and checks that the database has them all."""
 
 from pathlib import Path
 

@@ -24,7 +24,7 @@ log = get_logger(__name__)
 
 APP_ROLE = "rag_app"  # every tenant's transaction runs as this role, which row-level security binds
 
-_TRIES = 3  # of a statement that PostgreSQL ends for another transaction's sake
+_TRIES = 3  # of a statement that PostgreSQL aborts because of another transaction
 _DISK_FULL = {"53100"}
 USER_UNDER_ERASURE = "RCS01"  # raised by the trigger `refuse_user_under_erasure`
 # class 08 connection, 53 resources, 57 operator intervention, 40 rollback, 55P03 lock timeout
@@ -56,7 +56,7 @@ class Database:
         except (OperationalError, InterfaceError, PoolTimeout) as error:
             raise _translate(error) from error
         except DBAPIError as error:
-            # A connection cut in mid-statement surfaces as psycopg2.DatabaseError.
+            # psycopg2 reports a connection that is cut during a statement as DatabaseError.
             if error.connection_invalidated:
                 raise _translate(error) from error
             if getattr(error.orig, "pgcode", None) == USER_UNDER_ERASURE:
@@ -102,10 +102,10 @@ class SingleStatement:
         self._engine, self._settings = engine, settings
 
     def execute(self, statement: TextClause, values: Mapping[str, Any]) -> Rows:
-        """Run and commit; `statement` must return rows. Raises as `Database.transaction` does.
+        """Run and commit; `statement` must return rows. Raises like `Database.transaction`.
 
-        One that PostgreSQL ends for the sake of another transaction, a deadlock's
-        victim say, is run again.
+        A statement that PostgreSQL aborts because of another transaction, for example in
+        a deadlock, is run again.
         """
         started = time.perf_counter()
         try:
@@ -129,7 +129,7 @@ class SingleStatement:
         pooled = self._engine.raw_connection()
         connection = cast(connections.Connection, pooled.dbapi_connection)
         try:
-            return Rows(connection.run_alone(statement, values, settings=self._settings))
+            return Rows(connection.run_single(statement, values, settings=self._settings))
         except psycopg2.Error as error:
             if connection.closed:  # psycopg2 may report a cut connection as a plain DatabaseError
                 pooled.invalidate(error)
@@ -139,7 +139,7 @@ class SingleStatement:
             pooled.close()
 
 
-Executor = Session | SingleStatement  # what a function takes that sends one statement
+Executor = Session | SingleStatement  # the argument of a function that sends one statement
 
 
 def count_changed(result: Result[Any]) -> int:

@@ -1,4 +1,4 @@
-"""What every part of the storage does with files on this machine's disk."""
+"""Helpers of the storage for files on this machine's disk."""
 
 import errno
 import os
@@ -34,7 +34,7 @@ def fsync_directory(path: Path) -> None:
 
 
 def remove_old_files(directory: Path, *, seconds: float) -> int:
-    """Delete the files in `directory` that nobody has touched for `seconds`; return their count.
+    """Delete files in `directory` that were not modified for `seconds`; return their number.
 
     Subdirectories and their contents stay.
     """

@@ -1,4 +1,4 @@
-"""Where PDFs are kept: a directory, or a bucket behind the S3 API."""
+"""The protocol of storages for PDFs: a directory, or a bucket behind the S3 API."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Storage(Protocol):
         ...
 
     def local_copy(self, key: str) -> Path:
-        """Return a path on this machine that holds the file, read only. Raises NotFound."""
+        """Return a path of the file on this machine, for reading. Raises NotFound."""
         ...
 
     def delete(self, key: str) -> None:
@@ -37,5 +37,5 @@ class Storage(Protocol):
         ...
 
     def list_objects(self) -> Iterator[StoredObject]:
-        """Yield every file. A file that is put or deleted meanwhile may be missing or not."""
+        """Yield every file. A file that is put or deleted meanwhile may or may not be included."""
         ...

@@ -1,7 +1,7 @@
 """A cache of rendered pages on disk: a directory per document, bounded in size and age.
 
-If rendering a page goes past its limits, the cache keeps the refusal for a while. So repeated
-requests for such a page cost no more than one.
+If rendering a page exceeds its limits, the cache keeps the refusal for a while, so that repeated
+requests for the page are not rendered again.
 """
 
 import json
@@ -23,15 +23,15 @@ log = get_logger(__name__)
 
 MAX_BYTES = 256 * 1024 * 1024
 MAX_AGE_SECONDS = 24 * 3600.0  # since the last use
-# A refusal costs 11 s of processor time, so such a page takes at most 2 % of a core. A longer
-# time would punish a page for the machine's fault, such as a child that ran out of memory.
+# A refusal costs 11 s of processor time, so with this pause a page takes at most 2 % of a core.
+# The pause is not longer because a busy machine, not the page, may have caused the refusal.
 REFUSAL_SECONDS = 600.0
 _PUTS_PER_EVICTION = 32
 
 
 @dataclass(frozen=True, slots=True)
 class PageKey:
-    """Names a picture: page `number` of a document, with or without a marked text."""
+    """The key of an image: page `number` of a document, with or without a highlighted text."""
 
     document_id: UUID
     generation: int
@@ -49,7 +49,7 @@ class PageCache:
         self._lock = threading.Lock()
 
     def find(self, key: PageKey) -> bytes | None:
-        """The picture, if the page was rendered before."""
+        """The image, if it is in the cache."""
         path = self._path(key)
         try:
             os.utime(path)
@@ -58,11 +58,11 @@ class PageCache:
             return None
 
     def put(self, key: PageKey, image: bytes) -> None:
-        """Keep an image. Without room on the disk this does nothing."""
+        """Store an image. On a full disk this only logs a warning."""
         self._write(self._path(key), image)
 
     def find_refusal(self, key: PageKey) -> DocumentError | None:
-        """The refusal of the page, if it was refused a short while ago, with any mark."""
+        """The page's refusal in the last REFUSAL_SECONDS, if any, with whatever highlight."""
         path = self._refusal_path(key)
         try:
             if abs(time.time() - path.stat().st_mtime) > REFUSAL_SECONDS:
@@ -73,7 +73,7 @@ class PageCache:
         return DocumentError(refusal["detail"], code=refusal["code"])
 
     def put_refusal(self, key: PageKey, error: DocumentError) -> None:
-        """Remember that the page cannot be rendered."""
+        """Store that the page cannot be rendered."""
         refusal = {"code": error.code, "detail": error.detail}
         self._write(self._refusal_path(key), json.dumps(refusal).encode())
 
@@ -93,11 +93,11 @@ class PageCache:
             self.evict()
 
     def drop(self, document_id: UUID) -> None:
-        """Forget a document's pages."""
+        """Delete a document's images and refusals."""
         shutil.rmtree(self._root / str(document_id), ignore_errors=True)
 
     def evict(self) -> int:
-        """Remove old files, and above the size limit the least recently used; how many."""
+        """Delete old files, then the least recently used above the size limit; return how many."""
         removed = 0
         for directory in self._root.glob("*"):
             removed += remove_old_files(directory, seconds=MAX_AGE_SECONDS)
@@ -131,8 +131,8 @@ class PageCache:
         return self._root / str(key.document_id) / name
 
     def _refusal_path(self, key: PageKey) -> Path:
-        # Whatever was to be marked: it is the drawing that takes long, and a client could ask
-        # for another mark each time.
+        # The highlight is not part of the name: drawing is slow with any highlight, and a client
+        # could ask for another one each time.
         return self._root / str(key.document_id) / f"{key.generation}-{key.number}-refused.json"
 
 

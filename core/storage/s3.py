@@ -29,7 +29,7 @@ def create_client(endpoint_url: str | None) -> "S3Client":
 
 
 class S3Storage:
-    """A bucket. Workers keep a copy of what they read in `cache` for an hour."""
+    """A bucket. Workers keep copies of objects in `cache` for an hour."""
 
     def __init__(self, client: "S3Client", *, bucket: str, prefix: str, cache: Path) -> None:
         self._client = client

@@ -1,7 +1,7 @@
-"""Staging: an upload is written to local disk once, and hashed and measured on the way.
+"""Staging: writes an upload to local disk once, and hashes and counts its bytes on the way.
 
-The file gets its key only when it is complete, so a key never leads to half a file,
-and no upload is ever held in memory as a whole.
+A file gets its key only when it is complete, so a key never leads to half a file. No
+upload is ever in memory as a whole.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from core.errors import Invalid, TooLarge
 from core.settings import Settings
 from core.storage.files import BLOCK, disk_errors
 
-HEAD_BYTES = 8 * 1024  # kept of each upload: its first bytes tell its type
+HEAD_BYTES = 8 * 1024  # the first bytes of an upload, which show its type
 MEBIBYTE = 1024 * 1024
 
 
@@ -35,10 +35,10 @@ class StagedFile:
 
 
 class StagingFile:
-    """An upload that is still being written. `close` removes what `Storage.put` did not take.
+    """An upload that is being written. `close` deletes it unless `Storage.put` has moved it.
 
-    Write it from start to end, then call `finish`. `seek` and `read` are for whoever reads
-    the bytes back.
+    Write it from start to end, then call `finish`. `seek` and `read` are for reading the bytes
+    back.
     """
 
     def __init__(self, directory: Path, *, max_bytes: int) -> None:
@@ -62,7 +62,7 @@ class StagingFile:
             return self._file.write(data)
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        with disk_errors():  # seeking writes out what was buffered
+        with disk_errors():  # `seek` flushes the buffer
             return self._file.seek(offset, whence)
 
     def read(self, size: int = -1) -> bytes:
@@ -87,11 +87,11 @@ class StagingFile:
         )
 
     def release(self) -> None:
-        """Close the file and leave it on disk, for whoever holds its StagedFile."""
+        """Close the file and leave it on disk, for the owner of its StagedFile."""
         self._file.close()
 
     def close(self) -> None:
-        with suppress(OSError):  # a full disk, for bytes that are thrown away anyway
+        with suppress(OSError):  # a full disk does not matter, as the file is deleted anyway
             self._file.close()
         self._path.unlink(missing_ok=True)
 
@@ -103,8 +103,8 @@ def file_too_large(max_bytes: int) -> TooLarge:
 def stage(body: BinaryIO | StagingFile, *, directory: Path, max_bytes: int) -> StagedFile:
     """Write `body` to a file in `directory`, unless it is staged already.
 
-    Raises Invalid (`file_empty`), TooLarge (`file_too_large`), StorageFull. No file is left
-    behind on any exception, also when the client goes away.
+    Raises Invalid (`file_empty`), TooLarge (`file_too_large`), StorageFull. After any exception,
+    also a disconnect of the client, no file is left.
     """
     if isinstance(body, StagingFile):
         return body.finish()
@@ -122,7 +122,7 @@ def stage(body: BinaryIO | StagingFile, *, directory: Path, max_bytes: int) -> S
 
 
 def staging_directory(settings: Settings) -> Path:
-    """On the storage's own file system where the storage is local, so that `put` is a rename."""
+    """The directory for staging: in a local storage's file system, so that `put` is a rename."""
     url = urlsplit(settings.effective_storage_url)
     if url.scheme == "file":
         return Path(unquote(url.path)) / ".staging"

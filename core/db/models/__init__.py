@@ -1,7 +1,7 @@
-"""The tables, and why they are shaped so.
+"""The tables, and the reasons for their shape.
 
-Every row of a customer carries `tenant_id`. Text and vector of a chunk live in
-two tables: a vector in a wide row is pushed out of line (TOAST), which makes an
+Every row of a customer has `tenant_id`. A chunk's text and its vector are in two
+tables: PostgreSQL stores a vector of a wide row out of line (TOAST), which makes an
 exact scan some six times slower.
 """
 

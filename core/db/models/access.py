@@ -1,4 +1,4 @@
-"""Keys, and POSTs that were seen."""
+"""API keys, and idempotency keys of POST requests."""
 
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ from core.db.models.base import Base, new_id
 
 
 class ApiKey(Base):
-    """A key, as a keyed hash: the key itself is shown once and stored nowhere."""
+    """An API key, as a keyed hash. The key itself is shown once and not stored."""
 
     __tablename__ = "api_keys"
 
@@ -31,7 +31,7 @@ class ApiKey(Base):
 
 
 class IdempotencyKey(Base):
-    """A POST that was seen: its fingerprint and, once finished, its response."""
+    """A POST request's idempotency key, its fingerprint and, once finished, its response."""
 
     __tablename__ = "idempotency_keys"
 
@@ -42,5 +42,5 @@ class IdempotencyKey(Base):
     headers: Mapped[dict[str, Any] | None]
     body: Mapped[bytes | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
-    # A process that died in mid-request frees the key after this moment.
+    # After this time the key is free again, because the process that locked it has died.
     locked_until: Mapped[datetime]

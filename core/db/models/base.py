@@ -1,4 +1,4 @@
-"""What all tables share."""
+"""The base class, column types and constants of all tables."""
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -29,7 +29,7 @@ DOCUMENT_STATUSES = ("queued", "processing", "ready", "failed", "cancelled")
 JOB_STATES = ("queued", "running", "succeeded", "failed", "cancelled")
 TERMINAL_STATES = ("succeeded", "failed", "cancelled")
 RANGE_STATES = ("queued", "running", "done")
-# How a page's text came about; `scan` and `unreadable` pages have none that counts.
+# The source of a page's text. A page that is `scan` or `unreadable` has no usable text.
 READINGS = ("text", "ocr", "scan", "unreadable")
 
 NAMING = {
@@ -47,17 +47,17 @@ def new_id() -> UUID:
 
 
 def write_vector(vector: Iterable[float]) -> str:
-    """A vector as pgvector reads it, in four digits: a half has three and a bit."""
+    """A vector in pgvector's text form, with four digits: a half has a precision of about three."""
     return f"[{','.join([f'{number:.4g}' for number in vector])}]"
 
 
 class HalfVector(HALFVEC):
-    """pgvector's type, written three times as fast and in half as many bytes."""
+    """pgvector's type with a text form that is half as long and written three times as fast."""
 
     cache_ok = True
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], str | None]:
-        """What turns an array of numbers into a parameter."""
+        """The function that turns an array of numbers into a parameter."""
         return lambda vector: None if vector is None else write_vector(np.asarray(vector).tolist())
 
 

@@ -1,4 +1,4 @@
-"""Sessions, messages, and what is kept of answers."""
+"""Sessions, messages, and the texts, passages, vectors and traces of answers."""
 
 from datetime import datetime
 from typing import Any
@@ -19,7 +19,7 @@ from core.db.models.base import DIMENSIONS, MESSAGE_STATUSES, SENDERS, Base, new
 
 
 class ChatSession(Base):
-    """A conversation. `message_count` is also the counter that positions come from."""
+    """A conversation. `message_count` is also the counter that gives messages their positions."""
 
     __tablename__ = "sessions"
 
@@ -34,8 +34,8 @@ class ChatSession(Base):
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
     last_message_at: Mapped[datetime | None]
     active_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    # The answer that holds the session's turn. A dead process leaves it behind: the lease on
-    # the message tells whether somebody still writes.
+    # The answer in progress. After a process has died, it may still be set: the message's lease
+    # tells whether a process still writes the answer.
     active_message_id: Mapped[UUID | None]
     title_is_automatic: Mapped[bool] = mapped_column(default=False, server_default=false())
 
@@ -50,8 +50,8 @@ class Message(Base):
 
     `superseded` marks an earlier answer to the same question: lists leave it out, and it
     shares its position with the current answer. `turn_options` are the chat options of an
-    answer, for `retry` and `regenerate`. `attempt` counts how often the answer was begun: a
-    writer whose attempt is outdated changes no row.
+    answer, for `retry` and `regenerate`. `attempt` counts how often writing the answer began: a
+    writer with an outdated attempt changes no row.
     """
 
     __tablename__ = "messages"
@@ -70,7 +70,7 @@ class Message(Base):
     reply_to: Mapped[UUID | None]
     # The words of `content`; None until core.conversations.message_words has cut them.
     tsv: Mapped[str | None] = mapped_column(TSVECTOR, deferred=True)
-    # While an answer is being written: a writer silent past this moment is dead.
+    # Set while the answer is being written; the writer renews it. Afterwards it counts as dead.
     lease_expires_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     finish_reason: Mapped[str | None]
@@ -98,8 +98,8 @@ class Message(Base):
             postgresql_where=text("lease_expires_at IS NOT NULL"),
         ),
         # For messages whose words are not cut yet, see core.conversations.message_words.
-        # left(): a tsvector holds at most 1 MiB and a longer text would fail the insert.
-        # With the tenant as one more lexeme: docs/adr/0006.
+        # left(): a tsvector is at most 1 MiB, and the insert of a longer text would fail.
+        # The tenant is an additional lexeme: see docs/adr/0006.
         Index(
             "ix_messages_search",
             text(
@@ -122,8 +122,8 @@ class Message(Base):
 class AnswerChunk(Base):
     """A piece of the text of an answer that is being written.
 
-    A live answer appends here every 100 ms or so: an insert costs less than rewriting the
-    message's row and its full-text entry. The text moves into the row when the answer ends.
+    About every 100 ms the writer inserts a row here, because that costs less than an update of
+    the message's row and its full-text entry. When the answer ends, the text moves there.
     """
 
     __tablename__ = "answer_chunks"
@@ -138,9 +138,9 @@ class AnswerChunk(Base):
 
 
 class AnswerContext(Base):
-    """What the last attempt at an answer was given: `passages` and the `model`.
+    """The `passages` and the `model` of the last attempt at an answer.
 
-    Its stream's `retrieval` event is read from here for as long as the message lives.
+    The `retrieval` event of the answer's stream is made from it, as long as the message exists.
     """
 
     __tablename__ = "answer_contexts"
@@ -154,7 +154,7 @@ class AnswerContext(Base):
 
 
 class MessageVector(Base):
-    """The embedding of what a user said; NULL under a lease, or if it says too little."""
+    """The embedding of a user's message; NULL under a lease, or if the text is too short."""
 
     __tablename__ = "message_vectors"
 
@@ -169,7 +169,7 @@ class MessageVector(Base):
     lease_expires_at: Mapped[datetime | None]
 
     __table_args__ = (
-        # No index of the vectors: one user's rows are few, and searched exactly.
+        # The vectors need no index: a user has few rows, and they are searched exactly.
         Index("ix_message_vectors_user", "tenant_id", "user_id"),
         Index(
             "ix_message_vectors_lease",
@@ -180,7 +180,7 @@ class MessageVector(Base):
 
 
 class MessageTrace(Base):
-    """How an answer came about."""
+    """An answer's trace: query, candidates, tokens and milliseconds."""
 
     __tablename__ = "message_traces"
 

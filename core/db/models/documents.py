@@ -32,11 +32,11 @@ from core.db.models.base import (
 
 
 class Document(Base):
-    """A PDF. Its live chunks are those of `generation`; a reingest builds the next one beside.
+    """A PDF. Its live chunks are those of `generation`; a reingest builds the next generation.
 
     `notes` are dicts `{code, detail, pages}`. `reader_version` and `reader_ocr` (OCR
-    languages joined by `+`, empty without OCR) tell which reader made the live chunks, or
-    refused the file.
+    languages joined by `+`, empty without OCR) belong to the reader that made the live chunks
+    or refused the file.
     """
 
     __tablename__ = "documents"
@@ -63,7 +63,7 @@ class Document(Base):
     notes: Mapped[list[dict[str, Any]]] = mapped_column(default=list, server_default="[]")
     reader_version: Mapped[int] = mapped_column(server_default="1")
     reader_ocr: Mapped[str] = mapped_column(default="", server_default="")
-    # The model of all its vectors, empty if they are of several (core.search.embedding_model).
+    # The model of all its vectors; empty if they come from several (core.search.embedding_model).
     embedding_model: Mapped[str] = mapped_column(default="", server_default="")
     generation: Mapped[int] = mapped_column(default=0)
     job_id: Mapped[UUID | None]
@@ -73,7 +73,7 @@ class Document(Base):
 
     __table_args__ = (
         one_of("status", DOCUMENT_STATUSES),
-        # The same bytes in the same scope are one document, also when twenty arrive at once.
+        # The same bytes in the same scope are one document, even if twenty arrive at once.
         Index(
             "uq_documents_scope",
             "tenant_id",
@@ -96,10 +96,10 @@ class Document(Base):
 
 
 class Job(Base):
-    """Work that was promised. The truth about it is here; Redis only rings the doorbell.
+    """Accepted work. This row is the truth about it; a message in Redis is only a doorbell.
 
-    `document_id` is no foreign key: a job outlives its deleted document, so
-    that whoever polls it learns that it was cancelled.
+    `document_id` is no foreign key, because a job outlives its deleted document: a
+    client that polls it learns that it was cancelled.
     """
 
     __tablename__ = "jobs"
@@ -118,8 +118,8 @@ class Job(Base):
     error_code: Mapped[str | None]
     error_detail: Mapped[str | None]
     result: Mapped[dict[str, Any] | None]
-    # Whose turn serves the job, and its place within that person's turns: see
-    # `core.documents.fairness`. `page_ms` is how long its last page ranges took per page.
+    # The person whose turns serve the job, and its place within them (core.documents.fairness).
+    # `page_ms` is the time per page of its latest page ranges.
     person: Mapped[str] = mapped_column(server_default="shared")
     finish_by: Mapped[datetime] = mapped_column(server_default=func.now())
     page_ms: Mapped[int | None]
@@ -143,10 +143,10 @@ class Job(Base):
 
 
 class Erasure(Base):
-    """A user who is being erased. The row goes when the job ends: it names the user.
+    """A user who is being erased. The job deletes the row at its end, because it names the user.
 
-    `counts` are what is gone so far. `attempt` counts claims and is the fencing token.
-    `settled_at` is when no session and no document was left.
+    `counts` are the numbers of erased things so far. `attempt` counts claims and is the fencing
+    token. `settled_at` is the time when the last session or document was deleted.
     """
 
     __tablename__ = "erasures"
@@ -165,7 +165,7 @@ class Erasure(Base):
 
 
 class ErasureItem(Base):
-    """A session or document that was erased; `storage_key` while its file is still there."""
+    """An erased session or document. `storage_key` is set until its file is deleted."""
 
     __tablename__ = "erasure_items"
 
@@ -178,14 +178,13 @@ class ErasureItem(Base):
 
 
 class PageRange(Base):
-    """The unit of work: some pages of one job, or, as number 0, the planning of it.
+    """The unit of work: some pages of one job. Range 0 is the job's planning.
 
-    `number` is the first page. The last range of a job holds all the pages that nobody has
-    claimed yet: a claim takes some off its front and leaves the others as a new range.
-
-    `attempt` counts claims and is the fencing token: what a worker writes is
-    kept only while its attempt is still the last one. `failures` counts those
-    that ended in an error or in silence; waiting for a provider is none.
+    `number` is the first page. The last range of a job has all pages that no worker has
+    claimed yet: a claim takes some of them and leaves the others as a new range.
+    `attempt` counts claims and is the fencing token: a worker's results are stored
+    only if its attempt is still the last one. `failures` counts claims that ended with
+    an error or an expired lease; waiting for a provider does not count.
     """
 
     __tablename__ = "page_ranges"
@@ -212,7 +211,7 @@ class PageRange(Base):
 
 
 class LastServed(Base):
-    """When a person (or, with an empty `person`, a tenant) last got a turn in the queue."""
+    """The last turn of a person in the queue or, with an empty `person`, of a tenant."""
 
     __tablename__ = "last_served"
 
@@ -225,10 +224,10 @@ class LastServed(Base):
 
 
 class DocumentPage(Base):
-    """A page's extracted text: what a quote is a substring of.
+    """A page's extracted text. A quote is a substring of it.
 
-    `notes` are codes of what is on the page and was not read. `words` are those of a page
-    that was read by OCR, with their boxes (`core.pdf.values.OcrWord`).
+    `notes` are codes for content of the page that was not read. If the page was read by OCR,
+    `words` are its words with their boxes (`core.pdf.values.OcrWord`).
     """
 
     __tablename__ = "document_pages"
@@ -250,7 +249,7 @@ class DocumentPage(Base):
 class Chunk(Base):
     """A piece of a document's text. `ordinal` orders the chunks of one generation.
 
-    `page_break` is the place in `text` where page `page_end` begins, None within one page.
+    `page_break` is the index in `text` where page `page_end` begins; None if there is one page.
     """
 
     __tablename__ = "chunks"
@@ -265,13 +264,14 @@ class Chunk(Base):
     page_label: Mapped[str | None]  # of `page_start`
     heading: Mapped[str | None]
     page_break: Mapped[int | None]
-    # What the text itself need not say: the document's name, the section's heading.
+    # The document's name and the section's heading, which the text itself may not contain.
     context: Mapped[str] = mapped_column(default="")
     text: Mapped[str]
-    # Of context and text, by core.search.lexemes. One more lexeme, chr(1) and the tenant, which
-    # no text can make: GIN finds a word within a tenant, however many others use it.
+    # The words of context and text, by core.search.lexemes, and an additional lexeme: chr(1) and
+    # the tenant, which cannot come from a text. With it, GIN finds a word within a tenant,
+    # however many other tenants use the word.
     tsv: Mapped[str | None] = mapped_column(TSVECTOR, deferred=True)
-    # How `tsv` was made: 0 by PostgreSQL's parser, else core.search.lexemes.VERSION of then.
+    # 0 if PostgreSQL's parser made `tsv`, else core.search.lexemes.VERSION at that time.
     words_version: Mapped[int] = mapped_column(SmallInteger, server_default="0")
 
     __table_args__ = (
@@ -284,10 +284,10 @@ class Chunk(Base):
 
 
 class ChunkVector(Base):
-    """A chunk's embedding, in a row narrow enough to stay in line.
+    """A chunk's embedding, in a separate row that is narrow enough to stay in line.
 
-    In half precision: half the memory, and an index of up to 4,000 dimensions
-    instead of 2,000. `indexed`: whether the vector is in that index (`core.search.vector_index`).
+    Half precision needs half the memory and allows an index of up to 4,000 dimensions
+    instead of 2,000. `indexed` says whether the vector is in it (`core.search.vector_index`).
     """
 
     __tablename__ = "chunk_vectors"
@@ -316,7 +316,7 @@ class ChunkVector(Base):
 
 
 class TenantStatistic(Base):
-    """How many chunks a tenant of many chunks has; see `core.search.term_statistics`."""
+    """The number of chunks of a large tenant; see `core.search.term_statistics`."""
 
     __tablename__ = "tenant_statistics"
 
@@ -325,7 +325,7 @@ class TenantStatistic(Base):
 
 
 class TermStatistic(Base):
-    """In about how many of a tenant's chunks a lexeme occurs; see `core.search.term_statistics`."""
+    """The approximate number of a tenant's chunks with a lexeme (`core.search.term_statistics`)."""
 
     __tablename__ = "term_statistics"
 
