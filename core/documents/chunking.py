@@ -1,10 +1,10 @@
-"""Pages to chunks: about `size` tokens of whole sentences, each from a known page. Pure.
+"""Cuts pages into chunks of whole sentences, of about `size` tokens, from known pages. Pure.
 
-Workers that know nothing of each other chunk ranges of one document. So the two
-pages at a page's edge decide alone (`sentences.continues`) whether a sentence runs
-over it. Such a sentence belongs to the page where it begins, and the range of the
-following page skips exactly the segment that completes it. Footnotes between the
-two parts of the sentence go into a chunk of their own.
+Several workers chunk ranges of one document, independently. So whether a sentence runs
+over the edge of a page depends only on the two pages at the edge (`sentences.continues`).
+Such a sentence belongs to the page where it begins, and the range of the following page
+skips exactly the segment that completes it. Footnotes between the two parts of the
+sentence go into a separate chunk.
 """
 
 import re
@@ -19,13 +19,14 @@ CountTokens = Callable[[str], int]
 Texts = Mapping[int, str]
 Segments = Mapping[int, Sequence[Segment]]
 
-# A tokenizer makes one unknown token of a word of any length. Text has some 4 characters a token.
+# Real text has some 4 characters per token. A limit is needed because the tokenizer turns any
+# unknown word, however long, into one token.
 _MAX_CHARS_PER_TOKEN = 10
 _MAX_OVERLAP_SHARE = 0.25
 _MAX_HEADING_CHARS = 200
 _MAX_ENTRIES_PER_PAGE = 50
 _TITLE_WORDS = 12
-# A note's mark and its text, or the page's number below it.
+# The mark and the first letter of a footnote, and a page number below it.
 _NOTE = re.compile(r"(?:\^?\d{1,2}|[*†‡§¶]{1,3}|\([a-z\d]\)|\[\d{1,2}\]) ?[^\W\d_]")
 _PAGE_NUMBER = re.compile(r"\d{1,4}")
 
@@ -34,9 +35,9 @@ _PAGE_NUMBER = re.compile(r"\d{1,4}")
 class ChunkDraft:
     """A chunk before it has an id and a vector.
 
-    On one page, `text` is a slice of that page's text. From `page_start` to `page_end` it is two
-    such slices with a space between them, the second from `page_break` on. `heading` is the
-    section's, or None.
+    On one page, `text` is a slice of that page's text. On two pages, it is two such slices with
+    a space between them, and the second begins at `page_break`. `heading` is the section's, or
+    None.
     """
 
     text: str
@@ -69,11 +70,11 @@ def chunk_pages(
 ) -> list[ChunkDraft]:
     """The chunks of pages `first` to `last`, in reading order.
 
-    `pages` holds them and, if the document has them, pages `first - 1` and `last + 1`.
+    `pages` contains them and, if the document has them, pages `first - 1` and `last + 1`.
     `count_tokens` counts without special tokens and is called about once per sentence. A chunk
-    has at most `size` tokens. With `overlap` it repeats up to that many sentences of the chunk
-    before it on the same page. With `overlap` 0 the chunks of all ranges hold each sentence
-    once, however the document is split into ranges.
+    has at most `size` tokens, and repeats up to `overlap` sentences of the previous chunk on the
+    same page. With `overlap` 0, each sentence is in exactly one chunk of the document, no matter
+    how the document is split into ranges.
     """
     texts = {page.number: page.text for page in pages}
     segments = {number: split_sentences(text) for number, text in texts.items()}
@@ -100,7 +101,10 @@ class _Cutter:
         self._size = size
 
     def streams(self, number: int) -> list[list[_Unit]]:
-        """The units of page `number` with the end of its last sentence; then notes before that."""
+        """The units of page `number`, and those of footnotes inside its last sentence.
+
+        The first list ends with the end of the last sentence, which may be on the next page.
+        """
         segments = list(self._segments[number])
         if self._runs_into(number):
             segments = segments[1:]
@@ -116,7 +120,7 @@ class _Cutter:
         return [unit for segment in segments for unit in self._divide(number, segment)]
 
     def _runs_into(self, number: int) -> bool:
-        """Whether page `number` begins with the end of a sentence of the page before."""
+        """Whether page `number` begins with the end of a sentence of the previous page."""
         if number - 1 not in self._texts or number not in self._texts:
             return False
         return self._continues(self._main_segments(number - 1), number)
@@ -126,13 +130,13 @@ class _Cutter:
         return continues(*before, self._texts[number], self._segments[number])
 
     def _main_segments(self, number: int) -> Sequence[Segment]:
-        """The page's segments without the footnotes that part a sentence from its end overleaf."""
+        """The page's segments without footnotes that interrupt its last sentence."""
         main = self._without_notes(number)
         parts = len(main) < len(self._segments[number]) and self._continues(main, number + 1)
         return main if parts else self._segments[number]
 
     def _without_notes(self, number: int) -> Sequence[Segment]:
-        """The page's segments before the paragraphs at its end that begin with a note's mark."""
+        """The page's segments without paragraphs at its end that begin with a footnote's mark."""
         text, segments = self._texts[number], self._segments[number]
         end = len(segments)
         for index in range(len(segments) - 1, 0, -1):
@@ -147,7 +151,7 @@ class _Cutter:
         return segments[:end]
 
     def _divide(self, page: int, segment: Segment) -> Iterator[_Unit]:
-        """The segment as units of at most `size` tokens: whole, by lines, by words."""
+        """Cut the segment into units of at most `size` tokens: at line ends, else at spaces."""
         text = self._texts[page]
         spans = [(segment.start, segment.end)]
         while spans:
@@ -184,7 +188,7 @@ def _strip(text: str, start: int, end: int) -> tuple[int, int]:
 
 
 def _pack(units: Sequence[_Unit], *, size: int, overlap: int) -> Iterator[tuple[int, list[_Unit]]]:
-    """Runs of units that fill a chunk, with the place where its own text begins."""
+    """Runs of units that fill a chunk, each with the start of its text after the overlap."""
     chunk: list[_Unit] = []
     carried: list[_Unit] = []
     for group in _glue_headings(units, size):
@@ -199,7 +203,7 @@ def _pack(units: Sequence[_Unit], *, size: int, overlap: int) -> Iterator[tuple[
 
 
 def _glue_headings(units: Sequence[_Unit], size: int) -> list[list[_Unit]]:
-    """Groups that stay together: a heading and its text, a sentence and its end overleaf."""
+    """Group units that stay together: a heading and its text, a sentence and its second part."""
     groups: list[list[_Unit]] = []
     for unit in units:
         joined = groups and (groups[-1][-1].heading or groups[-1][-1].page != unit.page)
@@ -215,7 +219,7 @@ def _tokens(units: Sequence[_Unit]) -> int:
 
 
 def _carry(chunk: Sequence[_Unit], overlap: int, size: int) -> list[_Unit]:
-    """The last sentences of a chunk, if they are short: the next chunk begins with them."""
+    """The last sentences of a chunk that the next chunk repeats, if they are short."""
     carried: list[_Unit] = []
     for unit in reversed(chunk[-overlap:] if overlap else []):
         if _tokens(carried) + unit.tokens > _MAX_OVERLAP_SHARE * size:
@@ -225,7 +229,7 @@ def _carry(chunk: Sequence[_Unit], overlap: int, size: int) -> list[_Unit]:
 
 
 def _draft(units: Sequence[_Unit], texts: Texts, heading: str | None) -> ChunkDraft:
-    """One slice per page: a page's units follow each other, so the space between them is kept."""
+    """Join the units to a draft: one slice per page, with the white space between its units."""
     first, last = units[0].page, units[-1].page
     parts = []
     for page in range(first, last + 1):
@@ -237,10 +241,10 @@ def _draft(units: Sequence[_Unit], texts: Texts, heading: str | None) -> ChunkDr
 
 
 class _Headings:
-    """Finds the section of a place by the page's own headings, then by the outline.
+    """Finds the section of a position: first by headings on the page, then by the outline.
 
-    A page without either takes the last heading of the page before it. It looks no further
-    back, because another range could not see that far.
+    Without either, it is the last heading of the previous page. It looks no further back,
+    because the pages before that may be in another range.
     """
 
     def __init__(self, texts: Texts, segments: Segments, outline: Sequence[OutlineEntry]) -> None:
@@ -267,7 +271,7 @@ class _Headings:
         return self._found[page]
 
     def _outlined(self, page: int) -> Iterator[tuple[int, str]]:
-        """The outline's entries for this page, at the place of their words, else at its top."""
+        """The outline's entries for this page, at the position of their words or of its top."""
         start = bisect_left(self._outline, page, key=lambda entry: entry.page)
         end = bisect_right(self._outline, page, key=lambda entry: entry.page)
         text = self._texts.get(page, "")

@@ -1,4 +1,4 @@
-"""How a job ends: the document gets its new chunks and facts about its pages, or its refusal."""
+"""Ends jobs: gives the document its new chunks and the facts about its pages, or the error."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ from core.telemetry import get_logger
 
 log = get_logger(__name__)
 
-# What a page holds and was not read, where no note on the whole file says more.
+# Details of notes on single pages, unless a note on the whole file has the same code.
 _PAGE_NOTES = {
     "attachments_not_read": "Files attached to pages were not read.",
     "ocr_failed": "OCR of these pages went past its limits.",
@@ -21,9 +21,9 @@ _PAGE_NOTES = {
 
 
 def complete(db: Session, job: Job, document: Document, *, ocr: str) -> None:
-    """Every range is done: switch the document to the new chunks, or say there are none.
+    """Switch the document to its new chunks after the last range, or fail if there are none.
 
-    `ocr` holds the languages that OCR could read, empty without OCR.
+    `ocr` names the languages that OCR can read; empty without OCR.
     """
     now = datetime.now(UTC)
     count = records.count_chunks(db, document_id=document.id, generation=job.generation)
@@ -57,9 +57,9 @@ def complete(db: Session, job: Job, document: Document, *, ocr: str) -> None:
 def end_failed(
     db: Session, job: Job, document: Document, error: tuple[str, str], *, ocr: str
 ) -> None:
-    """End an open job, locked as its document is, as failed and remove what it had written.
+    """End an open job as failed and remove the chunks and pages that it wrote.
 
-    `error` is its code and detail.
+    The caller holds locks on the job and its document. `error` is code and detail.
     """
     now = datetime.now(UTC)
     jobs.end_job(job, state="failed", now=now, error=error)
@@ -72,14 +72,14 @@ def end_failed(
 
 
 def _sign(document: Document, ocr: str) -> None:
-    """Note which reader this outcome is from: another one may read the file differently."""
+    """Record the reader's version, because another version may read the file differently."""
     document.reader_version, document.reader_ocr = READER_VERSION, ocr
 
 
 def merge_notes(
     notes: Iterable[DocumentNote], pages: Mapping[str, Sequence[int]] | None = None
 ) -> list[dict[str, Any]]:
-    """Notes as they are stored: those on the file and, by code, the pages that have one."""
+    """Notes in their stored form: notes on the file, and by code the pages that have one."""
     pages = pages or {}
     details = _PAGE_NOTES | {note.code: note.detail for note in notes}
     codes = dict.fromkeys([*(note.code for note in notes), *sorted(pages)])

@@ -1,8 +1,8 @@
-"""Who is served next, and with how many pages. Pure functions; `python -m bench.queue` tries them.
+"""Decides who is served next, and with how many pages. Pure; `python -m bench.queue` simulates it.
 
-Turns go round the tenants and, within a tenant, round its people, so nobody's pile of documents
-delays another person's. A turn is one page range of about RANGE_SECONDS. A newcomer, that is a
-person who was not served since the arrival of their oldest waiting document, goes first.
+Turns go round the tenants and, within a tenant, round its people, so one person's many documents
+do not delay another person's. A turn is one page range of about RANGE_SECONDS. A newcomer, that
+is a person who has not been served since their oldest waiting document arrived, goes first.
 """
 
 import math
@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-RANGE_SECONDS = 3.0  # of work per page range: progress moves, and a lost range costs little
-FIRST_PAGES = 5  # of a range before anybody knows how long this document's pages take
-SHORT_PAGES = 6  # of a document that one worker does alone, since two would hardly be quicker
-SMALLEST_RANGE = 4  # pages; below, the neighbours that each range reads cost more than it gains
+RANGE_SECONDS = 3.0  # of work per range: short enough that progress moves and little can be lost
+FIRST_PAGES = 5  # per range, until one range has shown how long this document's pages take
+SHORT_PAGES = 6  # a document this short is one range, since two workers would not be faster
+SMALLEST_RANGE = 4  # pages; for smaller ranges, reading the neighbouring pages costs too much
 # In the simulation, 10 makes a person's short documents wait a third as long as 1 does (p95),
 # and the slowest large one 14 % longer.
 PATIENCE = 10
-PAGE_SECONDS = 0.25  # expected of a document of which no range is done
-PAGE_BYTES = 50_000  # expected of a document that nobody has opened
+PAGE_SECONDS = 0.25  # estimate per page, until a range of the document is done
+PAGE_BYTES = 50_000  # estimate per page, until the document has been opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +44,12 @@ class Candidate:
 
 
 def in_order(candidates: Iterable[Candidate], *, after_newcomer: bool) -> list[Candidate]:
-    """`candidates`, the one to be served first at the front.
+    """`candidates` in the order in which they should be served.
 
     Newcomers go before all others. But if the last turn was a newcomer's (`after_newcomer`), the
-    tenant that has waited longest comes first, and in it the person who has. Someone who was
-    never served has waited since their arrival. So a stream of new people overtakes nobody for
-    ever: every other turn counts only those who have waited longer.
+    tenant that has waited longest comes first, and within it the person who has waited longest.
+    A person who was never served has waited since their arrival. So a steady stream of newcomers
+    cannot delay the others for ever: only every second turn prefers newcomers.
     """
     turns = sorted(candidates, key=_waiting_since)
     if after_newcomer:
@@ -68,17 +68,17 @@ def _waiting_since(candidate: Candidate) -> tuple[datetime, datetime]:
 
 
 def finish_by(arrived_at: datetime, *, pages_left: int, page_seconds: float | None) -> datetime:
-    """When a document should be ready: PATIENCE times its own work after its arrival.
+    """The time when a document should be ready: PATIENCE times its own work after its arrival.
 
-    Within one person's turns the earliest goes first. So small documents overtake large ones,
-    but only those that arrive within PATIENCE times the large one's own work.
+    A person's document with the earliest such time goes first. So a small document overtakes a
+    large one, but only if it arrives within PATIENCE times the large one's own work.
     """
     seconds = pages_left * (PAGE_SECONDS if page_seconds is None else page_seconds)
     return arrived_at + timedelta(seconds=PATIENCE * seconds)
 
 
 def guess_pages(size_bytes: int) -> int:
-    """The pages that a PDF of this size may have, before anybody has opened it."""
+    """An estimate of the pages of a PDF that has not been opened yet."""
     return 1 + size_bytes // PAGE_BYTES
 
 
@@ -87,10 +87,10 @@ def next_range_pages(
 ) -> int:
     """How many pages the next range takes off the front of `pages_left`.
 
-    About RANGE_SECONDS of work by `page_seconds`, which earlier ranges of this document took
-    per page (None: none is done), and at most `most` pages. Towards the end each range is half
-    of a worker's share of the rest, so that all workers end together (guided self-scheduling,
-    Polychronopoulos and Kuck, 1987). A short document is divided evenly.
+    The range is about RANGE_SECONDS of work, and at most `most` pages. `page_seconds` is the time
+    per page of this document's earlier ranges, None if none is done. Towards the end each range
+    is half of a worker's share of the rest, so that all workers finish together (guided
+    self-scheduling, Polychronopoulos and Kuck, 1987). A short document is divided evenly.
     """
     timely = FIRST_PAGES if page_seconds is None else max(1, int(RANGE_SECONDS / page_seconds))
     timely = min(timely, most)
@@ -103,6 +103,6 @@ def next_range_pages(
 
 
 def update_page_seconds(before: float | None, *, seconds: float, pages: int) -> float:
-    """Seconds per page after a range of `pages` took `seconds`; the latest range counts half."""
+    """The new estimate of seconds per page, of which the latest range makes up half."""
     latest = seconds / pages
     return latest if before is None else (before + latest) / 2

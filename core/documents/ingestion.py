@@ -1,7 +1,7 @@
-"""What a worker does: claim a page range, read it, embed it, commit it.
+"""The workers' side of documents: claim a page range, read it, embed it, commit it.
 
-No transaction is open while a PDF is parsed or a text embedded. The commit of the range that
-finishes last also makes the document ready and the job succeeded.
+No transaction is open while a PDF is parsed or a text is embedded. The commit of the last range
+also sets the document to `ready` and the job to `succeeded`.
 """
 
 import random
@@ -38,22 +38,24 @@ from core.telemetry import get_logger, log_context
 log = get_logger(__name__)
 
 MAX_HEADING = 60  # embedded characters; a longer one would push the text out of the model's window
-# Texts that are embedded between two checks of the lease, some 3 s. The embedder batches texts of
-# like length: the more it can choose from, the less padding (3 % less than with 32).
+# Texts to embed between two checks of the lease, some 3 s. The embedder batches texts of similar
+# length, and with more texts to choose from it pads less (3 % less than with 32).
 EMBED_SLICE = 128
 CLAIM_TRIES = 5
-CLAIM_PAUSE_SECONDS = 0.05  # at most, between two of them; a claim takes some milliseconds
-RETRY_SECONDS = 2.0  # before another try of a range that failed
+CLAIM_PAUSE_SECONDS = 0.05  # longest pause between two tries; a claim takes some milliseconds
+RETRY_SECONDS = 2.0  # before a failed range is tried again
 MAX_WAIT_SECONDS = 60.0  # longest pause between two calls of an endpoint that refuses
-SHORT_WAIT_SECONDS = 15.0  # longest wait that gets a ring of its own; the sweep does the rest
+SHORT_WAIT_SECONDS = (
+    15.0  # a ring is scheduled after waits up to this; the sweep covers longer ones
+)
 
 
 def process_next_range(services: Services, *, go_on: bool = False) -> bool:
-    """Do one due unit of work, for the person whose turn it is. False if none was due.
+    """Do one due unit of work, for the person whose turn it is. False if none is due.
 
-    `go_on`: after planning a document, do its first range too, so that a short document is
-    ready at once. Rings for another worker if more is due: before the work, so that each
-    worker wakes the next, and after it, so that nothing is left when the queue has no message.
+    With `go_on`, also do the first range of a document that this call planned, so that a short
+    document is ready at once. If more work is due, rings for another worker twice: before the
+    work, so that each worker wakes the next, and after it, in case the queue has no message.
     """
     claim = _claim_next(services)
     if claim is not None:
@@ -69,9 +71,9 @@ def process_next_range(services: Services, *, go_on: bool = False) -> bool:
 
 
 def _claim_next(services: Services, *, job_id: UUID | None = None) -> Claim | None:
-    """Claim the next range. Try again if others were just claiming all ranges that are due.
+    """Claim the next range. Try again while ranges are due that others are just claiming.
 
-    While a worker takes its part of a document's last range, the rest of it cannot be claimed.
+    A worker that claims a part of a range blocks the rest of it until its commit.
     """
     settings = services.settings
     for _ in range(CLAIM_TRIES):
@@ -97,7 +99,7 @@ def _ring_if_due(services: Services) -> None:
 
 
 def _handle(services: Services, claim: Claim) -> None:
-    """Do a claim's work and write its outcome. Raises nothing but what ends the process."""
+    """Do a claim's work and record its outcome. Raises only exceptions that end the process."""
     where = {"job_id": str(claim.job_id), "document_id": str(claim.document_id)}
     with log_context(**where, range=claim.number, attempt=claim.attempt):
         _work(services, claim)
@@ -133,7 +135,7 @@ def _work(services: Services, claim: Claim) -> None:
 
 
 def _plan(services: Services, claim: Claim) -> None:
-    """Let the parsing child open and judge the file, then queue its pages."""
+    """Let the parsing child open and check the file, then queue its pages."""
     with reading.open_file(services, claim) as path:
         info = services.pdf_parser.inspect(path)
     with services.database.transaction(tenant_id=None) as db:
@@ -163,7 +165,7 @@ def _index(services: Services, claim: Claim, lease: Lease) -> None:
         job, document = _begin_commit(db, claim)
         done = _record(db, claim, pages, drafts, vectors, model=services.embedder.name)
         job.stage = "indexing"
-        jobs.note_progress(
+        jobs.record_progress(
             job,
             done=done,
             pages=claim.last_page - claim.first_page + 1,
@@ -215,7 +217,7 @@ def _record(
     *,
     model: str,
 ) -> int:
-    """Write the range; how many of its pages were not written before."""
+    """Write the range's pages and chunks. Returns how many of the pages are new."""
     new_pages = records.record_pages(
         db,
         tenant_id=claim.tenant_id,
@@ -253,7 +255,7 @@ def _fail(services: Services, claim: Claim, code: str, detail: str) -> None:
 
 
 def _reject(services: Services, claim: Claim, error: DocumentError) -> None:
-    """Try again if a limit may have struck because the machine was busy; other errors are final."""
+    """Retry an error that may come from a busy machine; other errors fail the job."""
     tries_left = claim.failures + 1 < services.settings.max_attempts
     log.warning("document_rejected", code=error.code, detail=error.detail)
     if error.code == "pdf_too_complex" and tries_left:
@@ -263,9 +265,9 @@ def _reject(services: Services, claim: Claim, error: DocumentError) -> None:
 
 
 def _wait(services: Services, claim: Claim, error: ProviderError) -> None:
-    """Wait longer for the embedding endpoint each time, until the limit of the settings.
+    """Release the range until a later try, with longer pauses up to the limit of the settings.
 
-    Fails the job at once if no wait can cure it: a wrong key, an unknown model, no money.
+    Fails the job at once if waiting does not help: a wrong key, an unknown model, no credit.
     """
     waited = claim.waiting_seconds or 0.0
     asked = error.retry_after if isinstance(error, ProviderBusy) else None
@@ -274,7 +276,7 @@ def _wait(services: Services, claim: Claim, error: ProviderError) -> None:
     if refused or waited >= services.settings.embedding_give_up_seconds:
         _fail(services, claim, "embedding_unavailable", error.detail)
         return
-    # As long as it has waited so far, which doubles the pauses without a count of the tries.
+    # A pause as long as the whole wait so far doubles the pauses without counting the tries.
     delay = min(MAX_WAIT_SECONDS, asked if asked is not None else max(1.0, waited))
     _release(services, claim, delay=delay, failed=False, waiting=True)
 
@@ -298,14 +300,14 @@ def _release(
 
 
 def _give_back(claim: Claim, db: Session) -> None:
-    """Let other jobs have their turn; this range is due at once."""
+    """Release the range for its next turn. It is due at once."""
     jobs.release_range(db, claim, delay_seconds=0, failed=False, waiting=False)
 
 
 def _write_outcome(services: Services, write: Callable[[Session], None]) -> None:
-    """Write an outcome. If PostgreSQL is away, wait for it for as long as the lease lasts.
+    """Record an outcome. If PostgreSQL is away, wait for it for as long as the lease lasts.
 
-    After that the lease has run out and another worker takes the range.
+    After that the lease has expired and another worker claims the range.
     """
     deadline = time.monotonic() + services.settings.lease_seconds
     while True:

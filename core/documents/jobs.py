@@ -1,8 +1,9 @@
-"""Jobs and their page ranges: the truth about promised work.
+"""Jobs and their page ranges: the record of all accepted work.
 
-A worker claims a range by compare-and-set, holds it by a lease that it renews, and writes under
-the attempt number of its claim. A worker that was presumed dead and wakes up has an outdated
-attempt number and changes no row. The database's clock counts, so the hosts' clocks may differ.
+A worker claims a range by compare-and-set, holds it by a lease that it renews, and writes with
+the attempt number of its claim. A worker that wakes up after its lease has expired has an
+outdated attempt number and changes no row. All times are by the database's clock, so the hosts'
+clocks may differ.
 """
 
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ from core.documents.fairness import (
     update_page_seconds,
 )
 from core.documents.page_ranges import DUE, lease_end, queue_pages, take_first_range
-from core.documents.waiting import is_newcomer, list_candidates, note_served, person_of
+from core.documents.waiting import is_newcomer, list_candidates, person_of, record_served
 from core.errors import NotFound
 
 PLAN = 0  # the number of the range in which a worker opens the file and plans the others
@@ -121,10 +122,10 @@ def claim_range(
     workers: int = 1,
     job_id: UUID | None = None,
 ) -> Claim | None:
-    """Take a due range for the person whose turn it is, or of one job; None if there is none.
+    """Claim a due range, of the person whose turn it is or of `job_id`; None if there is none.
 
-    Takes at most `max_pages` pages, fewer if they would take long or `workers` share the rest.
-    A range whose lease has run out is due again, and that counts as a failure.
+    The claim has at most `max_pages` pages, and fewer if they would take long or if `workers`
+    share the rest. A range with an expired lease is due again, and that counts as a failure.
     """
     candidates = list_candidates(db)
     for chosen in [candidate.job_id for candidate in candidates] if job_id is None else [job_id]:
@@ -136,7 +137,7 @@ def claim_range(
 
 
 def _leave_the_rest(db: Session, claim: Claim, *, max_pages: int, workers: int) -> Claim:
-    """Keep as many pages of the claim as one range should have, and queue the others."""
+    """Cut the claim to the pages that one range should have, and queue the others."""
     if claim.is_plan:
         return claim
     left = claim.last_page - claim.first_page + 1
@@ -178,7 +179,7 @@ def _mark_running(db: Session, taken: PageRange, *, newcomer: bool) -> Claim | N
     ).one_or_none()
     if document is None:
         return None
-    note_served(db, tenant_id=taken.tenant_id, person=served.person, newcomer=newcomer)
+    record_served(db, tenant_id=taken.tenant_id, person=served.person, newcomer=newcomer)
     return Claim(
         range_id=taken.id,
         attempt=taken.attempt,
@@ -198,7 +199,7 @@ def _mark_running(db: Session, taken: PageRange, *, newcomer: bool) -> Claim | N
 
 
 def _waiting_seconds(db: Session, taken: PageRange) -> float | None:
-    """For how long the range has waited for somebody else, such as an embedding endpoint."""
+    """How long the range has waited for an outside service, such as an embedding endpoint."""
     if taken.waiting_since is None:
         return None
     now = db.execute(select(func.now())).scalar_one()
@@ -214,7 +215,7 @@ def _claim_is_current(claim: Claim) -> Any:
 
 
 def renew_lease(db: Session, claim: Claim, *, lease_seconds: float) -> bool:
-    """Hold the range for another `lease_seconds`. False: the claim is outdated, stop working."""
+    """Extend the lease by `lease_seconds`. False if the claim is outdated: stop working."""
     still_open = exists().where(Job.id == PageRange.job_id, Job.state.in_(OPEN_STATES))
     changed = count_changed(
         db.execute(
@@ -228,7 +229,7 @@ def renew_lease(db: Session, claim: Claim, *, lease_seconds: float) -> bool:
 
 
 def finish_range(db: Session, claim: Claim) -> bool:
-    """Mark the range done. False: the claim is outdated, roll the transaction back."""
+    """Mark the range done. False if the claim is outdated: roll the transaction back."""
     changed = count_changed(
         db.execute(
             update(PageRange)
@@ -245,8 +246,8 @@ def release_range(
 ) -> bool:
     """Give the range back, due again after `delay_seconds`.
 
-    `failed` counts against its attempts. `waiting` notes since when the range has been waiting
-    for something outside, such as an embedding endpoint.
+    `failed` counts against its attempts. `waiting` records that the range waits for an outside
+    service, such as an embedding endpoint, and since when.
     """
     values: dict[str, Any] = {
         "state": "queued",
@@ -267,12 +268,12 @@ def release_range(
     return changed > 0
 
 
-def note_progress(
+def record_progress(
     job: Job, *, done: int, pages: int, chunks: int, seconds: float, now: datetime
 ) -> None:
-    """Count a range of `pages` that took `seconds`, and learn from it for the next ones.
+    """Add a finished range of `pages` that took `seconds` to the job's progress.
 
-    `done` is how many of the pages nobody had counted before.
+    `done` is the number of its pages that were not counted before.
     """
     job.pages_done += done
     job.chunks_done += chunks

@@ -1,4 +1,4 @@
-"""A worker's hold on its page range."""
+"""The lease by which a worker holds its page range."""
 
 import threading
 from types import TracebackType
@@ -36,7 +36,7 @@ class Lease:
                     held = jobs.renew_lease(db, self._claim, lease_seconds=settings.lease_seconds)
                 self._lost = not held
             except Unavailable:
-                continue  # PostgreSQL is away; the attempt number decides at the commit
+                continue  # PostgreSQL is away; the commit checks the attempt number
 
     def __enter__(self) -> Self:
         self._thread.start()

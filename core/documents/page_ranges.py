@@ -1,4 +1,4 @@
-"""Page ranges: when one is due, how a worker takes it, and how its pages are shared out."""
+"""Page ranges: when one is due, how a worker claims it, and how pages are queued."""
 
 from typing import Any
 from uuid import UUID
@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from core.db import count_changed
 from core.db.models import TERMINAL_STATES, Job, PageRange
 
-# A range is due if no worker holds it and its pause is over, or if its holder fell silent.
+# A range is due if it is queued and its pause is over, or if its worker's lease has expired.
 DUE = """
     (page_ranges.state = 'queued'
         AND (page_ranges.not_before IS NULL OR page_ranges.not_before <= now())
@@ -18,7 +18,7 @@ DUE = """
 
 
 def take_first_range(db: Session, job_id: UUID, *, lease_seconds: float) -> PageRange | None:
-    """Claim the job's first due range; None if there is none that nobody else is claiming."""
+    """Claim the job's first due range that no other worker is claiming; None if there is none."""
     chosen = (
         select(PageRange.id)
         .where(PageRange.job_id == job_id, text(DUE))
@@ -33,7 +33,7 @@ def take_first_range(db: Session, job_id: UUID, *, lease_seconds: float) -> Page
         .values(
             state="running",
             attempt=PageRange.attempt + 1,
-            failures=PageRange.failures + _silent_failure(),
+            failures=PageRange.failures + _expired_lease(),
             lease_expires_at=lease_end(lease_seconds),
             not_before=None,
         )
@@ -42,8 +42,8 @@ def take_first_range(db: Session, job_id: UUID, *, lease_seconds: float) -> Page
     ).scalar_one_or_none()
 
 
-def _silent_failure() -> Any:
-    """1 if the range's last holder fell silent, else 0."""
+def _expired_lease() -> Any:
+    """1 if the range's last worker let its lease expire, else 0."""
     return func.cast(PageRange.state == "running", PageRange.attempt.type)
 
 
@@ -53,7 +53,7 @@ def lease_end(seconds: float) -> Any:
 
 
 def queue_pages(db: Session, *, job_id: UUID, tenant_id: str, first: int, last: int) -> None:
-    """Queue the pages `first` to `last` of a job as one range, from which workers take parts."""
+    """Queue the pages `first` to `last` of a job as one range. Workers claim parts of it."""
     db.add(
         PageRange(
             job_id=job_id, tenant_id=tenant_id, number=first, first_page=first, last_page=last
@@ -63,7 +63,7 @@ def queue_pages(db: Session, *, job_id: UUID, tenant_id: str, first: int, last: 
 
 
 def delete_finished_ranges(db: Session) -> int:
-    """Remove the ranges of jobs that have ended; how many rows those were."""
+    """Delete the ranges of jobs that have ended. Returns the number of rows."""
     over = select(Job.id).where(Job.state.in_(TERMINAL_STATES)).scalar_subquery()
     result = db.execute(
         delete(PageRange)

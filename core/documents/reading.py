@@ -1,7 +1,7 @@
-"""Reading a page range: its text layer, OCR where that says nothing, then the chunks.
+"""Reads a page range: its text layer, OCR of pages without one, then the chunks.
 
-OCR takes seconds a page. Each page is written as soon as it is read, so that a worker
-that dies, and the range beside this one, never read it again.
+OCR takes seconds per page. Each page is written as soon as OCR has read it, so that it is not
+read again after a worker's death or for the neighbouring range.
 """
 
 import time
@@ -22,22 +22,22 @@ from core.telemetry import get_logger
 
 log = get_logger(__name__)
 
-# A range of scans gives way to other jobs after so long. Well below Celery's limit of a task.
+# A range of scans gives way to other jobs after this time, well below Celery's limit of a task.
 OCR_SLICE_SECONDS = 60.0
 _FOR_OCR = ("scan", "unreadable")
 
 
 class PausedError(Exception):
-    """The range has had its share of time and is to go on at its next turn."""
+    """The range has used its share of time and continues at its next turn."""
 
 
 def read_range(
     services: Services, claim: Claim, lease: Lease
 ) -> tuple[list[PageText], list[ChunkDraft]]:
-    """The range's pages and the chunks they make.
+    """The range's pages and their chunks.
 
-    The neighbouring pages are read too: a sentence that runs over the edge belongs to the
-    range it starts in. Raises PausedError when OCR has taken its share of time.
+    Reads the neighbouring pages too, because a sentence that runs over the edge belongs to the
+    range in which it starts. Raises PausedError when OCR has used its share of time.
     """
     assert claim.pages_total is not None
     with open_file(services, claim) as path:
@@ -63,10 +63,10 @@ def read_range(
 
 @contextmanager
 def open_file(services: Services, claim: Claim) -> Iterator[Path]:
-    """The claim's PDF, to be read inside. Raises LostClaimError if it went with its document.
+    """The path of the claim's PDF, for the `with` block. Raises LostClaimError if it was deleted.
 
-    A document is deleted before its file is, and the file may go while somebody reads it:
-    missing, or to the parsing child broken.
+    A deletion removes the document's row first and then the file, perhaps while it is read
+    here: the file is then missing, or seems broken to the parsing child.
     """
     try:
         yield services.storage.local_copy(claim.storage_key)
@@ -85,7 +85,7 @@ def _is_own(claim: Claim, page: PageText) -> bool:
 def _recognize_scans(
     services: Services, claim: Claim, lease: Lease, path: Path, pages: Sequence[PageText]
 ) -> list[PageText]:
-    """The pages, with those that need it read by OCR: the range's own first."""
+    """The pages, after OCR of those that need it. OCR reads the range's own pages first."""
     wanted = [page for page in pages if page.reading in _FOR_OCR]
     if not wanted:
         return list(pages)
@@ -112,7 +112,7 @@ def _recognize_scans(
 
 
 def _recognize(services: Services, path: Path, page: PageText) -> PageText:
-    """The page read by OCR; as it was, with a note, if that goes past the limits."""
+    """The page as read by OCR; unchanged but for a note if OCR exceeds its limits."""
     started = time.perf_counter()
     try:
         read = services.pdf_parser.recognize_page(path, number=page.number)

@@ -33,7 +33,7 @@ class ChunkView:
 
 @dataclass(frozen=True, slots=True)
 class PageSummary:
-    """Page numbers: without text that counts, unreadable, read by OCR, by the code of a note."""
+    """Page numbers: without text, unreadable, read by OCR, and by the code of a note."""
 
     without_text: list[int]
     unreadable: list[int]
@@ -66,7 +66,7 @@ def find_locked(db: Session, *, tenant_id: str, document_id: UUID) -> Document |
 
 
 def lock_document(db: Session, *, tenant_id: str, document_id: UUID) -> Document:
-    """As `find_locked`. Raises NotFound."""
+    """Like `find_locked`, but raises NotFound."""
     document = find_locked(db, tenant_id=tenant_id, document_id=document_id)
     if document is None:
         raise _unknown_document()
@@ -131,7 +131,7 @@ def list_chunks(
 ) -> Page[ChunkView]:
     """The live chunks of a document in reading order. Raises NotFound."""
     document = get_document(db, tenant_id=tenant_id, document_id=document_id)
-    # A generation's chunks never change, so the count of those rows_before is a safe cursor.
+    # A generation's chunks never change, so the number of chunks before is a safe cursor.
     name = cursor_scope("chunks", document_id=document.id, generation=document.generation)
     skip = page.skip
     if page.cursor is not None:
@@ -161,7 +161,7 @@ def record_pages(
     generation: int,
     pages: Sequence[PageText],
 ) -> int:
-    """Keep the extracted text of pages, empty ones too; how many were not kept before."""
+    """Store the extracted text of pages, also of empty ones. Returns how many are new."""
     rows = [
         {
             "tenant_id": tenant_id,
@@ -182,7 +182,7 @@ def record_pages(
 def read_pages(
     db: Session, *, document_id: UUID, generation: int, numbers: Sequence[int]
 ) -> dict[int, PageText]:
-    """Those of the pages `numbers` that are kept already, without labels."""
+    """The pages of `numbers` that are stored already, without labels."""
     rows = db.scalars(
         select(DocumentPage).where(
             DocumentPage.document_id == document_id,
@@ -231,7 +231,7 @@ def record_chunks(
 ) -> None:
     """Write one range's chunks and their vectors, of shape (len(drafts), dimensions).
 
-    `label` is what the document calls itself, for the search by words; `indexed` whether
+    `label` is the document's name as words, for the search by words. `indexed` says whether
     the vectors go into the HNSW index.
     """
     if not drafts:
@@ -280,7 +280,7 @@ def delete_generation(db: Session, *, document_id: UUID, generation: int) -> Non
 
 
 def embedding_model(db: Session, *, document_id: UUID, generation: int) -> str:
-    """The model of all vectors of one generation; empty if they are of several."""
+    """The model of all vectors of one generation; empty if they come from several."""
     own = (ChunkVector.document_id == document_id, ChunkVector.generation == generation)
     names = db.execute(
         select(func.min(ChunkVector.model), func.max(ChunkVector.model)).where(*own)
@@ -300,7 +300,7 @@ def count_chunks(db: Session, *, document_id: UUID, generation: int) -> int:
 
 
 def summarize_pages(db: Session, *, document_id: UUID, generation: int) -> PageSummary:
-    """The numbers of one generation's pages by how they were read and what they hold."""
+    """The numbers of one generation's pages, by the way they were read and by their notes."""
     rows = db.execute(
         select(
             DocumentPage.number,
@@ -337,7 +337,7 @@ def session_exists(db: Session, *, tenant_id: str, session_id: UUID) -> bool:
 
 
 def stored_keys(db: Session, *, keys: Sequence[str]) -> set[str]:
-    """Those of `keys` that belong to a document."""
+    """The keys among `keys` that belong to a document."""
     return set(db.scalars(select(Document.storage_key).where(Document.storage_key.in_(keys))))
 
 

@@ -1,4 +1,4 @@
-"""Embeds everything anew after the embedding model was changed."""
+"""Embeds everything again after a change of the embedding model."""
 
 from collections.abc import Iterator
 from uuid import UUID
@@ -15,7 +15,7 @@ from core.telemetry import get_logger
 log = get_logger(__name__)
 
 _BATCH = 100  # documents
-_MESSAGES = 5_000  # a statement; each takes well under the statement timeout
+_MESSAGES = 5_000  # per statement, which then takes well under the statement timeout
 
 _STALE = text(
     """
@@ -27,7 +27,7 @@ _STALE = text(
     ORDER BY id LIMIT :batch
     """
 )
-# Due at once: the task that embeds messages claims a row whose lease is over.
+# The row is due at once: the task that embeds messages claims rows with an expired lease.
 _STALE_MESSAGES = text(
     """
     UPDATE message_vectors SET embedding = NULL, model = :model, lease_expires_at = '-infinity'
@@ -39,11 +39,11 @@ _STALE_MESSAGES = text(
 
 
 def renew_embeddings(services: Services) -> Iterator[int]:
-    """Ingest every document anew whose vectors are of another model; yields the count so far.
+    """Ingest again every document with vectors of another model; yields the count so far.
 
-    A document's old chunks serve until the new ones are complete, found by their words. Run it
-    again after an interruption: documents that are done or under way are left alone. If the
-    new vectors have another length, all old ones are deleted first.
+    Searches find a document's old chunks, by their words, until the new ones are complete. Run
+    it again after an interruption: it skips documents that are done or in progress. If the new
+    vectors have another length, it deletes all old ones first.
     """
     model, dimensions = services.embedder.name, services.embedder.dimensions
     with services.database.transaction(tenant_id=None) as db:
@@ -73,7 +73,7 @@ def _queue(services: Services, *, tenant_id: str, document_id: UUID) -> bool:
 
 
 def _resize(db: Session, dimensions: int) -> None:
-    """Let both tables hold vectors of `dimensions`. PostgreSQL builds their indexes anew."""
+    """Change the vectors of both tables to `dimensions`. PostgreSQL rebuilds their indexes."""
     log.info("vectors_resized", dimensions=dimensions)
     db.execute(text("TRUNCATE chunk_vectors"))
     db.execute(text("UPDATE message_vectors SET embedding = NULL"))

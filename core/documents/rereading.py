@@ -1,4 +1,4 @@
-"""Documents that this reader would read differently than the one that read them."""
+"""Finds documents that the current page reader may read better, and ingests them again."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,10 +30,10 @@ class Outdated:
 def list_outdated(
     services: Services, *, tenant_id: str | None = None, scans: bool = False
 ) -> Iterator[Outdated]:
-    """The documents that an older reader read, of one tenant or of all, oldest first.
+    """The documents that an older reader has read, of one tenant or of all, oldest first.
 
-    With `scans` also those with pages that no OCR has looked at. Documents with a job that
-    is still open are left out: that job reads them with this reader.
+    With `scans` also documents with scanned pages that were read without OCR. Documents with an
+    open job are left out, because that job uses the current reader.
     """
     last: UUID | None = None
     while batch := _next_batch(services, tenant_id=tenant_id, scans=scans, after=last):
@@ -42,9 +42,9 @@ def list_outdated(
 
 
 def reread(services: Services, outdated: Outdated) -> bool:
-    """Ingest the document anew; its chunks serve until the new ones are complete.
+    """Ingest the document again. Its old chunks are used until the new ones are complete.
 
-    False if it was deleted meanwhile.
+    False if the document has been deleted.
     """
     try:
         uploads.reingest(services, tenant_id=outdated.tenant_id, document_id=outdated.document_id)

@@ -1,7 +1,6 @@
-"""What runs on a clock: ring for work that no worker knows of, and remove what nobody needs.
+"""Periodic tasks: ring for work that no worker knows of, and delete orphaned files and old rows.
 
-Every hand-off has a sweeper. Two sweepers at once do no harm. Without one for a while, only work
-that had already gone wrong is late.
+Two sweepers at once do no harm. While none runs, only work whose message was lost is late.
 """
 
 from collections.abc import Iterator
@@ -19,17 +18,16 @@ from core.telemetry import get_logger
 
 log = get_logger(__name__)
 
-# Longer than an upload takes from its file to its row, also if the host that wrote the file has
-# a clock that is hours wrong.
+# Longer than the time between an upload's file and its row, even if the clock of the host that
+# wrote the file is wrong by hours.
 ORPHAN_AGE = timedelta(hours=6)
 BATCH = 500
 
 
 def ring_for_due_work(services: Services) -> bool:
-    """Ring if a page range is due, whose own ring may be lost; whether one is.
+    """Ring if a page range is due, because its own message may be lost. Returns whether one is.
 
-    The worker that hears it rings for the next one, and a message that still waits in the
-    queue keeps further ones out.
+    One message is enough: the worker that receives it rings for the next one.
     """
     with services.database.transaction(tenant_id=None) as db:
         page_ranges.delete_finished_ranges(db)
@@ -40,7 +38,7 @@ def ring_for_due_work(services: Services) -> bool:
 
 
 def tidy_up(services: Services, *, now: datetime | None = None) -> None:
-    """Hourly: forget old responses and turns, remove orphaned files, count rare words anew."""
+    """Hourly: delete old responses, turns and orphaned files, and count words again."""
     with services.database.transaction(tenant_id=None) as db:
         forgotten = idempotency.purge(db)
         waiting.forget_served(db)
@@ -52,7 +50,7 @@ def tidy_up(services: Services, *, now: datetime | None = None) -> None:
 
 
 def remove_orphans(services: Services, *, now: datetime | None = None) -> int:
-    """Delete files without a document, uploads that never ended, and old pictures of pages."""
+    """Delete files without a document, unfinished uploads, and old page images."""
     before = (now or datetime.now(UTC)) - ORPHAN_AGE
     removed = remove_old_files(
         staging_directory(services.settings), seconds=ORPHAN_AGE.total_seconds()

@@ -1,8 +1,8 @@
-"""What a user does to documents: upload, reingest, cancel, delete, download.
+"""The users' side of documents: upload, reingest, cancel, delete, download.
 
-File first, row second, so that a row never points to a missing file. One transaction writes
-document and job before the upload is acknowledged, and the doorbell rings after it. From then on
-the job ends by itself, whatever happens to Redis, workers or this process.
+The file is stored before the row, so a row never points to a missing file. One transaction
+writes document and job before the upload is acknowledged, and the doorbell rings after it. From
+then on the job will end, even if Redis, a worker or this process fails.
 """
 
 from collections.abc import Iterator, Mapping
@@ -30,7 +30,7 @@ from core.telemetry import get_logger
 
 log = get_logger(__name__)
 
-# Errors that another run of the same bytes may cure. A broken PDF stays broken.
+# Errors that may not occur again with the same bytes. A broken PDF stays broken.
 RETRYABLE = frozenset({"embedding_unavailable", "internal_error", "pdf_too_complex"})
 
 
@@ -62,8 +62,8 @@ def accept_upload(
 ) -> Accepted:
     """Store an uploaded PDF and start a job that ingests it.
 
-    The same bytes in the same scope are one document. It comes back as `duplicate`, or with a
-    new job if the last one was cancelled or failed for a reason that may have passed.
+    The same bytes in the same scope are one document. It is returned as a `duplicate`, or with a
+    new job if the last one was cancelled or failed with one of the RETRYABLE errors.
 
     Raises Invalid (`file_empty`), TooLarge (`file_too_large`), Unsupported,
     NotFound for an unknown session, StorageFull, Unavailable.
@@ -101,7 +101,7 @@ def _find_known(services: Services, scope: _Scope, staged: StagedFile) -> Accept
 
 
 def _handle_duplicate(db: Session, document: Document) -> Accepted:
-    """The answer to bytes that are stored already."""
+    """The result for bytes that are stored already."""
     assert document.job_id is not None
     job = jobs.get_job(db, tenant_id=document.tenant_id, job_id=document.job_id)
     worth_another = job.state == "cancelled" or (
@@ -165,10 +165,10 @@ def _store_new(
 def reingest(
     services: Services, *, tenant_id: str, document_id: UUID, claim: Claim | None = None
 ) -> Accepted:
-    """Ingest a document anew. Its present chunks serve until the new ones are complete.
+    """Ingest a document again. Its old chunks are used until the new ones are complete.
 
-    Cancels a job that is still under way. `claim` is the claim on the request's idempotency
-    key: it leads to the job that an earlier attempt of the request started before it died.
+    Cancels an open job. `claim` is the claim on the request's idempotency key. If it has a
+    checkpoint, an earlier attempt of the request has started the job, and that is returned.
     Raises NotFound, Conflict.
     """
     with services.database.transaction(tenant_id=tenant_id) as db:
@@ -250,7 +250,7 @@ def delete_session(services: Services, *, tenant_id: str, session_id: UUID) -> N
 
 
 def _delete_files(services: Services, keys: Mapping[UUID, str]) -> None:
-    """Delete files and pictures after the commit. The sweep deletes what cannot be deleted now."""
+    """Delete files and page images after the commit. The sweep retries failed deletions."""
     for document_id, key in keys.items():
         services.page_cache.drop(document_id)
         try:
@@ -286,7 +286,7 @@ def render_page(
 
 
 def _draw(services: Services, document: Document, key: PageKey) -> bytes:
-    """Render a page that is not in the cache, and put the picture or the refusal there."""
+    """Render a page that is not in the cache, and cache the image or the refusal."""
     cache = services.page_cache
     if refusal := cache.find_refusal(key):
         raise refusal
@@ -309,7 +309,7 @@ def _draw(services: Services, document: Document, key: PageKey) -> bytes:
 
 
 def _ocr_words(services: Services, document: Document, key: PageKey) -> list[OcrWord]:
-    """Where OCR found the words among which the highlight is looked for."""
+    """The words that OCR found on the page, with their places, if there is a highlight."""
     if key.highlight is None or key.number not in document.pages_ocr:
         return []
     with services.database.transaction(tenant_id=document.tenant_id) as db:

@@ -1,4 +1,4 @@
-"""Who waits for a worker, and who was served when: what the order of turns is decided by."""
+"""The people who wait for a worker, and the times of their last turns."""
 
 import hashlib
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from core.documents.fairness import Candidate, in_order
 from core.documents.page_ranges import DUE
 
 SHARED = "shared"  # the person of documents that belong to no user and no session
-TENANT = ""  # the row of a whole tenant, where others name a person
-FORGET_HOURS = 24  # who was served that long ago is in no queue any more
+TENANT = ""  # as `person`, marks the row of a whole tenant
+FORGET_HOURS = 24  # rows of people who were last served longer ago are deleted
 
-# Per person the documents that come first in their own order. The second and third are for a
-# worker that finds the first one's ranges just taken.
+# The first three documents of each person, in the person's own order. A worker takes the second
+# or third if other workers have just claimed the ranges of the first.
 _CANDIDATES = text(
     f"""
     SELECT due.id, due.tenant_id, due.person, due.place, due.arrived_at, due.tenant_arrived_at,
@@ -66,9 +66,9 @@ _OLDEST = text(
 
 
 def person_of(document: Document) -> str:
-    """Whose turn serves a document: its user's, without one its session's.
+    """The person whose turns serve a document: its user, or else its session.
 
-    A digest, so that no user's name outlives the user in the queue's tables.
+    It is a digest, so that the queue's tables do not keep the name of an erased user.
     """
     if document.user_id is None and document.session_id is None:
         return SHARED
@@ -77,9 +77,9 @@ def person_of(document: Document) -> str:
 
 
 def list_candidates(db: Session) -> list[Candidate]:
-    """The jobs with a range that is due, in the order in which they should be served.
+    """The jobs with a due range, in the order in which they should be served.
 
-    At most three of each person, the second and third at the list's end.
+    At most three of each person; the second and third are at the end of the list.
     """
     places: dict[int, list[Candidate]] = {}
     for row in db.execute(_CANDIDATES, {"tenant": TENANT}):
@@ -94,19 +94,19 @@ def list_candidates(db: Session) -> list[Candidate]:
     ]
 
 
-def note_served(db: Session, *, tenant_id: str, person: str, newcomer: bool) -> None:
-    """Note that a person, and so their tenant, is served now."""
+def record_served(db: Session, *, tenant_id: str, person: str, newcomer: bool) -> None:
+    """Record that a person, and so their tenant, is served now."""
     values = {"tenant_id": tenant_id, "person": person, "newcomer": newcomer, "tenant": TENANT}
     db.execute(_NOTE, values)
 
 
 def forget_served(db: Session) -> int:
-    """Remove whom nobody needs to remember; how many rows those were."""
+    """Delete rows older than FORGET_HOURS. Returns their number."""
     return count_changed(db.execute(_FORGET, {"hours": FORGET_HOURS}))
 
 
 def oldest_due_seconds(db: Session) -> Sequence[tuple[str, float]]:
-    """Per tenant with due ranges, for how long the one that waits longest has been due."""
+    """For each tenant with due ranges, the age of the oldest one in seconds."""
     return [(tenant_id, max(0.0, float(age))) for tenant_id, age in db.execute(_OLDEST)]
 
 

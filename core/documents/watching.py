@@ -1,4 +1,4 @@
-"""Documents together with their jobs, and the changes among them while work goes on."""
+"""Documents with their jobs, and a watch that reports which of them change."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -34,13 +34,13 @@ def jobs_of(db: Session, documents: Sequence[Document]) -> list[DocumentWithJob]
 
 
 class Watch:
-    """What changes among a tenant's documents, of one user or session if those are given.
+    """Reports changes among a tenant's documents, or only those of a user or session.
 
-    The first `look` gives the documents that are being ingested or were accepted in the last
-    30 s; each further one those whose document or job changed since the look before. Documents
-    at rest cost nothing: PostgreSQL reads open jobs, jobs that are newer than the watch, and
-    those that were open at the last look. A client that lists documents should do so after its
-    first look, or it misses a job that finishes in between.
+    The first `look` returns the documents that are being ingested or were accepted in the last
+    30 s. Each further one returns those that changed, or whose job changed, since the previous
+    look. Finished documents cost nothing: PostgreSQL reads only open jobs, jobs newer than the
+    watch, and jobs that were open at the previous look. A client should list documents after its
+    first look; otherwise it misses a job that finishes in between.
     """
 
     def __init__(self, *, tenant_id: str, user_id: str | None, session_id: UUID | None) -> None:

@@ -1,1 +1,1 @@
-"""The doorbell and the workers' heartbeats."""
+"""Redis: the doorbell, the work queue and the workers' heartbeats."""

@@ -1,4 +1,4 @@
-"""What publishers, workers and monitoring share about Redis: names, options, clients."""
+"""Names, options and clients for Redis that publishers, workers and monitoring share."""
 
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
@@ -12,7 +12,7 @@ from core.settings import Settings
 WORK_QUEUE = "ingest"
 WORK_TASK = "ingest.work"
 
-TIMEOUT_SECONDS = 0.25  # of a question to Redis; a black-holed one would never answer
+TIMEOUT_SECONDS = 0.25  # per request; a Redis behind a dead route would never answer
 
 
 def celery_config(settings: Settings, *, socket_timeout: float) -> dict[str, Any]:
@@ -33,10 +33,11 @@ def celery_config(settings: Settings, *, socket_timeout: float) -> dict[str, Any
         },
         "broker_transport_options": {
             "socket_connect_timeout": 1,
-            "socket_timeout": socket_timeout,  # else a black-holed Redis blocks its caller for ever
+            # Without it, a Redis behind a dead route blocks its caller for ever.
+            "socket_timeout": socket_timeout,
             "max_retries": 1,
             "visibility_timeout": 1800,
-            # Defaults would return a killed worker's messages after 100 s, these within seconds.
+            # A killed worker's messages return within seconds; with the defaults, after 100 s.
             "unacked_restore_interval": 5,
             "unacked_restore_throttle": 1,
         },
@@ -46,8 +47,8 @@ def celery_config(settings: Settings, *, socket_timeout: float) -> dict[str, Any
 def broker_url(settings: Settings) -> str:
     """kombu's spelling of REDIS_URL.
 
-    kombu calls a Unix socket `redis+socket://` and its database `virtual_host`, and wants a
-    password before the path. Without `ssl_cert_reqs` it would not check a certificate.
+    kombu calls a Unix socket `redis+socket://` and its database `virtual_host`, and expects the
+    password before the path. Without `ssl_cert_reqs` it would not check certificates.
     """
     parts = urlsplit(settings.redis_url)
     query = dict(parse_qsl(parts.query))
@@ -64,7 +65,7 @@ def broker_url(settings: Settings) -> str:
 
 
 def create_redis(url: str) -> redis.Redis:
-    """A client that gives up quickly: for questions, never for data that must not be lost."""
+    """A client that gives up quickly. Use it for queries, not for data that must not be lost."""
     return redis.Redis.from_url(
         url.replace("redis+socket://", "unix://", 1).replace("virtual_host=", "db=", 1),
         socket_timeout=TIMEOUT_SECONDS,

@@ -10,18 +10,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from celery import Celery
 
 from core.queue.broker import WORK_QUEUE, WORK_TASK, celery_config
-from core.queue.transport import MOST_WAITING
+from core.queue.transport import MAX_WAITING
 from core.settings import Settings
 from core.telemetry import get_logger
 
 log = get_logger(__name__)
 
-MAX_PENDING = 8  # rings that wait for the thread; more would wait for a Redis that is away
+MAX_PENDING = 8  # rings that wait for the thread; further ones are dropped
 TIMEOUT_SECONDS = 2
 
 
 class Doorbell:
-    """Rings for workers from a thread of its own, so that no caller ever waits for Redis.
+    """Rings for workers from a separate thread, so that no caller ever waits for Redis.
 
     A ring that fails is dropped, because the sweep rings again.
     """
@@ -34,10 +34,10 @@ class Doorbell:
         self._pending = 0
 
     def ring(self, count: int = 1, *, countdown: float = 0) -> "Future[None] | None":
-        """See to it that `count` messages wait in the queue, `countdown` seconds from now.
+        """Ensure that `count` messages wait in the queue, after `countdown` seconds.
 
-        One is enough, however much is due: the worker that receives it rings again. None if
-        nothing was sent, or not yet.
+        One is enough, however much is due: the worker that receives it rings again. Returns None
+        if nothing is being sent now.
         """
         if countdown:
             timer = threading.Timer(countdown, self.ring, [count])
@@ -60,9 +60,9 @@ class Doorbell:
                         WORK_TASK,
                         queue=WORK_QUEUE,
                         producer=producer,
-                        headers={MOST_WAITING: count},
+                        headers={MAX_WAITING: count},
                     )
-        except Exception as error:  # whatever publishing raises, the jobs table has the job
+        except Exception as error:  # no error matters: the jobs table has the job
             log.warning("doorbell_failed", error=type(error).__name__)
         finally:
             with self._lock:

@@ -1,4 +1,4 @@
-"""kombu's Redis transport, with a limit on waiting messages and one way less to die."""
+"""kombu's Redis transport with a limit on waiting messages, which survives invalid messages."""
 
 import json
 from queue import Empty
@@ -10,8 +10,8 @@ from core.telemetry import get_logger
 
 log = get_logger(__name__)
 
-# The header of a message that is sent only while fewer messages than that wait in its queue.
-MOST_WAITING = "most_waiting"
+# A message with this header is sent only if fewer messages than its value wait in the queue.
+MAX_WAITING = "max_waiting"
 
 _PUSH = """
 if redis.call('LLEN', KEYS[1]) < tonumber(ARGV[2]) then redis.call('LPUSH', KEYS[1], ARGV[1]) end
@@ -19,10 +19,10 @@ if redis.call('LLEN', KEYS[1]) < tonumber(ARGV[2]) then redis.call('LPUSH', KEYS
 
 
 class Channel(redis.Channel):
-    """Honours MOST_WAITING, and survives a queue entry that is no message."""
+    """Respects MAX_WAITING, and discards a queue entry that is no message."""
 
     def _put(self, queue: str, message: dict[str, Any], **options: Any) -> None:
-        most = message.get("headers", {}).get(MOST_WAITING)
+        most = message.get("headers", {}).get(MAX_WAITING)
         if most is None:
             super()._put(queue, message, **options)
             return
@@ -30,8 +30,8 @@ class Channel(redis.Channel):
             client.eval(_PUSH, 1, queue, json.dumps(message), most)
 
     def _brpop_read(self, **options: Any) -> Any:
-        # Whoever can write to Redis can push anything, and kombu lets the decoder's error end
-        # the worker.
+        # Any client of Redis can push anything, and in kombu an error of the decoder ends the
+        # worker.
         try:
             return super()._brpop_read(**options)  # type: ignore[misc]
         except (AttributeError, KeyError, TypeError, ValueError) as error:

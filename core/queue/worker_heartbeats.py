@@ -1,8 +1,8 @@
-"""Which workers are alive: each tells Redis so every two seconds, and `look` reads it.
+"""The workers that are alive: each announces itself to Redis every two seconds.
 
 Redis' own clock decides when a worker counts as gone, so the hosts' clocks do not matter. After
 a FLUSHALL the workers announce themselves again within seconds. No job depends on this: it
-serves monitoring and the count of doorbell messages.
+serves monitoring and the number of doorbell messages.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ return {redis.call('ZCARD', KEYS[1]), redis.call('LLEN', KEYS[2])}
 
 
 @dataclass(frozen=True, slots=True)
-class Presence:
+class QueueStatus:
     """Living workers, and messages in the work queue that no worker has fetched."""
 
     workers: int
@@ -45,10 +45,10 @@ def withdraw(client: redis.Redis, *, worker: str) -> None:
         client.zrem(_KEY, worker)
 
 
-def look(client: redis.Redis) -> Presence | None:
+def look(client: redis.Redis) -> QueueStatus | None:
     """Ask Redis in one round trip; None if it does not answer in the client's timeout."""
     try:
         found: Any = client.eval(_LOOK, 2, _KEY, WORK_QUEUE)
     except redis.RedisError:
         return None
-    return Presence(workers=int(found[0]), waiting=int(found[1]))
+    return QueueStatus(workers=int(found[0]), waiting=int(found[1]))
