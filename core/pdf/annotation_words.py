@@ -1,4 +1,4 @@
-"""Check boxes and field values as words of the page, in line with their labels."""
+"""Adds check boxes and field values to the words of a page, in line with their labels."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,10 +6,10 @@ from core.pdf.annotations import Annotation
 from core.pdf.layout.words import Box, Word
 from core.pdf.pdfium_words import PageFrame
 
-# Neither is a letter, so that a quote is found on the page with them or without.
+# Neither is a letter, so a quote is found on the page with or without them.
 TICKED, UNTICKED = "☑", "☐"
-_CHAR_WIDTH = 0.5  # of the height of a line
-_ONE_LINE = 0.5  # of a line's height between baselines
+_CHAR_WIDTH = 0.5  # of a line's height
+_ONE_LINE = 0.5  # of a line's height; baselines closer than this are one line
 
 
 def with_annotations(
@@ -17,7 +17,7 @@ def with_annotations(
 ) -> list[Word]:
     """The words, field values in line with their labels, and a sign for each check box.
 
-    A word inside a check box is the tick as its font draws it: the sign replaces it.
+    A word inside a check box is a tick in the font's own encoding; the sign replaces it.
     """
     boxes = [(one, frame.box(*one.box)) for one in annotations if one.kind in ("check", "field")]
     ticks = [box for one, box in boxes if one.kind == "check"]

@@ -1,8 +1,8 @@
-"""What lies on a page beside its content stream: form fields, stamps, notes, attached files.
+"""Reads annotations of a page: form fields, stamps, notes, attached files.
 
-Fields, free text and stamps are made part of the page, so that its text and its picture
-show them where a person sees them. Flattening drops all annotations: notes and the
-states of check boxes are read first. ISO 32000-2, 12.5 and 12.7, describes both.
+Fields, free text and stamps are drawn into the page ("flattened"), so that its text and its
+image show them where a person sees them. Flattening removes all annotations, so notes and the
+states of check boxes are read before. See ISO 32000-2, 12.5 and 12.7.
 """
 
 import ctypes
@@ -15,12 +15,12 @@ import pypdfium2.raw as pdfium_c
 from core.pdf.cleaning import clean_line
 
 Box = tuple[float, float, float, float]
-# A field is one that nothing draws; the value of a drawn one is text of the page by then.
+# `field` is a field that is not drawn, `value` one whose value becomes text of the page.
 Kind = Literal["note", "check", "field", "value", "file"]
 
 _MAX_ANNOTATIONS = 2000  # of a page; forms have some 200
 _MAX_CHARS = 10_000  # of one note or field
-_TINY = 0.02  # pixels per point: drawing for its side effect
+_TINY = 0.02  # pixels per point, for drawing only for its side effect
 _UNSEEN = pdfium_c.FPDF_ANNOT_FLAG_HIDDEN | pdfium_c.FPDF_ANNOT_FLAG_NOVIEW
 _NEVER_DRAWN = {pdfium_c.FPDF_ANNOT_LINK, pdfium_c.FPDF_ANNOT_POPUP}
 _COMMENTED = {
@@ -41,10 +41,10 @@ _COMMENTED = {
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """Something on a page that its text does not show after flattening, or not in its place.
+    """An annotation that the text of the flattened page lacks, or has in another place.
 
-    `box` is (left, bottom, right, top) in points of the page's own coordinates. `text` is
-    a note's or an undrawn field's; a check box has `checked` instead.
+    `box` is (left, bottom, right, top) in points of the page's own coordinates. Notes and
+    undrawn fields have a `text`, check boxes have `checked`.
     """
 
     kind: Kind
@@ -54,16 +54,16 @@ class Annotation:
 
 
 def take_annotations(page: Any) -> tuple[list[Annotation], bool]:
-    """The page's notes, check boxes and attached files; whether the page has changed.
+    """Returns the page's notes, check boxes and attached files, and whether the page has changed.
 
-    Fields, stamps and free text are drawn into the page's content, in memory only. After
-    that the page must be loaded anew: this handle shows the old content. Hidden
-    annotations are left out, and at most 2000 are looked at.
+    Draws fields, stamps and free text into the page's content, in memory only. If the page
+    has changed, load it again: this handle shows the old content. Hidden annotations and
+    those after the first 2000 are ignored.
     """
     found = _read_all(page)
     if any(one.kind == "field" for one in found):
-        # The file asks the reader to draw its fields (NeedAppearances): pdfium makes their
-        # appearances when it draws.
+        # The file has no appearances for its fields (NeedAppearances). pdfium makes them when it
+        # draws the page.
         page.render(scale=_TINY)
         found = _read_all(page)
     return found, _flatten(page)
@@ -76,7 +76,7 @@ def _read_all(page: Any) -> list[Annotation]:
 def _flatten(page: Any) -> bool:
     if not any(_is_drawn(handle) for handle in _handles(page)):
         return False
-    # Flattening writes a box of US Letter into a page that inherits its own.
+    # If the page inherits its box, flattening gives it a box of US Letter.
     box = page.get_bbox()
     if pdfium_c.FPDFPage_Flatten(page, pdfium_c.FLAT_NORMALDISPLAY) != pdfium_c.FLATTEN_SUCCESS:
         return False
@@ -86,7 +86,7 @@ def _flatten(page: Any) -> bool:
 
 
 def _handles(page: Any) -> Iterator[Any]:
-    """The page's annotations, each open until the next one is asked for."""
+    """The page's annotations. Each is closed before the next one is opened."""
     for index in range(min(pdfium_c.FPDFPage_GetAnnotCount(page), _MAX_ANNOTATIONS)):
         handle = pdfium_c.FPDFPage_GetAnnot(page, index)
         if not handle:
@@ -132,7 +132,7 @@ def _box(handle: Any) -> Box:
 
 
 def _text(handle: Any, key: bytes) -> str:
-    """A string or name of the annotation, empty if it has none."""
+    """The annotation's string or name under `key`; empty if it has none."""
     size = pdfium_c.FPDFAnnot_GetStringValue(handle, key, None, 0)
     if not 2 < size <= 2 * _MAX_CHARS:
         return ""

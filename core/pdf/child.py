@@ -1,6 +1,6 @@
-"""The process that parses PDFs. Started by `core.pdf.parser`, never imported by it.
+"""The process that parses PDFs. `core.pdf.parser` starts it and never imports it.
 
-It serves one request after the other from its standard input until that ends.
+It reads requests from its standard input, one after the other, until that ends.
 """
 
 import importlib
@@ -18,14 +18,14 @@ from core.pdf.errors import Unreadable, too_complex
 from core.pdf.limits import BudgetExceeded, allow_cpu, confine, resident_mb
 from core.pdf.values import LabelRange, OcrWord, PdfLimits
 
-# Ten times what the slower engine takes for a full page.
+# Ten times the time of the slower engine for a full page.
 _USUAL_PAGE_SECONDS = 0.8
-_OCR_MB = 320  # resident with Tesseract, one language and a page's picture
+_OCR_MB = 320  # resident memory with Tesseract, one language and a page's image
 Reply = tuple[dict[str, Any], bytes]
 
 
 class Server:
-    """Keeps the last document open: a long one is read in many calls."""
+    """Handles requests. Keeps the last document open, because a long one is read in many calls."""
 
     def __init__(self, limits: PdfLimits) -> None:
         self._limits = limits
@@ -39,7 +39,7 @@ class Server:
         }
 
     def handle(self, request: dict[str, Any]) -> Reply:
-        """The reply to one request; every failure that leaves us alive is one too."""
+        """The reply to one request. A failure that does not end the process is a reply too."""
         allow_cpu(self._allowance(request))
         try:
             reply, blob = self._operations[request["op"]](self._open(request), request)
@@ -57,14 +57,14 @@ class Server:
 
     def _load_ocr(self, data_dir: str, languages: str) -> Any:
         if self._recognizer is None or self._recognizer.key != (data_dir, languages):
-            # Web processes draw pages without OCR's packages, and most documents need none.
+            # Imported late: web processes do not have the packages, and most documents need no OCR.
             self._recognizer = importlib.import_module("core.pdf.ocr").Recognizer(
                 data_dir, languages
             )
         return self._recognizer
 
     def _allowance(self, request: dict[str, Any]) -> float:
-        """Seconds: one page may be dear, all of them together not."""
+        """Seconds of processor time for the request. A single page may take longer than average."""
         if request["op"] == "recognize":
             return self._limits.page_seconds + self._limits.ocr_seconds
         pages = int(request.get("last", 1)) - int(request.get("first", 1)) + 1
@@ -136,12 +136,12 @@ def _encode(reply: dict[str, Any], blob: bytes) -> bytes:
 def main() -> None:
     limits = PdfLimits(**json.loads(sys.argv[1]))
     requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    # What a library prints must not end up between two frames.
+    # Keep output that a library prints from getting between two frames.
     os.dup2(2, 1)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     confine(limits)
-    # Whoever stops the service stops our parent, and its end is ours; dying of the signal
-    # in mid-page would be taken for the document's fault.
+    # A stop of the service ends the parent, and this process ends with it. If it died of the signal
+    # itself, the parent would blame the document.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     replies.write(wire.encode({"ready": True}))

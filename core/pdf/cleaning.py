@@ -1,9 +1,9 @@
-"""Raw page text to the text that is stored, searched and quoted. Pure and linear.
+"""Turns raw page text into the text that is stored, searched and quoted. Pure, linear time.
 
-Text is normalised to NFC, not NFKC: NFKC turns m² into m2 and ½ into 1⁄2, and a
-quote would no longer read as the page does. The marks of typesetting that make a
-word unfindable are undone one by one: ligatures, Arabic presentation forms,
-Kangxi radicals, soft hyphens, hyphens at line ends.
+Text is normalised to NFC, not NFKC: NFKC turns m² into m2 and ½ into 1⁄2, so a quote
+would differ from the page. Typographic forms that keep a word from being found are
+replaced one by one: ligatures, Arabic presentation forms, Kangxi radicals, soft hyphens,
+hyphens at line ends.
 """
 
 import re
@@ -14,15 +14,15 @@ _BREAK = r"(?P<break>[\ufffe\x02]|\u00ad *\n|[-\u2010] *\n)"
 _BROKEN_WORD = re.compile(rf"(?P<head>\w+){_BREAK}(?P<tail>[^\W_]\w*)")
 _HAS_BREAK = re.compile(_BREAK)
 _COMPOUND = re.compile(r"\w+(?:-\w+)+")
-# Parts that are joined to the rest of their word by a hyphen, wherever the line ends.
+# Parts of words that always have a hyphen, wherever the line ends.
 _HYPHENATED_HEADS = frozenset(
     ("self", "non", "ex", "all", "half", "quasi", "of", "the", "to", "and", "by", "at")
 )
 _HYPHENATED_TAILS = frozenset(
     ("based", "related", "term", "owned", "led", "driven", "specific", "friendly", "old")
 )
-_MIN_CAPITALS = 8  # of a word in capitals that is broken: INFOR-MATION, but EU-USA
-# A control character is usually a space: fonts without a Unicode table give glyph
+_MIN_CAPITALS = 8  # letters; a shorter word in capitals keeps its hyphen: INFOR-MATION, EU-USA
+# A control character is usually a space: fonts without a Unicode table yield glyph
 # numbers, and glyph 3 is the space.
 _CONTROLS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 _DROPPED = re.compile(
@@ -38,10 +38,10 @@ _BLANK_LINES = re.compile(r"\n{3,}")
 
 
 def clean_text(raw: str) -> str:
-    """The text as stored: NFC, lines trimmed, blank lines single, words whole.
+    """The text as it is stored: NFC, trimmed lines, single blank lines, joined words.
 
-    Holds no control character but the newline, and no surrogate. Applying it
-    again changes nothing.
+    It has no surrogates, and no control characters except newlines. The function is
+    idempotent.
     """
     text = _LINE_BREAKS.sub("\n", raw)
     text = _SPACES.sub(" ", text)
@@ -58,12 +58,11 @@ def clean_text(raw: str) -> str:
 def join_broken_words(text: str) -> str:
     """Undo hyphenation at line ends: `infor-␤mation` becomes `information`.
 
-    The hyphen stays where it is part of the word: beside a digit or a capital
-    (`COVID-19`, `non-EU`), in a word that the page has with its hyphen
-    elsewhere (`wide-body`), after or before a part that is joined by a hyphen
-    as a rule (`self-employed`, `long-term`).
+    The hyphen stays if it is part of the word: beside a digit or a capital (`COVID-19`,
+    `non-EU`), in a word that has its hyphen elsewhere on the page (`wide-body`), or beside a
+    part that usually has a hyphen (`self-employed`, `long-term`).
     """
-    if not _HAS_BREAK.search(text):  # five times faster than to look behind each word
+    if not _HAS_BREAK.search(text):  # five times faster than a search after each word
         return text
     compounds: set[str] | None = None
 

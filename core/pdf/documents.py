@@ -1,4 +1,4 @@
-"""One open document in the child: both engines behind the operations of the parser."""
+"""An open document in the child process, read by two engines."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, replace
@@ -24,7 +24,7 @@ _MAX_TITLE_CHARS = 500
 
 
 class OpenDocument:
-    """A file and what was parsed of it. `key` tells whether the file is still the same."""
+    """An open file and its parsed parts. `key` shows whether the file on disk is the same."""
 
     def __init__(self, *, path: str, engine: Engine, limits: PdfLimits, key: Key) -> None:
         self.key = key
@@ -48,7 +48,7 @@ class OpenDocument:
         notes = [astuple(note) for note in self._attempt(judge.unread)]
         labels = [astuple(entry) for entry in self._attempt(judge.labels)]
         if self._engine == "auto":
-            self._close_pypdf()  # it is not needed again but for a few pages
+            self._close_pypdf()  # only few pages need it again
         return {
             "page_count": count,
             "title": title,
@@ -66,9 +66,9 @@ class OpenDocument:
         labels: Sequence[LabelRange],
         plain: bool = False,
     ) -> list[PageText]:
-        """The texts of a range, without the furniture that its neighbours reveal.
+        """The texts of a range, without running headers and footers.
 
-        `plain` reads pdfium's text as it is, for pages that take too long to draw.
+        `plain` takes pdfium's own text, for pages that take too long to draw.
         """
         self._plain = plain
         count = page_count or self._page_count()
@@ -89,7 +89,7 @@ class OpenDocument:
         ]
 
     def recognize(self, recognizer: Recognizer, *, number: int) -> PageText:
-        """The page read by OCR, or its text layer where that says as much.
+        """The page as read by OCR, or its text layer if OCR finds no more.
 
         Raises Unreadable if there is no such page.
         """
@@ -125,13 +125,13 @@ class OpenDocument:
             )
 
     def close(self) -> None:
-        """Give back the files and the memory."""
+        """Close the file and free the memory."""
         self._close_pypdf()
         if self._pdfium is not None:
             self._pdfium.close()
 
     def _attempt(self, part: Callable[[], list[T]]) -> list[T]:
-        """A part of the file that is none where it is broken or endless."""
+        """Call `part`; return an empty list if this part of the file is broken or endless."""
         try:
             with budget(self._limits.page_seconds):
                 return part()
@@ -139,7 +139,7 @@ class OpenDocument:
             return []
 
     def _find_judge(self) -> PypdfDocument | PdfiumDocument:
-        """pypdf where it opens the file, pdfium else; the engine asked for if one was."""
+        """The engine of the settings, else pypdf if it can open the file, else pdfium."""
         if self._engine == "pdfium":
             return self._open_pdfium()
         try:
@@ -157,10 +157,10 @@ class OpenDocument:
             raise _graver(failure, error) from None
 
     def _count_pages(self, judge: PypdfDocument | PdfiumDocument) -> int:
-        """The judge's count, unless the engines differ: a wrong /Count, a damaged tree.
+        """The number of pages. Engines differ for a wrong /Count or a damaged page tree.
 
-        pdfium believes /Count and numbers pages that are lost, pypdf counts those that
-        are there. Then it is the larger one, up to the last page that either can open.
+        pdfium trusts /Count and numbers lost pages too; pypdf counts the existing pages. If
+        they differ, it is the larger count, up to the last page that an engine can open.
         """
         if self._engine == "pypdf":
             return judge.page_count
@@ -228,7 +228,7 @@ class OpenDocument:
             return document.read_page(number, max_chars=most, plain=self._plain)
 
     def _read_with_pypdf(self, number: int) -> str | None:
-        """The page's raw text, None if pypdf cannot read it in its time."""
+        """The page's raw text, None if pypdf cannot read it in time."""
         try:
             source = self._pdfium if self._engine == "auto" else None
             if source is not None and number <= source.page_count:
@@ -244,8 +244,8 @@ class OpenDocument:
     def _read_single_page(self, source: PdfiumDocument, number: int) -> str | None:
         """pypdf's text of a page that pdfium cuts out for it.
 
-        pypdf would have to go through the whole file for the first page and
-        keep what it parsed; of a page on its own it gives the same text.
+        For the first page, pypdf would have to go through the whole file and keep the
+        result in memory. For a single page in its own file it returns the same text.
         """
         with fatal_budget(self._limits.page_seconds):
             file = source.cut_page(number)
@@ -274,7 +274,7 @@ class OpenDocument:
             self._pypdf = None
 
     def _keep(self, pages: dict[int, PageText]) -> None:
-        """Remember the newest pages: the next range begins with the last ones of this."""
+        """Keep the latest pages, because the next range reads the last pages of this one too."""
         self._pages |= pages
         for number in list(self._pages)[: max(0, len(self._pages) - _KEPT_PAGES)]:
             del self._pages[number]
@@ -283,7 +283,7 @@ class OpenDocument:
 def _describe(
     judge: PypdfDocument | PdfiumDocument, *, seconds: float
 ) -> tuple[str | None, list[tuple[int, str, int]]]:
-    """Metadata title and outline; a broken or endless one is none, not a broken document."""
+    """Metadata title and outline. If they are broken or endless, the document still counts."""
     title, outline = None, []
     try:
         with budget(seconds):
@@ -292,11 +292,11 @@ def _describe(
                 if heading := clean_line(entry.title)[:_MAX_TITLE_CHARS]:
                     outline.append((entry.level, heading, entry.page))
     except (Exception, BudgetExceeded):
-        return title, outline  # what was read so far is right
+        return title, outline  # the part of it that was read
     return title, outline
 
 
 def _graver(one: Unreadable, other: Unreadable) -> Unreadable:
-    """Of two refusals the one that says more."""
+    """The more specific of two errors."""
     order = ["pdf_encrypted", "pdf_too_complex", "pdf_malformed"]
     return min(one, other, key=lambda error: order.index(error.code))

@@ -1,4 +1,4 @@
-"""Why the child refuses a document. `core.errors.DocumentError` on the parent's side."""
+"""The child's errors. The parent raises them as `core.errors.DocumentError`."""
 
 
 class Unreadable(Exception):

@@ -1,29 +1,29 @@
-"""Running headers and footers: found by looking a few pages around, then dropped.
+"""Removes furniture: running headers and footers, which repeat on the pages around.
 
-The pages within `WINDOW` of a page decide alone whether a line of it is furniture,
-so a page reads the same in whichever range it is parsed. A number may differ from
-page to page only where its line says that it is a page number: `Page 3`, `3 of 9`,
-`Annual report | 3`, or a number alone that counts with the pages. All other
-numbers are content: `Invoice 2026-104`, `Article 5`.
+Whether a line of a page is furniture depends only on the pages within `WINDOW` of it, so a
+page has the same text in every range. A number may differ from page to page only if its
+line shows that it is a page number: `Page 3`, `3 of 9`, `Annual report | 3`, or a number
+alone that increases with the pages. All other numbers are content: `Invoice 2026-104`,
+`Article 5`.
 """
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-# Two pages to either side see headers that alternate between left and right pages.
+# Two pages on each side, because headers may alternate between left and right pages.
 WINDOW = 2
 _MAX_LINES = 3
 _MAX_LINE_CHARS = 160
 _MIN_MATCHES = 2
-_MAX_OFFSET = 30  # between a number alone and the page's index: covers and contents come first
+_MAX_OFFSET = 30  # of a number alone from the page's index, which counts covers and contents too
 _WORD = r"(?:page|pages|seite|página|pagina|pág\.?|sida|side|strona|стр\.?|p\.|pg\.?)"
 _OF = r"(?:\s*(?:of|/|von|de|di|sur|av|из)\s*(\d{1,4}))"
 _PAGE_NUMBERS = (
-    # The number is all there is on the line.
+    # The line has nothing but the number.
     re.compile(rf"^[\W_]*{_WORD}\s*(\d{{1,4}}){_OF}?[\W_]*$"),
     re.compile(rf"^[\W_]*(\d{{1,4}}){_OF}[\W_]*$"),
-    # Behind or before the words of a header.
+    # The number follows or precedes the words of a header.
     re.compile(rf"(?:[|•·]\s*|\b{_WORD}\s*)(\d{{1,4}}){_OF}?[\W_]*$"),
     re.compile(r"\b(\d{1,4})\s+of\s+(\d{1,4})[\W_]*$"),
     re.compile(rf"^[\W_]*(?:{_WORD}\s*)?(\d{{1,4}}){_OF}?\s*[|•·]"),
@@ -35,7 +35,7 @@ _ROMAN = {"i": 1, "v": 5, "x": 10, "l": 50, "c": 100}
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """A line that may be furniture: its text without page numbers, and these."""
+    """A line that may be furniture: its text without page numbers, and the numbers."""
 
     page: int
     position: int
@@ -43,7 +43,7 @@ class _Line:
     numbers: tuple[int, ...]
 
     def matches(self, other: "_Line") -> bool:
-        """Whether the two read alike but for numbers that count with the pages."""
+        """Whether the two have the same text, and page numbers that differ like their pages."""
         return (
             self.skeleton == other.skeleton
             and len(self.numbers) == len(other.numbers)
@@ -54,18 +54,18 @@ class _Line:
         )
 
     def repeats(self, other: "_Line") -> bool:
-        """Whether the two read alike, numbers too."""
+        """Whether the two have the same text and the same numbers."""
         return self.skeleton == other.skeleton and self.numbers == other.numbers
 
 
 def strip_furniture(number: int, texts: Mapping[int, str]) -> str:
     """The text of page `number` without its running headers and footers.
 
-    `texts` holds the cleaned texts of the page and of those within `WINDOW` of
-    it. Up to three lines at either end go when two of these pages have them
-    there too, page numbers aside, and one of these pages comes before: the
-    first of a run of headers stays, so that no word is lost from the document.
-    A page that goes on like its neighbours after these lines keeps them.
+    `texts` has the cleaned texts of the page and of the pages within `WINDOW` of it.
+    Up to three lines at each end are removed if two of the other pages have them too, apart
+    from page numbers, and one of these pages comes before: the first of a series of headers
+    stays, so that the document loses no word. A page whose following lines also repeat
+    keeps all of them.
     """
     lines = texts[number].split("\n")
     pages = {
@@ -82,7 +82,7 @@ def _count_furniture(number: int, pages: Mapping[int, Sequence[str]]) -> int:
     """How many leading lines of page `number` are furniture."""
     edges = {page: _edge(page, lines) for page, lines in pages.items()}
     own = edges.pop(number)
-    # Where all lines count with the pages (numbered forms), those are furniture that do not.
+    # On numbered forms all lines match the neighbours. Then only exact repeats are furniture.
     for alike in (_Line.matches, _Line.repeats):
         count = _count_alike(own, edges, alike)
         if count is not None:
@@ -95,9 +95,9 @@ def _count_alike(
     edges: Mapping[int, Sequence[_Line]],
     alike: Callable[[_Line, _Line], bool],
 ) -> int | None:
-    """Leading lines that the neighbours have too; None if that goes on past the edge.
+    """The number of leading lines that the neighbours have too.
 
-    Then the pages repeat their content, as forms and slides do.
+    None if even more lines repeat: then the pages repeat their content, as forms and slides do.
     """
     count = 0
     for line in own:
@@ -109,7 +109,7 @@ def _count_alike(
 
 
 def _edge(page: int, lines: Sequence[str]) -> list[_Line]:
-    """The first lines of a page that may be furniture, few on a short page, and one more."""
+    """The first lines that may be furniture, fewer on a short page, and one line more."""
     filled = [(position, line) for position, line in enumerate(lines) if line]
     allowed = min(_MAX_LINES, len(filled) // 4)
     return [
@@ -119,7 +119,7 @@ def _edge(page: int, lines: Sequence[str]) -> list[_Line]:
 
 
 def _split_numbers(line: str, page: int) -> tuple[str, tuple[int, ...]]:
-    """The line with `#` for what is known to be a page number, and these numbers."""
+    """The line with `#` in place of page numbers, and the numbers."""
     for form in _PAGE_NUMBERS:
         if found := form.search(line):
             numbers = [group for group in found.groups() if group]

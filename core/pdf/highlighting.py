@@ -1,4 +1,4 @@
-"""Where on a page a quote stands, whatever the line breaks, hyphens and ligatures."""
+"""Finds a quote on a page, regardless of line breaks, hyphens and ligatures."""
 
 import ctypes
 import unicodedata
@@ -12,16 +12,16 @@ import pypdfium2.raw as pdfium_c
 from core.pdf.values import OcrWord
 
 Box = tuple[float, float, float, float]
-# A quote that is not found whole is sought by its longest part from the start.
+# If the whole quote is not found, the longest beginning of it is used,
 _MIN_FOUND_LETTERS = 12
-# Or by its words, wherever most of them stand together.
+# or else the stretch of words that contains most of its words.
 _MIN_FOUND_WORDS = 3
 _MIN_WORD_SHARE = 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """Letters between two spaces, and the page's characters that they come from."""
+    """Letters between two spaces, and the indices of their characters on the page."""
 
     letters: str
     origins: tuple[int, ...]
@@ -38,7 +38,7 @@ def find_boxes(page: Any, quote: str, *, scale: float) -> list[Box]:
 
 
 def find_word_boxes(words: Sequence[OcrWord], quote: str, *, size: tuple[int, int]) -> list[Box]:
-    """As `find_boxes`, of the words that OCR found on a picture of `size` pixels."""
+    """Like `find_boxes`, for words that OCR found on an image of `size` pixels."""
     known = [Word(fold(word.text), (index,)) for index, word in enumerate(words)]
     known = [Word(word.letters, word.origins * len(word.letters)) for word in known if word.letters]
     span = find_span(known, quote) if known else None
@@ -73,10 +73,10 @@ def _union(one: OcrWord, other: OcrWord) -> OcrWord:
 
 
 def find_span(words: Sequence[Word], quote: str) -> tuple[int, int] | None:
-    """First and last character of the page that `quote` covers, None if it is not there.
+    """The indices of the first and last character that `quote` covers; None if it is not found.
 
-    Letters and digits alone count. Where the page reads differently than the
-    quote (another engine's ligatures, another order), the words decide.
+    Only letters and digits are compared. If the page's text differs from the quote
+    (another engine's ligatures, another order), words are compared instead.
     """
     letters = [word for part in quote.split() if (word := fold(part))]
     start, length = locate("".join(word.letters for word in words), "".join(letters))
@@ -91,11 +91,11 @@ def find_span(words: Sequence[Word], quote: str) -> tuple[int, int] | None:
 
 
 def locate(haystack: str, needle: str) -> tuple[int, int]:
-    """Start and length of `needle` in `haystack`; of its longest findable start; else (0, 0)."""
+    """Start and length in `haystack` of `needle` or of its longest beginning; (0, 0) if none."""
     if not needle:
         return 0, 0
     low, high, found = 0, len(needle), -1
-    while low < high:  # a start that is found makes every shorter one found too
+    while low < high:  # if a beginning is found, every shorter one is found too
         middle = (low + high + 1) // 2
         position = haystack.find(needle[:middle])
         low, high, found = (middle, high, position) if position >= 0 else (low, middle - 1, found)
@@ -103,9 +103,9 @@ def locate(haystack: str, needle: str) -> tuple[int, int]:
 
 
 def locate_words(words: Sequence[str], wanted: Sequence[str]) -> tuple[int, int, int]:
-    """First and last word of the stretch that holds most of `wanted`, and its letters found.
+    """The first and last word of the stretch with most of `wanted`, and the letters found in it.
 
-    The stretch is as long as `wanted`. (0, 0, 0) if it holds too few of them.
+    The stretch is as long as `wanted`. (0, 0, 0) if it has too few of the words.
     """
     known = set(wanted)
     hits = [index for index, word in enumerate(words) if word in known]
@@ -121,7 +121,7 @@ def locate_words(words: Sequence[str], wanted: Sequence[str]) -> tuple[int, int,
 
 
 def fold(text: str) -> str:
-    """Letters and digits alone, compatibility forms and case folded away."""
+    """Only the letters and digits of `text`, in NFKC and case-folded."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     return "".join(char for char in folded if char.isalnum())
 
@@ -158,7 +158,7 @@ def page_box(page: Any, rect: Box, *, scale: float) -> Box:
 
 
 def _device_point(page: Any, width: int, height: int, x: float, y: float) -> tuple[int, int]:
-    """pdfium's own conversion knows rotation and crop box."""
+    """The pixel of a point. pdfium's conversion accounts for rotation and crop box."""
     device_x, device_y = ctypes.c_int(), ctypes.c_int()
     pdfium_c.FPDF_PageToDevice(page, 0, 0, width, height, 0, x, y, device_x, device_y)
     return device_x.value, device_y.value

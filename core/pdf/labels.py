@@ -9,7 +9,7 @@ from core.pdf.values import LabelRange
 
 _MAX_NODES = 1000
 _MAX_RANGES = 10_000
-_MAX_CHARS = 50  # of a prefix and of a number: 50,000 in roman numerals has 50
+_MAX_CHARS = 50  # of a prefix, and of a number: 50,000 has 50 roman digits
 _ROMAN = (
     (1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "xc"), (50, "l"),
     (40, "xl"), (10, "x"), (9, "ix"), (5, "v"), (4, "iv"), (1, "i"),
@@ -29,7 +29,7 @@ def page_label(ranges: Sequence[LabelRange], number: int) -> str | None:
 def read_labels(root: Any) -> list[LabelRange]:
     """The ranges of labels in pypdf's catalog `root`, in the order of their pages.
 
-    A broken or endless tree gives the ranges found in its first 1000 nodes.
+    For a broken or endless tree, these are the ranges in its first 1000 nodes.
     """
     found = sorted(_ranges(root.get("/PageLabels")), key=attrgetter("page"))
     return found[:_MAX_RANGES]

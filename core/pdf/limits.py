@@ -1,4 +1,4 @@
-"""What the child does to itself before it touches a file, and around each request."""
+"""Limits that the child sets for itself: before it opens a file, and for each request."""
 
 import os
 import resource
@@ -19,12 +19,12 @@ _PARENT_POLL_SECONDS = 0.5
 class BudgetExceeded(BaseException):
     """The time for this piece of work is over.
 
-    No Exception, so that the parsers' own recovery code does not swallow it.
+    It is not an Exception, so that the parsers' own error handling does not catch it.
     """
 
 
 def confine(limits: PdfLimits) -> None:
-    """Bound this process for good: memory, files, no new processes, gone with its parent."""
+    """Limit memory and open files, forbid new processes, and end with the parent. Permanent."""
     _follow_parent()
     for kind, value in (
         (resource.RLIMIT_AS, limits.memory_mb * _MIB),
@@ -39,7 +39,7 @@ def confine(limits: PdfLimits) -> None:
 
 
 def allow_cpu(seconds: float) -> None:
-    """From now on at most `seconds` of processor time; the kernel ends the process past it."""
+    """Allow `seconds` of processor time from now on; then the kernel ends the process."""
     allowance = int(time.process_time() + seconds) + 1
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
     if hard != resource.RLIM_INFINITY:
@@ -49,14 +49,14 @@ def allow_cpu(seconds: float) -> None:
 
 @contextmanager
 def fatal_budget(seconds: float) -> Iterator[None]:
-    """Processor time for native code, which nothing can interrupt: past it the process dies."""
+    """Limit processor time of native code. It cannot be interrupted, so the process is killed."""
     with _timer(seconds, signal.SIG_DFL):
         yield
 
 
 @contextmanager
 def budget(seconds: float) -> Iterator[None]:
-    """Processor time for Python code: past it BudgetExceeded is raised inside."""
+    """Limit processor time of Python code: raises BudgetExceeded inside the block."""
     with _timer(seconds, _raise_budget_exceeded):
         yield
 
@@ -82,8 +82,8 @@ def _raise_budget_exceeded(_signal: int, _frame: FrameType | None) -> None:
 
 
 def _follow_parent() -> None:
-    # PR_SET_PDEATHSIG would fire when the *thread* that started us ends, which in a
-    # threaded server is not the end of the parent; end of input is seen only when idle.
+    # PR_SET_PDEATHSIG would fire at the end of the *thread* that started this process, and in a
+    # threaded server the parent goes on. The end of the input is noticed only between requests.
     parent = os.getppid()
 
     def watch() -> None:

@@ -1,7 +1,7 @@
-"""Where a quote is on a page, by the words that the page reader made its text of.
+"""Finds a quote on a page by the tokens of the page reader, which know their words.
 
-The text of a table's row repeats the headers of its columns, so the characters of
-the page have them elsewhere. The tokens of the reading know their words.
+The page's characters do not suffice: the text of a table's row repeats the headers of its
+columns, which are elsewhere on the page.
 """
 
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ from core.pdf.layout.words import Word
 from core.pdf.page_reader import read_tokens
 
 _SAME_LINE = 0.5
-_NEAR = 1.0  # of a word's height: words nearer than that are marked by one box
+_NEAR = 1.0  # of a word's height; words closer than this share a box
 
 
 def find_reading_boxes(
     page: Any, quote: str, *, scale: float, annotations: Sequence[Annotation] = ()
 ) -> list[Box]:
-    """Pixel boxes of the words of `quote`; none unless the reading has the quote whole."""
+    """Pixel boxes of the words of `quote`; none unless the reading contains the whole quote."""
     words = find_words(read_tokens(page, annotations), quote)
     return [
         (left * scale, top * scale, right * scale, bottom * scale)
@@ -29,7 +29,7 @@ def find_reading_boxes(
 
 
 def find_words(tokens: Sequence[Token], quote: str) -> list[Word]:
-    """The words that `quote` was made of. Letters and digits alone count."""
+    """The words that `quote` consists of. Only letters and digits are compared."""
     letters = [fold(token.text) for token in tokens]
     wanted = fold(quote)
     start, length = locate("".join(letters), wanted)
@@ -64,7 +64,7 @@ def _join_neighbours(words: Sequence[Word]) -> list[Box]:
 
 
 def _are_beside(one: Box, other: Box) -> bool:
-    """Whether a word follows the others on their line, with no more than a space between."""
+    """Whether a word follows the others on their line, at the distance of a space."""
     height = min(one[3] - one[1], other[3] - other[1])
     level = min(one[3], other[3]) - max(one[1], other[1]) > _SAME_LINE * height
     return level and max(other[0] - one[2], one[0] - other[2]) < _NEAR * height

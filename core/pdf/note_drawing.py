@@ -1,4 +1,4 @@
-"""Notes in a page's picture: a sign where each is, and its text where a quote is from it."""
+"""Draws notes into a page's image: a sign at each note, and its text if the quote is from it."""
 
 import textwrap
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from core.pdf.annotations import Annotation
 from core.pdf.highlighting import Box, fold
 
 _PAPER, _EDGE, _INK = (255, 242, 170), (170, 140, 30), (40, 40, 40)
-_SIGN = 12.0  # points; a note's own box may be a point or cover a paragraph
+_SIGN = 12.0  # points; the note's own box may be tiny or cover a paragraph
 _FONT_POINTS = 9
 _LINE_CHARS = 48
 _MAX_LINES = 12
@@ -23,7 +23,7 @@ def draw_notes(
     highlight: str | None,
     scale: float,
 ) -> list[Box]:
-    """Draw the notes, each with its box in pixels; the boxes that `highlight` marks."""
+    """Draw the notes, given with their boxes in pixels; return the boxes to highlight."""
     draw = ImageDraw.Draw(image)
     marked = []
     for note, (left, top, _, _) in notes:
@@ -39,7 +39,7 @@ def draw_notes(
 
 
 def _is_quoted(note: str, quote: str) -> bool:
-    """Whether the quote is from the note, or holds the whole of it."""
+    """Whether the quote is part of the note or contains all of it."""
     text, wanted = fold(f"Note: {note}"), fold(quote)
     return bool(wanted) and (wanted in text or fold(note) in wanted)
 
@@ -47,7 +47,7 @@ def _is_quoted(note: str, quote: str) -> bool:
 def _write(
     draw: ImageDraw.ImageDraw, text: str, size: tuple[int, int], sign: Box, scale: float
 ) -> Box:
-    """Write the note below its sign, within the picture; the box that it takes."""
+    """Write the note's text below its sign, inside the image; return its box."""
     font = ImageFont.load_default(_FONT_POINTS * scale)
     lines = textwrap.wrap(text, _LINE_CHARS)[:_MAX_LINES]
     written = "\n".join(lines)

@@ -1,7 +1,7 @@
-"""OCR of one page through Tesseract: words with their boxes. Runs in the child only.
+"""OCR of one page by Tesseract: words with their boxes. Runs only in the child.
 
-Tesseract reads upright, level text on an even background. The page's picture is brought
-into that state first, and sideways pages are found by what is recognised.
+Tesseract needs upright, level text on an even background, so the page's image is corrected
+first. A sideways page is recognised by the low confidence of its words.
 """
 
 from collections.abc import Iterator
@@ -23,11 +23,11 @@ DPI = 200  # 300 takes twice as long and reads no more
 _MAX_PIXELS = 24_000_000
 _MIN_PIXELS_PER_POINT = 1.0
 _POINTS_PER_INCH = 72
-# Confidence of a word, of 100. On a page of text even doubtful words are mostly right; specks
-# and photographs give doubtful ones alone.
+# Confidence of a word, from 0 to 100. On a page of text even uncertain words are mostly right;
+# specks and photographs yield only uncertain words.
 _MIN_CONFIDENCE = 40
 _TEXT_CONFIDENCE = 80  # mean of a page of text
-_UPRIGHT_CONFIDENCE = 75  # mean of a page that needs no turning; sideways text gives 20 to 60
+_UPRIGHT_CONFIDENCE = 75  # mean of an upright page; sideways text has 20 to 60
 _MIN_UPRIGHT_WORDS = 5
 
 
@@ -37,13 +37,13 @@ class Recognizer:
     def __init__(self, data_dir: str, languages: str) -> None:
         self.key = (data_dir, languages)
         self._data_dir = data_dir
-        self._quarter = 0  # of the last page: the next one mostly lies as it does
+        self._quarter = 0  # turn of the last page; the next one usually has the same
         self._api = tesserocr.PyTessBaseAPI(
             path=data_dir, lang=languages, psm=tesserocr.PSM.AUTO, oem=tesserocr.OEM.LSTM_ONLY
         )
 
     def recognize(self, document: PdfiumDocument, number: int) -> Recognized:
-        """What is printed on page `number`; empty if nothing readable is on it."""
+        """The text and words printed on page `number`; empty if nothing is readable."""
         try:
             with document.open_page(number) as page:
                 image, dpi = _draw(page)
@@ -52,7 +52,7 @@ class Recognizer:
         return self.read_image(image, dpi=dpi)
 
     def read_image(self, image: Image.Image, *, dpi: float) -> Recognized:
-        """The words of a grey picture of a page."""
+        """The words of a grey image of a page."""
         if not has_ink(image):
             return Recognized("", [])
         straight = straighten(image, quarter=self._quarter)
@@ -67,11 +67,11 @@ class Recognizer:
         return _arrange(straight, words, dpi)
 
     def close(self) -> None:
-        """Give the memory back."""
+        """Free the memory."""
         self._api.End()
 
     def _read(self, straight: Straightened, dpi: float) -> tuple[list[Word], float]:
-        """The words in points of the straight picture, and their mean confidence."""
+        """The words, in points of the straightened image, and their mean confidence."""
         self._api.SetImage(straight.image)
         self._api.SetSourceResolution(round(dpi))
         self._api.Recognize()
@@ -84,7 +84,7 @@ class Recognizer:
         return [word for word, confidence in found if confidence >= least], mean
 
     def _orientation(self, image: Image.Image) -> int:
-        """By how many degrees to the left the picture must be turned to stand upright."""
+        """The degrees to the left by which the image must be turned to be upright."""
         if not Path(self._data_dir, "osd.traineddata").is_file():
             return 0
         with tesserocr.PyTessBaseAPI(
@@ -96,7 +96,7 @@ class Recognizer:
 
 
 def _draw(page: Any) -> tuple[Image.Image, float]:
-    """The page in grey and its dots per inch; fewer for a giant page."""
+    """The page as a grey image, and its dots per inch, which are fewer for a giant page."""
     width, height = page.get_size()
     scale = DPI / _POINTS_PER_INCH
     pixels = max(1.0, width * scale) * max(1.0, height * scale)
@@ -106,7 +106,7 @@ def _draw(page: Any) -> tuple[Image.Image, float]:
 
 
 def _words(iterator: Any, scale: float) -> Iterator[tuple[Word, float]]:
-    """Each word in points, as high as its line, and its confidence."""
+    """Each word, in points and with the height of its line, and its confidence."""
     level = tesserocr.RIL.WORD
     if iterator is None:
         return
@@ -133,7 +133,7 @@ def _arrange(straight: Straightened, words: list[Word], dpi: float) -> Recognize
 
 
 def _box(straight: Straightened, word: Word, scale: float) -> OcrWord:
-    """The word with its box around the corners as they are on the page."""
+    """The word with the box around its corners on the original page."""
     corners = [
         straight.to_page(x * scale, y * scale)
         for x in (word.left, word.right)

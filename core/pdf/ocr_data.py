@@ -1,4 +1,4 @@
-"""Where OCR's packages are on this machine, and which languages they can read. Parent's side."""
+"""Finds OCR's data on this machine and the languages it can read. Runs in the parent."""
 
 import sys
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from core.telemetry import get_logger
 
 log = get_logger(__name__)
 
-# PyPI's packages put their data into the environment, Debian's into the system.
+# PyPI's packages install their data into the environment, Debian's into the system.
 DIRECTORIES = (
     Path(sys.prefix, "share/tessdata"),
     Path("/usr/share/tesseract-ocr/5/tessdata"),
@@ -27,16 +27,16 @@ class OcrData:
 
     @property
     def joined(self) -> str:
-        """The languages as Tesseract takes them: `eng+deu`."""
+        """The languages in Tesseract's form: `eng+deu`."""
         return "+".join(self.languages)
 
 
 def find_ocr(
     languages: Sequence[str], *, directories: Sequence[Path] = DIRECTORIES
 ) -> OcrData | None:
-    """The data to read `languages` with; None, and one line in the log, if there is none.
+    """The data for reading `languages`; logs one line and returns None if there is none.
 
-    Tesseract reads one directory: the one with the most of the languages is taken.
+    Tesseract reads one directory, so this is the one with most of the languages.
     """
     if find_spec("tesserocr") is None:
         log.info("ocr_off", reason="tesserocr is not installed")

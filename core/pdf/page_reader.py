@@ -1,4 +1,4 @@
-"""One page of pdfium to text: words, then their layout."""
+"""Turns a page of pdfium into text: words first, then their layout."""
 
 import ctypes
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from core.pdf.layout.text import Token
 from core.pdf.pdfium_words import PageFrame, WordReader
 from core.pdf.visibility import visible_words
 
-# A page with more characters is read without its layout: no person reads it either.
+# A page with more characters is read without its layout; it is not made for people.
 _MAX_LAYOUT_CHARS = 60_000
 
 
@@ -29,7 +29,7 @@ def read_page(
     """The page's text before cleaning. Raises Unreadable if it has more than `max_chars`.
 
     `plain` gives pdfium's own text and order, without drawing the page. `annotations` are
-    those of the page that its text does not show.
+    those that the page's text lacks.
     """
     with open_text_page(page) as text_page:
         text = _all_text(text_page, max_chars)
@@ -42,11 +42,11 @@ def read_page(
         except MemoryError:
             raise
         except Exception:
-            return text  # coordinates that are no numbers, boxes without end: hostile files
+            return text  # hostile files: coordinates that are no numbers, infinite boxes
 
 
 def read_tokens(page: Any, annotations: Sequence[Annotation] = ()) -> list[Token]:
-    """The page's text as tokens that know their words; none where the page has no layout."""
+    """The page's text as tokens that know their words; empty if the page is read without layout."""
     with open_text_page(page) as text_page:
         count = text_page.count_chars()
         if not 0 < count <= _MAX_LAYOUT_CHARS:
@@ -62,7 +62,7 @@ def read_tokens(page: Any, annotations: Sequence[Annotation] = ()) -> list[Token
 
 @contextmanager
 def open_text_page(page: Any) -> Iterator[Any]:
-    """The page's text, closed at the end: pdfium keeps what is left to the garbage collector."""
+    """The page's text, closed at the end: the garbage collector would not free pdfium's memory."""
     text_page = page.get_textpage()
     try:
         yield text_page
@@ -81,7 +81,7 @@ def _read_layout(
 
 
 def _all_text(text_page: Any, max_chars: int) -> str:
-    """pdfium's text, whose positions are the numbers of its characters."""
+    """pdfium's text, in which each index is the number of a character of the page."""
     count = text_page.count_chars()
     if count > max_chars:
         raise too_complex()
@@ -94,6 +94,6 @@ def _all_text(text_page: Any, max_chars: int) -> str:
 
 
 def _text_by_characters(text_page: Any, count: int) -> str:
-    """The text where pdfium leaves characters out, or needs two units for one."""
+    """The text, one character at a time: pdfium skips some, and needs two units for others."""
     codes = (pdfium_c.FPDFText_GetUnicode(text_page, index) for index in range(count))
     return "".join(chr(code) if code and code < 0x110000 else " " for code in codes)

@@ -1,8 +1,8 @@
 """The parent's side: one killable child process that does all PDF work.
 
-A hostile PDF can loop, exhaust memory or crash the library that reads it, and
-neither pypdf's limits (per stream) nor a Python timeout (a C call cannot be
-interrupted) hold against that. A process can be killed.
+A hostile PDF can loop, exhaust memory or crash the library that reads it. Neither
+pypdf's limits (per stream) nor a Python timeout (a C call cannot be interrupted) can
+stop that, but a process can be killed.
 """
 
 import contextlib
@@ -35,10 +35,10 @@ from core.pdf.values import (
 )
 
 _ROOT = Path(__file__).resolve().parents[2]
-# The child ends by its own limits first; the parent's clock is the one that cannot be fooled.
+# The child's own limits act first. The parent's clock is for a child that evades them.
 _GRACE_SECONDS = 0.5
 _START_SECONDS = 60.0
-_TURN_SECONDS = 1.0  # a page is drawn in a tenth of that, a hostile one in ten times as much
+_TURN_SECONDS = 1.0  # a usual page is drawn in a tenth of it, a hostile one takes ten times as long
 
 
 class PdfParser:
@@ -48,9 +48,9 @@ class PdfParser:
     (the new process starts its own child). Every method raises DocumentError
     with `pdf_malformed`, `pdf_encrypted`, `pdf_too_many_pages` or
     `pdf_too_complex`; a file that cannot be opened, and a child that does not
-    start, raise OSError. Who finds `max_callers` before them, and for a second
-    none of them served, gets Unavailable: a document that takes long must not
-    take every thread of a server.
+    start, raise OSError. If `max_callers` callers wait already, and none of them is
+    served within a second, a call raises Unavailable, so that a slow document
+    cannot block all threads of a server.
     """
 
     def __init__(
@@ -70,9 +70,9 @@ class PdfParser:
         self._turns = threading.BoundedSemaphore(max_callers)
 
     def inspect(self, path: Path) -> DocumentInfo:
-        """Page count, metadata title, outline, unread parts; refuses what cannot be read.
+        """Page count, metadata title, outline and unread parts of a file that can be read.
 
-        A file that opens with the empty password is not encrypted here.
+        A file that opens with the empty password does not count as encrypted.
         """
         reply, _ = self._call({"op": "inspect"}, path)
         outline = tuple(OutlineEntry(*entry) for entry in reply["outline"])
@@ -91,9 +91,8 @@ class PdfParser:
     ) -> list[PageText]:
         """The cleaned texts of pages `first` to `last`, both included, from 1.
 
-        `page_count` is that of `inspect`: in a damaged file one engine alone may
-        see the last pages. So are `labels`. A page's text does not depend on the range it is
-        read in.
+        `page_count` and `labels` are those of `inspect`: in a damaged file, one of the engines
+        may not see the last pages. A page's text does not depend on the range.
         """
         request = {
             "op": "read",
@@ -110,9 +109,9 @@ class PdfParser:
         return self._ocr.joined if self._ocr else ""
 
     def recognize_page(self, path: Path, *, number: int) -> PageText:
-        """Page `number` read by OCR, or as its text layer where OCR finds no more.
+        """Page `number` as read by OCR, or its text layer if OCR finds no more.
 
-        Its time and memory are bounded as those of a range are. Needs `ocr_languages`.
+        Limits of time and memory hold as for a range. Needs `ocr_languages`.
         """
         assert self._ocr is not None
         request = {
@@ -123,7 +122,7 @@ class PdfParser:
         return _page(self._call(request, path)[0]["page"])
 
     def _read(self, request: dict[str, Any], path: Path) -> dict[str, Any]:
-        """Read with the pages' layout; without it where drawing them takes too much."""
+        """Read the pages with their layout, or without it if drawing them takes too long."""
         try:
             return self._call(request, path)[0]
         except DocumentError as error:
@@ -140,7 +139,7 @@ class PdfParser:
         scale: float = 1.5,
         words: Sequence[OcrWord] = (),
     ) -> bytes:
-        """Page `number` as PNG, `scale` pixels per point, `highlight` marked where it is found.
+        """Page `number` as PNG, with `scale` pixels per point and `highlight` marked if found.
 
         `words` are those that OCR found on the page.
         """
@@ -175,7 +174,7 @@ class PdfParser:
             try:
                 reply, blob = self._exchange(request)
             except BaseException:
-                # An answer that was not read would be taken for that of the next call.
+                # The next call would read the rest of this reply as its own.
                 self._stop()
                 raise
             if reply.get("exit"):
@@ -210,7 +209,7 @@ class PdfParser:
 
     def _ensure_child(self) -> "subprocess.Popen[bytes]":
         if self._child is not None and self._owner != os.getpid():
-            self._child = None  # the process before the fork owns and ends it
+            self._child = None  # it belongs to the process before the fork, which ends it
         if self._child is not None and self._child.poll() is not None:
             self._stop()
         if self._child is None:
@@ -267,19 +266,19 @@ def _spawn(limits: PdfLimits) -> "subprocess.Popen[bytes]":
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         cwd="/",
-        # Nothing of the service's own environment: it holds keys and passwords.
+        # Pass nothing of the service's own environment, which has keys and passwords.
         env={
             "PATH": os.defpath,
             "LANG": "C.UTF-8",
             "PYTHONPATH": str(_ROOT),
-            "OMP_THREAD_LIMIT": "1",  # each worker has a child of its own for the other cores
+            "OMP_THREAD_LIMIT": "1",  # the children of other workers use the other cores
         },
         start_new_session=True,
     )
 
 
 def _await_start(child: "subprocess.Popen[bytes]") -> None:
-    """Starting is not on the document's account, nor is a failure to start."""
+    """Wait for the child's start, whose time and failures are not the document's fault."""
     assert child.stdout is not None
     reader = _Reader(child.stdout.fileno(), time.monotonic() + _START_SECONDS)
     try:

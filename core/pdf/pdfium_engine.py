@@ -19,16 +19,16 @@ _OUTLINE_MAX_ENTRIES = 10_000
 _OUTLINE_MAX_DEPTH = 15
 _MAX_ATTACHMENTS = 1000
 _XFA = (pdfium_c.FORMTYPE_XFA_FULL, pdfium_c.FORMTYPE_XFA_FOREGROUND)
-_HEADER_WITHIN = 1000  # pdfium seeks it in the first 1024 bytes
+_HEADER_WITHIN = 1000  # pdfium looks for the header in the first 1024 bytes
 
 
 class PdfiumDocument:
-    """One open file. Pages are loaded for one call and closed, so memory stays flat."""
+    """One open file. Each call loads its page and closes it, so memory does not grow."""
 
     name = "pdfium"
 
     def __init__(self, path: str) -> None:
-        # Loading nothing resets pdfium's last error: a file without pages sets none.
+        # Reset pdfium's last error by loading nothing, because a file without pages sets none.
         pdfium_c.FPDF_LoadMemDocument(b"", 0, None)
         try:
             self._pdf = pdfium.PdfDocument(_readable(path))
@@ -39,7 +39,7 @@ class PdfiumDocument:
         self._readings: dict[int, Reading] = {}
 
     def read_page(self, number: int, *, max_chars: int, plain: bool = False) -> str | None:
-        """The page's text before cleaning; None when the page is damaged."""
+        """The page's text before cleaning; None if the page is damaged."""
         try:
             with self.open_page(number) as page:
                 noted = self._annotations.get(number, [])
@@ -50,7 +50,7 @@ class PdfiumDocument:
             return None
 
     def find_last_page(self, *, at_most: int) -> int:
-        """Number of the last page that is there, of the first `at_most`; 0 if none is."""
+        """The number of the last page that exists among the first `at_most`; 0 if none does."""
         for number in range(min(self.page_count, at_most), 0, -1):
             with suppress(pdfium.PdfiumError):
                 self._pdf.get_page_size(number - 1)
@@ -58,7 +58,7 @@ class PdfiumDocument:
         return 0
 
     def cut_page(self, number: int) -> io.BytesIO:
-        """A file of this page alone, without encryption. Empty if that cannot be made."""
+        """A file with only this page, without encryption. Empty if it cannot be made."""
         file = io.BytesIO()
         single = pdfium.PdfDocument.new()
         try:
@@ -86,7 +86,7 @@ class PdfiumDocument:
             page.close()
 
     def reading(self, number: int) -> Reading:
-        """How a page that `read_page` has read is to be read: its text may be none."""
+        """Whether the text layer of a page that `read_page` has read is usable."""
         return self._readings.get(number, "scan")
 
     def annotations(self, number: int) -> list[Annotation]:
@@ -97,14 +97,14 @@ class PdfiumDocument:
         return self._pdf.get_metadata_value("Title") or None
 
     def unread(self) -> list[DocumentNote]:
-        """What the file holds beside its pages; pdfium does not tell a portfolio."""
+        """Parts of the file that are not read. pdfium does not recognise portfolios."""
         count = min(self._pdf.count_attachments(), _MAX_ATTACHMENTS)
         names = [self._pdf.get_attachment(index).get_name() for index in range(count)]
         has_xfa = self._pdf.get_formtype() in _XFA
         return describe_unread(names=names, is_portfolio=False, has_xfa=has_xfa)
 
     def labels(self) -> list[LabelRange]:
-        """None: a tree of labels that contains itself crashes pdfium."""
+        """Always empty: a tree of labels that contains itself crashes pdfium."""
         return []
 
     def outline(self) -> Iterator[OutlineEntry]:
@@ -121,7 +121,7 @@ class PdfiumDocument:
 
 
 def _readable(path: str) -> str | bytes:
-    """The path, or the file from its header on where pdfium would not look that far."""
+    """The path, or the file's bytes from its header on if pdfium would not find the header."""
     with open(path, "rb") as file:
         start = file.read(HEAD_BYTES).find(PDF_MARK)
         if start <= _HEADER_WITHIN:

@@ -1,8 +1,8 @@
-"""The words of a page with their boxes, from pdfium's characters.
+"""Reads the words of a page with their boxes from pdfium's characters.
 
 Each call to pdfium costs about a microsecond, so a word is measured by its first
-and last character. All its characters are measured only where the word may hide
-a change of size, a raised digit or a missing space.
+and last character. All its characters are measured only if the word may contain a
+change of size, a raised digit or a missing space.
 """
 
 import ctypes
@@ -28,7 +28,7 @@ _MAX_SLANT_DEGREES = 10
 _SIZE_CHANGE = 0.12
 _NARROW_GAP = 0.07  # of the font's height
 _GAP_ABOVE_MEDIAN = 0.05
-_VERTICAL_CHARS = 1.6  # a word of upright letters that is higher than this many of them
+_VERTICAL_CHARS = 1.6  # characters; a word of upright letters that is higher is vertical
 
 
 Found = tuple[int, Word]  # with the number of the word's first character
@@ -37,7 +37,7 @@ Bounds = tuple[float, float, float, float]
 
 
 class PageFrame:
-    """From the coordinates of a PDF page to those of the page as it is displayed."""
+    """Converts coordinates of a PDF page to those of the displayed page."""
 
     def __init__(self, page: Any) -> None:
         # The crop box can be upside down; the bounding box is not.
@@ -46,7 +46,7 @@ class PageFrame:
         self.width, self.height = page.get_size()
 
     def turn(self, angle: float) -> int | None:
-        """The direction of text as displayed, from pdfium's angle in radians."""
+        """The direction of displayed text, from pdfium's angle in radians."""
         degrees = math.degrees(angle) % 360
         quarter = round(degrees / 90) * 90
         if abs(degrees - quarter) > _MAX_SLANT_DEGREES:
@@ -54,7 +54,7 @@ class PageFrame:
         return (quarter + self._rotation) % 360
 
     def runs_along_x(self, turn: int) -> bool:
-        """Whether text of this direction runs along the x of the PDF page."""
+        """Whether text of this direction runs along the x axis of the PDF page."""
         return (turn - self._rotation) % 180 == 0
 
     def point(self, x: float, y: float) -> tuple[float, float]:
@@ -67,7 +67,7 @@ class PageFrame:
         return x - self._left, self._top - y
 
     def box(self, left: float, bottom: float, right: float, top: float) -> Box:
-        """(left, top, right, bottom) as displayed."""
+        """(left, top, right, bottom) on the displayed page."""
         x1, y1 = self.point(left, bottom)
         x2, y2 = self.point(right, top)
         return min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
@@ -138,7 +138,7 @@ class WordReader:
         return abs(other[low] - one[low]) > _SIZE_CHANGE * size
 
     def _split(self, start: int, end: int, turn: int) -> Iterator[Found]:
-        """The word, cut where the size or the baseline changes or a narrow space is."""
+        """The word, cut at changes of size or baseline and at narrow spaces."""
         bounds = [self._bounds(index) for index in range(start, end)]
         gaps = self._gaps(bounds, turn)
         begin = 0

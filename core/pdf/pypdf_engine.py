@@ -1,4 +1,4 @@
-"""pypdf: judges the file, and reads the text of the pages it is better at."""
+"""pypdf: checks the file, and reads the pages that it reads better than pdfium."""
 
 from collections.abc import Iterator
 from io import BytesIO
@@ -13,7 +13,7 @@ from core.pdf.unread import find_unread
 from core.pdf.values import DocumentNote, LabelRange, OutlineEntry
 
 _OUTLINE_MAX_ENTRIES = 10_000
-# pypdf's defaults allow 75 MB per stream and bound no sum; a page of prose has some 100 kB.
+# pypdf's defaults allow 75 MB per stream and do not limit their sum; a page has some 100 kB.
 _CONFIGURATION = pypdf.Configuration(
     zlib_maximum_output_length=30_000_000,
     lzw_maximum_output_length=30_000_000,
@@ -28,7 +28,7 @@ _CONFIGURATION = pypdf.Configuration(
 
 
 class PypdfDocument:
-    """One open file. pypdf keeps what it parsed, so a long-lived one grows with its pages."""
+    """One open file. pypdf keeps all parsed objects, so memory grows with every page."""
 
     name = "pypdf"
 
@@ -45,14 +45,14 @@ class PypdfDocument:
             raise _opening_error(error) from None
 
     def read_page(self, number: int, *, max_chars: int) -> str | None:
-        """The page's raw text; None when pypdf cannot read the page."""
+        """The page's raw text; None if pypdf cannot read the page."""
         try:
             text = self._reader.pages[number - 1].extract_text()
         except MemoryError:
             raise
         except Exception:
-            # DeprecationError, DependencyError, NotImplementedError, AttributeError,
-            # RecursionError: what escapes pypdf's own tree is open-ended.
+            # pypdf also raises errors outside its own tree, such as NotImplementedError,
+            # AttributeError and RecursionError.
             return None
         if len(text) > max_chars:
             raise too_complex()
@@ -63,7 +63,7 @@ class PypdfDocument:
         return str(metadata.title) if metadata and metadata.title else None
 
     def unread(self) -> list[DocumentNote]:
-        """What the file holds beside its pages."""
+        """Parts of the file that are not read."""
         return find_unread(self._reader.root_object)
 
     def labels(self) -> list[LabelRange]:

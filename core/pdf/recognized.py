@@ -1,4 +1,4 @@
-"""OCR's result against the page's own text layer. Pure."""
+"""Chooses between OCR's result and the page's own text layer. Pure."""
 
 import re
 from collections.abc import Sequence
@@ -8,30 +8,30 @@ from typing import Any, Protocol
 from core.pdf.cleaning import clean_text
 from core.pdf.values import OcrWord, PageText
 
-# Fewer words more than the text layer has are a misread stamp, not a page.
+# With fewer additional words, OCR has only misread a stamp.
 _MIN_MORE_WORDS = 5
 _MIN_WORDS = 3
-_AGREEMENT = 0.6  # share of OCR's words that a text layer must have to be right after all
-_MIN_LENGTH = 3  # letters of a word that is compared
+_AGREEMENT = 0.6  # a text layer with this share of OCR's words is right
+_MIN_LENGTH = 3  # letters; shorter words are not compared
 _WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True)
 class Recognized:
-    """A page's text and its words in reading order, boxes in shares of the displayed page."""
+    """A page's text and its words in reading order. Boxes are shares of the displayed page."""
 
     text: str
     words: Sequence[OcrWord]
 
 
 class Recognizer(Protocol):
-    """What reads a page by OCR: `core.pdf.ocr.Recognizer`, which is loaded only if needed."""
+    """The interface of `core.pdf.ocr.Recognizer`, which is imported only if needed."""
 
     def recognize(self, document: Any, number: int) -> Recognized: ...
 
 
 def choose_text(layer: PageText, recognized: Recognized) -> PageText:
-    """The page as OCR reads it; as its text layer does where OCR finds no more, or the same."""
+    """The page as read by OCR, or by its text layer if OCR finds no more, or the same."""
     text = clean_text(recognized.text)
     found, known = _words(text), _words(layer.text)
     if layer.reading == "unreadable":
@@ -42,7 +42,7 @@ def choose_text(layer: PageText, recognized: Recognized) -> PageText:
         return replace(layer, text=text, engine="ocr", reading="ocr", words=(*recognized.words,))
     if len(found) < len(known) + (_MIN_MORE_WORDS if known else 1):
         return replace(layer, reading="text" if known else "scan")
-    if not known <= found:  # OCR misread a stamp, or did not see a comment
+    if not known <= found:  # OCR has misread a stamp, or does not see a comment
         text = f"{text}\n\n{layer.text}"
     return replace(layer, text=text, engine="ocr", reading="ocr", words=(*recognized.words,))
 

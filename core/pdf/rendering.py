@@ -1,4 +1,4 @@
-"""A page as an image, with a passage marked."""
+"""Draws a page as an image, with a passage highlighted."""
 
 import io
 from collections.abc import Sequence
@@ -24,10 +24,10 @@ def render(
     words: Sequence[OcrWord] = (),
     annotations: Sequence[Annotation] = (),
 ) -> bytes:
-    """PNG of a pdfium page. `scale` is pixels per point, lowered for a giant page.
+    """PNG of a pdfium page. `scale` is in pixels per point and is reduced for a giant page.
 
-    `highlight` is looked for in the notes of the `annotations`, among the `words` of OCR,
-    and in the text layer, in this order.
+    `highlight` is looked for in the notes of `annotations`, then in the `words` of OCR, then
+    in the text layer.
     """
     scale = _bounded(page, scale)
     image = page.render(scale=scale).to_pil().convert("RGB")

@@ -1,4 +1,4 @@
-"""Straightens and evens out the picture of a scanned page before OCR. Pure, numpy and Pillow."""
+"""Straightens the image of a scanned page and whitens its background, for OCR. Pure."""
 
 from dataclasses import dataclass
 from math import cos, radians, sin, tan
@@ -9,35 +9,35 @@ from PIL import Image
 
 Gray = NDArray[np.uint8]
 
-_MAX_SKEW = 12.0  # degrees; beyond it a page was not laid askew but is set that way
-_COARSE, _FINE = 0.5, 0.1  # degrees between two angles that are tried
-_SKEW_WIDTH = 800  # pixels: enough for a tenth of a degree
-_MAX_POINTS = 60_000  # of ink that are projected
+_MAX_SKEW = 12.0  # degrees; larger angles are intended by the page's author
+_COARSE, _FINE = 0.5, 0.1  # degrees between two tested angles
+_SKEW_WIDTH = 800  # pixels; enough for a precision of a tenth of a degree
+_MAX_POINTS = 60_000  # points of ink used for the measurement
 _SMALLEST_SKEW = 0.15  # degrees; less makes no difference to Tesseract
-_BLOCK = 32  # pixels: background is measured in blocks of this size
-_INK = 60  # grey levels that ink is darker than the paper around it
-_MIN_INK = 30  # pixels that a page with a word on it has at least
+_BLOCK = 32  # pixels; the background is measured in blocks of this size
+_INK = 60  # grey levels by which ink is darker than the paper around it
+_MIN_INK = 30  # dark pixels; a page with fewer has no word on it
 
 
 @dataclass(frozen=True, slots=True)
 class Straightened:
-    """A picture of a page with upright, level lines, and the way back to the page.
+    """An image of a page with upright, level lines, and the conversion back to the page.
 
-    `quarter` is how the page was turned to read it, in degrees to the left (0, 90, 180, 270),
-    `skew` by how much further, in degrees to the left.
+    `quarter` is the degrees to the left by which the page was turned (0, 90, 180, 270), and
+    `skew` the further degrees to the left.
     """
 
     image: Image.Image
     quarter: int
     skew: float
-    page_size: tuple[int, int]  # pixels of the picture as it came
+    page_size: tuple[int, int]  # pixels of the original image
 
     def to_page(self, x: float, y: float) -> tuple[float, float]:
-        """A point of the straight picture as shares of the page's width and height."""
+        """A point of the straightened image, as shares of the page's width and height."""
         width, height = self.image.size
         dx, dy = x - width / 2, y - height / 2
         angle = radians(self.skew + self.quarter)
-        # Pillow turns to the left about the middle; y grows downwards.
+        # Pillow rotates counterclockwise about the centre; y grows downwards.
         page_x = dx * cos(angle) - dy * sin(angle)
         page_y = dx * sin(angle) + dy * cos(angle)
         page_width, page_height = self.page_size
@@ -45,13 +45,13 @@ class Straightened:
 
 
 def has_ink(image: Image.Image) -> bool:
-    """Whether anything is on the page."""
+    """Whether the page has any ink."""
     gray = np.asarray(image)
     return bool(np.count_nonzero(gray < _paper(gray) - _INK) >= _MIN_INK)
 
 
 def straighten(image: Image.Image, *, quarter: int = 0) -> Straightened:
-    """The grey picture turned by `quarter` and then level, its background made white."""
+    """The grey image turned by `quarter` and then levelled, with a white background."""
     turned = image.rotate(quarter, expand=True) if quarter else image
     even = whiten(turned)
     skew = find_skew(np.asarray(even))
@@ -63,7 +63,7 @@ def straighten(image: Image.Image, *, quarter: int = 0) -> Straightened:
 
 
 def whiten(image: Image.Image) -> Image.Image:
-    """The picture on white paper: shades and shadows of the background are divided out."""
+    """The image with a white background: divides by the background's brightness."""
     gray = np.asarray(image, dtype=np.float32)
     background = _background(gray)
     even = np.clip(gray / np.maximum(background, 1) * 255, 0, 255)
@@ -71,9 +71,9 @@ def whiten(image: Image.Image) -> Image.Image:
 
 
 def find_skew(gray: Gray) -> float:
-    """By how many degrees to the left the page must be turned to level its lines.
+    """The degrees to the left by which the page must be turned to level its lines.
 
-    The angle at which the ink falls into the sharpest rows (Postl, 1986).
+    It is the angle at which the projection of the ink has the sharpest rows (Postl, 1986).
     """
     step = max(1, gray.shape[1] // _SKEW_WIDTH)
     y, x = np.nonzero(gray[::step, ::step] < 255 - _INK)
@@ -95,14 +95,14 @@ def _sharpest(x: NDArray[np.float32], y: NDArray[np.float32], angles: NDArray[np
 
 
 def _paper(gray: Gray) -> int:
-    """The grey of the paper: the commonest of the lighter half."""
+    """The grey level of the paper: the most frequent one of the lighter half."""
     counts = np.bincount(gray.ravel(), minlength=256)
     lighter = int(np.searchsorted(np.cumsum(counts), gray.size // 2))
     return lighter + int(counts[lighter:].argmax())
 
 
 def _background(gray: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The paper's grey at each pixel: the light part of its block, smoothed."""
+    """The paper's grey level at each pixel: the light part of its block, smoothed."""
     height, width = gray.shape
     rows, columns = -(-height // _BLOCK), -(-width // _BLOCK)
     padded = np.pad(gray, ((0, rows * _BLOCK - height), (0, columns * _BLOCK - width)), mode="edge")

@@ -1,23 +1,22 @@
-"""Which engine's text a page gets. Pure; the numbers behind it are in ADR 0002.
+"""Chooses the engine whose text a page gets. Pure; ADR 0002 has the measurements.
 
-pdfium reads a page some ten times faster and as a rule better. Where its text
-shows faults that pypdf is known not to make, pypdf reads the page too, and the
-text with fewer faults stands. Decided by the page alone: no other page, and no
-earlier call, has a say.
+pdfium reads a page some ten times faster than pypdf, and usually better. If its text
+has faults that pypdf does not make, pypdf reads the page too, and the text with fewer
+faults is used. The choice depends only on the page, not on other pages or earlier calls.
 """
 
 import re
 from collections.abc import Mapping
 
-# Two words run together where a narrow space was overlooked: ofState, CivilSociety.
+# Two words are joined because a narrow space was overlooked: ofState, CivilSociety.
 _GLUED = re.compile(r"\b([A-Za-z][a-z]+)([A-Z][a-z]{2,})")
 _WORD = re.compile(r"\b[A-Za-z][a-z]+\b")
 _FAULTS = (
-    # The ligature lam-alef read backwards: no Arabic word begins alef, alef with hamza, lam.
+    # A reversed lam-alef ligature: no Arabic word begins with alef, alef with hamza, lam.
     re.compile(r"\bا[إأآ]ل"),
-    # Letters that only end a word, at the beginning of one: text in visual order.
+    # A final letter at the beginning of a word: the text is in visual order.
     re.compile(r"\b(?:ة[\u0621-\u064a]|[ךםןףץ][\u05d0-\u05ea])"),
-    # Letters of two alphabets in one word: a wrong character map.
+    # Letters of two alphabets in one word: the character map is wrong.
     re.compile(
         r"[A-Za-z\u00c0-\u024f\u1e00-\u1eff][\u0370-\u04ff]+[A-Za-z\u00c0-\u024f\u1e00-\u1eff]"
     ),
@@ -26,22 +25,22 @@ _FAULTS = (
 _UNKNOWN = re.compile("[\ufffd\ue000-\uefff\x00-\x01\x03-\x08\x0e-\x1f\x7f-\x9f]")
 _MAX_UNKNOWN_SHARE = 0.01
 _SPACE = re.compile(r"\s+")
-# A second text must not buy its fewer faults with gaps.
+# A second text with fewer faults must not have gaps.
 _MIN_CHARS_SHARE = 0.95
 _MIN_WORDS_SHARE = 0.97
 
 
 def count_faults(text: str) -> int:
-    """How often the text shows what only a misread page shows; 0 for a sound one."""
+    """The number of faults that only a misread page has; 0 for a correct text."""
     faults = _count_glued(text)
-    if not text.isascii():  # which all but glued words need
+    if not text.isascii():  # an ASCII text can only have joined words
         faults += sum(len(pattern.findall(text)) for pattern in _FAULTS)
     unknown = len(_UNKNOWN.findall(text))
     return faults + (unknown if unknown > _MAX_UNKNOWN_SHARE * len(text) else 0)
 
 
 def _count_glued(text: str) -> int:
-    """Pairs that the page also has apart; otherwise it is a name, as PayPal or SodaStream."""
+    """Joined words that are also on the page separately. Others are names, such as PayPal."""
     pairs = set(_GLUED.findall(text))
     if not pairs:
         return 0
@@ -50,12 +49,12 @@ def _count_glued(text: str) -> int:
 
 
 def wants_second_reading(pdfium_text: str | None) -> bool:
-    """Whether pypdf is asked too: pdfium failed (None), or its text has faults."""
+    """Whether pypdf should read the page too: pdfium failed (None), or its text has faults."""
     return pdfium_text is None or count_faults(pdfium_text) > 0
 
 
 def choose(texts: Mapping[str, str | None]) -> str:
-    """The engine whose text stands; `texts` holds those that were asked, None for a failure."""
+    """The engine whose text is used. `texts` are by engine, None for a failure."""
     ours, other = texts.get("pdfium"), texts.get("pypdf")
     if other is None:
         return "pdfium" if "pdfium" in texts else "pypdf"

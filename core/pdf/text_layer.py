@@ -1,8 +1,8 @@
-"""Whether a page's text layer is its text: scans and noise are to be read by OCR.
+"""Decides whether a page's text layer is usable, or is a scan's or noise, for OCR to read.
 
-Noise is what a font without a usable mapping to characters gives: glyph numbers, letters of
-the private use area, the alphabet in another order. A font that maps nothing may still give
-right text, so that the letters have to agree with those of a language as well.
+Noise comes from a font without a usable mapping to characters: glyph numbers, letters of the
+private use area, a permuted alphabet. Text of a font without any mapping may still be right, so
+its letter frequencies are compared with those of languages too.
 """
 
 import re
@@ -16,20 +16,20 @@ import pypdfium2.raw as pdfium_c
 from core.pdf.values import Reading
 
 _FEW_WORDS = 60  # a scan with a stamp or a printed page number has fewer
-_SCAN_SHARE = 0.5  # of the page that one image covers
-_MAX_OBJECTS = 2000  # looked at for an image
-_SAMPLE = 400  # characters asked for their mapping
+_SCAN_SHARE = 0.5  # a scan's largest image covers at least this share of the page
+_MAX_OBJECTS = 2000  # objects of a page that are searched for images
+_SAMPLE = 400  # characters whose mapping is checked
 _UNMAPPED = 0.3  # share of the sample; some symbols in a page of text are unmapped
 _MAX_CONTROLS = 0.005
 _MAX_PRIVATE = 0.3
-_MAX_CHARS = 5000  # looked at for their letters
+_MAX_CHARS = 5000  # characters whose letters are counted
 _MIN_LETTERS = 60
 _MIN_LIKENESS = 0.8  # pages of ten languages have .87 and more, shifted alphabets under .7
-_SURE_LETTERS, _SURE_WORDS, _SURE_LIKENESS = 200, 50, 0.5  # without a word on the mapping
+_SURE_LETTERS, _SURE_WORDS, _SURE_LIKENESS = 200, 50, 0.5  # noise even if the mapping is good
 _MIN_WORD_CHARS = 3.0
 _MAX_SCRIPTS = 3
-# Letters per hundred, the mean of English, German, French, Spanish, Italian, Portuguese,
-# Dutch and Polish; accents folded away.
+# Letters per hundred, as the mean of English, German, French, Spanish, Italian, Portuguese,
+# Dutch and Polish, without accents.
 _USUAL = dict(
     zip(
         "abcdefghijklmnopqrstuvwxyz",
@@ -47,7 +47,7 @@ _SPACE = re.compile(r"\s+")
 
 
 def judge(page: Any, text: str) -> Reading:
-    """How the page of pdfium with this raw text is to be read: `text`, `scan` or `unreadable`."""
+    """The kind of the pdfium page with this raw text: `text`, `scan` or `unreadable`."""
     words = text.split()
     if not words:
         return "scan"
@@ -59,7 +59,7 @@ def judge(page: Any, text: str) -> Reading:
 
 
 def is_noise(text: str, *, unmapped: Callable[[], float]) -> bool:
-    """Whether the text is none. `unmapped()` tells the share of characters without a mapping."""
+    """Whether the text is noise. `unmapped()` is the share of characters without a mapping."""
     bare = _SPACE.sub("", text)
     if len(_PRIVATE.findall(bare)) > _MAX_PRIVATE * len(bare):
         return True
@@ -82,7 +82,7 @@ def _is_surely_scrambled(text: str, likeness: float, letters: int) -> bool:
 
 
 def likeness_to_language(text: str) -> tuple[float, int]:
-    """The cosine of the text's Latin letters and those of European languages, and their number."""
+    """The cosine of letter frequencies of the text and of European languages; number of letters."""
     text = text[:_MAX_CHARS]
     folded = (text if text.isascii() else unicodedata.normalize("NFKD", text)).casefold()
     counts = {letter: folded.count(letter) for letter in _USUAL}
@@ -94,7 +94,7 @@ def likeness_to_language(text: str) -> tuple[float, int]:
 
 
 def unmapped_share(page: Any) -> float:
-    """The share of a sample of the page's characters whose font gives no Unicode for them."""
+    """The share of characters, in a sample of the page, that their font does not map to Unicode."""
     text_page = page.get_textpage()
     try:
         count = text_page.count_chars()
@@ -118,7 +118,7 @@ def _is_printed(text_page: Any, index: int) -> bool:
 
 
 def _count_scripts(text: str) -> int:
-    """Of how many alphabets there are letters, by the first word of their names."""
+    """The number of alphabets among the letters, by the first word of their Unicode names."""
     letters = {letter for letter in text if not letter.isascii() and letter.isalpha()}
     return len({unicodedata.name(letter, "?").split()[0] for letter in letters})
 

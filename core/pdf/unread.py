@@ -1,4 +1,4 @@
-"""What a file holds beside its pages and is not read: attachments, portfolios, XFA forms."""
+"""Finds parts of a file that are not read: attachments, portfolios, XFA forms."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,20 +1,20 @@
-"""What the parser gives and takes: plain values that cross the process border as JSON."""
+"""Arguments and results of the parser: plain values that are sent to the child as JSON."""
 
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 Engine = Literal["auto", "pypdf", "pdfium"]
-# Where a page's text came from: its text layer or OCR. A scan has no text of its own, or no
-# more than a stamp; an unreadable page's text layer has no mapping to characters.
+# The source of a page's text: its text layer or OCR. A `scan` has no text, or only a stamp. The
+# text layer of an `unreadable` page has no mapping to characters.
 Reading = Literal["text", "ocr", "scan", "unreadable"]
 
-# Counts up when the same file gives another text than before.
+# Increase it when the reader's text for the same file changes.
 READER_VERSION = 2
 
-# ISO 32000-2, 7.5.2. Readers accept something in front of it, a mail's headers for one:
-# Acrobat 1024 bytes, pypdf more.
+# ISO 32000-2, 7.5.2. Readers accept bytes before it, such as the headers of a mail: Acrobat
+# 1024 bytes, pypdf more.
 PDF_MARK = b"%PDF-"
-HEAD_BYTES = 8 * 1024  # as far as the mark is sought
+HEAD_BYTES = 8 * 1024  # the mark must be in these first bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class DocumentNote:
 
 @dataclass(frozen=True, slots=True)
 class LabelRange:
-    """How pages are labelled from `page` (from 1) on: `prefix` and a number from `start`.
+    """The labels of pages from `page` (from 1) on: `prefix` and a number that begins at `start`.
 
     `style` is a letter of ISO 32000-2, 12.4.2: D, R, r, A, a; empty for no number.
     """
@@ -49,7 +49,7 @@ class LabelRange:
 
 @dataclass(frozen=True, slots=True)
 class DocumentInfo:
-    """The facts about a file that need none of its text. `title` is that of its metadata."""
+    """Facts about a file apart from its text. `title` is that of its metadata."""
 
     page_count: int
     title: str | None
@@ -70,12 +70,12 @@ class OcrWord(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PageText:
-    """One page's cleaned text, lines kept; `number` counts from 1, `engine` read it.
+    """One page's cleaned text, with its lines. `number` counts from 1; `engine` has read it.
 
-    The text may be empty (a scan), or noise where `reading` says that it is unreadable. It
-    holds no NUL and no surrogate, so PostgreSQL can store it. `label` is the page's number
-    as the file prints it (ISO 32000-2, 12.4.2), None if it prints none. `notes` are codes
-    of what is on the page and was not read, `words` those that OCR found, empty without OCR.
+    The text may be empty (a scan), or noise if `reading` is `unreadable`. It has no NUL and no
+    surrogate, so PostgreSQL can store it. `label` is the page's printed number by its page
+    label (ISO 32000-2, 12.4.2), None if it has none. `notes` are codes for content of the page
+    that was not read. `words` are those that OCR found, empty without OCR.
     """
 
     number: int
@@ -89,13 +89,13 @@ class PageText:
 
 @dataclass(frozen=True, slots=True)
 class PdfLimits:
-    """What one call may cost before it ends in `pdf_too_complex`.
+    """Limits of one call. A call that exceeds one fails with `pdf_too_complex`.
 
-    `timeout_seconds` bounds wall and processor time of a call, `page_seconds`
+    `timeout_seconds` limits wall and processor time of a call, `page_seconds`
     the processor time of one page, `ocr_seconds` that of its OCR, `memory_mb` the
     address space of the child process, `max_page_chars` the raw text of one page.
-    `recycle_mb` bounds nothing: a child whose resident memory has grown past it is
-    replaced after the call.
+    `recycle_mb` is no limit: a child with more resident memory is replaced after
+    the call.
     """
 
     timeout_seconds: float = 60.0

@@ -1,9 +1,9 @@
-"""Which words of a page a person can see: found by drawing the page and looking.
+"""Finds the words of a page that a person can see, by drawing the page.
 
-One rule holds for text in the colour of its background, for covered and clipped
-text, for layers that are off and for render mode 3 (ISO 32000-2, 9.3.6): the
-word's box holds no contrast. Invisible text over a scan has the scan's contrast,
-so it stays: it is the scan's OCR.
+One rule covers text in the colour of its background, covered and clipped text, layers
+that are off and render mode 3 (ISO 32000-2, 9.3.6): a word is invisible if its box has no
+contrast in the image. Invisible text over a scan has the scan's contrast and so is kept: it
+is the scan's OCR.
 """
 
 import ctypes
@@ -17,14 +17,14 @@ from PIL import Image
 
 from core.pdf.layout.words import Word
 
-_SCALE = 0.7  # pixels per point; larger scales find the same words
+_SCALE = 0.7  # pixels per point; larger scales give the same words
 _MAX_PIXELS = 1_500_000
-_ROW_CONTRAST = 20  # of 255 within a row of pixels: with less, the word is looked at more closely
+_ROW_CONTRAST = 20  # of 255, within a row of pixels; words with less are checked more closely
 _CONTRAST = 30  # of 255 within a word's box, in any colour
 _SECOND_SCALE = 1.5
-_FAINT_SIGN = 12  # the contrast that a sign without letters and digits needs: = and – are thin
-_MIN_HEIGHT = 1.75  # points, of a font of 1.5 points
-_MIN_SHARE = 0.4  # of the page's median height: a page may be printed small throughout
+_FAINT_SIGN = 12  # contrast for words without letters and digits, as = and – are thin
+_MIN_HEIGHT = 1.75  # points; the height of a font of 1.5 points
+_MIN_SHARE = 0.4  # of the page's median height, because all text of a page may be small
 _HIDDEN_MODES = (pdfium_c.FPDF_TEXTRENDERMODE_INVISIBLE, pdfium_c.FPDF_TEXTRENDERMODE_CLIP)
 _LIGHT = 200
 
@@ -32,7 +32,7 @@ _LIGHT = 200
 def visible_words(
     page: Any, text_page: Any, words: Sequence[tuple[int, Word]], *, width: float, height: float
 ) -> list[Word]:
-    """The words that a person sees; each comes with the number of its first character."""
+    """The words that a person can see. Each is given with the number of its first character."""
     if not words:
         return []
     smallest = min(_MIN_HEIGHT, _MIN_SHARE * median(_size(word) for _, word in words))
@@ -62,7 +62,7 @@ def _blank_in_grey(page: Any, words: Sequence[Word]) -> set[int]:
     scale = _bounded_scale(page, _SCALE)
     bitmap = page.render(scale=scale, grayscale=True)
     try:
-        # Read where it is: copies of this size, made for each page, fragment the heap.
+        # Read the bitmap in place: copies of this size for every page fragment the heap.
         pixels = memoryview(bitmap.buffer).cast("B")
         rows = _Rows(pixels, bitmap.stride, bitmap.width, bitmap.height, scale)
         blank = {number for number, word in enumerate(words) if not rows.have_contrast(word)}
@@ -98,7 +98,7 @@ class _Rows(NamedTuple):
 def _without_contrast(
     page: Any, words: Sequence[tuple[int, Word]], numbers: set[int]
 ) -> dict[int, tuple[int, Word]]:
-    """Those of the words that have no contrast in colour and at a larger scale either."""
+    """The words among `words` that have no contrast in colour at a larger scale either."""
     scale = _bounded_scale(page, _SECOND_SCALE)
     found = {}
     bitmap = page.render(scale=scale)
@@ -125,9 +125,9 @@ def _contrast(colour: Image.Image) -> float:
 def _hidden(
     text_page: Any, words: Sequence[tuple[int, Word]], unseen: dict[int, tuple[int, Word]]
 ) -> set[int]:
-    """The unseen words whose font would have been drawn: it is embedded or drawn elsewhere.
+    """The invisible words whose font pdfium can draw: it is embedded, or other words have it.
 
-    pdfium draws no Chinese, Japanese or Korean font that is neither embedded nor installed.
+    pdfium cannot draw a Chinese, Japanese or Korean font that is neither embedded nor installed.
     """
     if not unseen:
         return set()

@@ -1,4 +1,4 @@
-"""Frames between parser and child: two big-endian lengths, a JSON object, raw bytes."""
+"""The frames that parser and child exchange: two big-endian lengths, a JSON object, raw bytes."""
 
 import json
 import struct
@@ -11,7 +11,7 @@ MAX_BLOB_BYTES = 64 * 1024 * 1024
 
 
 def encode(message: dict[str, Any], blob: bytes = b"") -> bytes:
-    """One frame. Raises ValueError when a part is larger than the reader accepts."""
+    """One frame. Raises ValueError if a part is larger than the reader accepts."""
     body = json.dumps(message, separators=(",", ":")).encode("ascii")
     _check_sizes(len(body), len(blob))
     return HEADER.pack(len(body), len(blob)) + body + blob

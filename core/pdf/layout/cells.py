@@ -1,18 +1,18 @@
-"""Tables of words whose cells have several lines: groups of rows with white space between."""
+"""Finds tables of words with cells of several lines: groups of rows separated by white space."""
 
 from collections.abc import Iterator, Sequence
 
 from core.pdf.layout.lines import Row
 from core.pdf.layout.text import Token, write_segment
 
-_NEW_GROUP = 1.35  # of the distance of two lines of a cell
+_NEW_GROUP = 1.35  # of the distance between two lines of a cell
 _ALIGNED = 0.3  # of a row's height
 _MAX_LINES = 6
 _MIN_GROUPS = 2
 
 
 def find_cell_rows(rows: Sequence[Row]) -> list[tuple[int, int]]:
-    """First and last (not included) rows of the groups that are one row of such a table each."""
+    """For each row of such tables, the index of its first row and the index after its last."""
     groups = _groups(rows)
     found: list[tuple[int, int]] = []
     run: list[tuple[int, int]] = []
@@ -28,7 +28,7 @@ def find_cell_rows(rows: Sequence[Row]) -> list[tuple[int, int]]:
 
 
 def write_cell_row(rows: Sequence[Row], *, separator: str) -> Iterator[Token]:
-    """The lines of each column joined, the columns parted by ` | `."""
+    """Join the lines of each column, and the columns with ` | `."""
     for left in _columns(rows):
         for row in rows:
             for segment in row.segments:
@@ -39,7 +39,7 @@ def write_cell_row(rows: Sequence[Row], *, separator: str) -> Iterator[Token]:
 
 
 def _groups(rows: Sequence[Row]) -> list[tuple[int, int]]:
-    """Runs of rows that are closer to each other than to what is above and below."""
+    """Runs of rows that are closer to each other than to the rows above and below."""
     groups, start = [], 0
     for index in range(1, len(rows) + 1):
         if index < len(rows) and not _begins_cells(rows[start], rows[index]):
@@ -59,7 +59,7 @@ def _begins_cells(before: Row, row: Row) -> bool:
 
 
 def _columns(rows: Sequence[Row]) -> list[float]:
-    """The left edges of the first row's cells; none unless the others are below them."""
+    """The left edges of the first row's cells; empty unless the other cells are below them."""
     if not 2 <= len(rows) <= _MAX_LINES or len(rows[0].segments) < 2:
         return []
     lefts = [segment.left for segment in rows[0].segments]

@@ -1,4 +1,4 @@
-"""Which header belongs to which column of a table, headers over several columns included."""
+"""Assigns headers to the columns of a table, also headers over several columns."""
 
 import re
 from collections.abc import Sequence
@@ -7,12 +7,12 @@ from functools import cache
 
 from core.pdf.layout.lines import Row, Segment, make_segment
 
-# What it costs, in distances of two columns, to leave a column without a header in a row.
+# Costs of an assignment, in distances between two columns: for a column without a header,
 _UNCOVERED = 0.55
-_MISFIT = 3.0  # as much for a header whose middle is one column away from that of its columns
-_WITHIN_ONE = 5.0  # for a header that is no wider than one column and would span several
+_MISFIT = 3.0  # for a header whose middle is one column away from the middle of its columns,
+_WITHIN_ONE = 5.0  # and for several columns under a header that is no wider than one.
 _PERIOD = re.compile(r"\d{4}|ended|months|weeks|quarter|year", re.IGNORECASE)
-_SLACK = 1.5  # heights that a line of a column may reach out of it
+_SLACK = 1.5  # heights by which a line may reach beyond its column
 _MAX_COLUMNS = 30
 
 
@@ -35,10 +35,10 @@ class Column:
 
 
 def assign_headers(rows: Sequence[Row], columns: Sequence[Column], label: Column | None) -> None:
-    """Give each column the segments of the header rows that are over it.
+    """Add to each column the segments of the header rows above it.
 
-    A segment may span several columns. The spans of a row are those whose
-    middles are nearest to the middles of its segments.
+    A segment may span several columns. Spans are chosen so that their middles are
+    nearest to the middles of the row's segments.
     """
     if not columns or len(columns) > _MAX_COLUMNS:
         return
@@ -57,32 +57,32 @@ def assign_headers(rows: Sequence[Row], columns: Sequence[Column], label: Column
             for column in columns[first : last + 1]:
                 column.headers.insert(0, segment)
         if len(segments) == len(columns):
-            # Numbers are at the right of their columns; the lowest headers show the whole width.
+            # Numbers are right-aligned, so only the lowest headers show a column's whole width.
             for segment, column in zip(segments, columns, strict=True):
                 column.widen(segment.left, segment.right)
 
 
 def _split_years(segment: Segment) -> list[Segment]:
-    """A segment of years or numbers as one segment each."""
+    """Split a segment of several years or numbers into one segment each."""
     if len(segment.pieces) < 2 or not all(piece.text[0].isdigit() for piece in segment.pieces):
         return [segment]
     return [make_segment([piece]) for piece in segment.pieces]
 
 
 def _is_over(segment: Segment, columns: Sequence[Column], stub: float) -> bool:
-    """Whether the segment is over the columns; captions and units begin where the labels do."""
+    """Whether the segment is above the columns. Captions and units begin at the labels."""
     if segment.left < stub + segment.height and segment.left < columns[0].left:
         return False
     return segment.right > columns[0].left - pitch_of(columns) / 2
 
 
 def pitch_of(columns: Sequence[Column]) -> float:
-    """The usual distance of two columns."""
+    """The usual distance between two columns."""
     return max(1.0, (columns[-1].right - columns[0].left) / len(columns))
 
 
 def _is_within_one(segment: Segment, columns: Sequence[Column]) -> bool:
-    """Whether the segment is a line of one column's header, and not a period over several."""
+    """Whether the segment is a line of one column's header, and not a period of several columns."""
     if any(_PERIOD.search(piece.text) for piece in segment.pieces):
         return False
     return any(
@@ -99,7 +99,7 @@ def _assign_nearest(segments: Sequence[Segment], columns: Sequence[Column]) -> N
 
 
 def _spans(segments: Sequence[Segment], columns: Sequence[Column]) -> list[tuple[int, int]]:
-    """For each segment the first and last column under it; no column is under two."""
+    """For each segment the first and last column under it. No column has two segments."""
     pitch = pitch_of(columns) / _MISFIT
     middles = [(segment.left + segment.right) / 2 for segment in segments]
     within = [_is_within_one(segment, columns) for segment in segments]

@@ -1,4 +1,4 @@
-"""Rows of words on one baseline, and the segments that gaps cut them into."""
+"""Groups words into rows on one baseline, and cuts rows at wide gaps into segments."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,15 +6,15 @@ from statistics import median
 
 from core.pdf.layout.words import Piece
 
-# All lengths are shares of the font's height, ascender to descender (about 1.17 em).
+# All lengths are shares of the font's height, from ascender to descender (about 1.17 em).
 _SAME_BASELINE = 0.25
 SEGMENT_GAP = 0.85  # one em
 _SMALL = 0.85
 _ATTACHED_GAP = 0.35
 _SHIFTED = 0.08
-_MARK_CHARS = 2  # of a note's mark that is as large as the note
+_MARK_CHARS = 2  # longest footnote mark that is printed as large as its note
 _MAX_COMPARISONS = 100_000
-_MIN_SHARED = 0.6  # of a small word that is level with its neighbour
+_MIN_SHARED = 0.6  # share of a small word's height that is level with its neighbour
 
 
 @dataclass(slots=True)
@@ -72,7 +72,7 @@ def find_rows(pieces: Sequence[Piece]) -> list[Row]:
 
 
 def make_segment(pieces: list[Piece]) -> Segment:
-    """A segment of pieces that are in order; its height is that of the pieces on the baseline."""
+    """A segment of ordered pieces. Its height is the height of the pieces on the baseline."""
     level = [piece for piece in pieces if not piece.shift] or pieces
     return Segment(
         pieces,
@@ -84,7 +84,7 @@ def make_segment(pieces: list[Piece]) -> Segment:
 
 
 def make_row(segments: list[Segment]) -> Row:
-    """A row of segments that are in order."""
+    """A row of ordered segments."""
     tallest = max(segments, key=lambda segment: segment.height)
     return Row(segments, tallest.baseline, tallest.height)
 
@@ -103,7 +103,7 @@ def _group_by_baseline(pieces: Sequence[Piece]) -> list[list[Piece]]:
 
 
 def _attach_small(groups: list[list[Piece]]) -> list[list[Piece]]:
-    """Raised and lowered words join the row of the word that they are attached to."""
+    """Move raised and lowered words into the row of the word to which they are attached."""
     heights = [median(piece.height for piece in group) for group in groups]
     left_over: list[list[Piece]] = []
     for index, group in enumerate(groups):
@@ -121,13 +121,13 @@ def _attach_small(groups: list[list[Piece]]) -> list[list[Piece]]:
 
 
 def _may_be_shifted(group: Sequence[Piece], height: float, other: float) -> bool:
-    """Whether a row is so small, or so short, that its words may hang on those of another."""
+    """Whether a row is so small or short that its words may be attached to those of another."""
     mark = len(group) == 1 and len(group[0].text) <= _MARK_CHARS and height <= other
     return height < _SMALL * other or mark
 
 
 def _attach(piece: Piece, groups: Sequence[list[Piece]]) -> bool:
-    """Add the piece to the group with the word that it hangs on, if there is one."""
+    """Add the piece to the group with the word to which it is attached, if there is one."""
     for group in groups:
         for host in group:
             limit = _ATTACHED_GAP * host.height
@@ -165,7 +165,7 @@ def _make_row(pieces: list[Piece]) -> Row:
 
 
 def _mark_shifts(pieces: Sequence[Piece]) -> None:
-    """Small words beside a larger one that are a little above or below its baseline."""
+    """Mark small words beside a larger one that are a little above or below its baseline."""
     heights = [piece.height for piece in pieces]
     if min(heights) >= _SMALL * max(heights):
         return

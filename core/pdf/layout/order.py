@@ -1,4 +1,4 @@
-"""The order in which a person reads the rows of a page: columns one after the other."""
+"""Puts the rows of a page into reading order: columns one after the other."""
 
 import re
 from collections.abc import Sequence
@@ -7,18 +7,18 @@ from statistics import median
 
 from core.pdf.layout.lines import Row, Segment, make_row
 
-# What makes columns of prose and not those of a table. Found on pages with known order.
+# Thresholds that tell columns of prose from those of a table, tuned on pages with known order.
 _MIN_LINES = 3
-_MIN_SURE_LINES = 6  # fewer need lines that begin in the middle of a sentence
+_MIN_SURE_LINES = 6  # with fewer lines, some must begin in the middle of a sentence
 _MIN_RUNNING_ON = 0.3
 _MIN_WORDS = 3.5  # in the median line of a column
-_MIN_FILL = 0.55  # of the widest line's width that the median line takes
+_MIN_FILL = 0.55  # width of the median line, as a share of the widest
 _MAX_NUMBERS = 0.25
 _MIN_GUTTER = 0.6  # of the median line's height
 _MAX_CANDIDATES = 8
 _MAX_DEPTH = 6
 _MAX_ROWS = 2000
-_NEW_BLOCK = 1.8  # of the usual distance of two rows
+_NEW_BLOCK = 1.8  # of the usual distance between two rows
 _NUMBER = re.compile(r"[(\-–$€£¥]?\d[\d.,]*[)%]?")
 # Scripts without spaces: two of their characters count as a word.
 _UNSPACED = re.compile("[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]")
@@ -26,7 +26,7 @@ _UNSPACED = re.compile("[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]")
 
 @dataclass(frozen=True, slots=True)
 class _Band:
-    """Rows `first` to `last` (not included) that no segment crosses at `x`."""
+    """Rows `first` to `last` (exclusive) in which no segment crosses `x`."""
 
     x: float
     first: int
@@ -35,7 +35,7 @@ class _Band:
 
 
 def reading_blocks(rows: Sequence[Row], *, right_to_left: bool = False) -> list[list[Row]]:
-    """The rows in reading order, in blocks: what is above, a column, the next column, …"""
+    """The rows in reading order, in blocks: the rows above columns, a column, the next one, …"""
     if len(rows) > _MAX_ROWS:
         return [list(rows)]
     return [block for block in _divide(list(rows), right_to_left, _MAX_DEPTH) if block]
@@ -70,7 +70,7 @@ def _best_band(rows: Sequence[Row]) -> _Band | None:
 
 
 def _gutters(rows: Sequence[Row]) -> list[float]:
-    """The places where most gaps between segments lie one below the other."""
+    """The x positions at which most gaps between segments are one below the other."""
     gaps = []
     for above, row in zip([rows[0], *rows], rows, strict=False):
         pairs = [*zip(row.segments, row.segments[1:], strict=False)]
@@ -87,7 +87,7 @@ def _gutters(rows: Sequence[Row]) -> list[float]:
 
 
 def _deepest(gaps: Sequence[tuple[float, float]]) -> float:
-    """The middle of the stretch that the most gaps share."""
+    """The middle of the interval that most gaps share."""
     events = sorted([(left, -1) for left, _ in gaps] + [(right, 1) for _, right in gaps])
     depth = best = 0
     place = (events[0][0], events[0][0])
@@ -99,7 +99,7 @@ def _deepest(gaps: Sequence[tuple[float, float]]) -> float:
 
 
 def _bands(rows: Sequence[Row], x: float) -> list[_Band]:
-    """The runs of rows with no segment across `x`, without what is on one side only at an end."""
+    """Runs of rows without a segment across `x`, without one-sided rows at their ends."""
     bands, start = [], 0
     for index in range(len(rows) + 1):
         if index < len(rows) and not _crosses(rows[index], x):
@@ -117,7 +117,7 @@ def _crosses(row: Row, x: float) -> bool:
 
 
 def _trim(rows: Sequence[Row], first: int, last: int, x: float) -> tuple[int, int]:
-    """Leave out rows at either end that are set apart from the columns."""
+    """Leave out rows at both ends that are separate from the columns."""
     if last - first < 2:
         return first, last
     pitches = [
@@ -137,7 +137,7 @@ def _trim(rows: Sequence[Row], first: int, last: int, x: float) -> tuple[int, in
 
 
 def _is_on_both(rows: Sequence[Row], index: int, x: float, first: int, last: int) -> bool:
-    """Whether the row, with the one before or after it, has words on both sides of `x`."""
+    """Whether the row together with the previous or next one has words on both sides of `x`."""
     near = rows[max(first, index - 1) : min(last, index + 2)]
     left = any(row.left < x for row in near)
     return left and any(row.right > x for row in near)
@@ -176,7 +176,7 @@ def _is_prose(rows: Sequence[Row]) -> bool:
 
 
 def _runs_on(rows: Sequence[Row]) -> bool:
-    """Whether enough lines begin in lower case, or in a script that has no case."""
+    """Whether enough lines begin in lower case, or in a script without case."""
     starts = [row.segments[0].pieces[0].text[0] for row in rows[1:]]
     running = sum(not start.isupper() and start.isalpha() for start in starts)
     return running >= _MIN_RUNNING_ON * len(starts)

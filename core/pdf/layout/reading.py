@@ -1,4 +1,4 @@
-"""From a page's words to its text: rows, columns, paragraphs.
+"""Turns a page's words into its text: rows, columns, paragraphs.
 
     reading = read_layout(words, width=595, height=842)
     reading.text()
@@ -21,7 +21,7 @@ from core.pdf.layout.words import Word, upright
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A page as it is read. The texts of `tokens` joined are the page's text."""
+    """A page in reading order. The joined texts of `tokens` are the page's text."""
 
     tokens: list[Token] = field(default_factory=list)
 
@@ -30,10 +30,10 @@ class Reading:
 
 
 def read_layout(words: Sequence[Word], *, width: float, height: float) -> Reading:
-    """The words of a page of `width` to `height` points in the order in which a person reads them.
+    """The words of a page of `width` by `height` points in reading order.
 
-    Text of the page's main direction comes first, turned text after it, text
-    at an angle last.
+    Text of the page's main direction comes first, then text turned by 90 or 180
+    degrees, then text at other angles.
     """
     tokens: list[Token] = []
     for turn, group in _by_direction(words):
@@ -86,7 +86,7 @@ def _write_text(rows: Sequence[Row], separator: str) -> Iterator[Token]:
 
 
 def _write_slanted(words: Sequence[Word]) -> list[Token]:
-    """Words at an angle in their own order, each baseline a line."""
+    """Words at an angle, in their own order, with a line for each baseline."""
     tokens: list[Token] = []
     for _, line in groupby(words, key=lambda word: round(word.baseline)):
         for index, word in enumerate(line):

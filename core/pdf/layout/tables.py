@@ -1,6 +1,6 @@
-"""Tables by geometry: rows whose numbers lie one below the other, and the headers above them.
+"""Finds tables by geometry: rows with numbers one below the other, and the headers above.
 
-Each row is written so that it can be understood alone, as label and cells with
+Each row is written so that it can be understood alone: its label, then its cells with
 the headers of their columns: `Net sales | 2022: $34,229 | 2021: $35,355`.
 """
 
@@ -27,14 +27,14 @@ _MIN_LEADER = 4
 _MIN_DATA_ROWS = 2
 _MAX_LABEL_ROWS = 4  # rows without a number between two with one
 _MAX_HEADER_ROWS = 6
-_ROW_GAP = 3.2  # of a row's height: what is further apart is another table
+_ROW_GAP = 3.2  # of a row's height; rows that are further apart belong to two tables
 _INDENT = 0.3
 _PROSE_SHARE = 0.7
 
 
 @dataclass(slots=True)
 class Cell:
-    """Pieces of one row in one column."""
+    """The pieces of one row in one column."""
 
     pieces: list[Piece]
     numeric: bool
@@ -50,7 +50,7 @@ class Cell:
 
 @dataclass(slots=True)
 class TableRow:
-    """A row as cells. `number_count` counts those that hold a number."""
+    """A row as cells. `number_count` is the number of cells with a number."""
 
     row: Row
     cells: list[Cell]
@@ -60,7 +60,7 @@ class TableRow:
 
 @dataclass(slots=True)
 class Table:
-    """Rows `first` to `last` (not included) of a block; the first `headers` of them are headers."""
+    """Rows `first` to `last` (exclusive) of a block. The first `headers` of them are headers."""
 
     first: int
     last: int
@@ -87,7 +87,7 @@ def find_tables(rows: Sequence[Row]) -> list[Table]:
 
 
 def write_table(table: Table, *, separator: str) -> Iterator[Token]:
-    """The header's lines as they are, then each row with its label and its columns' headers."""
+    """The header's lines, then each row with its label and its columns' headers."""
     body = table.rows[table.headers :]
     columns = _columns(body)
     labelled = columns[0] if columns and not columns[0].numeric else None
@@ -166,13 +166,13 @@ def _write_pieces(row: Row, separator: str) -> Iterator[Token]:
 
 
 def _split(row: Row) -> TableRow:
-    """The row's cells: its segments, with the numbers at its end one by one."""
+    """The row's cells: its segments, with a separate cell for each number at its end."""
     pieces = [piece for segment in row.segments for piece in segment.pieces]
     starts = {segment.pieces[0].left for segment in row.segments}
     kept = _without_leaders(pieces)
     tail = _numbers_at_end(kept)
     if len(tail) < len(kept):
-        # Of "attributable to 3M   $ 5,777" the first number belongs to the label.
+        # In "attributable to 3M   $ 5,777" the first number belongs to the label.
         begin = next((index for index, one in enumerate(tail) if one.left in starts), 0)
         tail = tail[begin:]
     cells: list[Cell] = []
@@ -199,7 +199,7 @@ def _split(row: Row) -> TableRow:
 
 
 def _without_leaders(pieces: Sequence[Piece]) -> list[Piece]:
-    """Without the dots that lead from an entry to its page number."""
+    """The pieces without the dots between an entry and its page number."""
     dots = [piece for piece in pieces if _LEADER.fullmatch(piece.text)]
     if sum(len(piece.text) for piece in dots) < _MIN_LEADER:
         return list(pieces)
@@ -237,14 +237,14 @@ def _number_cells(pieces: Sequence[Piece]) -> list[Cell]:
 
 
 def _is_data(row: TableRow) -> bool:
-    """Whether the row holds values; numbers alone before a word are names: 737, 747, Total."""
+    """Whether the row has values. Numbers alone before a word are names: 737, 747, Total."""
     if not row.number_count or row.is_years:
         return False
     return row.cells[-1].numeric or not row.cells[0].numeric
 
 
 def _end_of_table(rows: Sequence[TableRow], start: int) -> int:
-    """The index behind the last row with a number that belongs to the table."""
+    """The index after the last row of the table that has a number."""
     end, height = start + 1, rows[start].row.height
     for index in range(start + 1, min(len(rows), start + 400)):
         row, before = rows[index], rows[index - 1]
@@ -269,7 +269,7 @@ def _is_aligned(rows: Sequence[TableRow]) -> bool:
 
 
 def _columns(rows: Sequence[TableRow]) -> list[Column]:
-    """The columns from left to right; narrow cells first, so that a wide one joins none."""
+    """The columns from left to right. Starts from narrow cells, so that a wide one joins none."""
     cells = [cell for row in rows if row.number_count for cell in row.cells]
     cells.sort(key=lambda cell: (not cell.numeric, cell.right - cell.left))
     columns: list[Column] = []
@@ -292,7 +292,7 @@ def _column_of(cell: Cell, columns: Sequence[Column]) -> Column | None:
 
 
 def _find_headers(rows: Sequence[TableRow], start: int, floor: int) -> tuple[int, int]:
-    """The first and the last (not included) header row above the data row `start`."""
+    """The first and the last (exclusive) header row above the data row `start`."""
     numbers_left = min(cell.left for cell in rows[start].cells if cell.numeric)
     # A line that begins in the left half of the labels is prose or a caption.
     middle = (rows[start].row.left + numbers_left) / 2

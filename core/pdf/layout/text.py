@@ -1,4 +1,4 @@
-"""Rows in reading order to text, with the words that each piece of the text comes from."""
+"""Turns rows in reading order into text, and keeps the words behind each piece of it."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -22,15 +22,15 @@ _HYPHENS = "\ufffe\x02"
 # Chinese and Japanese, whose lines are joined without a space.
 _UNSPACED = "[\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uff00-\uffef]"
 _UNSPACED_START, _UNSPACED_END = re.compile(_UNSPACED), re.compile(f".*{_UNSPACED}$", re.DOTALL)
-_PARAGRAPH_GAP = 1.35  # of the usual distance of two rows
+_PARAGRAPH_GAP = 1.35  # of the usual distance between two rows
 _OTHER_SIZE = 1.15
-_MAX_PITCH = 3.0  # of a row's height; rows further apart say nothing about the usual distance
-_FULL_LINE = 0.6  # of the widest line; a shorter one was ended on purpose
+_MAX_PITCH = 3.0  # of a row's height; larger distances do not count for the usual distance
+_FULL_LINE = 0.6  # of the widest line; a shorter one ends a paragraph
 _JOINABLE_END = re.compile(r"[^。！？：」』）]$")
 
 
 class Token(NamedTuple):
-    """`separator` and `text` are added to the text; `words` are what `text` was read from."""
+    """`separator` and `text` are appended to the page's text; `words` are the source of `text`."""
 
     separator: str
     text: str
@@ -38,7 +38,7 @@ class Token(NamedTuple):
 
 
 def is_right_to_left(pieces: Sequence[Piece]) -> bool:
-    """Whether most letters belong to Hebrew, Arabic or another script of that direction."""
+    """Whether most letters belong to Hebrew, Arabic or another right-to-left script."""
     text = "".join(piece.text for piece in pieces)
     if text.isascii():
         return False
@@ -68,7 +68,7 @@ def write_row(row: Row, *, separator: str = "") -> Iterator[Token]:
 def write_segment(
     segment: Segment, *, separator: str = "", right_to_left: bool = False
 ) -> Iterator[Token]:
-    """The words of a segment, raised and lowered ones set as they are read."""
+    """The words of a segment, with raised and lowered words in a readable form."""
     pieces = _in_reading_order(segment.pieces) if right_to_left else segment.pieces
     before: Piece | None = None
     for piece in pieces:
@@ -86,7 +86,7 @@ def join_tokens(tokens: Sequence[Token]) -> str:
 
 
 def _in_reading_order(pieces: Sequence[Piece]) -> list[Piece]:
-    """Words from right to left, but runs of words of a left-to-right script as they are."""
+    """The words from right to left, but runs of words of a left-to-right script in their order."""
     ordered: list[Piece] = []
     run: list[Piece] = []
     for piece in reversed(pieces):
@@ -101,7 +101,7 @@ def _in_reading_order(pieces: Sequence[Piece]) -> list[Piece]:
 
 
 def _set(before: Piece, piece: Piece) -> tuple[str, str]:
-    """Separator and text of a word after another one of its line, one of them being shifted."""
+    """The separator and text of a word that follows another one, if one of them is shifted."""
     gap = max(piece.left - before.right, before.left - piece.right) / max(piece.height, 0.1)
     if piece.shift > 0 and not before.shift and gap < 4 * _NO_GAP:
         return _set_raised(before.text, piece.text)
@@ -114,7 +114,7 @@ def _set(before: Piece, piece: Piece) -> tuple[str, str]:
 
 
 def _set_raised(host: str, raised: str) -> tuple[str, str]:
-    """An exponent or a note's number must not become digits of the number before it."""
+    """The same for a raised word: it must not become digits of the number before it."""
     if _EXPONENT.fullmatch(raised):
         if raised in _SQUARE_CUBE and _LENGTH_UNIT.fullmatch(host):
             return "", _SQUARE_CUBE[raised]

@@ -7,13 +7,13 @@ Box = tuple[float, float, float, float]
 
 
 class Word(NamedTuple):
-    """Characters without white space between them, and where they are.
+    """Characters without white space between them, and their place.
 
     The unit is the point (1/72 inch). x grows to the right and y grows
-    downwards, from the top left corner of the page as it is displayed. `left`,
-    `top`, `right` and `bottom` are as high as the font and not only as its
+    downwards, from the top left corner of the displayed page. `left`,
+    `top`, `right` and `bottom` enclose the font's full height and not only the
     ink. `baseline` is the y (for text that runs up or down, the x) of the line
-    that the letters sit on. `turn` is the direction of the text in degrees: 0
+    on which the letters are. `turn` is the direction of the text in degrees: 0
     to the right, 90 downwards, 180 to the left (upside down), 270 upwards,
     None for any other angle. Vertical writing has `turn` 90: like turned text,
     its lines follow each other from right to left. A `text` that ends in
@@ -31,7 +31,7 @@ class Word(NamedTuple):
 
 @dataclass(slots=True)
 class Piece:
-    """A word in the coordinates of upright text: where it is when the page is turned for it.
+    """A word in the coordinates of the page after turning it so that the word is upright.
 
     `height` is that of the font in points, ascender to descender. `shift` is 1
     for a raised word, -1 for a lowered one, 0 for any other.
@@ -49,7 +49,7 @@ class Piece:
 
 
 def upright(word: Word, width: float, height: float) -> Piece:
-    """The word as if its page of `width` to `height` points were turned until it is upright."""
+    """The word after turning its page of `width` by `height` points so that it is upright."""
     text, left, top, right, bottom, baseline, turn = word
     if turn == 90:
         left, top, right, bottom = top, width - right, bottom, width - left
