@@ -1,4 +1,4 @@
-"""What the extractive answerer says to a set's questions, asked through the API's chat."""
+"""Measures the extractive answers to a set's questions, through the API's chat."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from core.answering.extractive import MAX_CHARS, NOTHING_FOUND
 
 @dataclass(frozen=True)
 class AnswerRow:
-    """Shares of the questions: answered, the answer found in the answer (None where the set
-    names none), and answered although the documents that answer are left out of reach."""
+    """Shares of the questions: answered; answered with the accepted answer (None if the set has
+    none); and answered although the documents with the answer are out of reach."""
 
     answered: float
     found: float | None
@@ -28,7 +28,7 @@ def measure_answers(
     user_id: str,
     names: Mapping[str, str],
 ) -> AnswerRow:
-    """Ask each question twice, with all documents of the set and without its own.
+    """Ask each question twice: with all documents of the set, and without those that answer it.
 
     `names` are file names by document id. An abstention counts as not found.
     """
@@ -64,7 +64,7 @@ def _without_gold(question: dict[str, Any], names: Mapping[str, str]) -> list[st
 
 
 def _holds(answer: str, question: dict[str, Any]) -> bool | None:
-    """Whether an accepted answer stands in it; None if the set names none."""
+    """Whether `answer` contains an accepted answer; None if the set has none."""
     accepted = question.get("answers")
     if not accepted:
         return None

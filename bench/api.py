@@ -1,12 +1,11 @@
-"""Append, list and get with all features on, beside the least that any service must do.
+"""Measures append, list and get with all features on, next to a minimal service.
 
     python -m bench.api [--rounds 5] [--seconds 3] [--markdown]
 
-Side by side in each round: the service; a bare Flask view behind the same
-gunicorn configuration; and the append's own statement with its commit through
-psycopg2 alone. wrk is the client, with one thread, which needs a tenth of a core.
-Each of its connections appends to a session of its own; a list has 50 messages.
-The output is the median of the rounds.
+Each round measures the service; a bare Flask view behind the same gunicorn configuration;
+and only the append's statement with its commit, through psycopg2. wrk is the client, with
+one thread, which needs a tenth of a core. Each of its connections appends to a separate
+session; a list has 50 messages. The output is the median of the rounds.
 """
 
 import argparse
@@ -119,7 +118,7 @@ def _wait(url: str) -> None:
             time.sleep(0.1)
 
 
-def insert_alone(url: str, sessions: list[str], *, clients: int, seconds: float) -> dict[str, Any]:
+def insert_only(url: str, sessions: list[str], *, clients: int, seconds: float) -> dict[str, Any]:
     """The append's statement and its commit, `clients` connections, no service."""
     statement = str(messages._APPEND.compile(dialect=dialect()))
     taken: list[list[float]] = [[] for _ in range(clients)]
@@ -199,14 +198,14 @@ def loads(service: Service, bare_url: str, prepared: Prepared) -> dict[str, Load
 
 
 def measure(*, rounds: int, seconds: float) -> dict[tuple[str, int], dict[str, float]]:
-    """Medians by what was measured and the number of clients."""
+    """Medians by (measurement, number of clients)."""
     found: dict[tuple[str, int], list[dict[str, float]]] = defaultdict(list)
     with _everything() as (service, bare_url, database):
         prepared = prepare(service)
         runs: dict[str, Callable[..., dict[str, Any]]] = {
             name: load.run for name, load in loads(service, bare_url, prepared).items()
         }
-        runs["INSERT alone"] = lambda **options: insert_alone(
+        runs["INSERT alone"] = lambda **options: insert_only(
             database.url, prepared.appended, **options
         )
         for number in range(rounds + 1):

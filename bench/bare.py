@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from flask import Flask, Response
 
 app = Flask("bare")
-# What the configuration warms up.
+# gunicorn's configuration warms this up.
 app.extensions["services"] = SimpleNamespace(embedder=SimpleNamespace(warm_up=lambda: None))
 
 

@@ -1,8 +1,8 @@
-"""The plain way, for comparison: windows of 500 tokens, vectors alone, exact cosine.
+"""A simple retrieval for comparison: windows of 500 tokens, only vectors, exact cosine.
 
-The text is that of the service's own parser and the vectors are those of its own model, so
-that only chunking and ranking differ. Windows run over page ends and do not overlap. The model
-reads the first 254 tokens of each, as in any plain set-up around it.
+Parser and embedding model are the service's own, so that only chunking and ranking differ.
+Windows continue over page ends and do not overlap. The model reads the first 254 tokens of each
+window, as in any simple set-up with this model.
 """
 
 from bisect import bisect_right
@@ -22,14 +22,14 @@ WINDOW_TOKENS = 500
 
 @dataclass(frozen=True)
 class Baseline:
-    """Windows, as the API shows passages, and their vectors in the same order."""
+    """Windows in the form of the API's passages, and their vectors in the same order."""
 
     embedder: LocalEmbedder
     windows: Sequence[dict[str, Any]]
     vectors: Vectors
 
     def search(self, query: str, *, top_k: int) -> list[dict[str, Any]]:
-        """The windows nearest to `query`, best first."""
+        """The windows with vectors nearest to that of `query`, best first."""
         cosines = self.vectors @ self.embedder.embed([query])[0]
         return [self.windows[index] for index in np.argsort(-cosines, kind="stable")[:top_k]]
 

@@ -1,12 +1,12 @@
-"""Chat streams: how soon and how many, and what they leave to other requests.
+"""Measures chat streams: delays for many streams, and their effect on other requests.
 
     python -m bench.chat [--streams 1,16,200] [--tokens 50] [--pause 0.1]
 
-Two web processes of one service, and a scripted LLM. Each stream is a turn in a session of
-its own. The same answers are read from the LLM alone in the same run. Meanwhile one client
-asks the writing process for `GET /sessions/{id}` twenty times a second, and the other process
-follows all answers: a delta holds the time at which the LLM sent it, so its delay is known.
-Prints milliseconds. "Delay" counts from the LLM's sending to the client's reading.
+A service with two web processes uses a scripted LLM. Each stream is a turn in a separate session.
+The same run also reads the same answers directly from the LLM. Meanwhile one client requests
+`GET /sessions/{id}` from the writing process twenty times a second, and the other process follows
+all answers. Each delta is the time at which the LLM sent it, so its delay is known. Prints
+milliseconds; a delay is the time between the LLM's sending and the client's reading.
 """
 
 import argparse
@@ -33,8 +33,8 @@ PROBES_PER_SECOND = 20
 
 
 @dataclass
-class Heard:
-    """What the listeners of one round measured, in seconds."""
+class Delays:
+    """The measurements of one round's listeners, in seconds."""
 
     first: list[float] = field(default_factory=list)
     delays: list[float] = field(default_factory=list)
@@ -43,9 +43,9 @@ class Heard:
 
 
 async def read_stream(
-    port: int, method: str, path: str, body: dict[str, object] | None, key: str, heard: Heard
+    port: int, method: str, path: str, body: dict[str, object] | None, key: str, heard: Delays
 ) -> None:
-    """One request whose answer is an event stream; notes each token's delay."""
+    """Read the event stream that a request returns, and record each token's delay."""
     started = time.monotonic()
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
     data = json.dumps(body or {}).encode() if method == "POST" else b""
@@ -70,7 +70,7 @@ async def read_stream(
 
 
 def token_in(line: bytes) -> float | None:
-    """The time in a delta of the LLM's or of the service's stream."""
+    """The time in a delta of the LLM's or the service's stream."""
     if not line.startswith(b"data: {"):
         return None
     data = json.loads(line[6:])
@@ -83,7 +83,7 @@ def token_in(line: bytes) -> float | None:
 
 
 async def probe(port: int, path: str, key: str, until: asyncio.Event) -> list[float]:
-    """The times that `GET path` takes, in seconds, until the event."""
+    """The seconds that each `GET path` takes, until the event is set."""
     taken = []
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
         while not until.is_set():
@@ -95,9 +95,9 @@ async def probe(port: int, path: str, key: str, until: asyncio.Event) -> list[fl
     return taken
 
 
-async def alone(port: int, count: int) -> Heard:
-    """The same answers from the LLM itself."""
-    heard, started = Heard(), time.monotonic()
+async def read_llm(port: int, count: int) -> Delays:
+    """Read the same answers directly from the LLM."""
+    heard, started = Delays(), time.monotonic()
     path = "/v1/chat/completions"
     await asyncio.gather(*(read_stream(port, "POST", path, {}, "", heard) for _ in range(count)))
     heard.elapsed = time.monotonic() - started
@@ -106,9 +106,9 @@ async def alone(port: int, count: int) -> Heard:
 
 async def through(
     writer: Stack, reader: Stack, sessions: Sequence[str]
-) -> tuple[Heard, Heard, list[float]]:
-    """All turns at once: heard at the writing process, at the other one, and the probes."""
-    direct, followed, over = Heard(), Heard(), asyncio.Event()
+) -> tuple[Delays, Delays, list[float]]:
+    """Run all turns at once; the delays at the writing process, at the other one, and of probes."""
+    direct, followed, over = Delays(), Delays(), asyncio.Event()
     key = writer.api_key
     idle = f"/api/v1/sessions/{sessions[0]}"
     probes = asyncio.create_task(probe(writer.port, idle, key, over))
@@ -129,8 +129,8 @@ async def through(
     return direct, followed, await probes
 
 
-async def follow(reader: Stack, path: str, key: str, heard: Heard) -> None:
-    """Listen to a session's live answer in the other process, as a second tab does."""
+async def follow(reader: Stack, path: str, key: str, heard: Delays) -> None:
+    """Listen to a session's live answer at the other process, like a second browser tab."""
     async with httpx.AsyncClient(base_url=reader.base_url, trust_env=False) as client:
         for _ in range(200):
             found = await client.get(path, headers={"X-API-Key": key}, timeout=30)
@@ -174,7 +174,7 @@ def main() -> None:
         )
         for count in map(int, options.streams.split(",")):
             sessions = make_sessions(writer, count)
-            bare = asyncio.run(alone(llm_port, count))
+            bare = asyncio.run(read_llm(llm_port, count))
             direct, followed, probes = asyncio.run(through(writer, reader, sessions))
             print(
                 f"{count} | {ms(bare.first, 0.5)}, {ms(bare.delays, 0.5)}"

@@ -2,7 +2,7 @@
 
     python -m bench.chat_llm PORT TOKENS SECONDS_BETWEEN
 
-Each token is the time at which it was sent, so that a listener can tell how late it is.
+Each token is the time at which it is sent, so that a listener can compute its delay.
 """
 
 import asyncio

@@ -1,11 +1,11 @@
-"""Processor time that one request costs the web process, without a server around it.
+"""Measures the processor time of one request in the web application, without a server.
 
     python -m bench.cost [--rounds 100] [--calls 15]
 
-Appends, lists of 50 messages and gets, one after the other in one thread,
-through the whole WSGI application with real PostgreSQL and Redis. It measures
-processor time, not elapsed time, and prints the lowest and the tenth percentile
-of many short rounds, to which a busy machine adds little.
+Sends appends, lists of 50 messages and gets, one after the other in one thread, through the whole
+WSGI application with real PostgreSQL and Redis. It measures processor time, not elapsed time, and
+prints the minimum and the tenth percentile of many short rounds, which a busy machine hardly
+affects.
 """
 
 import argparse
@@ -60,7 +60,7 @@ class Call:
 
 @contextlib.contextmanager
 def running_app() -> Iterator[Flask]:
-    """The application with servers of its own; its log goes to a file."""
+    """The application with its own PostgreSQL and Redis; its log goes to a file."""
     with ExitStack() as stack:
         directory, database, redis = stack.enter_context(own_servers())
         os.environ.update(

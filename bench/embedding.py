@@ -1,13 +1,13 @@
-"""Runtimes and precisions of the local embedding model, side by side.
+"""Compares runtimes and precisions of the local embedding model.
 
     python bench/embedding.py [--texts FOLDER] [--rounds N]
 
-The candidates take turns to embed the same texts of about 200 tokens on one thread.
-Other load on the machine then affects all of them alike: compare the ratios. Agreement
-is the mean and the lowest cosine to full precision, and the share of each text's five
-nearest neighbours that are the same. `--texts` names a folder of .txt files to cut
-texts from; without it they are joined from the calibration sentences. onnxruntime
-takes part if it is installed. Needs requirements/model.txt.
+The candidates take turns to embed the same texts of about 200 tokens on one thread, so that
+other load on the machine affects all of them: compare the ratios. Agreement is the mean and
+the lowest cosine to full precision, and the share of each text's five nearest neighbours that
+are the same. `--texts` names a folder of .txt files to cut texts from; without it, texts are
+made of the calibration sentences. onnxruntime takes part if it is installed. Needs
+requirements/model.txt.
 """
 
 import argparse
@@ -101,7 +101,7 @@ def onnxruntime_embed(path: Path, directory: Path) -> Embed:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    embedder = local.open_model(directory)  # for its batches, with another engine inside
+    embedder = local.open_model(directory)  # its batches, with another engine
 
     def infer(ids: Any, mask: Any) -> Any:
         return session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
@@ -118,7 +118,7 @@ def measure(
     part = texts[:: max(1, len(texts) // 30)]
     for _ in range(rounds):
         for name, embed in embeds.items():
-            # Time on the processor: one thread, and the machine may be busy.
+            # Processor time, because the machine may be busy.
             start = time.process_time()
             embed(part)
             rates[name].append(len(part) / (time.process_time() - start))

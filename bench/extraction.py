@@ -1,13 +1,13 @@
-"""How much of a PDF's text is read, and how fast, by each engine.
+"""Measures how much of a PDF's text each engine reads, and how fast.
 
     .venv/bin/python -m bench.extraction [--pages 60] [folder]
 
-`folder` (default: ../shared/data) holds `pdfs/`, `reference_text/` with
-`reference.csv` (columns file, reference), and optionally
-`retrieval/financebench/pdfs/`. Word recall: NFKC, case folded, soft hyphens and
-Arabic marks dropped; words are runs of word characters, CJK characters one by
-one; multiset overlap over the reference's words. Time is that of the child's
-processor, and of the wall, so that other work on the machine can be told.
+`folder` (default: ../shared/data) has `pdfs/`, `reference_text/` with `reference.csv`
+(columns file, reference), and optionally `retrieval/financebench/pdfs/`. Word recall is
+the multiset overlap, divided by the reference's words, after NFKC and case folding and
+without soft hyphens and Arabic marks. Words are runs of word characters; CJK characters
+count singly. Times are the child's processor time and the elapsed time; a difference shows
+other work on the machine.
 """
 
 import argparse
@@ -91,7 +91,7 @@ def processor_seconds(pid: int) -> float:
 
 
 def measure_speed(path: Path, engine: str, pages: int) -> tuple[float, float]:
-    """Processor and wall milliseconds per page of the ranges up to `pages`, after a first page."""
+    """Processor and elapsed milliseconds per page up to `pages`, after reading one page first."""
     with PdfParser(limits=PdfLimits(recycle_mb=4096), engine=engine) as parser:
         pages = min(pages, parser.inspect(path).page_count)
         parser.read_pages(path, first=1, last=1)
@@ -105,7 +105,7 @@ def measure_speed(path: Path, engine: str, pages: int) -> tuple[float, float]:
 
 
 def measure_bare_pdfium(path: Path, pages: int) -> float:
-    """Processor milliseconds per page of pdfium alone, in this process."""
+    """Processor milliseconds per page of pdfium in this process, without the page reader."""
     document = pypdfium2.PdfDocument(path)
     pages = min(pages, len(document))
     start = time.process_time()

@@ -1,12 +1,12 @@
-"""How long people wait beside somebody's pile of documents, in the real service.
+"""Measures how long people wait while another person uploads a pile of documents.
 
     python -m bench.fairness [--pile 100] [--pages 12] [--short 20] [--every 3] [--workers 2]
         [--messages 0]
 
-One user uploads a pile of documents at once. Meanwhile a new person uploads a short document of
-one or two pages every few seconds. The table has the times from each upload's acceptance to its
-job's end, and how far the job's ETA was off from a quarter of its pages on. `--messages`: that
-many messages wait to be embedded for memory meanwhile, which is the service's background work.
+In a real service, one user uploads a pile of documents at once. Meanwhile a new person uploads a
+short document of one or two pages every few seconds. The table has the times from each upload's
+acceptance to its job's end, and the error of the job's ETA after a quarter of its pages.
+`--messages` is the number of messages that wait to be embedded meanwhile, as background work.
 """
 
 import argparse
@@ -28,8 +28,8 @@ POLL_SECONDS = 0.5
 
 
 @dataclass
-class Seen:
-    """What polling saw of one job; seconds since its start."""
+class Observations:
+    """Observations of one job by polling, in seconds since its start."""
 
     first_move: float | None = None
     etas: list[tuple[datetime, float]] = field(default_factory=list)
@@ -61,8 +61,10 @@ def finish(client: httpx.Client, job_ids: list[str]) -> list[dict[str, Any]]:
     return done
 
 
-def watch(client: httpx.Client, job_ids: list[str], seen: dict[str, Seen], end: Any) -> None:
-    """Note when a job's bar first moves, and its ETAs from a quarter of its pages on."""
+def watch(
+    client: httpx.Client, job_ids: list[str], seen: dict[str, Observations], end: Any
+) -> None:
+    """Record the first progress of each job, and its ETAs after a quarter of its pages."""
     while not end.wait(POLL_SECONDS):
         for job_id in job_ids:
             job = client.get(f"/jobs/{job_id}").json()
@@ -77,7 +79,7 @@ def watch(client: httpx.Client, job_ids: list[str], seen: dict[str, Seen], end: 
 
 
 def say(client: httpx.Client, count: int) -> None:
-    """Messages that wait to be embedded."""
+    """Append messages, which then wait to be embedded."""
     session = client.post("/sessions", json={"user_id": "talker"}).json()["id"]
     for number in range(count):
         content = f"In the harbour of town {number} the keeper counted {number} sails at dawn."
@@ -92,8 +94,8 @@ def row(name: str, jobs: list[dict[str, Any]]) -> str:
     )
 
 
-def eta_row(seen: dict[str, Seen], jobs: list[dict[str, Any]]) -> str:
-    """Share of the ETAs that were within a factor of two of the time that was left."""
+def eta_row(seen: dict[str, Observations], jobs: list[dict[str, Any]]) -> str:
+    """The share of ETAs within a factor of two of the time that was really left."""
     ends = {job["id"]: at(job["finished_at"]) for job in jobs}
     factors = [
         max(eta, left) / min(eta, left)
@@ -118,7 +120,7 @@ def measure(client: httpx.Client, folder: Path, options: argparse.Namespace) -> 
         write_report(pile_pdfs[-1], pages=options.pages, seed=number)
     say(client, options.messages)
     pile = [upload(client, pdf, user_id="collector") for pdf in pile_pdfs]
-    seen, end = {job_id: Seen() for job_id in pile[:3]}, threading.Event()
+    seen, end = {job_id: Observations() for job_id in pile[:3]}, threading.Event()
     watcher = threading.Thread(target=watch, args=(client, pile[:3], seen, end))
     watcher.start()
     short = []

@@ -1,15 +1,14 @@
-"""Ingestion end to end against the raw embedder: pages/s, chunks/s, memory, latencies.
+"""Measures ingestion end to end and the embedder alone: pages/s, chunks/s, memory, latencies.
 
     python -m bench.ingestion [--pages 10,100,1000,5000] [--workers 2]
 
-For each size a fresh service, warmed up, ingests one generated PDF, from its
-acceptance to its job's end. After it (and before it, on the texts of the size
-before) as many processes as there are workers embed texts of such a document
-with nothing else running; the ratio is end to end over their mean. Meanwhile a
-client asks for a session twice a second and uploads a small PDF every 5 s, whose chunks
-count too: they are ingested in the same time.
-Memory is the resident one of Celery's processes and the parsing children, summed
-up, pages that they share counted each time.
+For each size a fresh, warmed-up service ingests one generated PDF; the time is from its
+acceptance to its job's end. Before and after, as many processes as there are workers embed
+texts of such a document with nothing else running, and the ratio is end to end over their
+mean. During the ingestion a client requests a session twice a second and uploads a small PDF
+every 5 s, whose chunks are counted too.
+Memory is the sum of the resident memory of Celery's processes and the parsing children; pages
+that they share count several times.
 """
 
 import argparse
@@ -36,7 +35,7 @@ from core.documents.ingestion import text_to_embed
 from core.search.document_names import document_label
 from tests.harness.service import ROOT, Service, ingest, running_service
 
-# Rarely, so that watching takes next to no processor time.
+# Rare enough that sampling takes hardly any processor time.
 SAMPLE_SECONDS = 2.0
 PROBE_SECONDS = 0.5
 POLL_SECONDS = 0.5
@@ -69,7 +68,7 @@ class Watch:
 
 
 def raw_rate(texts_file: Path, *, processes: int) -> float:
-    """Chunks/s of that many one-thread processes together, each embedding the same texts."""
+    """Chunks/s of `processes` processes together. Each embeds the same texts on one thread."""
     command = [sys.executable, "-c", RAW, str(texts_file), str(ROOT / "data" / "models")]
     started = [
         subprocess.Popen(
@@ -118,7 +117,7 @@ def watching(service: Service) -> Iterator[Watch]:
                 watch.requests.append(timed(client, "GET", f"/sessions/{body['id']}"))
                 number += 1
                 if number % 10 == 0:
-                    # A comment at the end makes it a different file.
+                    # The comment at the end makes each file different.
                     file = {
                         "file": (
                             f"probe-{number}.pdf",
@@ -173,7 +172,7 @@ def chunks_of_probes(client: httpx.Client) -> int:
 
 
 def warm_up(client: httpx.Client, service: Service) -> None:
-    """One small document for each worker, so that no start of a process is measured."""
+    """Ingest a small document per worker first, so that no start of a process is measured."""
     for number in range(4):
         small = service.data_dir / f"warm-{number}.pdf"
         write_report(small, pages=2, seed=10**6 + number)

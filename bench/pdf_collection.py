@@ -1,4 +1,4 @@
-"""Every PDF of a folder through the API: how each kind ends.
+"""Uploads every PDF of a folder through the API and prints the outcomes by kind.
 
     python -m bench.pdf_collection ../shared/data/pdfs
 

@@ -1,4 +1,4 @@
-"""Reports of any length, made of sentences that do not repeat, written without a library."""
+"""Writes PDF reports of any length from varied sentences, without a library."""
 
 import random
 from collections.abc import Iterable, Sequence

@@ -1,10 +1,10 @@
-"""Waiting times under three orders of the queue, in a simulation with a clock of its own.
+"""Simulates waiting times for three orders of the queue.
 
     python -m bench.queue [--documents 4000] [--workers 2] [--load 0.9] [--seed 1]
 
-The fair order is the service's own (`core.documents.fairness`). Beside it: first come, first
-served, and the order before it, which served the job that had waited longest for a turn and
-divided a document by pages alone. All three get the same documents at the same times.
+The fair order is the service's own (`core.documents.fairness`). The others are first come, first
+served, and the service's earlier order, which served the job whose last turn was longest ago and
+divided documents by pages only. All three get the same documents at the same times.
 
 Three tenants: one with a person who uploads piles of long documents, one whose ten people each
 upload some long and some short ones, one with a stream of new people who upload one short
@@ -27,7 +27,7 @@ from core.documents.fairness import Candidate
 START = datetime(2026, 1, 1, tzinfo=UTC)
 PLAN_SECONDS = 0.2
 RANGE_OVERHEAD = 0.1  # seconds: claim, neighbouring pages, commit
-MOST_PAGES = 32
+MAX_PAGES = 32
 KINDS = ("pile", "mixed, long", "mixed, short", "new people")
 
 
@@ -42,7 +42,7 @@ class Job:
     arrived: float
     pages: int
     seconds_per_page: float
-    left: int = 0  # pages that nobody has claimed
+    left: int = 0  # pages that no worker has claimed
     running: int = 0
     planned: bool = False
     learned: float | None = None
@@ -75,9 +75,9 @@ class Queue:
         raise NotImplementedError
 
     def take(self, job: Job) -> int:
-        """The old division: half of a worker's share of the pages left, at most MOST_PAGES."""
+        """The earlier division: half of a worker's share of the pages left, at most MAX_PAGES."""
         share = max(fairness.SMALLEST_RANGE, math.ceil(job.left / (2 * self.workers)))
-        return min(job.left, MOST_PAGES, share)
+        return min(job.left, MAX_PAGES, share)
 
     def due(self) -> Iterator[Job]:
         return (job for job in self.waiting.values() if job.is_due)
@@ -89,7 +89,7 @@ class FirstCome(Queue):
 
 
 class LongestWithoutTurn(Queue):
-    """The order before: the job that was served longest ago, new ones first."""
+    """The earlier order: new jobs first, then the job that was served longest ago."""
 
     def choose(self, now: float) -> Job | None:
         job = min(self.due(), key=lambda job: (job.served, job.arrived), default=None)
@@ -139,7 +139,7 @@ class Fair(Queue):
 
     def take(self, job: Job) -> int:
         return fairness.next_range_pages(
-            job.left, page_seconds=job.learned, most=MOST_PAGES, workers=self.workers
+            job.left, page_seconds=job.learned, most=MAX_PAGES, workers=self.workers
         )
 
 
@@ -157,7 +157,7 @@ def maybe(seconds: float | None) -> datetime | None:
 
 
 def simulate(queue: Queue, arrivals: list[Job]) -> list[Job]:
-    """Play the workers until every document is ready; the documents with their times."""
+    """Simulate the workers until every document is ready; return the documents with their times."""
     events: list[tuple[float, int, Callable[[], None]]] = []
     count, free, now = 0, queue.workers, 0.0
 

@@ -1,4 +1,4 @@
-"""When a passage counts as a hit for a question, and how a ranking of passages is rated."""
+"""Decides whether a passage is a hit for a question, and rates a ranking of passages."""
 
 import re
 import unicodedata

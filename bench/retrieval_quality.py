@@ -1,14 +1,14 @@
-"""How often the right passage is found, and what is answered from it.
+"""Measures how often the right passage is found, and the answers from the passages.
 
     python -m bench.retrieval_quality ../shared/data/retrieval [--sets squad,…] [--limit N]
 
 Each set is a folder with `pdfs/` and `questions.jsonl`, ingested through the
-API as one user's documents. A hit holds the answer's text where the set names
-one by paragraph (squad), stands on a gold page where pages are known, and in a
-gold document else. Per set: hit@1, hit@5 and MRR@10 of the plain baseline (windows
-of 500 tokens, vectors alone) and of each mode of `POST /search`, then what `POST
-/sessions/{id}/chat` makes of them without an LLM: the share answered, the share whose answer
-holds the one looked for, and the share answered although their documents were out of reach.
+API as one user's documents. A hit is a passage with the answer's text if the set names a
+paragraph (squad), a passage on a gold page if pages are known, or else a passage of a gold
+document. Per set: hit@1, hit@5 and MRR@10 of the simple baseline (windows of 500 tokens,
+only vectors) and of each mode of `POST /search`; then for `POST /sessions/{id}/chat` without
+an LLM the share of questions that are answered, the share with the right answer, and the
+share answered although their documents are out of reach.
 """
 
 import argparse

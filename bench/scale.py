@@ -1,12 +1,12 @@
-"""Search in 100,000 chunks: recall under filters against an exact search, and how fast.
+"""Measures search in 100,000 chunks: recall under filters against exact search, and speed.
 
     python -m bench.scale ../shared/data/retrieval [--chunks 100000] [--seconds 10]
 
-The chunks are windows of one to four sentences of the sets' PDFs, each embedded
-by the local model, in 1,000 documents of one tenant, put into the tables without
-the worker. Users own 10, 1 and 0.1 % of the documents, so that searching as one
-of them is a filter. Recall is that of the ten nearest vectors; requests are
-`POST /search` in hybrid mode with everything switched on, by wrk.
+The chunks are windows of one to four sentences of the sets' PDFs, embedded by the local model,
+in 1,000 documents of one tenant. The bench writes them into the tables without the worker.
+Three users own 10, 1 and 0.1 % of the documents, so a search as one of them is a filter.
+Recall is for the ten nearest vectors. Requests are `POST /search` in hybrid mode with all
+features on, sent by wrk.
 """
 
 import argparse
@@ -40,7 +40,7 @@ from tests.harness.service import ROOT, Service, own_servers, running_service
 
 TENANT = "default"
 PER_DOCUMENT = 100
-MOST_SENTENCES = 4
+MAX_SENTENCES = 4
 MIN_CHARS = 25
 NEAREST = 10
 SHARES = {"everything": 1.0, "tenth": 0.1, "hundredth": 0.01, "thousandth": 0.001}
@@ -64,7 +64,7 @@ def windows(pdfs: Sequence[Path], *, count: int) -> list[str]:
     found = dict.fromkeys(
         " ".join(sentences[start : start + length])
         for sentences in lists
-        for length in range(1, MOST_SENTENCES + 1)
+        for length in range(1, MAX_SENTENCES + 1)
         for start in range(len(sentences) - length + 1)
     )
     chosen = random.Random(1).sample(list(found), k=min(count, len(found)))
@@ -83,7 +83,7 @@ def batched_lists(texts: Sequence[str], size: int) -> Iterator[Sequence[str]]:
 
 
 def embed_all(texts: Sequence[str]) -> Vectors:
-    """By two processes; texts of like length go together, as the worker's do."""
+    """Embed with two processes. Texts of similar length go together, as in the worker."""
     order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
     parts = [order[0::2], order[1::2]]
     vectors = np.empty((len(texts), 384), dtype=np.float32)
@@ -95,7 +95,7 @@ def embed_all(texts: Sequence[str]) -> Vectors:
 
 
 def fill(database: Database, texts: Sequence[str], vectors: Vectors) -> None:
-    """The documents with their chunks. The vectors' index is made last, which is faster."""
+    """Write the documents and chunks. The vectors' index is built last, which is faster."""
     with database.engine.begin() as connection:
         definition = connection.execute(
             text("SELECT indexdef FROM pg_indexes WHERE indexname = 'ix_chunk_vectors_embedding'")
@@ -110,7 +110,7 @@ def fill(database: Database, texts: Sequence[str], vectors: Vectors) -> None:
             owner=owner,
             texts=texts[own],
             vectors=vectors[own],
-            first_page=number,  # so that a chunk's ordinal names it
+            first_page=number,  # a chunk's ordinal then tells its number
         )
     with database.engine.begin() as connection:
         connection.execute(text("SET LOCAL statement_timeout = 0"))
@@ -120,7 +120,7 @@ def fill(database: Database, texts: Sequence[str], vectors: Vectors) -> None:
 
 
 def owner_of_each(count: int) -> list[str]:
-    """The owners of `count` documents; who has a share has that share of them."""
+    """The owner of each of `count` documents, by the shares of SHARES."""
     owners = [
         name for name, share in SHARES.items() if share < 1 for _ in range(round(share * count))
     ]
@@ -136,9 +136,9 @@ def add_document(
     texts: Sequence[str],
     vectors: Vectors,
     first_page: int = 1,
-    indexed: bool = True,  # as those of a tenant with many chunks are
+    indexed: bool = True,  # as for a tenant with many chunks
 ) -> UUID:
-    """A ready document of these chunks, `name`.pdf, without the worker; its id."""
+    """Write a ready document `name`.pdf with these chunks, without the worker; return its id."""
     document = Document(
         tenant_id=tenant,
         user_id=owner,
@@ -170,7 +170,7 @@ def add_document(
 
 
 def recall(database: Database, vectors: Vectors, queries: Vectors, *, owner: str) -> float:
-    """The share of the NEAREST truly nearest that a search as `owner` finds, over all queries."""
+    """The share of the exact NEAREST neighbours that searches as `owner` find, over all queries."""
     owners = np.repeat(owner_of_each(len(vectors) // PER_DOCUMENT), PER_DOCUMENT)
     own = np.arange(len(vectors)) if owner == "everything" else np.flatnonzero(owners == owner)
     user_id = None if owner == "everything" else owner
@@ -219,7 +219,7 @@ def filled_service(texts: Sequence[str], vectors: Vectors) -> Iterator[tuple[Ser
 
 
 def wait_for_statistics(database: Database) -> None:
-    """The worker counts the words within four sweeps."""
+    """Wait for the statistics, which are counted within four sweeps."""
     while True:
         with database.transaction(tenant_id=None) as db:
             if db.scalar(text("SELECT count(*) FROM term_statistics")):

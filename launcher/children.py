@@ -29,10 +29,10 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True)
 class User:
-    """The user that a child runs as. With `reads_all` it may open every file, as root may.
+    """The user that a child runs as. With `reads_all` it may open every file, like root.
 
     `reads_all` is for a checkout below a directory that only root may enter (`/root` has mode
-    0700): the child is not root, and still finds its program and its data.
+    0700): the child is not root, but still finds its program and its data.
     """
 
     uid: int
@@ -64,7 +64,7 @@ def spawn(
     env: Mapping[str, str] | None = None,
     pass_fds: Sequence[int] = (),
 ) -> "subprocess.Popen[bytes]":
-    """Start `command` in a session of its own, so that Ctrl-C does not reach it.
+    """Start `command` in a new session, so that Ctrl-C does not reach it.
 
     It gets `death_signal` when the calling thread ends, so call this from a thread that
     lives as long as the process, usually the main thread.
@@ -100,7 +100,7 @@ def _before_exec(
 def _become(user: User) -> None:
     if user.reads_all:
         _libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
-        # Otherwise access(2) looks at the user only, and initdb uses it to check `postgres`.
+        # Otherwise access(2), which initdb uses to check `postgres`, looks only at the user.
         _libc.prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
     os.setgroups([])
     os.setgid(user.gid)

@@ -1,23 +1,23 @@
-"""Log lines as somebody at a terminal reads them: short, without what repeats every second."""
+"""Shortens log lines for a terminal, and leaves out lines that repeat every second."""
 
 import json
 from typing import Any
 
-# What each line has anyway, or what belongs to its beginning.
+# Fields that every line has, or that are at its beginning.
 _LEFT_OUT = {
     *("event", "level", "logger", "time", "request_id", "task_id", "remote", "route", "key"),
     *("tenant", "db_statements", "db_ms", "bytes_sent", "method", "path", "status", "ms"),
     *("task", "outcome"),
 }
 _QUIET_PATHS = ("/health", "/metrics")
-# What beat sends every few seconds or minutes, whether there is work or not.
+# Tasks that beat runs every few seconds or minutes, whether there is work or not.
 _QUIET_TASKS = ("ingest.sweep", "ingest.count", "ingest.index", "ingest.tidy", "memory.")
 
 
 def shorten(line: bytes) -> bytes | None:
-    """A line of JSON in a few words; None for one that says nothing new. Others stay as they are.
+    """A line of JSON in a few words; None for a routine line. Other lines are not changed.
 
-    Requests become `GET /api/v1/sessions 200 12 ms`. Health checks and sweeps that went well are
+    Requests become `GET /api/v1/sessions 200 12 ms`. Successful health checks and sweeps are
     left out; warnings and errors never are.
     """
     try:

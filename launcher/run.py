@@ -2,8 +2,8 @@
 
     python -m launcher
 
-It changes to the checkout's directory. Everything it starts ends with it, also when it is
-killed. Log lines are shown in short; `LOG_FORMAT=json make run` shows them as they are.
+It changes to the checkout's directory. Everything it starts ends with it, even if it is
+killed. Log lines are shortened; `LOG_FORMAT=json make run` shows them in full.
 """
 
 import errno
@@ -174,7 +174,7 @@ def _check_port(name: str, *, port: int, host: str) -> None:
 
 @contextmanager
 def _only_one(data_dir: Path) -> Iterator[None]:
-    """Lock the data directory against a second `make run`. The kernel unlocks it when we end."""
+    """Lock the data directory against a second `make run`. The lock ends with this process."""
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(data_dir, os.O_RDONLY)
@@ -190,7 +190,7 @@ def _only_one(data_dir: Path) -> Iterator[None]:
 
 
 def _start_servers(settings: Settings, *, say: Callable[[str], None], stack: ExitStack) -> Settings:
-    """Start each server that has no URL; the settings that all processes then read."""
+    """Start each server that has no URL; return the settings for all processes."""
     data_dir = settings.data_dir.absolute()
     found: dict[str, str] = {"DATA_DIR": str(data_dir)}
     try:
@@ -229,7 +229,7 @@ def _build_model(settings: Settings, *, say: Callable[[str], None]) -> None:
         return
     say("checking the embedding model (the first time it is built, in about a minute)")
     log = settings.data_dir / "model-build.log"
-    with log.open("wb") as output:  # its libraries draw bars of their own
+    with log.open("wb") as output:  # its libraries print progress bars
         built = subprocess.run(
             [sys.executable, "-m", "core.embedding.build"],
             check=False,
@@ -278,7 +278,7 @@ def _url(settings: Settings, port: int) -> str:
 
 
 def _wait_until_ready(settings: Settings, *, names: set[str], supervisor: Supervisor) -> None:
-    """Return once every process answers; raises StartError or ProcessEnded when one does not."""
+    """Return when every process answers; raise StartError or ProcessEnded if one does not."""
     checks: dict[str, Callable[[], bool]] = {
         "web": partial(_answers, f"{_url(settings, settings.port)}/health/ready"),
         "flower": partial(_answers, f"{_url(settings, settings.flower_port)}/healthcheck"),

@@ -1,4 +1,4 @@
-"""The processes of a Procfile: started, their output interleaved, stopped together.
+"""Runs the processes of a Procfile: starts them, interleaves their output, stops them together.
 
 honcho's manager is no substitute, see docs/adr/0007-libraries-tried.md.
 """
@@ -23,7 +23,7 @@ _POLL_SECONDS = 0.1
 
 
 class ProcessEnded(RuntimeError):
-    """A process ended that should have gone on. Its text says which and how."""
+    """A process has ended too early. The text says which one and how."""
 
 
 @dataclass
@@ -36,10 +36,10 @@ class _Running:
 class Output:
     """Lines of several processes on one stream, each with its process's name in front.
 
-    A line is passed on byte for byte unless `rewrite` is given, because a log line in JSON may
-    hold characters that Python takes for line ends. `rewrite` returns what to show of a line,
-    or None to leave it out. When the reader has gone away (`make run | head`), lines are lost
-    and the processes go on.
+    A line is written byte for byte unless `rewrite` is given, because a JSON log line may have
+    characters that Python takes for line ends. `rewrite` returns the bytes to show, or None
+    to leave the line out. If the reader is gone (`make run | head`), lines are lost and the
+    processes continue.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Output:
         self._write(prefix.encode() + shown.rstrip(b"\r\n"))
 
     def say(self, text: str) -> None:
-        """Show a line of the launcher's own."""
+        """Show a line of the launcher."""
         self.line(text.encode(), name="system")
 
     def block(self, text: str) -> None:
@@ -80,7 +80,7 @@ class Output:
 
 
 class Supervisor:
-    """Runs shell commands; `check` says when one has ended.
+    """Runs shell commands; `check` reports that one has ended.
 
     Use it from the main thread: Linux ends a child when the thread that started it ends.
     """
@@ -96,8 +96,8 @@ class Supervisor:
         """Start `command`. The shell expands its variables and is then replaced by it."""
         process = spawn(
             ["/bin/sh", "-c", _without_shell(command)],
-            # Not SIGTERM: when the launcher dies, nobody reads their output any more, and a
-            # signal handler that writes a last line into the broken pipe never ends.
+            # Not SIGTERM: after the launcher's death nothing reads the output, and a signal
+            # handler that writes a last line into the broken pipe would never end.
             death_signal=signal.SIGKILL,
             cwd=self.cwd,
             output=subprocess.PIPE,
@@ -111,7 +111,7 @@ class Supervisor:
         self._running.append(_Running(name=name, process=process, reader=reader))
 
     def check(self) -> None:
-        """Raises ProcessEnded when one of the processes has ended."""
+        """Raises ProcessEnded if one of the processes has ended."""
         for running in self._running:
             code = running.process.poll()
             if code is not None:
@@ -144,14 +144,14 @@ class Supervisor:
 def _without_shell(command: str) -> str:
     """`command` with `exec` in front, so that its program replaces the shell.
 
-    A shell that stays would get the signals that are meant for the program.
+    Otherwise the shell would get the signals that are meant for the program.
     """
     assigns = re.match(r"[A-Za-z_][A-Za-z0-9_]*=", command)
     return f"exec env {command}" if assigns else f"exec {command}"
 
 
 def _kill_session(process: "subprocess.Popen[bytes]") -> None:
-    """Send SIGKILL to whatever is left of the process's group, itself included."""
+    """Send SIGKILL to all remaining processes of the process's group."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

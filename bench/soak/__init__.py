@@ -1,1 +1,1 @@
-"""A service under many uploads while what it runs on is killed, frozen, emptied and restarted."""
+"""Soak test: many uploads while processes and servers are killed, frozen and restarted."""

@@ -1,14 +1,13 @@
-"""Many small PDFs while what the service runs on is killed, frozen, emptied and restarted.
+"""Soak test: uploads many small PDFs while processes are killed, frozen and restarted.
 
     python -m bench.soak [--jobs 1000] [--faults 16] [--seed N] [--rate 5] [--logs DIR]
 
-A whole service (web, beat, two workers, PostgreSQL and Redis of its own) takes
-PDFs of one to six pages; one in twenty each is broken, encrypted or without
-text, deleted, cancelled, ingested anew or sent twice. Meanwhile random faults
-happen, at moments and to processes that the seed chooses. A client whose
-request breaks off sends it again with its key. In the end all jobs must be over
-by themselves, and each document, its chunks, vectors, pages and bytes be there
-once and be what was sent. Exit status 1 if anything is not.
+A whole service (web, beat, two workers, its own PostgreSQL and Redis) gets PDFs of one to
+six pages. One in twenty each is broken, encrypted, without text, deleted, cancelled, ingested
+again or sent twice. Meanwhile random faults happen; the seed chooses times and processes. A
+client whose request breaks off repeats it with the same key. In the end all jobs must be over
+without help, and each document with its chunks, vectors, pages and bytes must exist once and
+equal what was sent. The exit status is 1 if a check fails.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The checks at a soak's end: nothing lost, nothing doubled, nothing left behind."""
+"""The checks at the end of a soak: nothing is lost, doubled or left over."""
 
 import hashlib
 from collections import Counter
@@ -20,7 +20,7 @@ LOST, DOUBLED, WRONG, STRANGE = "lost", "doubled", "wrong", "strange"
 KINDS = (LOST, DOUBLED, WRONG, STRANGE)
 STATUSES = {"succeeded": "ready", "failed": "failed", "cancelled": "cancelled"}
 
-# Rows that belong to no document, or not to its living generation.
+# Rows that belong to no document, or not to its live generation.
 ORPHANS = {
     "chunks": "SELECT count(*) FROM chunks c LEFT JOIN documents d"
     " ON d.id = c.document_id AND d.generation = c.generation WHERE d.id IS NULL",
@@ -41,7 +41,7 @@ class Violation:
 
 @dataclass
 class Stored:
-    """The content of the tables; `text` and `pages` of living generations."""
+    """The content of the tables; `text` and `pages` are of live generations."""
 
     documents: dict[str, Any]
     jobs: dict[str, Any]
@@ -136,7 +136,7 @@ def _check_content(promise: Promise, stored: Stored) -> Iterator[Violation]:
 
 
 def _check_rest(promises: Sequence[Promise], stored: Stored) -> Iterator[Violation]:
-    """Rows that no client was told of."""
+    """Rows that no client knows of."""
     known_jobs = {job_id for promise in promises for job_id in promise.jobs}
     known_documents = {promise.document_id for promise in promises}
     for document_id in stored.documents.keys() - known_documents:
@@ -163,7 +163,7 @@ def check_bytes(promises: Sequence[Promise], http: httpx.Client) -> Iterator[Vio
 
 
 def check_files(promises: Sequence[Promise], settings: Settings) -> Iterator[Violation]:
-    """The sweep for files, half a day later, leaves one for each document and no other."""
+    """A sweep half a day later leaves exactly one file per document."""
     services = bootstrap(settings)
     try:
         remove_orphans(services, now=datetime.now(UTC) + 2 * ORPHAN_AGE)

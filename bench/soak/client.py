@@ -11,7 +11,7 @@ PAUSE_SECONDS = 0.2
 
 
 class NoAnswer(Exception):
-    """Nobody answered within PATIENCE_SECONDS."""
+    """No answer came within PATIENCE_SECONDS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +33,10 @@ class Answer:
 def ask(
     http: httpx.Client, method: str, path: str, *, key: str | None = None, **options: Any
 ) -> Answer:
-    """Send until there is a final answer. A POST needs a `key` for that.
+    """Send the request until there is a final answer. A POST needs a `key` for that.
 
-    A connection that breaks, 503, and 409 while the first try is still held to be under
-    way are tried again. Raises NoAnswer.
+    Repeats it after a broken connection, 503, and 409 (the first try counts as in progress).
+    Raises NoAnswer.
     """
     headers = {"Idempotency-Key": key} if key else {}
     deadline, tries = time.monotonic() + PATIENCE_SECONDS, 0

@@ -1,4 +1,4 @@
-"""The documents of a soak, what else it does to them, and how each must end."""
+"""The documents of a soak, the further action on each, and its expected outcome."""
 
 import io
 import random
@@ -15,10 +15,10 @@ Action = Literal["none", "delete", "cancel", "reingest", "twice"]
 Outcome = tuple[str, str | None]  # a job's state and error code
 T = TypeVar("T")
 
-MOST_PAGES = 6
-LINES = 8  # on a page; sentences run on from page to page, and so from range to range
+MAX_PAGES = 6
+LINES = 8  # on a page; sentences continue from page to page, and so from range to range
 SENTENCE_LINES = 1.2
-MOST_DELAY = 3.0  # s between an upload and the further action
+MAX_DELAY = 3.0  # s between an upload and the further action
 CANCELLED: Outcome = ("cancelled", None)
 OUTCOMES: dict[Kind, Outcome] = {
     "text": ("succeeded", None),
@@ -54,12 +54,12 @@ class Upload:
 
     @property
     def outcome(self) -> Outcome:
-        """How its job ends, unless the soak cancels it."""
+        """The outcome of its job, unless the soak cancels it."""
         return OUTCOMES[self.kind]
 
 
 def make_uploads(*, count: int, seed: int) -> Iterator[Upload]:
-    """Different documents. Of each twenty, three fail and four get a further action."""
+    """Different documents. Of every twenty, three fail and four get a further action."""
     chance = random.Random(seed)
     kinds, actions = _deal(chance, KINDS), _deal(chance, ACTIONS)
     for number in range(count):
@@ -67,13 +67,13 @@ def make_uploads(*, count: int, seed: int) -> Iterator[Upload]:
 
 
 def _deal(chance: random.Random, cards: Sequence[T]) -> Iterator[T]:
-    """The cards, shuffled for each round: their shares are fixed, their order is not."""
+    """Endless rounds of the cards, each shuffled: shares are fixed, the order is random."""
     while True:
         yield from chance.sample(cards, k=len(cards))
 
 
 def _make_upload(chance: random.Random, number: int, *, kind: Kind, action: Action) -> Upload:
-    pages = chance.randint(1, MOST_PAGES)
+    pages = chance.randint(1, MAX_PAGES)
     # Enough sentences for every page. Spare ones make the last page longer.
     text = " ".join(sentence(chance) for _ in range(round(pages * LINES / SENTENCE_LINES) + 1))
     lines = wrapped(text)
@@ -83,7 +83,7 @@ def _make_upload(chance: random.Random, number: int, *, kind: Kind, action: Acti
         number=number,
         kind=kind,
         action=action,
-        delay=chance.uniform(0, MOST_DELAY),
+        delay=chance.uniform(0, MAX_DELAY),
         data=_write(kind, cut) + b"%%soak %d\n" % number,  # no two have the same bytes
         pages=pages,
         text=text,
@@ -94,7 +94,7 @@ def _write(kind: Kind, pages: Sequence[Sequence[str]]) -> bytes:
     file = io.BytesIO()
     write_pages(file, [[] for _ in pages] if kind == "blank" else pages, count=len(pages))
     match kind:
-        case "malformed":  # broken off before its first page
+        case "malformed":  # cut before its first page
             return file.getvalue().partition(b"/Type /Page /")[0] + b"\n"
         case "encrypted":
             return _encrypted(file)

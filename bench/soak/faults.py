@@ -1,4 +1,4 @@
-"""The faults of a soak. Each repairs only what a supervisor would: it restarts what ended."""
+"""The faults of a soak. Each repairs only what a supervisor would: it restarts ended processes."""
 
 import os
 import random
@@ -26,7 +26,7 @@ CUTS = 10  # of all connections to Redis
 
 @dataclass(frozen=True)
 class Ground:
-    """The processes that faults happen to; `chance` chooses which and for how long."""
+    """The processes of the service; `chance` chooses the victim and the time of a fault."""
 
     stack: Stack
     postgres: PostgresServer
@@ -55,7 +55,7 @@ class Ground:
 
 
 def catch_in_mid_range(ground: Ground) -> str:
-    """Freeze a worker while it holds a range; after CATCH_SECONDS at any moment."""
+    """Freeze a worker while it holds a range, or after CATCH_SECONDS in any state."""
     worker, deadline = ground.any_worker(), time.monotonic() + CATCH_SECONDS
     while True:
         ground.stack.signal(worker, signal.SIGSTOP, group=True)
@@ -130,7 +130,7 @@ def kill_redis(ground: Ground) -> None:
 
 
 def freeze_redis(ground: Ground) -> None:
-    """Its port is open, but it answers nothing."""
+    """Redis' port stays open, but it does not answer."""
     ground.wait_until_busy()
     os.kill(ground.redis.pid, signal.SIGSTOP)
     ground.wait_a_moment()
@@ -192,7 +192,7 @@ FAULTS: dict[str, Callable[[Ground], None]] = {
 
 
 def plan_faults(chance: random.Random, *, count: int, kinds: Sequence[str]) -> list[str]:
-    """The order of the faults, in which each kind comes equally often."""
+    """The order of the faults, with all kinds equally often."""
     names: list[str] = []
     while len(names) < count:
         names += chance.sample(kinds, k=len(kinds))

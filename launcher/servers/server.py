@@ -25,7 +25,7 @@ class ServerError(RuntimeError):
 
 @dataclass(frozen=True)
 class _Access:
-    """Values that every start uses again. They are stored in `access.json`, mode 0600."""
+    """Port and passwords, which every start uses again. Stored in `access.json`, mode 0600."""
 
     port: int
     password: str
@@ -51,7 +51,7 @@ class Server:
 
     @property
     def pid(self) -> int:
-        """Process id of the running server; raises ServerError when it is not running."""
+        """The running server's process id. Raises ServerError if it is not running."""
         if self._process is None:
             raise ServerError(f"{self.name} is not running")
         return self._process.pid
@@ -63,17 +63,17 @@ class Server:
     def start(self) -> None:
         """Start with the port and data of the last start, or on a free port if that one is taken.
 
-        Raises ServerError, also when the caller named a port and it is taken.
+        Raises ServerError, also if the caller named a port that is taken.
         """
         lock = _lock(self.data_dir, name=self.name)
         try:
             self._prepare()
             self._start_on_free_port(lock=lock)
         finally:
-            os.close(lock)  # the server has inherited it and keeps the lock
+            os.close(lock)  # the server has inherited the descriptor and so keeps the lock
 
     def kill(self) -> None:
-        """Send SIGKILL, which is like a crash; `start` recovers."""
+        """Send SIGKILL, which is like a crash. The next `start` recovers."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -134,14 +134,14 @@ class Server:
 
 
 def free_port(host: str = HOST) -> int:
-    """A TCP port that nobody listens on right now."""
+    """A TCP port on which no process listens now."""
     with socket.socket() as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])
 
 
 def port_is_free(port: int, *, host: str) -> bool:
-    """Whether a server could listen there now."""
+    """Whether a server could listen on the port now."""
     try:
         try_port(port, host=host)
     except OSError:
@@ -150,7 +150,7 @@ def port_is_free(port: int, *, host: str) -> bool:
 
 
 def try_port(port: int, *, host: str) -> None:
-    """Raises OSError if no server could listen there now. TIME_WAIT does not matter."""
+    """Raises OSError if no server could listen on the port now. TIME_WAIT does not matter."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -189,7 +189,7 @@ def _wait_until(
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace `path` whole, readable by its owner only."""
+    """Replace `path` atomically with a file that only its owner can read."""
     fresh = path.with_name(path.name + ".tmp")
     fresh.unlink(missing_ok=True)
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
