@@ -1,4 +1,4 @@
-"""The Celery application: routes, limits and schedule, each with its why."""
+"""The Celery application: its queue, limits and schedule, each with the reason for it."""
 
 import contextlib
 import logging
@@ -27,7 +27,7 @@ ANSWERS_TASK = "chat.close_abandoned"
 ERASURE_TASK = "users.erase"
 QUEUES = (WORK_QUEUE,)
 
-SOFT_LIMIT = 600  # s; a range that hangs is given up and tried again
+SOFT_LIMIT = 600  # s; a range that takes longer is aborted and tried again
 HARD_LIMIT = 660
 TIDY_SECONDS = 3600
 VISIBILITY_TIMEOUT = 1800
@@ -41,29 +41,29 @@ app = Celery("rag-chat-service", include=["worker.tasks"])
 def _configuration() -> dict[str, Any]:
     settings = get_settings()
     return celery_config(settings, socket_timeout=30) | {
-        "task_acks_late": True,  # a message outlives the worker that died with it
-        # The lease brings lost work back and counts the tries. With reject_on_worker_lost, a
-        # document that kills its worker would come back for ever.
+        "task_acks_late": True,  # if a worker dies, its message is delivered again
+        # The lease brings lost work back and counts the attempts. With reject_on_worker_lost, a
+        # document that kills its worker would be delivered for ever.
         "task_reject_on_worker_lost": False,
-        "worker_prefetch_multiplier": 1,  # else a worker takes messages that others could have
+        "worker_prefetch_multiplier": 1,  # a worker must not hold messages that others could take
         "task_soft_time_limit": SOFT_LIMIT,
         "task_time_limit": HARD_LIMIT,
-        # A lost broker connection must not end the range that is being embedded.
+        # A lost connection to Redis must not abort the range in progress.
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_max_tasks_per_child": 1000,
-        # s; a new child loads the model first, and is killed at celery's 4 on a busy machine.
+        # s; a new child loads the model first. On a busy machine Celery's default of 4 kills it.
         "worker_proc_alive_timeout": 60,
-        "worker_soft_shutdown_timeout": 10,  # s; `docker stop` puts the message back at once
-        # On an idle worker it would only sleep for the whole timeout.
+        "worker_soft_shutdown_timeout": 10,  # s; then a stopped worker returns its message
+        # An idle worker would only sleep for the whole timeout.
         "worker_enable_soft_shutdown_on_idle": False,
-        "broker_connection_max_retries": None,  # Redis may be away for as long as it likes
+        "broker_connection_max_retries": None,  # wait for Redis for ever
         "broker_connection_retry_on_startup": True,
-        # A full Redis hands a message out and then refuses to note that it did. That is no
-        # connection error, and without this the worker would exit.
+        # A full Redis delivers a message and then refuses to record the delivery. This is no
+        # connection error, and without this option the worker would exit.
         "broker_channel_error_retry": True,
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
-        "worker_send_task_events": True,  # what Flower shows
+        "worker_send_task_events": True,  # for Flower
         "beat_scheduler": "worker.schedule:LocalScheduler",
         "beat_schedule": _schedule(settings),
     }
@@ -80,7 +80,7 @@ def _schedule(settings: Settings) -> dict[str, Any]:
         "tidy-up": (TIDY_TASK, TIDY_SECONDS),
     }
     return {
-        # The queue counts only for a scheduler other than ours, which sends nothing.
+        # `queue` is for other schedulers: `worker.schedule` sends no messages.
         name: {"task": task, "schedule": schedule(seconds), "options": {"queue": WORK_QUEUE}}
         for name, (task, seconds) in tasks.items()
     }
@@ -93,11 +93,11 @@ _lock = threading.Lock()
 
 
 def services() -> Services:
-    """This process's services, built at the first use and so after a pool's fork."""
+    """This process's services, built at the first use and so after the pool's fork."""
     global _services
     with _lock:
         if _services is None:
-            # In a pool process one for the range and one for its lease; in beat one per task.
+            # A pool process needs one for its range and one for the lease, beat one per task.
             _services = bootstrap(get_settings(), pool_size=5)
         return _services
 
@@ -112,14 +112,14 @@ def _log_as_json(**_: object) -> None:
 
 @signals.worker_init.connect
 def _yield_to_requests(**_: object) -> None:
-    """Let the nice value count between sessions too.
+    """Make the nice value work across sessions.
 
-    Linux may divide the processors between sessions first. A nice value then counts only
-    within its own session (sched(7), "The autogroup feature").
+    Linux may divide the processors between sessions first; a nice value then works only
+    within its session (sched(7), "The autogroup feature").
     """
     niceness, leads_session = os.nice(0), os.getsid(0) == os.getpid()
     if niceness > 0 and leads_session:
-        with contextlib.suppress(OSError):  # no such feature, or not ours to say
+        with contextlib.suppress(OSError):  # the kernel lacks the feature, or refuses
             Path("/proc/self/autogroup").write_text(str(niceness))
 
 
@@ -141,13 +141,13 @@ def _redis() -> Redis:
 
 @signals.heartbeat_sent.connect
 def _announce(sender: Any, **_: object) -> None:
-    """Every two seconds from the main process's loop, so a worker that hangs soon drops out."""
+    """Runs every two seconds in the main process, so a worker that hangs soon counts as gone."""
     worker_heartbeats.announce(_redis(), worker=_own_name(sender.eventer.hostname))
 
 
 @signals.worker_shutdown.connect
 def _withdraw(sender: Any, **_: object) -> None:
-    """After the heartbeat's last announcement. A killed worker's announcement expires."""
+    """Runs after the last heartbeat. The announcement of a killed worker expires."""
     worker_heartbeats.withdraw(_redis(), worker=_own_name(sender.hostname))
 
 

@@ -1,8 +1,8 @@
-"""What beat does on a clock, in threads of its own process.
+"""Runs the periodic tasks in threads of beat's own process.
 
-A tick sent through the queue would wait behind page ranges of seconds each, and pile up in Redis
-while no worker runs. Here at most one of each kind runs and none ever waits. Sweeps go on
-while Redis is away.
+As messages in the queue, they would wait behind page ranges of several seconds each, and pile up
+in Redis while no worker runs. Here at most one task of each kind runs, and none waits. Sweeps
+continue while Redis is away.
 """
 
 import os
@@ -16,12 +16,12 @@ from worker.app import ANSWERS_TASK, SWEEP_TASK
 
 log = get_logger(__name__)
 
-URGENT = frozenset({SWEEP_TASK, ANSWERS_TASK})  # short ones that somebody waits for
-BACKGROUND_NICENESS = 15  # of the others: they give way to requests (0) and to page ranges (10)
+URGENT = frozenset({SWEEP_TASK, ANSWERS_TASK})  # short tasks that a user may wait for
+BACKGROUND_NICENESS = 15  # of the other tasks; requests have 0, page ranges 10
 
 
 class LocalScheduler(PersistentScheduler):
-    """Runs a due task here, unless its last run still goes on."""
+    """Runs a due task in a thread, unless its previous run is not over."""
 
     producer = None  # type: ignore[assignment]  # nothing is sent, so there is no connection to wait for
 
@@ -50,6 +50,6 @@ def _run(task: Any) -> None:
 
 
 def _lower_priority() -> None:
-    """For this thread and those that it starts: on Linux each thread has a nice value."""
+    """Set the nice value of this thread and the threads it starts; Linux has one per thread."""
     if os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) < BACKGROUND_NICENESS:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), BACKGROUND_NICENESS)

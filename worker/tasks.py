@@ -1,4 +1,4 @@
-"""The tasks: no arguments, one core call each, the outcome logged.
+"""The tasks. Each has no arguments, makes one call of core, and logs the outcome.
 
 Workers run `work`, beat runs the others (see `worker.schedule`).
 """
@@ -31,7 +31,7 @@ log = get_logger(__name__)
 
 
 class LoggedTask(Task):  # type: ignore[type-arg]  # not generic at run time
-    """Gives each run its log context and one line with its outcome, time and statements."""
+    """Adds a log context to each run, and logs its outcome, time and database statements."""
 
     abstract = True
 
@@ -59,7 +59,7 @@ def work() -> None:
     ingestion.process_next_range(services(), go_on=True)
 
 
-# What beat sends all the time sends no events, so that Flower shows the work alone.
+# Periodic tasks send no events, so that Flower shows only page ranges.
 @app.task(base=LoggedTask, name=SWEEP_TASK, send_events=False)
 def sweep() -> None:
     sweeping.ring_for_due_work(services())
