@@ -73,7 +73,7 @@ class PostgresServer(Server):
         self._set_up()
 
     def stop(self, mode: StopMode = "fast") -> None:
-        """`fast` ends sessions and writes a checkpoint; `immediate` makes the next start recover."""
+        """`fast` ends sessions and checkpoints; `immediate` makes the next start recover."""
         self._end(signal.SIGINT if mode == "fast" else signal.SIGQUIT)
 
     def restart(self, mode: StopMode = "fast") -> None:
@@ -88,7 +88,7 @@ class PostgresServer(Server):
         (self._cluster / "postmaster.pid").unlink(missing_ok=True)
 
     def _create_cluster(self) -> None:
-        """Run initdb in a temporary directory: a killed run must not leave an incomplete cluster."""
+        """Run initdb in a temporary directory: a killed run must leave no incomplete cluster."""
         fresh = self.data_dir / "cluster.new"
         password = self.data_dir / "password.new"
         shutil.rmtree(fresh, ignore_errors=True)
