@@ -4,6 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
+from core.db import check_pooler
 from core.settings import get_settings
 from web.http import metrics_files
 
@@ -43,6 +44,10 @@ accesslog = None  # the app logs each request itself, with its id and timings
 errorlog = "-"
 loglevel = "warning"
 control_socket_disable = True  # it would leave a socket file in the working directory
+
+
+def on_starting(server):  # type: ignore[no-untyped-def]
+    check_pooler(_settings.database_url)
 
 
 def when_ready(server):  # type: ignore[no-untyped-def]

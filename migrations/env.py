@@ -3,6 +3,7 @@
 from alembic import context
 from sqlalchemy import create_engine, pool, text
 
+from core.db import check_pooler
 from core.db.models import Base
 from core.settings import get_settings
 
@@ -11,6 +12,7 @@ ADVISORY_LOCK = 0x7261675F  # any fixed number: two hosts starting at once migra
 
 def run() -> None:
     url = context.config.attributes.get("url") or get_settings().database_url
+    check_pooler(url)
     engine = create_engine(url, poolclass=pool.NullPool)
     with engine.begin() as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})

@@ -13,6 +13,7 @@ from celery.schedules import schedule
 from redis import Redis
 
 from core.bootstrap import Services, bootstrap
+from core.db import check_pooler
 from core.queue import worker_heartbeats
 from core.queue.broker import WORK_QUEUE, celery_config, create_redis
 from core.settings import Settings, get_settings
@@ -108,6 +109,12 @@ def _log_as_json(**_: object) -> None:
     # Celery's "received" and "succeeded" repeat the task's own line.
     logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)
     logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
+
+
+@signals.worker_init.connect
+@signals.beat_init.connect
+def _check_database(**_: object) -> None:
+    check_pooler(get_settings().database_url)
 
 
 @signals.worker_init.connect

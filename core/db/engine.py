@@ -14,6 +14,11 @@ SEARCH_OPTIONS = (
     "-c jit=off -c hnsw.ef_search=240 -c hnsw.iterative_scan=relaxed_order"
     " -c hnsw.max_scan_tuples=40000 -c hnsw.scan_mem_multiplier=4"
 )
+# What every connection sends to PostgreSQL when it is made.
+OPTIONS = (
+    "-c statement_timeout=15s -c lock_timeout=3s -c idle_in_transaction_session_timeout=15s"
+    f" -c timezone=UTC {SEARCH_OPTIONS}"
+)
 
 
 def make_engine(url: str, *, pool_size: int = 10) -> Engine:
@@ -35,9 +40,7 @@ def make_engine(url: str, *, pool_size: int = 10) -> Engine:
             "tcp_user_timeout": 5000,  # ms; notices a server behind a dead route
             "keepalives_idle": 30,
             "application_name": "rag-chat-service",
-            "options": "-c statement_timeout=15s -c lock_timeout=3s"
-            " -c idle_in_transaction_session_timeout=15s -c timezone=UTC"
-            f" {SEARCH_OPTIONS}",
+            "options": OPTIONS,
         },
     )
     # Without the check, the first request after a restart of PostgreSQL fails.
