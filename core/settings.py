@@ -35,7 +35,10 @@ class SettingsError(SystemExit):
 class Settings(BaseSettings):
     """The service's configuration. Field names are the variables' names in lower case."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True)
+    # Values that come from files often end with a line end.
+    model_config = SettingsConfigDict(
+        env_file=".env", extra="ignore", env_ignore_empty=True, str_strip_whitespace=True
+    )
 
     app_env: Literal["development", "test", "production"] = Field(
         "development", description="`production` refuses weak API keys."
@@ -275,6 +278,12 @@ class Settings(BaseSettings):
         if not re.fullmatch(r"[!-~]*", text.strip()):
             raise ValueError("has characters that no HTTP header can hold")
         return SecretStr(text.strip())
+
+    @field_validator("api_key", mode="before")
+    @classmethod
+    def _strip_key(cls, value: object) -> object:
+        # No client can send white space at the end of a header.
+        return value.strip() if isinstance(value, str) else value
 
     @field_validator("cors_origins", "ocr_languages", "trusted_proxies", mode="before")
     @classmethod

@@ -1,5 +1,6 @@
 """Proxies, keys, Redis URLs and addresses as environments have them."""
 
+from runpy import run_path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,9 +12,10 @@ from core.embedding.openai import OpenAIEmbedder
 from core.errors import Invalid
 from core.providers.http import bearer, proxy_for
 from core.queue.broker import broker_url
-from core.settings import SettingsError, read_settings
+from core.settings import SettingsError, get_settings, read_settings
 from launcher.run import _url
 from launcher.servers import try_port
+from tests.harness import ROOT
 from web.http.limits import limits_url
 
 SOUND = {"api_key": "k", "database_url": "postgresql://h/d", "redis_url": "redis://h/0"}
@@ -144,6 +146,11 @@ def test_a_wrong_redis_url_is_told_in_one_line(url: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_the_limits_tell_a_wrong_database_too() -> None:
+    with pytest.raises(SettingsError, match=r"^REDIS_URL: the database must be a number$"):
+        limits_url("redis://h/abc")
+
+
 @pytest.mark.parametrize(
     ("host", "url"),
     [
@@ -155,6 +162,17 @@ def test_a_wrong_redis_url_is_told_in_one_line(url: str) -> None:
 )
 def test_addresses_are_printed_as_a_browser_takes_them(host: str, url: str) -> None:
     assert _url(read_settings(**SOUND, bind_host=host), 8000) == url
+
+
+def test_gunicorn_and_flower_listen_on_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BIND_HOST", "::1")
+    get_settings.cache_clear()
+    try:
+        assert run_path(str(ROOT / "deploy/gunicorn.conf.py"))["bind"] == "[::1]:8000"
+        assert run_path(str(ROOT / "deploy/flowerconfig.py"))["address"] == "::1"
+    finally:
+        monkeypatch.undo()
+        get_settings.cache_clear()
 
 
 def test_ipv6_can_be_listened_on() -> None:

@@ -56,10 +56,17 @@ def test_secrets_do_not_show() -> None:
     assert SOUND["api_key"] not in shown
 
 
-@pytest.mark.parametrize("name", ["openai_api_key", "chat_api_key", "embedding_api_key"])
+@pytest.mark.parametrize("name", ["openai_api_key", "chat_api_key", "embedding_api_key", "api_key"])
 def test_a_key_with_a_line_end_is_taken_without_it(name: str) -> None:
-    settings = read_settings(**SOUND, **{name: "sk-abc\r\n"})
+    settings = read_settings(**SOUND | {name: "sk-abc\r\n"})
     assert getattr(settings, name).get_secret_value() == "sk-abc"
+
+
+@pytest.mark.parametrize("name", ["database_url", "redis_url", "chat_base_url", "chat_model"])
+def test_white_space_around_a_value_is_not_part_of_it(name: str) -> None:
+    value = SOUND.get(name, "http://h/v1")
+    plain, padded = (read_settings(**SOUND | {name: text}) for text in (value, f" {value}\n"))
+    assert getattr(padded, name) == getattr(plain, name)
 
 
 @pytest.mark.parametrize("key", ["sk-abc\nX-Other: 1", "sk-ключ", "two words"])

@@ -23,7 +23,7 @@ from flask_limiter.util import get_remote_address
 from limits import RateLimitItemPerMinute
 from werkzeug.exceptions import TooManyRequests
 
-from core.settings import Settings
+from core.settings import Settings, SettingsError
 from web.http import limit_storage
 from web.http.context import services
 from web.http.limit_storage import LimitStorage
@@ -55,7 +55,10 @@ def limits_url(redis_url: str) -> str:
 
 
 def _next_database(number: str) -> str:
-    queue = int(number or 0)
+    try:
+        queue = int(number or 0)
+    except ValueError:
+        raise SettingsError("REDIS_URL: the database must be a number") from None
     return str(queue + 1 if queue < _LAST_DATABASE else queue)
 
 

@@ -23,6 +23,7 @@ MAX_DIGITS = 309  # the largest double as PostgreSQL's jsonb writes it out
 _UNSTORABLE = "Must not contain U+0000 or lone surrogates."
 _TOO_DEEP = f"Must not be nested deeper than {MAX_DEPTH} levels."
 _BAD_NUMBER = f"Must be a finite number of at most {MAX_DIGITS} digits."
+_BYTE_ORDER_MARK = "\ufeff"
 _DUPLICATE = "Must not hold two members of the same name."
 
 
@@ -59,6 +60,8 @@ def parse_json(data: bytes, *, root: str = "") -> Any:
 
     try:
         text = data.decode()
+        if text.startswith(_BYTE_ORDER_MARK):
+            raise invalid(root, "Must be UTF-8 without a byte order mark.")
         value = json.loads(
             text,
             parse_int=number,
@@ -66,17 +69,22 @@ def parse_json(data: bytes, *, root: str = "") -> Any:
             parse_constant=lambda _: flaw(_BAD_NUMBER),
             object_pairs_hook=members,
         )
-    except UnicodeDecodeError:
-        raise invalid(root, "Must be UTF-8.") from None
+    except UnicodeDecodeError as error:
+        raise invalid(root, f"Must be UTF-8; byte {error.start + 1} is not.") from None
     except RecursionError:
         raise invalid(root, _TOO_DEEP) from None
     except ValueError as error:
-        where = f" (line {error.lineno})" if isinstance(error, json.JSONDecodeError) else ""
-        raise invalid(root, f"Must be valid JSON{where}.") from None
+        raise invalid(root, f"Must be valid JSON{_place(error)}.") from None
     # Only an escape can spell U+0000 or a lone surrogate, and few brackets cannot nest deeply.
     if flawed or "\\u" in text or text.count("{") + text.count("[") > MAX_DEPTH:
         _check(value, root)
     return value
+
+
+def _place(error: ValueError) -> str:
+    if not isinstance(error, json.JSONDecodeError):
+        return ""
+    return f" ({error.msg}, line {error.lineno}, column {error.colno})"
 
 
 def _check(value: Any, root: str) -> None:

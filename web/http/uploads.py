@@ -5,7 +5,6 @@ is the only time that they are written or hashed. The request removes the staged
 ends, unless the storage has taken it. The hourly sweep removes what a killed process left.
 """
 
-import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -14,13 +13,14 @@ from functools import wraps
 from typing import IO, Any, TypeVar, cast
 
 from flask import Request, Response, current_app, request
-from werkzeug.datastructures import FileStorage, Headers, MultiDict
+from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
-from werkzeug.formparser import FormDataParser, MultiPartParser
 
 from core.bootstrap import Services
 from core.errors import Invalid, TooLarge, Unsupported
 from core.storage.staging import StagingFile, file_too_large, staging_directory
+from web.http.file_names import read_file_name
+from web.http.multipart import StrictForm
 from web.http.request_checks import check_text, invalid
 from web.http.request_state import request_state
 from web.http.view_policy import declare
@@ -35,53 +35,12 @@ _DRAIN_SECONDS = 10.0
 _STRANGER_SECONDS = 2.0
 _PAUSE_SECONDS = 0.5
 FIELDS = ("user_id", "session_id", "metadata")
-_QUOTED_NAME = re.compile(r';[ \t]*filename="((?:[^"\\]|\\.)*)"[ \t]*$', re.IGNORECASE)
-_ESCAPED = re.compile(r'\\(["\\])')
-
-
-class _StrictMultiPart(MultiPartParser):
-    def get_part_charset(self, headers: Headers) -> str:
-        # Latin-1 loses no byte. UTF-8 would put in replacement characters: see `take_fields`.
-        return "latin-1"
-
-
-class _StrictForm(FormDataParser):
-    """Fails on a malformed body, where Werkzeug's own parser returns an empty form."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**(options | {"silent": False}))
-
-    def _parse_multipart(
-        self,
-        stream: IO[bytes],
-        mimetype: str,
-        content_length: int | None,
-        options: dict[str, str],
-    ) -> tuple[IO[bytes], MultiDict[str, str], MultiDict[str, FileStorage]]:
-        parser = _StrictMultiPart(
-            stream_factory=self.stream_factory,
-            max_form_memory_size=self.max_form_memory_size,
-            max_form_parts=self.max_form_parts,
-            cls=self.cls,
-            # Each block counts as form memory until the parser knows that it is part of a file.
-            buffer_size=(self.max_form_memory_size or _READ_BYTES) // 2,
-        )
-        boundary = options.get("boundary", "").encode("ascii")
-        if not boundary:
-            raise ValueError("Missing boundary")
-        form, files = parser.parse(stream, boundary, content_length)
-        return stream, form, files
-
-    parse_functions = {  # noqa: RUF012  # as the base class has it
-        "multipart/form-data": _parse_multipart,
-        "application/x-www-form-urlencoded": FormDataParser._parse_urlencoded,
-    }
 
 
 class UploadRequest(Request):
     """A request whose files are staged for the storage."""
 
-    form_data_parser_class = _StrictForm
+    form_data_parser_class = StrictForm
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -139,8 +98,8 @@ def _read_form(limit: int) -> None:
         _ = request.form
     except RequestEntityTooLarge:
         raise TooLarge("The form has too many or too large fields.") from None
-    except ValueError:
-        raise invalid("body", "Must be valid multipart/form-data.") from None
+    except ValueError as error:
+        raise invalid("body", f"Must be valid multipart/form-data. {error}") from None
 
 
 def drain(response: Response) -> Response:
@@ -206,21 +165,10 @@ def take_file() -> FileStorage:
         raise _file_missing()
     if len(given) > 1:
         raise invalid("file", "Must not be given twice.")
-    given[0].filename = check_text(_name_of(given[0]), field="file")
-    return given[0]
-
-
-def _name_of(file: FileStorage) -> str:
-    """The file's name with its backslashes, which Werkzeug reads as escapes.
-
-    Browsers send a backslash unchanged and a quote as %22 (WHATWG, multipart/form-data encoding
-    algorithm). Other clients escape both (RFC 9110, 5.6.4).
-    """
-    disposition = file.headers.get("Content-Disposition", "")
-    quoted = _QUOTED_NAME.search(disposition)
-    if quoted is None or "\\" not in quoted[1]:
-        return file.filename or ""
-    return _ESCAPED.sub(r"\1", quoted[1]).replace("%22", '"')
+    file = given[0]
+    name = read_file_name(file.headers.get("Content-Disposition", ""), parsed=file.filename or "")
+    file.filename = check_text(name, field="file")
+    return file
 
 
 def take_fields() -> dict[str, str]:

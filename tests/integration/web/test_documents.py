@@ -128,6 +128,37 @@ def test_a_file_of_exactly_the_limit_is_taken(alice: Caller) -> None:
     assert upload(alice, content).status_code == 202
 
 
+HEAD = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.pdf"\r\n'
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "reason"),
+    [
+        ("", form(PDF, "a.pdf", {}), "names no boundary"),
+        ('; boundary=""', form(PDF, "a.pdf", {}), "names no boundary"),
+        ("; boundary=\xfc", form(PDF, "a.pdf", {}), "names no boundary"),
+        ("; boundary=other", form(PDF, "a.pdf", {}), "nowhere in the body"),
+        ("; boundary=x", b"%PDF-1.7", "nowhere in the body"),
+        ("; boundary=x", HEAD, "within the header"),
+        ("; boundary=x", HEAD + b"\r\n" + PDF, "before the boundary that closes it"),
+        ("; boundary=x", form(PDF, "a.pdf", {})[:-6], "before the boundary that closes it"),
+        ("; boundary=x", b"--x\r\nA: b\r\n\r\nc\r\n--x--\r\n", "Content-Disposition"),
+        (
+            "; boundary=x",
+            b"--x\r\nContent-Disposition: form-data; filename=a.pdf\r\n\r\nc\r\n--x--\r\n",
+            "no name",
+        ),
+    ],
+)
+def test_a_form_that_cannot_be_read_says_what_is_wrong(
+    alice: Caller, kind: str, body: bytes, reason: str
+) -> None:
+    response = alice.post("/documents", data=body, content_type=f"multipart/form-data{kind}")
+    assert response.status_code == 400, response.text
+    assert reason in response.get_json()["errors"]["body"][0]
+    assert left_behind(alice.app) == []
+
+
 def test_forms_without_a_file(alice: Caller) -> None:
     def code(**options: Any) -> tuple[int, str]:
         response = alice.post("/documents", **options)
@@ -220,9 +251,35 @@ def test_a_name_is_shown_and_never_a_path(alice: Caller, name: str, suggested: s
         (b'"a\\"b\\c.pdf"', 'a"b\\c.pdf'),
         (b'"a%22b\\c.pdf"', 'a"b\\c.pdf'),
         (b"\"x.pdf\"; filename*=UTF-8''C%3A%5C%E2%82%AC.pdf", "C:\\\u20ac.pdf"),
+        # filename* wins, wherever it is and in whatever coding (RFC 6266)
+        (b"x.pdf; filename*=iso-8859-1'de'%FCber.pdf; a=b", "\xfcber.pdf"),
+        (b"\"x.pdf\"; filename*=windows-1252''%80.pdf", "\u20ac.pdf"),
+        (b"\"x.pdf\"; filename*=no-such''%80.pdf", "x.pdf"),
+        (b"\"x.pdf\"; filename*=UTF-8''%FF.pdf", "x.pdf"),
+        (b"\"a; filename*=UTF-8''b.pdf\"", "a; filename*=UTF-8''b.pdf"),
+        # raw bytes: UTF-8, or else Latin-1 as Windows has it
+        ('"r\xe9sum\xe9.pdf"'.encode(), "r\xe9sum\xe9.pdf"),
+        ('"r\xe9sum\xe9.pdf"'.encode("latin-1"), "r\xe9sum\xe9.pdf"),
+        ('"\u201eF\xfc\u00df\u201d.pdf"'.encode("windows-1252"), "\u201eF\xfc\u00df\u201d.pdf"),
+        (b'"a\x81.pdf"', "a\x81.pdf"),
+        # encoded words (RFC 2047)
+        (b'"=?utf-8?B?csOpc3Vtw6kucGRm?="', "r\xe9sum\xe9.pdf"),
+        (b"=?UTF-8?Q?r=C3=A9sum=C3=A9_2.pdf?=", "r\xe9sum\xe9 2.pdf"),
+        (b'"=?iso-8859-1?q?r=E9sum=E9?=.pdf"', "r\xe9sum\xe9.pdf"),
+        (b'"=?utf-8?B?5rWL?= =?utf-8?B?6K+V?=.pdf"', "\u6d4b\u8bd5.pdf"),
+        (b'"a =?utf-8?B?w7w=?= b.pdf"', "a \xfc b.pdf"),
+        (b'"=?gb2312?B?suLK1A==?=.pdf"', "\u6d4b\u8bd5.pdf"),
+        (b'"=?no-such?B?5rWL?=.pdf"', "=?no-such?B?5rWL?=.pdf"),
+        (b'"=?utf-8?B?/////w==?=.pdf"', "=?utf-8?B?/////w==?=.pdf"),
+        (b'"what=?.pdf"', "what=?.pdf"),
+        # without quotes
+        (b"my report (2).pdf", "my report (2).pdf"),
+        ("r\xe9sum\xe9.pdf; size=9".encode("latin-1"), "r\xe9sum\xe9.pdf"),
     ],
 )
-def test_backslashes_of_a_name_are_kept(alice: Caller, sent: bytes, name: str) -> None:
+def test_a_name_is_read_in_the_codings_that_clients_use(
+    alice: Caller, sent: bytes, name: str
+) -> None:
     body = (
         b'--x\r\nContent-Disposition: form-data; name="file"; filename=' + sent + b"\r\n\r\n"
     ) + (PDF + b"\r\n--x--\r\n")

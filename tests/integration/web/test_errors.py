@@ -30,6 +30,27 @@ def check_problem(response: Any, *, status: int, code: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
+    ("kind", "body", "reason"),
+    [
+        (JSON, '{"user_id": "a"}'.encode("utf-16"), "Must be UTF-8; byte 1 is not."),
+        (f"{JSON}; charset=utf-16", '{"user_id": "a"}'.encode("utf-16-le"), "line 1, column 2"),
+        (f"{JSON}; charset=latin-1", '{"user_id": "\xe9"}'.encode("latin-1"), "byte 14 is not"),
+        (JSON, b'\xef\xbb\xbf{"user_id": "a"}', "without a byte order mark"),
+        (JSON, gzip.compress(b'{"user_id": "a"}'), "Must be UTF-8; byte 2 is not."),
+        (JSON, b'{"user_id": "a"', "Expecting ',' delimiter, line 1, column 16"),
+        (JSON, b'{\n"user_id": "a",}', "line 2, column"),
+        (JSON, b"user_id=a", "Expecting value, line 1, column 1"),
+    ],
+)
+def test_a_body_that_cannot_be_read_says_what_is_wrong(
+    alice: Caller, kind: str, body: bytes, reason: str
+) -> None:
+    response = alice.post("/sessions", data=body, content_type=kind)
+    check_problem(response, status=400, code="invalid_request")
+    assert reason in response.get_json()["errors"]["body"][0]
+
+
+@pytest.mark.parametrize(
     ("body", "where"),
     [
         (b"[" * 50_000, None),
