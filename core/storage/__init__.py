@@ -6,7 +6,6 @@ from urllib.parse import unquote, urlsplit
 from core.settings import Settings
 from core.storage.local import LocalStorage
 from core.storage.objects import Storage
-from core.storage.s3 import S3Storage, create_client
 
 __all__ = ["Storage", "create_storage"]
 
@@ -16,6 +15,9 @@ def create_storage(settings: Settings) -> Storage:
     url = urlsplit(settings.effective_storage_url)
     if url.scheme == "file":
         return LocalStorage(Path(unquote(url.path)))
+    # Only here, because boto3 makes up a twentieth of a process's start.
+    from core.storage.s3 import S3Storage, create_client  # noqa: PLC0415
+
     return S3Storage(
         create_client(settings.s3_endpoint_url or None),
         bucket=url.netloc,
