@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -60,10 +61,20 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"{count} tests of the pages did not run: {NO_BROWSER}")
 
 
+SERVERS_DIR = pytest.StashKey[Path]()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Remove the servers' files after the last test: thousands take longer than a test may."""
+    if directory := session.config.stash.get(SERVERS_DIR, None):
+        shutil.rmtree(directory, ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
-def servers_dir() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="rag-", ignore_cleanup_errors=True) as path:
-        yield Path(path)
+def servers_dir(pytestconfig: pytest.Config) -> Path:
+    path = Path(tempfile.mkdtemp(prefix="rag-"))
+    pytestconfig.stash[SERVERS_DIR] = path
+    return path
 
 
 @pytest.fixture(scope="session", autouse=True)

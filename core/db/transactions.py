@@ -4,6 +4,7 @@ The entry point owns the transaction: this module is the only one in the project
 commits. A function that takes a db session never does.
 """
 
+import random
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ log = get_logger(__name__)
 
 APP_ROLE = "rag_app"  # every tenant's transaction runs as this role, which row-level security binds
 
+_RETRY_SECONDS = (0.1, 0.3)
 _TRIES = 3  # of a statement that PostgreSQL aborts because of another transaction
 _DISK_FULL = {"53100"}
 USER_UNDER_ERASURE = "RCS01"  # raised by the trigger `refuse_user_under_erasure`
@@ -123,6 +125,9 @@ class SingleStatement:
                 return self._execute(statement, values)
             except TransactionRollbackError as error:
                 log.info("statement_repeated", pgcode=error.pgcode)
+            # Let the other transaction take the lock that it waits for; a statement that is
+            # repeated at once may take it away again. The jitter parts two losers.
+            time.sleep(random.uniform(*_RETRY_SECONDS))  # noqa: S311
         return self._execute(statement, values)
 
     def _execute(self, statement: connections.Prepared, values: dict[str, Any]) -> Rows:

@@ -105,6 +105,11 @@ class LLMServer:
         with self._lock:
             return [request for request in self.requests if request.path == path]
 
+    def answer_requests(self) -> list[Recorded]:
+        """Chat requests for answers; those for a session's title are left out."""
+        chats = self.requests_to(CHAT)
+        return [request for request in chats if "Write a title" not in str(request.body)]
+
     def wait_for_disconnect(self, seconds: float = 30.0) -> bool:
         until = time.monotonic() + seconds
         while not self.disconnects and time.monotonic() < until:

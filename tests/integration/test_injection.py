@@ -9,7 +9,7 @@ import pytest
 from core.answering.citations import cited_indexes
 from core.answering.extractive import MAX_CHARS
 from core.bootstrap import Services
-from tests.fakes.llm_server import CHAT, LLMServer, Reply
+from tests.fakes.llm_server import LLMServer, Reply
 from tests.integration.steps import ask, ingest, new_session
 from tests.typeset import Column, typeset
 
@@ -48,7 +48,7 @@ def pdf(*lines: str) -> bytes:
 
 def messages_of(llm: LLMServer) -> list[dict[str, str]]:
     """The last prompt; its tags' names, which depend on the passages, are left out."""
-    messages: list[dict[str, str]] = llm.requests_to(CHAT)[-1].body["messages"]
+    messages: list[dict[str, str]] = llm.answer_requests()[-1].body["messages"]
     found = re.search(r"<passage-(\w{12}) ", messages[-1]["content"])
     assert found
     return [

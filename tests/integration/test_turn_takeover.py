@@ -18,7 +18,7 @@ from core.conversations.live import LiveAnswers, Turn
 from core.conversations.messages import MessageRecord
 from core.db.paging import PageRequest
 from core.errors import Conflict
-from tests.fakes.llm_server import CHAT, LLMServer, Reply
+from tests.fakes.llm_server import LLMServer, Reply
 from tests.integration.steps import TENANT, new_session, wait_until
 from tests.integration.steps import run_turn as run
 
@@ -88,12 +88,7 @@ def test_a_writer_that_was_taken_for_dead_changes_nothing(
     assert (answer.status, answer.content) == ("complete", "of the second")
     assert llm.wait_for_disconnect(30), "the first one gives its provider up"
     assert stored(services, session) == [asked, answer]
-    assert len(answers_asked(llm)) == 2
-
-
-def answers_asked(llm: LLMServer) -> list[object]:
-    """Requests for answers; those for a session's title are left out."""
-    return [one for one in llm.requests_to(CHAT) if "Write a title" not in str(one.body)]
+    assert len(llm.answer_requests()) == 2
 
 
 def test_the_ids_of_a_further_attempt_are_new(services: Services, llm: LLMServer) -> None:

@@ -16,7 +16,7 @@ import pytest
 from core.bootstrap import bootstrap
 from core.documents.sweeping import ORPHAN_AGE, remove_orphans
 from core.settings import Settings
-from tests.fakes.llm_server import CHAT, LLMServer, Reply
+from tests.fakes.llm_server import LLMServer, Reply
 from tests.functional.conftest import MakeStack
 from tests.functional.faults.conftest import Client
 from tests.harness.stack import WAIT_SECONDS
@@ -124,7 +124,7 @@ def kill_in_mid_answer(web: Client, session: str, body: dict[str, Any]) -> None:
 def test_a_chat_turn_killed_in_mid_answer_and_asked_again(
     web: Client, llm: LLMServer, session: str
 ) -> None:
-    asked_before = len(answers_asked(llm))
+    asked_before = len(llm.answer_requests())
     llm.script(Reply(deltas=["never ", "finished "] * 1000, delay_between=0.05))
     body = {"message": "Hello?", "stream": True, "use_rag": False}
     with pytest.raises(httpx.TransportError):
@@ -144,15 +144,10 @@ def test_a_chat_turn_killed_in_mid_answer_and_asked_again(
         (left[1]["id"], "complete"),
     ]
     assert items[1]["content"] == "Hello from the model."
-    assert len(answers_asked(llm)) == asked_before + 2
+    assert len(llm.answer_requests()) == asked_before + 2
     replay = web.http.post(f"{session}/chat", json=body, headers=KEY)
     assert replay.content == again.content
-    assert len(answers_asked(llm)) == asked_before + 2
-
-
-def answers_asked(llm: LLMServer) -> list[Any]:
-    """Requests for answers; those for a session's title are left out."""
-    return [one for one in llm.requests_to(CHAT) if "Write a title" not in str(one.body)]
+    assert len(llm.answer_requests()) == asked_before + 2
 
 
 def test_an_append_killed_before_its_commit(

@@ -98,7 +98,7 @@ def test_a_stream_is_replayed_as_it_was(asker: Caller, llm: LLMServer) -> None:
 
 def test_a_stream_goes_on_behind_any_event_by_either_door(asker: Caller, llm: LLMServer) -> None:
     llm.script(Reply(deltas=WORDS))
-    asked = len(llm.requests_to(CHAT))
+    asked = len(llm.answer_requests())
     session = asker.new_session()["id"]
     live = parse(chat(asker, session, stream=True).text)
     answer = live[-1][2]["assistant_message"]["id"]
@@ -111,8 +111,7 @@ def test_a_stream_goes_on_behind_any_event_by_either_door(asker: Caller, llm: LL
             query = {"starting_after": event_id}
             assert stream(asker, answer, query_string=query) == live[cut:]
     assert stream(asker, answer, query_string={"starting_after": "0"}) == live
-    answers = [one for one in llm.requests_to(CHAT) if "Write a title" not in str(one.body)]
-    assert len(answers) == asked + 1, "resuming asks no model"
+    assert len(llm.answer_requests()) == asked + 1, "resuming asks no model"
 
 
 @pytest.mark.parametrize("unknown", ["x", "-1", "999999", "1.5", "¹", "9" * 40])
@@ -213,10 +212,11 @@ def test_the_sweep_closes_what_nobody_writes_any_more(asker: Caller) -> None:
     answer = dead_turn(asker, session, chunks=["half"])
     services = asker.app.extensions["services"]
     assert message(asker, answer)["status"] == "in_progress", "its lease lasts"
-    assert close_abandoned(services) == 0
+    close_abandoned(services)
+    assert message(asker, answer)["status"] == "in_progress", "nor was it swept"
     end_lease(asker, answer)
     assert message(asker, answer)["status"] == "interrupted", "whether or not it was swept"
-    assert close_abandoned(services) == 1
+    assert close_abandoned(services) >= 1
     found = message(asker, answer)
     assert (found["status"], found["content"]) == ("interrupted", "half")
     assert found["error"]["code"] == "answer_interrupted"
