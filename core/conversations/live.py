@@ -29,7 +29,10 @@ from core.telemetry import get_logger
 log = get_logger(__name__)
 
 MAX_TURNS = 256  # of one process at the same time, waiting ones included: a thread each
-TITLE_DELAY_SECONDS = 1.5  # a next question comes first: many LLMs answer one at a time
+# A title waits until no turn has begun for this long, because many LLMs answer one at a time.
+TITLE_DELAY_SECONDS = 1.5
+TITLE_PATIENCE_SECONDS = 8.0  # on a busy process
+TITLE_POLL_SECONDS = 0.1
 WAIT_POLL_SECONDS = 0.2  # how often the first in line asks whether its session is free
 
 
@@ -96,6 +99,7 @@ class LiveAnswers:
         self._feeds: dict[UUID, Feed] = {}
         self._lines: dict[UUID, deque[object]] = {}
         self._stop = threading.Event()
+        self._begun_at = 0.0  # the last turn, by the monotonic clock
 
     def start(
         self,
@@ -119,6 +123,7 @@ class LiveAnswers:
             if self._stop.is_set() or len(self._threads) >= self._max_turns:
                 raise TooManyTurns("Too many answers are being written; try again shortly.")
             self._threads.add(thread)
+            self._begun_at = time.monotonic()
         thread.start()
         return turn
 
@@ -189,7 +194,7 @@ class LiveAnswers:
             prepared = self._prepare(tenant_id, session_id, opening, claim)
             feed, needs_title = self._write(turn, prepared)
             when_over(feed)
-            if needs_title and not self._stop.wait(TITLE_DELAY_SECONDS):
+            if needs_title and self._wait_for_quiet():
                 titles.improve_title(self._services, tenant_id=tenant_id, rows=prepared.rows)
         except Exception as error:
             if turn.is_decided:
@@ -199,6 +204,16 @@ class LiveAnswers:
             with self._changed:
                 self._threads.discard(threading.current_thread())
                 self._changed.notify_all()
+
+    def _wait_for_quiet(self) -> bool:
+        """Whether a title can be written now; False if the process ends."""
+        over_at = time.monotonic()
+        while not self._stop.wait(TITLE_POLL_SECONDS):
+            now = time.monotonic()
+            quiet = now - max(self._begun_at, over_at) >= TITLE_DELAY_SECONDS
+            if quiet or now - over_at >= TITLE_PATIENCE_SECONDS:
+                return True
+        return False
 
     def _prepare(
         self, tenant_id: str, session_id: UUID, opening: Opening, claim: Claim | None

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from core.conversations import live
 from core.conversations.sweeping import close_abandoned
 from tests.conftest import API_KEY
 from tests.fakes.llm_server import CHAT, LLMServer, Reply
@@ -438,6 +439,20 @@ def test_a_session_gets_a_title_from_its_first_turn(asker: Caller, llm: LLMServe
         ),
         what="the LLM's title",
     )
+
+
+def test_a_title_waits_until_nobody_asks(
+    asker: Caller, llm: LLMServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "TITLE_DELAY_SECONDS", 4.0)
+    monkeypatch.setattr(live, "TITLE_PATIENCE_SECONDS", 250.0)
+    done(asker, asker.new_session()["id"], use_rag=False)
+    other = asker.new_session(title="t")["id"]
+    started = time.monotonic()
+    while time.monotonic() - started < 5:
+        done(asker, other, use_rag=False)
+    wait_until(lambda: "Write a title" in str(llm.requests_to(CHAT)[-1].body), what="the title")
+    assert sum("Write a title" in str(one.body) for one in llm.requests_to(CHAT)) == 1
 
 
 def test_a_title_set_by_hand_is_never_overwritten(asker: Caller, llm: LLMServer) -> None:
