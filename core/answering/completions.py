@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.answering.base import AnswerStream, FinishReason, Usage
-from core.answering.sse import Event
+from core.answering.sse import PAGE, Event
 from core.errors import ProviderError
-from core.providers.failures import Refusal, refusal_of
+from core.providers.failures import Refusal, mask_keys, read_refusal, refusal_of
 from core.text.unicode import repaired
 
 _MAX_MODEL_CHARS = 200
@@ -43,6 +43,7 @@ class AnswerPart:
     text: str
     is_whole: bool
     reasons: bool
+    calls_tool: bool
     finish_reason: FinishReason | None
     model: str | None
     usage: Usage | None
@@ -64,6 +65,11 @@ def parse_event(event: Event, *, keys: Iterable[str] = ()) -> AnswerPart | Refus
     Raises ProviderError for any other data. `keys` are masked in a Refusal.
     """
     data = event.data.strip()
+    if event.name == PAGE:
+        said = read_refusal(0, data, keys=keys).message
+        return Refusal(0, f"It sent a page instead of an answer: {said}")
+    if event.name == "error" and data[:1] not in ("{", "["):
+        return Refusal(0, mask_keys(data, keys))
     if not data or (data[0] not in '{["' and data != "[DONE]"):
         return None  # "ping", "keep-alive"
     if event.name not in _NAMES_OF_DATA and not data.startswith("{"):
@@ -83,11 +89,14 @@ def _parse(data: Any, name: str, keys: Iterable[str]) -> AnswerPart | Refusal:
     choice = (choices or [{}])[0]
     said = choice.get("delta") or choice.get("message") or {}
     finish = choice.get("finish_reason")
+    if choice.get("error"):
+        return refusal_of(choice, keys=keys)
     if finish == "error":
         return Refusal(0, "The answer ended with an error.")
     return AnswerPart(
         text=_text(said.get("content")) or _text(said.get("refusal")) or _text(choice.get("text")),
         is_whole=not choice.get("delta") and "message" in choice,
+        calls_tool=bool(said.get("tool_calls") or said.get("function_call")),
         reasons=any(said.get(name) for name in _REASONING_FIELDS),
         finish_reason=_FINISH.get(str(finish).lower(), "stop") if finish else None,
         model=_model(data.get("model")),
@@ -134,9 +143,11 @@ def _usage(data: object) -> Usage | None:
     """The token counts; None if there is no plausible one."""
     if not isinstance(data, dict):
         return None
-    prompt, completion = _count(data.get("prompt_tokens")), _count(data.get("completion_tokens"))
-    if prompt is None and completion is None:
-        return None
+    # The second names are those of OpenAI's Responses and of Anthropic.
+    prompt = _count(data.get("prompt_tokens", data.get("input_tokens")))
+    completion = _count(data.get("completion_tokens", data.get("output_tokens")))
+    if not prompt and not completion:
+        return None  # 0 and 0: nobody counted
     return Usage(prompt_tokens=prompt or 0, completion_tokens=completion or 0)
 
 

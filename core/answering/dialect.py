@@ -4,23 +4,22 @@ import re
 from typing import Any
 
 from core.providers.failures import Refusal
+from core.providers.wordings import UNNAMED_PARAMETER
 
 Message = dict[str, str]
 
-_REFUSAL_STATUSES = frozenset({0, 400, 403, 404, 422, 501})
+_REFUSAL_STATUSES = frozenset({0, 400, 403, 404, 422, 500, 501})
 _LIMITS = ("max_tokens", "max_completion_tokens")
+_ANSWER = re.compile(r"max_(?:completion_|new_)?tokens|completion", re.I)
 _STREAM = re.compile(r"(?<!\w)stream(?:ing)?(?![\w])", re.I)
 _UNSUPPORTED = re.compile(
-    r"not (?:\w+ )?(?:supported?|permitted|allowed|valid)|unsupported|invalid|alternate"
-    r"|only (?:user|the)",
+    r"not (?:\w+ )?(?:support(?:ed)?|permitted|allowed|valid|implemented|enabled|accepted|one of)"
+    r"|unsupported|invalid|unexpected|disabled|alternate|only (?:user|the)|must be verified"
+    r"|input should be",
     re.I,
 )
-_SYSTEM = re.compile(r"\bsystem\b|roles? must alternate", re.I)
-# Refusals that do not name the parameter.
-_UNNAMED = re.compile(
-    r"request body|invalid request\b|bad request|unrecogni[sz]ed|unknown (?:field|param|arg)"
-    r"|not permitted|extra (?:inputs?|fields?)|unexpected (?:field|key|param)|unsupported param",
-    re.I,
+_SYSTEM = re.compile(
+    r"\bsystem\b|developer instruction|roles? must alternate|only user\b|messages?\W+0\W+role", re.I
 )
 
 
@@ -64,20 +63,37 @@ class Dialect:
         self._refused |= {refused}
         return True
 
+    def drop_limit(self, refusal: Refusal, sent: dict[str, Any]) -> bool:
+        """Leave out the limit of an answer that leaves no room for any prompt.
+
+        Returns False if `refusal` does not name the limit or `sent` has none.
+        """
+        if not sent.keys() & set(_LIMITS) or not _ANSWER.search(refusal.message):
+            return False
+        self._refused |= set(_LIMITS)
+        return True
+
 
 def _parameter(refusal: Refusal, sent: dict[str, Any]) -> str | None:
     said = f"{refusal.param} {refusal.message}"
+    code = refusal.code
+    if code not in ("provider_unavailable", "provider_model_unknown"):
+        return None  # a prompt that is too long, say: its refusal may name `max_tokens`
     for name in ("stream_options", *_LIMITS, "temperature"):
-        if name in sent and re.search(rf"(?<!\w){name}(?!\w)", said):
+        if name in sent and _names(said, name) and refusal.status != 500:
             return name
-    unsupported = _UNSUPPORTED.search(said) is not None
-    if "stream" in sent and unsupported and _STREAM.search(said):
-        return "stream"
-    if sent["messages"][0]["role"] == "system" and unsupported and _SYSTEM.search(said):
-        return "system"
-    if "stream_options" in sent and refusal.code == "provider_unavailable":
-        return "stream_options" if _UNNAMED.search(refusal.message) else None
-    return None
+    if _UNSUPPORTED.search(said):
+        if "stream" in sent and _STREAM.search(said):
+            return "stream"
+        # llama.cpp answers 500 when a chat template fails.
+        if sent["messages"][0]["role"] == "system" and _SYSTEM.search(said):
+            return "system"
+    unnamed = code == "provider_unavailable" and UNNAMED_PARAMETER.search(refusal.message)
+    return "stream_options" if "stream_options" in sent and unnamed else None
+
+
+def _names(said: str, parameter: str) -> bool:
+    return re.search(rf"(?<!\w){parameter}(?!\w)", said) is not None
 
 
 def _system_joined(messages: list[Message]) -> list[Message]:

@@ -215,6 +215,8 @@ class OpenAIAnswerer:
             run.shortened = True
             self._window.learn(refusal, run.body["messages"])
             raise _Adapted(error) from None
+        if error.code == "context_too_long" and self._dialect.drop_limit(refusal, run.body):
+            raise _Adapted(error) from None
         raise (error if isinstance(error, ProviderRefused) else _Retry(error)) from None
 
     def _deltas(self, run: "_Run", exchange: Exchange) -> Iterator[str]:
@@ -267,11 +269,12 @@ class OpenAIAnswerer:
         self, stream: AnswerStream, exchange: Exchange, reasoning: ReasoningFilter
     ) -> Iterator[str]:
         """The model's text, event by event. Raises httpx's errors if the end is missing."""
-        finished = heard = False
+        finished = heard = calls_tool = False
         try:
             for event in iter_events(exchange):
                 if event.data.strip() == "[DONE]":
-                    return
+                    finished = True
+                    break
                 said = parse_event(event, keys=self._keys)
                 if said is None:
                     continue
@@ -279,6 +282,9 @@ class OpenAIAnswerer:
                     raise _Reported(said)
                 exchange.heard_token()
                 finished = said.apply_to(stream) or finished or bool(said.is_whole and said.text)
+                calls_tool = calls_tool or said.calls_tool
+                if finished and not said.text:  # some servers put a finish reason into each part
+                    exchange.expect_end()
                 if said.reasons:
                     reasoning.expect_none()
                 if said.text and not (said.is_whole and heard):
@@ -290,6 +296,8 @@ class OpenAIAnswerer:
                 raise
         if not finished:
             raise httpx.RemoteProtocolError("the stream ended in mid-answer")
+        if calls_tool and not heard:
+            raise ProviderRefused("The chat provider asked for a tool instead of answering.")
 
 
 @dataclass(slots=True)

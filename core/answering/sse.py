@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from core.errors import ProviderError
 
+PAGE = "page"
+_MAX_PAGE_BYTES = 64 * 1024
 MAX_EVENT_BYTES = 1024 * 1024
 _DATA, _EVENT = b"data:", b"event:"
 
@@ -23,12 +25,15 @@ def iter_events(chunks: Iterable[bytes], *, max_bytes: int = MAX_EVENT_BYTES) ->
     """The events of a response body. Its Content-Type is not looked at.
 
     A body that begins with a brace or a bracket is JSON: one event for each line that is an
-    object, or one for the whole. Any other body is a stream of server-sent events. Raises
+    object, or one for the whole. One that begins with `<` is a page: one event named `PAGE` with
+    its beginning. Any other body is a stream of server-sent events. Raises
     ProviderError for a line or an event over `max_bytes` and never buffers more than that.
     """
     first, chunks = _peek(chunks, max_bytes=max_bytes)
     if first in (b"{", b"["):
         return _iter_json(chunks, max_bytes=max_bytes)
+    if first == b"<":
+        return _iter_page(chunks)
     return _iter_sse(chunks, max_bytes=max_bytes)
 
 
@@ -36,13 +41,13 @@ def _iter_sse(chunks: Iterable[bytes], *, max_bytes: int) -> Iterator[Event]:
     """Server-sent events as in WHATWG HTML 9.2.6; comments and other fields are skipped.
 
     Characters and line ends (LF, CRLF, CR) may be cut anywhere between chunks. A last event
-    that lacks its blank line counts if its line is whole. Some servers forget the blank line
+    that lacks its blank line or its line end counts. Some servers forget the blank line
     between events: a `data` line ends the event before it if that is whole JSON.
     """
     data: list[str] = []
     name = ""
     size = 0
-    for line in _iter_lines(chunks, max_bytes=max_bytes):
+    for line in _iter_lines(chunks, max_bytes=max_bytes, with_rest=True):
         if not line:
             if data:
                 yield Event("\n".join(data), name)
@@ -58,6 +63,15 @@ def _iter_sse(chunks: Iterable[bytes], *, max_bytes: int) -> Iterator[Event]:
             name = _value(line, _EVENT)
     if data:
         yield Event("\n".join(data), name)
+
+
+def _iter_page(chunks: Iterable[bytes]) -> Iterator[Event]:
+    page = bytearray()
+    for chunk in chunks:
+        page += chunk
+        if len(page) > _MAX_PAGE_BYTES:
+            break
+    yield Event(page.decode("utf-8", "replace"), PAGE)
 
 
 def _iter_json(chunks: Iterable[bytes], *, max_bytes: int) -> Iterator[Event]:

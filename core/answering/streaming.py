@@ -14,6 +14,7 @@ from typing import Any, TypeVar, cast
 import httpx
 
 POLL_SECONDS = 0.1
+_LAST_SECONDS = 3.0  # after the finish reason only the usage can follow
 T = TypeVar("T")
 
 
@@ -103,6 +104,7 @@ class Exchange:
         self._response: httpx.Response | None = None
         self._chunks: AsyncGenerator[bytes, None] | None = None
         self._waited = 0.0
+        self._patience: float | None = None
 
     def open(self, request: httpx.Request) -> httpx.Response:
         """Send `request` and return the response before its body is read."""
@@ -110,6 +112,10 @@ class Exchange:
 
     def heard_token(self) -> None:
         self._waited = 0.0
+
+    def expect_end(self) -> None:
+        """The answer is complete: from now on wait only a few seconds for more."""
+        self._patience = min(_LAST_SECONDS, self._timeout)
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -140,7 +146,10 @@ class Exchange:
 
     async def _next(self) -> bytes | None:
         assert self._chunks is not None
-        return await anext(self._chunks, None)
+        try:
+            return await asyncio.wait_for(anext(self._chunks, None), self._patience)
+        except TimeoutError:
+            raise httpx.ReadTimeout("the stream stays open") from None
 
     async def _close(self) -> None:
         if self._chunks is not None:

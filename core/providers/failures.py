@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from core.errors import ProviderBusy, ProviderError, ProviderRefused, ProviderTimeout
+from core.providers import wordings
 from core.providers.retry_after import parse_retry_after
 
 MAX_BODY_BYTES = 64 * 1024  # of an error response; more is not read
@@ -31,44 +32,6 @@ _KEY = re.compile(
     re.IGNORECASE,
 )
 _TAG = re.compile(r"<(?:style|script|title)\b.*?</(?:style|script)>|<[^>]*>", re.I | re.S)
-
-_FILTERED = re.compile(
-    r"content[_ ]?(?:filter|policy|management)|responsible ?ai|data_?inspection_?failed"
-    r"|safety (?:system|filter|setting|policy)|was filtered|prohibited_content",
-    re.I,
-)
-_TOO_LONG = re.compile(
-    r"context[_ ](?:length|size|window|limit)|exceed_context|maximum context|prompt is too long"
-    r"|string_above_max_length|too many (?:input )?tokens"
-    r"|(?:less|more|fewer|longer) than \d+ tokens"
-    r"|(?:input|prompt|text|sequence|request)s?\b.{0,60}(?:too (?:long|large)|exceed|longer than)"
-    r".{0,60}(?:token|context|length|model)"
-    r"|exceeds? (?:the )?max(?:imum)? (?:number of (?:input )?)?(?:tokens|length|sequence|context)"
-    r"|tokens?\b.{0,40}\bexceeds? the max|too many tokens|max(?:imum)?_? ?(?:input|sequence|prompt)"
-    r"_? ?(?:length|tokens)|context the overflow",
-    re.I,
-)
-_NO_MODEL = re.compile(
-    r"model_not_found|deploymentnotfound|unknown_model|model_not_exist|invalid_model"
-    r"|\b(?:model|deployment)\b.{0,80}(?:not (?:found|exist|supported|available)|n't exist|unknown"
-    r"|not a valid|no access|have access)"
-    r"|(?:no such|unknown|invalid|unsupported|not found:?) (?:the )?(?:model|deployment)",
-    re.I | re.S,
-)
-_BAD_KEY = re.compile(
-    r"invalid_api_key|api[_ -]?key.{0,40}(?:not valid|invalid|incorrect|expired|missing|required)"
-    r"|(?:invalid|incorrect|missing|expired|no|bad) (?:api[_ -]?key|access token|credentials)"
-    r"|unauthori[sz]ed|unauthenticated|authentication",
-    re.I,
-)
-_NO_MONEY = re.compile(
-    r"insufficient[_ ](?:balance|quota|credit|fund)|exceeded your current quota|quota[_ ]exceeded"
-    r"|quota (?:has been|was|is) exceeded|out of credit|credit balance|payment required"
-    r"|billing_(?:hard_limit|not_active)|\bquota\b",
-    re.I,
-)
-_HARD_QUOTA = re.compile(r"insufficient[_ ](?:quota|balance|credit|fund)|billing_", re.I)
-_RATE = re.compile(r"rate[_ ]?limit|too many requests|overloaded|try again later", re.I)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +58,15 @@ class Refusal:
         """The stable code of the HTTP contract."""
         if self.status in _GATEWAY_TIMEOUTS:
             return "provider_timeout"
-        if _FILTERED.search(self.text):
+        if wordings.FILTERED.search(self.text):
             return "content_filtered"
-        if self.status != 429 and _TOO_LONG.search(self.text):
+        if self.status != 429 and wordings.TOO_LONG.search(self.text):
             return "context_too_long"
-        if self.status == 402 or _NO_MONEY.search(self.text):
+        if self.status == 402 or wordings.NO_MONEY.search(self.text):
             return "provider_quota"
-        if self.status < 500 and _NO_MODEL.search(self.text):
+        if self.status < 500 and wordings.NO_MODEL.search(self.text):
             return "provider_model_unknown"
-        if self.status in (401, 403, 407) or (self.status < 429 and _BAD_KEY.search(self.text)):
+        if self.status in (401, 403, 407) or wordings.BAD_KEY.search(self.text):
             return "provider_auth"
         return "provider_unavailable"
 
@@ -151,7 +114,7 @@ def provider_error(
     """
     code = refusal.code
     detail = _detail(refusal, provider)
-    hard_quota = _HARD_QUOTA.search(refusal.text) is not None
+    hard_quota = wordings.HARD_QUOTA.search(refusal.text) is not None
     if (refusal.status in _OVERLOADED and not hard_quota) or _is_rate_limit(refusal):
         wait = parse_retry_after(retry_after, now=datetime.now(UTC))
         return ProviderBusy(detail, retry_after=wait, code=code)
@@ -176,7 +139,7 @@ def _may_pass(status: int) -> bool:
 
 
 def _is_rate_limit(refusal: Refusal) -> bool:
-    return refusal.status == 0 and _RATE.search(refusal.text) is not None
+    return refusal.status == 0 and wordings.RATE.search(refusal.text) is not None
 
 
 def _detail(refusal: Refusal, provider: str) -> str:

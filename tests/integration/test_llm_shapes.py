@@ -1,6 +1,7 @@
 """Answers of an LLM in every shape that servers of OpenAI's protocol send."""
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -94,6 +95,13 @@ SHAPES = {
     "stream labelled text": Reply(chunks=SSE_LINES, headers=PLAIN),
     "stream without a label": Reply(
         chunks=SSE_LINES, headers={"Content-Type": "application/octet-stream"}
+    ),
+    "no line end at the end": Reply(chunks=[*SSE_LINES[:2], b"data: [DONE]"]),
+    "last text without a line end": Reply(
+        chunks=[SSE_LINES[0], data(chunk({"content": ANSWER[19:]}, "stop")).rstrip()]
+    ),
+    "a finish reason in each part": Reply(
+        chunks=[data(chunk({"content": part}, "stop")) for part in (ANSWER[:19], ANSWER[19:])]
     ),
     "status 201": Reply(chunks=SSE_LINES, status=201),
     "JSON labelled stream": Reply(
@@ -259,7 +267,16 @@ def test_a_cut_answer_can_be_told_from_a_whole_one(
     assert stream.finish_reason == kept
 
 
-@pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": "many"}, {"prompt_tokens": -1}])
+@pytest.mark.parametrize(
+    "usage",
+    [
+        None,
+        {},
+        {"prompt_tokens": "many"},
+        {"prompt_tokens": -1},
+        {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+    ],
+)
 def test_usage_that_is_not_counted_is_none(
     llm: LLMServer, answerer: OpenAIAnswerer, usage: Any
 ) -> None:
@@ -269,17 +286,45 @@ def test_usage_that_is_not_counted_is_none(
     assert stream.usage is None
 
 
+def test_usage_may_have_other_names(llm: LLMServer, answerer: OpenAIAnswerer) -> None:
+    usage = {"input_tokens": 5, "output_tokens": 7}
+    llm.script(Reply(chunks=[said("A"), data(chunk({}, "stop", usage=usage)), DONE]))
+    stream = answerer.answer(ASKED)
+    assert stored(stream) == "A"
+    assert stream.usage is not None
+    assert stream.usage.as_dict()["total_tokens"] == 12
+
+
+@pytest.mark.parametrize("last", [DONE, data({"choices": [], "usage": None})])
+def test_a_connection_that_stays_open_delays_no_answer(
+    llm: LLMServer, answerer: OpenAIAnswerer, last: bytes
+) -> None:
+    llm.script(Reply(chunks=[*SSE_LINES[:2], data(chunk({}, "stop")), last, b":"], stall_after=4))
+    started = time.monotonic()
+    assert stored(answerer.answer(ASKED)) == ANSWER
+    assert time.monotonic() - started < 15  # of the server's 30 and the answerer's 20
+    assert llm.wait_for_disconnect()
+
+
 @pytest.mark.parametrize(
     ("chunks", "code", "reason"),
     [
         ([ended("content_filter")], "content_filtered", "filter"),
+        (
+            [
+                data(chunk({"content": None, "tool_calls": [{"index": 0, "function": {}}]})),
+                ended("tool_calls"),
+            ],
+            "provider_unavailable",
+            "asked for a tool",
+        ),
         (
             [data(chunk({"reasoning_content": "long thoughts"})), ended("length")],
             "provider_unavailable",
             "limit of tokens",
         ),
     ],
-    ids=["filtered before the first word", "only reasoned"],
+    ids=["filtered before the first word", "a tool", "only reasoned"],
 )
 def test_an_answer_without_a_word_says_why(
     llm: LLMServer, answerer: OpenAIAnswerer, chunks: list[bytes], code: str, reason: str
@@ -354,12 +399,34 @@ def test_an_error_that_pretends_success_is_tried_again_and_told(
     assert len(llm.requests) == 3
 
 
-def test_an_error_in_mid_answer_gives_its_reason(llm: LLMServer, answerer: OpenAIAnswerer) -> None:
-    broken = {"error": {"message": "CUDA out of memory", "code": 500}} | chunk({}, "error")
-    llm.script(Reply(chunks=[said("Otters"), data(broken)]))
+MEMORY = {"message": "CUDA out of memory", "code": 500}
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        data({"error": MEMORY} | chunk({}, "error")),
+        data({"error": MEMORY["message"]}),
+        data({"object": "error", **MEMORY}),
+        data({"choices": [{"index": 0, "delta": {}, "finish_reason": "error", "error": MEMORY}]}),
+        b"event: error\ndata: CUDA out of memory\n\n",
+        b'event: error\ndata: {"detail": "CUDA out of memory"}\n\n',
+    ],
+)
+def test_an_error_in_mid_answer_gives_its_reason(
+    llm: LLMServer, answerer: OpenAIAnswerer, broken: bytes
+) -> None:
+    llm.script(Reply(chunks=[said("Otters"), broken]))
     with pytest.raises(ProviderError, match="CUDA out of memory"):
         stored(answerer.answer(ASKED))
     assert len(llm.requests) == 1
+
+
+def test_a_page_instead_of_an_answer_is_told(llm: LLMServer, answerer: OpenAIAnswerer) -> None:
+    page = "<!doctype html><title>x</title><h1>Please sign in</h1>"
+    llm.default = Reply(body=page, headers={"Content-Type": "text/html"})
+    with pytest.raises(ProviderError, match=r"page instead of an answer: .*Please"):
+        stored(answerer.answer(ASKED))
 
 
 def test_a_reason_is_cut_at_500_characters(llm: LLMServer, answerer: OpenAIAnswerer) -> None:
@@ -452,6 +519,17 @@ def test_a_prompt_that_is_too_long_is_sent_once_more_with_less(
     assert len(sizes) == 3
     assert sizes[1] == sizes[2] < sizes[0] * 0.7
     assert llm.requests[1].body["messages"][-1]["content"].endswith("Who is it?")
+
+
+def test_a_limit_that_leaves_no_room_for_a_prompt_is_left_out(llm: LLMServer, make: Any) -> None:
+    answerer = make(max_tokens=900)
+    message = (
+        "'max_tokens' is too large: 900. This model's maximum context length is 1024 tokens and "
+        "your request has 300 input tokens (900 > 1024 - 300)."
+    )
+    llm.script(*[Reply(status=400, body=error(message))] * 2)
+    assert stored(answerer.answer(ASKED)) == "Hello from the model."
+    assert ["max_tokens" in request.body for request in llm.requests] == [True, True, False]
 
 
 def test_a_prompt_that_is_too_long_twice_is_told(llm: LLMServer, answerer: OpenAIAnswerer) -> None:
