@@ -7,14 +7,16 @@ an event loop in a separate thread, while the caller's thread polls `should_stop
 import asyncio
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import wait
-from typing import Any, TypeVar, cast
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
 
 import httpx
 
 POLL_SECONDS = 0.1
 _LAST_SECONDS = 3.0  # after the finish reason only the usage can follow
+MAX_AHEAD = 16  # chunks of a body, of up to 64 KiB, that are read before they are asked for
 T = TypeVar("T")
 
 
@@ -102,7 +104,9 @@ class Exchange:
         self._timeout = timeout
         self._should_stop = should_stop
         self._response: httpx.Response | None = None
-        self._chunks: AsyncGenerator[bytes, None] | None = None
+        self._reader: asyncio.Task[None] | None = None
+        # What the loop has read: chunks, then the error that ended the body, or None.
+        self._inbox: SimpleQueue[bytes | Exception | None] = SimpleQueue()
         self._waited = 0.0
         self._patience: float | None = None
 
@@ -126,11 +130,24 @@ class Exchange:
         if self._waited > self._timeout:
             raise httpx.ReadTimeout("no token in time")
         started = time.monotonic()
-        chunk = self._run(self._next())
+        chunk = self._take()
         self._waited += time.monotonic() - started
+        if isinstance(chunk, Exception):
+            raise chunk
         if chunk is None:
             raise StopIteration
         return chunk
+
+    def _take(self) -> bytes | Exception | None:
+        started = time.monotonic()
+        while True:
+            try:
+                return self._inbox.get(timeout=POLL_SECONDS)
+            except Empty:
+                if self._should_stop():
+                    raise Stopped from None
+            if self._patience is not None and time.monotonic() - started > self._patience:
+                return httpx.ReadTimeout("the stream stays open")
 
     def close(self) -> None:
         """Give the connection back to the pool, or close it if the body is not read to its end."""
@@ -141,19 +158,24 @@ class Exchange:
 
     async def _open(self, request: httpx.Request) -> httpx.Response:
         self._response = await self._client.send(request, stream=True)
-        self._chunks = cast(AsyncGenerator[bytes, None], self._response.aiter_bytes())
+        self._reader = asyncio.create_task(self._read(self._response))
         return self._response
 
-    async def _next(self) -> bytes | None:
-        assert self._chunks is not None
+    async def _read(self, response: httpx.Response) -> None:
+        """Read ahead of the caller: no chunk waits until its thread asks for it."""
         try:
-            return await asyncio.wait_for(anext(self._chunks, None), self._patience)
-        except TimeoutError:
-            raise httpx.ReadTimeout("the stream stays open") from None
+            async for chunk in response.aiter_bytes():
+                self._inbox.put(chunk)
+                while self._inbox.qsize() >= MAX_AHEAD:
+                    await asyncio.sleep(POLL_SECONDS)
+            self._inbox.put(None)
+        except Exception as error:
+            self._inbox.put(error)
 
     async def _close(self) -> None:
-        if self._chunks is not None:
-            await self._chunks.aclose()
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.wait([self._reader])
         if self._response is not None:
             await self._response.aclose()
 
