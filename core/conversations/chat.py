@@ -39,10 +39,15 @@ def turn_options(
     top_k: int | None = None,
     document_ids: Sequence[UUID] | None = None,
     memory: Memory = "session",
+    request_id: str | None = None,
 ) -> dict[str, Any]:
-    """A turn's options as they are stored with its answer, for `retry` and `regenerate`."""
+    """A turn's options as they are stored with its answer, for `retry` and `regenerate`.
+
+    `request_id` is that of the request that begins the turn.
+    """
     ids = None if document_ids is None else [str(one) for one in document_ids]
-    return {"use_rag": use_rag, "top_k": top_k, "document_ids": ids, "memory": memory}
+    options = {"use_rag": use_rag, "top_k": top_k, "document_ids": ids, "memory": memory}
+    return options | ({"request_id": request_id} if request_id else {})
 
 
 @dataclass(slots=True)

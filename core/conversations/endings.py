@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from core.answering.grounding import cited_passages
 from core.answering.passages import Passage
+from core.conversations.messages import INTERRUPTED
 
 CHANNEL = "rag_answers"  # NOTIFY: the ids of answers that changed, separated by commas
 NOTIFY_IDS = 200  # in one payload, which must be shorter than 8,000 bytes
@@ -27,9 +28,15 @@ _STORED = text(
 )
 _SET_CONTEXT = text(
     """
+    WITH held AS MATERIALIZED (
+        -- The lock orders this before or after a cancel, which listeners have heard as the end.
+        SELECT id, attempt, tenant_id FROM messages
+        WHERE id = :id AND attempt = :attempt AND status = 'in_progress' FOR SHARE
+    )
     INSERT INTO answer_contexts (message_id, attempt, tenant_id, data)
-    SELECT id, attempt, tenant_id, :data FROM messages WHERE id = :id AND attempt = :attempt
+    SELECT id, attempt, tenant_id, :data FROM held
     ON CONFLICT (message_id) DO UPDATE SET attempt = excluded.attempt, data = excluded.data
+    RETURNING message_id
     """
 )
 _END = text(
@@ -57,11 +64,6 @@ _EXPIRED = text(
     LIMIT 100 FOR UPDATE SKIP LOCKED
     """
 )
-
-INTERRUPTED = {
-    "code": "answer_interrupted",
-    "detail": "The process that wrote the answer ended before it was complete.",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +132,13 @@ def notify(db: Session, ids: Collection[UUID]) -> None:
         db.execute(_NOTIFY, {"channel": CHANNEL, "payload": payload})
 
 
-def set_context(db: Session, *, message_id: UUID, attempt: int, data: Mapping[str, Any]) -> None:
-    """Keep what an answer is given: `passages` as `Passage.stored` has them, and the `model`."""
-    db.execute(_SET_CONTEXT, {"id": message_id, "attempt": attempt, "data": Json(dict(data))})
+def set_context(db: Session, *, message_id: UUID, attempt: int, data: Mapping[str, Any]) -> bool:
+    """Keep what a live answer is given: `passages` as `Passage.stored` has them, the `model`.
+
+    False if the answer was ended or begun anew meanwhile: then nothing is kept.
+    """
+    values = {"id": message_id, "attempt": attempt, "data": Json(dict(data))}
+    return db.scalar(_SET_CONTEXT, values) is not None
 
 
 def _stored(db: Session, message_id: UUID, attempt: int) -> tuple[str, list[Passage], str | None]:

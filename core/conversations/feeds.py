@@ -83,6 +83,12 @@ class Feed:
                 raise self._failure
             return events
 
+    def is_over_at(self, position: int) -> bool:
+        """Whether the event with the id `position` is the answer's last one."""
+        with self._changed:
+            state = self._state
+            return state.answer is not None and position >= state.base + state.count
+
     def wait(self, position: int, *, timeout: float) -> list[ChatEvent]:
         """As `read`, but waits for an event for up to `timeout` seconds."""
         with self._changed:

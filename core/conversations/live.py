@@ -129,17 +129,28 @@ class LiveAnswers:
 
     def follow(self, *, tenant_id: str, message_id: UUID) -> Feed:
         """The feed of an answer, or of the answer to a question. Raises NotFound."""
-        with self._services.database.transaction(tenant_id=tenant_id) as db:
+        database = self._services.database
+        with database.transaction(tenant_id=tenant_id) as db:
             answer = turns.find_answer(db, tenant_id=tenant_id, message_id=message_id)
             feed = self._own_feed(answer)
             if feed is not None:
                 return feed
             state = read_state(db, tenant_id=tenant_id, answer=answer)
+        if answer.error == messages.INTERRUPTED and self._close_dead(answer.id):
+            return self.follow(tenant_id=tenant_id, message_id=answer.id)
         if state.answer is not None:
             return Feed(state)
         feed = self._follower.follow(Feed(state), tenant_id=tenant_id, message_id=answer.id)
         self._follower.catch_up(answer.id)
         return feed
+
+    def _close_dead(self, message_id: UUID) -> bool:
+        """Close an answer whose writer is dead; False if that is done already.
+
+        Until then its writer may come back and go on, and listeners would have heard an end.
+        """
+        with self._services.database.transaction(tenant_id=None) as db:
+            return endings.close_expired(db, ids=[message_id]) > 0
 
     def cancel(self, *, tenant_id: str, message_id: UUID) -> MessageRecord:
         """End a live answer with what is stored of it, whichever process writes it.

@@ -32,7 +32,8 @@ class MessageRecord:
 
     The fields from `finish_reason` on belong to answers: `error` is `{code, detail}`,
     `feedback` is `{rating, comment}`, `alternatives` are the ids of the earlier answers to
-    the same question, and `attempt` counts how often this answer was begun.
+    the same question, `attempt` counts how often this answer was begun, and `request_id` is
+    that of the request that began it last.
     """
 
     id: UUID
@@ -52,6 +53,7 @@ class MessageRecord:
     feedback: dict[str, Any] | None = None
     alternatives: list[UUID] = field(default_factory=list)
     attempt: int = 1
+    request_id: str | None = None
 
 
 @dataclass(slots=True)
@@ -86,13 +88,20 @@ class MessageHit:
 # A live answer's text is in `answer_chunks`; the row gets it when the answer ends. A row
 # whose writer's lease ran out belongs to a dead process: it reads as interrupted from that
 # moment on, whether or not the sweep has closed it.
-STATUS = """CASE WHEN {m}.status = 'in_progress' AND {m}.lease_expires_at < clock_timestamp()
-            THEN 'interrupted' ELSE {m}.status END AS status"""
+_IS_DEAD = "{m}.status = 'in_progress' AND {m}.lease_expires_at < clock_timestamp()"
+STATUS = f"CASE WHEN {_IS_DEAD} THEN 'interrupted' ELSE {{m}}.status END AS status"
 CONTENT = """CASE WHEN {m}.status = 'in_progress' THEN coalesce((
                 SELECT string_agg(c.text, '' ORDER BY c.number) FROM answer_chunks c
                 WHERE c.message_id = {m}.id AND c.attempt = {m}.attempt
             ), '') ELSE {m}.content END AS content"""
-_ANSWER_FIELDS = "{m}.finish_reason, {m}.error, {m}.feedback"
+INTERRUPTED = {
+    "code": "answer_interrupted",
+    "detail": "The process that wrote the answer ended before it was complete.",
+}
+ERROR = f"""CASE WHEN {_IS_DEAD} THEN jsonb_build_object(
+                'code', '{INTERRUPTED["code"]}', 'detail', '{INTERRUPTED["detail"]}'
+            ) ELSE {{m}}.error END AS error"""
+_ANSWER_FIELDS = f"{{m}}.finish_reason, {ERROR}, {{m}}.feedback"
 
 
 def message_fields(m: str) -> str:
@@ -100,7 +109,7 @@ def message_fields(m: str) -> str:
     return (
         f"{m}.id, {m}.session_id, {m}.position, {m}.sender, {CONTENT}, {m}.context_metadata,"
         f" {m}.retrieved_context, {STATUS}, {m}.model, {m}.usage, {m}.reply_to, {m}.created_at,"
-        f" {_ANSWER_FIELDS}, {m}.alternatives, {m}.attempt"
+        f" {_ANSWER_FIELDS}, {m}.alternatives, {m}.attempt, {m}.turn_options->>'request_id'"
     ).format(m=m)
 
 

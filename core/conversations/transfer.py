@@ -20,8 +20,7 @@ from sqlalchemy.orm import Session
 
 from core.bootstrap import Services
 from core.conversations import markdown, sessions
-from core.conversations.endings import INTERRUPTED
-from core.conversations.messages import CONTENT, STATUS
+from core.conversations.messages import CONTENT, ERROR, INTERRUPTED, STATUS
 from core.db.models import ChatSession, new_id
 from core.errors import Invalid
 from core.storage.files import BLOCK
@@ -47,8 +46,8 @@ _DECLARE = text(
     DECLARE export NO SCROLL CURSOR FOR
     SELECT m.superseded, m.id, m.position, m.sender, {CONTENT.format(m="m")},
            m.context_metadata, m.retrieved_context, {STATUS.format(m="m")}, m.model, m.usage,
-           m.created_at, m.finish_reason, m.error, m.feedback, m.alternatives, m.reply_to,
-           x.data AS answer_context, m.turn_options
+           m.created_at, m.finish_reason, {ERROR.format(m="m")}, m.feedback, m.alternatives,
+           m.reply_to, x.data AS answer_context, m.turn_options - 'request_id' AS turn_options
     FROM messages m
     LEFT JOIN answer_contexts x ON x.message_id = m.id AND x.attempt = m.attempt
     WHERE m.tenant_id = :tenant_id AND m.session_id = :session_id

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from core.conversations import messages
 from core.conversations.endings import close_expired
 from core.conversations.messages import MessageRecord
+from core.db import count_changed
 from core.db.models import new_id
 from core.errors import Conflict, NotFound, session_not_found
 
@@ -182,9 +183,12 @@ def edit_turn(
     return _begin(db, tenant_id, found, answer, user_id, options, keep_text=False)
 
 
-def restart_answer(db: Session, *, message_id: UUID, attempt: int) -> None:
-    """Begin the next attempt at a live answer, without the text of this one."""
-    db.execute(_RESTART, {"id": message_id, "attempt": attempt})
+def restart_answer(db: Session, *, message_id: UUID, attempt: int) -> bool:
+    """Begin the next attempt at a live answer, without the text of this one.
+
+    False if the answer was ended or begun anew meanwhile: then nothing changes.
+    """
+    return count_changed(db.execute(_RESTART, {"id": message_id, "attempt": attempt})) > 0
 
 
 def select_answer(db: Session, *, tenant_id: str, message_id: UUID) -> MessageRecord:

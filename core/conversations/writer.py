@@ -16,9 +16,10 @@ from core.bootstrap import Services
 from core.conversations import endings, messages, titles, turns
 from core.conversations.chat import PreparedTurn, make_question
 from core.conversations.drafts import Draft, DraftWriter
-from core.conversations.endings import INTERRUPTED, Ending
+from core.conversations.endings import Ending
 from core.conversations.events import AnswerState
 from core.conversations.feeds import Feed
+from core.conversations.messages import INTERRUPTED
 from core.conversations.trace import TurnTrace, record_trace
 from core.errors import NotFound, ProviderError, RagError
 from core.telemetry import get_logger
@@ -88,16 +89,19 @@ class AnswerWriter:
     def _publish_context(self, question: Question) -> None:
         """Store what the answer rests on before its first word, for the `retrieval` event."""
         with self.services.database.transaction(tenant_id=self.turn.tenant_id) as db:
-            self._set_context(db, question)
-        self.feed.set_passages([passage.as_dict() for passage in question.passages])
+            is_held = self._set_context(db, question, attempt=self.draft.attempt)
+        if is_held:
+            self.feed.set_passages([passage.as_dict() for passage in question.passages])
+        else:
+            self.draft.is_lost = True
 
-    def _set_context(self, db: Session, question: Question) -> None:
+    def _set_context(self, db: Session, question: Question, *, attempt: int) -> bool:
         assert self.stream is not None
-        id_, attempt = self.draft.held_by
-        passages = [passage.stored() for passage in question.passages]
+        id_, passages = self.draft.message_id, [one.stored() for one in question.passages]
         data = {"passages": passages, "model": self.stream.model}
-        endings.set_context(db, message_id=id_, attempt=attempt, data=data)
+        is_held = endings.set_context(db, message_id=id_, attempt=attempt, data=data)
         endings.notify(db, [id_])
+        return is_held
 
     def _generate(self, question: Question) -> None:
         """Pass the provider's text on, without markers that refer to no passage."""
@@ -129,10 +133,12 @@ class AnswerWriter:
         self.parts.clear()
         answer = self.turn.rows.answer
         with self.services.database.transaction(tenant_id=self.turn.tenant_id) as db:
-            turns.restart_answer(db, message_id=answer.id, attempt=answer.attempt)
-            answer.attempt += 1
-            self.draft = self._new_draft()
-            self._set_context(db, question)
+            if not turns.restart_answer(db, message_id=answer.id, attempt=answer.attempt):
+                self.draft.is_lost = True
+                return
+            self._set_context(db, question, attempt=answer.attempt + 1)
+        answer.attempt += 1
+        self.draft = self._new_draft()
         passages = [passage.as_dict() for passage in question.passages]
         self.feed.restart(AnswerState(self.turn.rows.question, answer.attempt, passages))
 

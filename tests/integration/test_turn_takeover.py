@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -11,7 +12,7 @@ from core.access import idempotency
 from core.access.idempotency import Claim
 from core.bootstrap import Services
 from core.conversations import endings, messages, turns
-from core.conversations.chat import turn_options
+from core.conversations.chat import make_question, turn_options
 from core.conversations.endings import Ending
 from core.conversations.events import ChatEvent
 from core.conversations.live import LiveAnswers, Turn
@@ -19,7 +20,7 @@ from core.conversations.messages import MessageRecord
 from core.db.paging import PageRequest
 from core.errors import Conflict
 from tests.fakes.llm_server import LLMServer, Reply
-from tests.integration.steps import TENANT, new_session, wait_until
+from tests.integration.steps import TENANT, live_answers, new_session, wait_until
 from tests.integration.steps import run_turn as run
 
 
@@ -236,3 +237,53 @@ def test_a_turn_waits_for_the_one_before_it_and_no_longer_than_it_may(
         next(run(services, session_id=session, message="Hello?", use_rag=False))
     assert refused.value.code == "turn_in_progress"
     assert len(stored(services, session)) == 2
+
+
+def test_a_turn_that_is_cancelled_before_its_retrieval_ends_with_the_same_events_for_all(
+    services: Services, llm: LLMServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The writer finds its passages after the end that a listener has heard."""
+    live = live_answers(services)
+    elsewhere: list[list[tuple[int, str]]] = []
+
+    def cancel_and_listen(*args: Any) -> Any:
+        answer = args[1].rows.answer.id
+        live.cancel(tenant_id=TENANT, message_id=answer)
+        elsewhere.append(replayed(services, answer))
+        return make_question(*args)
+
+    monkeypatch.setattr("core.conversations.writer.make_question", cancel_and_listen)
+    session = new_session(services)
+    events = list(run(services, session_id=session, message="Hello?", use_rag=False))
+    assert [(event.number, event.name) for event in events] == elsewhere[0]
+    assert [event.name for event in events] == ["message_created", "message_completed"]
+    assert replayed(services, stored(services, session)[1].id) == elsewhere[0]
+    assert llm.answer_requests() == []
+
+
+def test_reasoning_that_shows_itself_after_a_cancel_begins_no_further_attempt(
+    services: Services, llm: LLMServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Listeners hear one end, of the attempt that was cancelled. Its writer learns it late."""
+    monkeypatch.setattr("core.conversations.drafts.CHECK_SECONDS", 60.0)
+    monkeypatch.setattr("core.conversations.drafts.RENEW_SECONDS", 60.0)
+    llm.script(Reply(deltas=["It ", "seems.\n</think>\n", "No."], stall_after=1, stall_seconds=2))
+    session = new_session(services)
+    turn = run(services, session_id=session, message="Hello?", use_rag=False)
+    events = [next(turn), next(turn), next(turn)]
+    assert events[-1].name == "delta"
+    answer = stored(services, session)[1].id
+    with services.database.transaction(tenant_id=TENANT) as db:
+        ending = Ending(status="interrupted", finish_reason="cancelled")
+        assert endings.end_answer(db, message_id=answer, attempt=1, ending=ending)
+    events += turn
+    assert [event.number for event in events] == list(range(1, len(events) + 1))
+    assert events[-1].name == "message_completed"
+    assert events[-1].data["assistant_message"].finish_reason == "cancelled"
+    assert [(event.number, event.name) for event in events] == replayed(services, answer)
+
+
+def replayed(services: Services, answer: UUID) -> list[tuple[int, str]]:
+    """The events as another process has them, by number and name."""
+    feed = LiveAnswers(services).follow(tenant_id=TENANT, message_id=answer)
+    return [(event.number, event.name) for event in feed.read(0)]

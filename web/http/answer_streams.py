@@ -84,6 +84,8 @@ class AnswerEvents:
             self.is_over = True
             data = errors.describe(error, request_id=self._request_id)
             return [encode_event("error", data, number=self._position + 1)]
+        # A client that reconnects behind the last event gets an empty stream.
+        self.is_over = not events and self._feed.is_over_at(self._position)
         return [self._encode(event) for event in events if self._may_send(event)]
 
     def _may_send(self, event: ChatEvent) -> bool:
@@ -91,7 +93,7 @@ class AnswerEvents:
 
     def _encode(self, event: ChatEvent) -> bytes:
         self._position, self.is_over = event.number, event.is_last
-        return encode_chat_event(event, request_id=self._request_id)
+        return encode_chat_event(event)
 
     def subscribe(self, wake: Callable[[], None]) -> None:
         self._wake = wake
@@ -188,7 +190,7 @@ class _PendingTurn:
             return None
         if not self._stream:
             return idempotency.remembered(_answer_body(feed))
-        events = [encode_chat_event(event, request_id=self._request_id) for event in feed.read(0)]
+        events = [encode_chat_event(event) for event in feed.read(0)]
         return Remembered(200, EVENT_STREAM_HEADERS, b"".join(events))
 
     def respond(self) -> Response:
@@ -243,13 +245,12 @@ def _answer_body(feed: Feed) -> Response:
     )
 
 
-def encode_chat_event(event: ChatEvent, *, request_id: str) -> bytes:
+def encode_chat_event(event: ChatEvent) -> bytes:
     """An event of a turn as a server-sent event."""
-    data = _present(event, request_id=request_id)
-    return encode_event(event.name, data, number=event.number)
+    return encode_event(event.name, _present(event), number=event.number)
 
 
-def _present(event: ChatEvent, *, request_id: str) -> dict[str, Any]:
+def _present(event: ChatEvent) -> dict[str, Any]:
     data = event.data
     match event.name:
         case "retrieval":
@@ -258,6 +259,8 @@ def _present(event: ChatEvent, *, request_id: str) -> dict[str, Any]:
             return {"content": data["content"]}
         case "error":
             answer = data["assistant_message"]
+            # The same for all who listen, now or later.
+            request_id = answer.request_id or str(answer.id)
             problem = errors.describe(errors.stored_error(answer.error), request_id=request_id)
             return problem | {"assistant_message": message_body(answer)}
         case _:

@@ -29,7 +29,7 @@ def parse(data: str) -> list[tuple[str, str, dict[str, Any]]]:
     """(id, event, data) of each event in a stream's text."""
     found = []
     for block in data.strip().split("\n\n"):
-        if block.startswith(":"):
+        if not block or block.startswith(":"):
             continue
         fields = dict(line.split(": ", 1) for line in block.split("\n"))
         found.append((fields["id"], fields["event"], json.loads(fields["data"])))
@@ -104,14 +104,14 @@ def test_a_stream_goes_on_behind_any_event_by_either_door(asker: Caller, llm: LL
     live = parse(chat(asker, session, stream=True).text)
     answer = live[-1][2]["assistant_message"]["id"]
     for cut, (event_id, _, _) in enumerate(live, start=1):
-        by_header = (
-            stream(asker, answer, headers={"Last-Event-ID": event_id}) if cut < len(live) else []
-        )
-        assert by_header == live[cut:]
+        assert stream(asker, answer, headers={"Last-Event-ID": event_id}) == live[cut:]
         if cut % 7 == 0:
             query = {"starting_after": event_id}
             assert stream(asker, answer, query_string=query) == live[cut:]
-    assert stream(asker, answer, query_string={"starting_after": "0"}) == live
+    first, both = {"starting_after": "0"}, {"Last-Event-ID": live[3][0]}
+    assert stream(asker, answer, query_string=first) == live
+    newer = stream(asker, answer, query_string=first, headers=both)
+    assert newer == live[4:], "a browser reconnects with the address of its first request"
     assert len(llm.answer_requests()) == asked + 1, "resuming asks no model"
 
 
@@ -208,6 +208,37 @@ def test_a_dead_process_s_answer_ends_for_those_who_listen_elsewhere(
     assert stream(asker, answer)[:-1] == events[:-1]
 
 
+def test_all_listeners_of_a_failed_answer_hear_the_same_end(
+    asker: Caller, llm: LLMServer, make_app: Any
+) -> None:
+    """Also its request_id, which is that of the request that began the turn."""
+    llm.script(Reply(deltas=["half ", "of ", "it"], drop_after=2))
+    session = asker.new_session()["id"]
+    headers = {"X-Request-ID": "the-first-one"}
+    body = {"message": "hello?", "stream": True, "use_rag": False}
+    live = parse(asker.post(f"/sessions/{session}/chat", body, headers=headers).text)
+    name, problem = live[-1][1:]
+    assert (name, problem["code"]) == ("error", "provider_unavailable")
+    assert problem["request_id"] == "the-first-one"
+    answer = problem["assistant_message"]["id"]
+    assert stream(asker, answer) == stream(other_process(asker, make_app), answer) == live
+    assert "the-first-one" not in asker.get(f"/sessions/{session}/export").text
+
+
+def test_who_listens_to_a_dead_answer_closes_it(asker: Caller) -> None:
+    """Else its writer might come back, and go on behind the end that was heard."""
+    session = asker.new_session()["id"]
+    answer = dead_turn(asker, session, chunks=["half"])
+    end_lease(asker, answer)
+    found = message(asker, answer)
+    assert (found["status"], found["error"]["code"]) == ("interrupted", "answer_interrupted")
+    events = stream(asker, answer)
+    assert (events[-1][1], events[-1][2]["assistant_message"]) == ("error", found)
+    assert close_abandoned(asker.app.extensions["services"]) == 0, "it is closed already"
+    assert stream(asker, answer) == events
+    assert message(asker, answer) == found
+
+
 def test_the_sweep_closes_what_nobody_writes_any_more(asker: Caller) -> None:
     session = asker.new_session()["id"]
     answer = dead_turn(asker, session, chunks=["half"])
@@ -216,9 +247,11 @@ def test_the_sweep_closes_what_nobody_writes_any_more(asker: Caller) -> None:
     close_abandoned(services)
     assert message(asker, answer)["status"] == "in_progress", "nor was it swept"
     end_lease(asker, answer)
-    assert message(asker, answer)["status"] == "interrupted", "whether or not it was swept"
+    before = message(asker, answer)
+    assert before["status"] == "interrupted", "whether or not it was swept"
     assert close_abandoned(services) >= 1
     found = message(asker, answer)
+    assert found == before
     assert (found["status"], found["content"]) == ("interrupted", "half")
     assert found["error"]["code"] == "answer_interrupted"
 
