@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from core.answering.grounding import cited_passages
 from core.answering.passages import Passage
-from core.conversations.messages import INTERRUPTED
+from core.conversations.message_columns import INTERRUPTED
 
 CHANNEL = "rag_answers"  # NOTIFY: the ids of answers that changed, separated by commas
 NOTIFY_IDS = 200  # in one payload, which must be shorter than 8,000 bytes

@@ -20,6 +20,7 @@ from core.conversations.endings import Ending
 from core.conversations.events import AnswerState, ChatEvent
 from core.conversations.feeds import Feed, listen
 from core.conversations.following import Follower, read_state
+from core.conversations.message_columns import INTERRUPTED
 from core.conversations.messages import MessageRecord
 from core.conversations.turns import TurnInProgress
 from core.conversations.writer import AnswerWriter
@@ -136,7 +137,7 @@ class LiveAnswers:
             if feed is not None:
                 return feed
             state = read_state(db, tenant_id=tenant_id, answer=answer)
-        if answer.error == messages.INTERRUPTED and self._close_dead(answer.id):
+        if answer.error == INTERRUPTED and self._close_dead(answer.id):
             return self.follow(tenant_id=tenant_id, message_id=answer.id)
         if state.answer is not None:
             return Feed(state)

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from core.bootstrap import Services
 from core.conversations import markdown, sessions
-from core.conversations.messages import CONTENT, ERROR, INTERRUPTED, STATUS
+from core.conversations.message_columns import CONTENT, ERROR, INTERRUPTED, STATUS
 from core.db.models import ChatSession, new_id
 from core.errors import Invalid
 from core.storage.files import BLOCK

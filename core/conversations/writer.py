@@ -19,7 +19,7 @@ from core.conversations.drafts import Draft, DraftWriter
 from core.conversations.endings import Ending
 from core.conversations.events import AnswerState
 from core.conversations.feeds import Feed
-from core.conversations.messages import INTERRUPTED
+from core.conversations.message_columns import INTERRUPTED
 from core.conversations.trace import TurnTrace, record_trace
 from core.errors import NotFound, ProviderError, RagError
 from core.telemetry import get_logger
