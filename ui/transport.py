@@ -11,8 +11,6 @@ from httpx_sse import EventSource, SSEError
 
 Json = dict[str, Any]
 
-LAST_EVENTS = ("message_completed", "error")
-
 
 @dataclass
 class ApiError(Exception):

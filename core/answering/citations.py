@@ -143,11 +143,6 @@ def strip_citations(text: str) -> str:
     return keep_citations(text, ())
 
 
-def cited_indexes(text: str) -> list[int]:
-    """The numbers that the markers in `text` name, each once, in order of appearance."""
-    return list(cited_statements(text))
-
-
 def citing_statements(text: str) -> dict[int, list[str]]:
     """Maps each number in a marker to the sentences that cite it, in order.
 
@@ -169,11 +164,6 @@ def citing_statements(text: str) -> dict[int, list[str]]:
             if statement not in cited:
                 cited.append(statement)
     return found
-
-
-def cited_statements(text: str) -> dict[int, str]:
-    """The first sentence that cites each number, see `citing_statements`."""
-    return {number: statements[0] for number, statements in citing_statements(text).items()}
 
 
 def _without_code(text: str) -> str:

@@ -160,6 +160,6 @@ def _recall(services: Services, *, tenant_id: str, asked: MessageRecord, trace: 
     trace.note("recall", since=started)
 
 
-def merged_options(options: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
-    """`options` with those of `changes` that are given."""
-    return {**options, **{name: value for name, value in changes.items() if value is not None}}
+def without_defaults(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The `options` that the client has set: those that are not None."""
+    return {name: value for name, value in options.items() if value is not None}

@@ -105,11 +105,11 @@ def paginate(
     keys: Sequence[ColumnElement[Any]],
     page: PageRequest,
     scope: str,
-    descending: bool = True,
 ) -> Page[Any]:
-    """One page of `statement`'s first entity, sorted by `keys`, the last of which must be unique.
+    """One page of `statement`'s first entity, in descending order of `keys`.
 
-    `keys` are columns whose values are attributes of the entity, with the same names.
+    `keys` are columns whose values are attributes of the entity, with the same names. Together
+    they must be unique.
     Runs two statements: one for the rows, one for their total.
     """
     total = db.execute(select(func.count()).select_from(statement.subquery())).scalar_one()
@@ -117,10 +117,10 @@ def paginate(
     if page.cursor is not None:
         types = [key.type.python_type for key in keys]
         position = decode_cursor(page.cursor, scope=scope, types=types)
-        skip, rows = position.rows_before, statement.where(_beyond(keys, position.keys, descending))
+        skip, rows = position.rows_before, statement.where(_beyond(keys, position.keys))
     else:
         rows = rows.offset(skip)
-    order = [key.desc() if descending else key.asc() for key in keys]
+    order = [key.desc() for key in keys]
     found = list(db.scalars(rows.order_by(*order).limit(page.limit + 1)))
     items = found[: page.limit]
     next_cursor = None
@@ -130,9 +130,7 @@ def paginate(
     return Page(items=items, total=total, skip=skip, limit=page.limit, next_cursor=next_cursor)
 
 
-def _beyond(
-    keys: Sequence[ColumnElement[Any]], values: Sequence[Any], descending: bool
-) -> ColumnElement[bool]:
+def _beyond(keys: Sequence[ColumnElement[Any]], values: Sequence[Any]) -> ColumnElement[bool]:
     here = tuple_(*keys)
     there = tuple_(*(literal(value, key.type) for key, value in zip(keys, values, strict=True)))
-    return here < there if descending else here > there
+    return here < there

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import psycopg2
 from psycopg2.extensions import TransactionRollbackError
-from sqlalchemy import CursorResult, Engine, Result, TextClause, text
+from sqlalchemy import CursorResult, Engine, Result, TextClause
 from sqlalchemy.exc import DBAPIError, InterfaceError, MultipleResultsFound, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
@@ -69,11 +69,6 @@ class Database:
     def autocommit(self, *, tenant_id: str | None) -> "SingleStatement":
         """For a single statement, which becomes its own transaction in one round trip."""
         return SingleStatement(self.engine, _settings_of(tenant_id))
-
-    def ping(self) -> None:
-        """Raises Unavailable unless PostgreSQL answers."""
-        with self.transaction(tenant_id=None) as db:
-            db.execute(text("SELECT 1"))
 
     def dispose(self) -> None:
         """Drop every pooled connection, as after a fork."""

@@ -21,7 +21,6 @@ from core.pdf.values import OcrWord
 
 DPI = 200  # 300 takes twice as long and reads no more
 _MAX_PIXELS = 24_000_000
-_MIN_PIXELS_PER_POINT = 1.0
 _POINTS_PER_INCH = 72
 # Confidence of a word, from 0 to 100. On a page of text even uncertain words are mostly right;
 # specks and photographs yield only uncertain words.

@@ -59,36 +59,11 @@ def search(
     top_k: int = 5,
     mode: Mode = "hybrid",
 ) -> list[Passage]:
-    """The passages of `find`."""
-    return find(
-        services,
-        tenant_id=tenant_id,
-        query=query,
-        user_id=user_id,
-        session_id=session_id,
-        document_ids=document_ids,
-        top_k=top_k,
-        mode=mode,
-    ).passages
-
-
-def find(
-    services: Services,
-    *,
-    tenant_id: str,
-    query: str,
-    user_id: str | None = None,
-    session_id: UUID | None = None,
-    document_ids: Sequence[UUID] | None = None,
-    top_k: int = 5,
-    mode: Mode = "hybrid",
-) -> Found:
-    """`find_in_reach`, for a caller that has not resolved the reach.
+    """The passages of `find_in_reach`, for a caller that has not resolved the reach.
 
     In reach are the user's documents, the shared ones and those attached to
     the session; without user and session, all of the tenant's. `document_ids`
     limits the search to these documents.
-
     Raises NotFound for a session or a document that is not in reach,
     ProviderError if the query cannot be embedded.
     """
@@ -96,7 +71,7 @@ def find(
     if session_id is not None or document_ids is not None:
         with services.database.transaction(tenant_id=tenant_id) as db:
             reach = resolve_reach(db, reach)
-    return find_in_reach(services, reach=reach, query=query, top_k=top_k, mode=mode)
+    return find_in_reach(services, reach=reach, query=query, top_k=top_k, mode=mode).passages
 
 
 def find_in_reach(

@@ -80,6 +80,18 @@ class LLMServer:
     def base_url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """Settings by which a service chats and embeds with this server."""
+        return {
+            "EMBEDDING_PROVIDER": "openai",
+            "EMBEDDING_BASE_URL": self.base_url,
+            "EMBEDDING_MODEL": "e",
+            "CHAT_PROVIDER": "openai",
+            "CHAT_BASE_URL": self.base_url,
+            "CHAT_MODEL": "m",
+        }
+
     def start(self) -> Self:
         self._thread.start()
         return self

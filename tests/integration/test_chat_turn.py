@@ -9,13 +9,13 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select
 
-from core.answering.citations import cited_indexes
 from core.answering.prompt import GROUNDED_RULES
 from core.bootstrap import Services
 from core.conversations.trace import get_trace
 from core.db.models import Chunk, DocumentPage
 from core.errors import NotFound
 from core.search import retrieval
+from tests.cited import cited_indexes
 from tests.fakes.llm_server import CHAT, LLMServer, Reply
 from tests.integration.steps import TENANT, ask, ingest, new_session, say
 from tests.pdfs import make_pdf
@@ -97,7 +97,7 @@ def test_no_history_without_memory(
     assert [message["role"] for message in prompt_of(llm)] == ["system", "user"]
 
 
-def test_a_follow_up_is_searched_for_with_what_it_leans_on(services: Services) -> None:
+def test_a_follow_up_is_searched_with_terms_of_the_history(services: Services) -> None:
     ingest(services, make_pdf([*LIGHTHOUSE, "The church of Tolvar was built in 1921 by Ida Berg."]))
     session = new_session(services)
     ask(services, session, "Who was the last keeper of Norrskar?", top_k=1)
@@ -109,7 +109,7 @@ def test_a_follow_up_is_searched_for_with_what_it_leans_on(services: Services) -
     assert trace_of(services, alone.id)["query"] == "And when did she leave?"
 
 
-def test_a_quote_is_what_the_answer_rests_on(services: Services) -> None:
+def test_a_quote_supports_the_answer(services: Services) -> None:
     ingest(services, make_pdf([" ".join(LIGHTHOUSE)]))
     answer = ask(services, new_session(services), "How high is the lighthouse of Norrskar?")
     passage = answer.retrieved_context[0]
@@ -129,7 +129,7 @@ def test_the_quote_follows_an_llm_s_statement(
     assert answer.retrieved_context[0]["quote"] == "A radio beacon took over her work."
 
 
-def test_a_statement_in_other_words_leaves_the_quote_to_the_question(
+def test_a_paraphrase_keeps_the_search_s_quote(
     make_llm_services: Callable[..., Services], llm: LLMServer
 ) -> None:
     services = make_llm_services()
@@ -140,7 +140,7 @@ def test_a_statement_in_other_words_leaves_the_quote_to_the_question(
     assert quote.startswith("The lamp of Norrskar")
 
 
-def test_a_trace_tells_how_an_answer_came_about(
+def test_a_trace_has_query_candidates_prompt_and_times(
     make_llm_services: Callable[..., Services], llm: LLMServer
 ) -> None:
     services = make_llm_services()
@@ -163,7 +163,7 @@ def test_a_trace_tells_how_an_answer_came_about(
     assert timings["total"] >= timings["generate"] >= timings["first_token"]
 
 
-def test_what_did_not_happen_has_no_time(services: Services) -> None:
+def test_skipped_stages_have_no_time(services: Services) -> None:
     answer = ask(services, new_session(services), "Hello?", use_rag=False)
     trace = trace_of(services, answer.id)
     assert (trace["mode"], trace["candidates"], trace["prompt_passages"]) == (None, [], [])
@@ -181,7 +181,7 @@ def test_a_failed_answer_has_a_trace_too(
     assert trace_of(services, failed.id)["query"] == "Hello?"
 
 
-def test_what_was_not_answered_here_has_none(services: Services) -> None:
+def test_an_appended_answer_has_no_trace(services: Services) -> None:
     message = say(services, new_session(services), "Hello.")
     with pytest.raises(NotFound):
         trace_of(services, message.id)
@@ -223,7 +223,7 @@ def chunks(services: Services, document_id: UUID) -> Sequence[Chunk]:
         return list(db.scalars(select(Chunk).where(Chunk.document_id == document_id)))
 
 
-def test_every_quote_stands_on_its_page(services: Services) -> None:
+def test_every_quote_is_on_its_page(services: Services) -> None:
     document_id = ingest(services, make_pdf(running_on(9)))
     pages = page_texts(services, document_id)
     stored = chunks(services, document_id)

@@ -27,9 +27,7 @@ def database(settings: Settings) -> Iterator[Database]:
 
 
 @pytest.mark.parametrize("tenant", ["a", "it's", 'x"y', "100%", "%(id)s %s", "\\'; DROP", "ünï🦊"])
-def test_a_transaction_is_its_tenant_s_whatever_it_is_called(
-    database: Database, tenant: str
-) -> None:
+def test_a_transaction_is_bound_to_its_tenant_of_any_name(database: Database, tenant: str) -> None:
     for _ in range(2):
         with database.transaction(tenant_id=tenant) as db:
             assert db.execute(WHO).one() == ("rag_app", tenant)
@@ -39,7 +37,7 @@ def test_a_transaction_is_its_tenant_s_whatever_it_is_called(
             assert (user, bound or None) == ("rag", None)
 
 
-def test_what_failed_is_undone_and_the_next_is_bound_again(database: Database) -> None:
+def test_a_failure_is_rolled_back_and_the_next_transaction_is_bound(database: Database) -> None:
     for statement in ("SELECT * FROM nothing", "SELEC", "SELECT 1/0"):
         with pytest.raises(DBAPIError, match=r"nothing|SELEC|zero"):
             _run(database, "SELECT 1", statement)
@@ -49,7 +47,7 @@ def test_what_failed_is_undone_and_the_next_is_bound_again(database: Database) -
             assert db.execute(WHO).one() == ("rag_app", "b")
 
 
-def test_rolled_back_and_never_begun(database: Database) -> None:
+def test_a_rollback_leaves_no_transaction(database: Database) -> None:
     insert = text(
         "INSERT INTO sessions (id, tenant_id, user_id, is_favorite, metadata, message_count)"
         " VALUES (:id, 'a', 'u', false, '{}', 0)"
@@ -76,6 +74,11 @@ def _insert(database: Database, insert: Any, values: Any, *, then: str) -> None:
         db.execute(text(then))
 
 
+def _ping(database: Database) -> None:
+    with database.transaction(tenant_id=None) as db:
+        db.execute(text("SELECT 1"))
+
+
 def _run(database: Database, *statements: str) -> None:
     with database.transaction(tenant_id="a") as db:
         for statement in statements:
@@ -89,11 +92,11 @@ def test_the_first_request_after_a_restart_works(tmp_path: Path, how: str) -> No
     database = Database(make_engine(url, pool_size=4))
     try:
         for _ in range(3):
-            database.ping()
+            _ping(database)
         server.stop(how)
         server.start()
         for _ in range(5):
-            database.ping()
+            _ping(database)
     finally:
         database.engine.dispose()
         server.stop("immediate")
@@ -111,7 +114,7 @@ def test_a_connection_that_was_cut_is_replaced(database: Database) -> None:
 
 
 @pytest.mark.parametrize("tenant", ["a", "it's", "100%", "%(x)s", "\\'; DROP", "ünï🦊", None])
-def test_a_statement_alone_is_its_tenant_s_too(database: Database, tenant: str | None) -> None:
+def test_a_single_statement_is_bound_to_its_tenant(database: Database, tenant: str | None) -> None:
     expected = ("rag", "") if tenant is None else ("rag_app", tenant)
     both = text("SELECT current_user, coalesce(current_setting('app.tenant_id', true), ''), :x")
     for _ in range(2):
@@ -121,7 +124,7 @@ def test_a_statement_alone_is_its_tenant_s_too(database: Database, tenant: str |
             assert (db.execute(WHO).one()[1] or None) is None
 
 
-def test_a_statement_alone_is_committed_or_undone(database: Database) -> None:
+def test_a_single_statement_is_committed_or_rolled_back(database: Database) -> None:
     insert = text(
         "INSERT INTO sessions (id, tenant_id, user_id, is_favorite, metadata, message_count)"
         " VALUES (:id, 'a', 'u', false, '{}', 1 / :divisor) RETURNING id"
@@ -139,7 +142,7 @@ def test_a_statement_alone_is_committed_or_undone(database: Database) -> None:
     other.engine.dispose()
 
 
-def test_a_statement_alone_is_one_message(database: Database) -> None:
+def test_a_single_statement_is_one_message(database: Database) -> None:
     """Seen by PostgreSQL itself: what it was sent last is the statement, and no COMMIT."""
     own, query = (
         text("SELECT pg_backend_pid(), :x"),
@@ -154,7 +157,9 @@ def test_a_statement_alone_is_one_message(database: Database) -> None:
 
 
 @pytest.mark.parametrize("how", ["pg_terminate_backend(pg_backend_pid())", "pg_sleep(0.5)"])
-def test_a_statement_alone_that_is_cut_is_unavailable(database: Database, how: str) -> None:
+def test_a_single_statement_on_a_cut_connection_is_unavailable(
+    database: Database, how: str
+) -> None:
     alone = database.autocommit(tenant_id=None)
     alone.execute(text("SELECT set_config('statement_timeout', :ms, false)"), {"ms": "100"})
     with pytest.raises(Unavailable):
@@ -162,7 +167,7 @@ def test_a_statement_alone_that_is_cut_is_unavailable(database: Database, how: s
     assert database.autocommit(tenant_id="a").execute(text("SELECT :x"), {"x": "1"}) == [("1",)]
 
 
-def test_a_statement_alone_is_planned_once_and_anew_for_each_role(database: Database) -> None:
+def test_a_single_statement_is_planned_once_per_role(database: Database) -> None:
     count = text("SELECT count(*) FROM sessions WHERE user_id = :user_id")
     plans = text(
         "SELECT generic_plans + custom_plans FROM pg_prepared_statements WHERE statement LIKE :like"
@@ -193,7 +198,7 @@ def test_a_statement_that_cannot_be_prepared_is_tried_again(database: Database) 
             db.execute(text("DROP TABLE later"))
 
 
-def test_a_statement_alone_without_a_server_is_unavailable() -> None:
+def test_a_single_statement_without_a_server_is_unavailable() -> None:
     nowhere = Database(make_engine(NOWHERE_POSTGRES.replace("://", "+psycopg2://"), pool_size=1))
     with pytest.raises(Unavailable):
         nowhere.autocommit(tenant_id="a").execute(text("SELECT :x"), {"x": 1})

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from core.answering.citations import cited_indexes
 from core.answering.extractive import MAX_CHARS
 from core.bootstrap import Services
+from tests.cited import cited_indexes
 from tests.fakes.llm_server import LLMServer, Reply
 from tests.integration.steps import ask, ingest, new_session
 from tests.typeset import Column, typeset
@@ -58,7 +58,7 @@ def messages_of(llm: LLMServer) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_a_prompt_differs_in_its_passages_only(
+def test_orders_change_only_the_passages_of_a_prompt(
     llm_services: Services, llm: LLMServer, name: str
 ) -> None:
     document_id = ingest(llm_services, pdf())
@@ -85,7 +85,7 @@ def count_passages(content: str) -> int:
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_an_llm_that_obeys_still_cites_nothing_that_is_not_there(
+def test_an_obedient_llm_still_cites_only_existing_passages(
     llm_services: Services, llm: LLMServer, name: str
 ) -> None:
     ingest(llm_services, pdf(*ATTACKS[name]))
@@ -96,7 +96,7 @@ def test_an_llm_that_obeys_still_cites_nothing_that_is_not_there(
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_without_an_llm_orders_are_text_like_any_other(services: Services, name: str) -> None:
+def test_without_an_llm_orders_are_plain_text(services: Services, name: str) -> None:
     ingest(services, pdf(*ATTACKS[name]))
     answer = ask(services, new_session(services), QUESTION)
     assert FACT.rstrip(".") in answer.content

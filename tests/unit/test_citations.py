@@ -8,13 +8,12 @@ from hypothesis import strategies as st
 from core.answering.citations import (
     CitationFilter,
     best_quote,
-    cited_indexes,
-    cited_statements,
     keep_citations,
     mark_code,
     verbatim_quote,
 )
 from core.text.code import CodeSplitter, split_code
+from tests.cited import cited_indexes, cited_statements
 from tests.growth import grows_quadratically
 
 MARKUP = st.text(alphabet="[]【】［] 0123456789,;-–†\u200bab\n…", max_size=120)
@@ -74,7 +73,7 @@ def test_text_is_not_held_back_longer_than_needed() -> None:
 
 
 @given(text=MARKUP, cuts=st.lists(st.integers(0, 120), max_size=12))
-def test_output_does_not_depend_on_the_cuts_and_holds_no_dead_marker(
+def test_output_does_not_depend_on_the_cuts_and_has_no_dead_marker(
     text: str, cuts: list[int]
 ) -> None:
     edges = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
@@ -124,7 +123,7 @@ def test_best_quote_is_the_supporting_sentence_word_for_word() -> None:
         ("東京です。晴れ。", "晴れ"),
     ],
 )
-def test_best_quote_always_stands_in_the_passage(passage: str, support: str) -> None:
+def test_best_quote_is_always_in_the_passage(passage: str, support: str) -> None:
     quote = best_quote(passage, support)
     assert quote in passage
     assert quote or not passage
@@ -149,7 +148,7 @@ def test_best_quote_ends_with_its_page(support: str, quote: str) -> None:
 
 
 @pytest.mark.parametrize("page_break", range(1, len(TWO_PAGES)))
-def test_best_quote_stands_before_any_page_break(page_break: int) -> None:
+def test_best_quote_is_before_any_page_break(page_break: int) -> None:
     quote = best_quote(TWO_PAGES, "fealty to the king", page_break=page_break)
     assert quote in TWO_PAGES[:page_break]
     assert quote
@@ -166,7 +165,7 @@ def test_best_quote_stands_before_any_page_break(page_break: int) -> None:
         ("No marker [a].", {}),
     ],
 )
-def test_statements_are_what_the_markers_stand_behind(
+def test_statements_are_the_sentences_before_their_markers(
     answer: str, statements: dict[int, str]
 ) -> None:
     assert cited_statements(answer) == statements
@@ -188,9 +187,7 @@ TABLE = (
         ("E4 A B", "E4 A B C D"),
     ],
 )
-def test_what_was_said_word_for_word_is_quoted_with_its_sentence(
-    statement: str, quote: str
-) -> None:
+def test_a_verbatim_statement_is_quoted_with_its_sentence(statement: str, quote: str) -> None:
     found = verbatim_quote(TABLE, statement)
     assert found is not None
     assert quote in found
@@ -198,11 +195,11 @@ def test_what_was_said_word_for_word_is_quoted_with_its_sentence(
 
 
 @pytest.mark.parametrize("statement", ["", "…", "It is", "The rise was due to revenue.", "[1] [2]"])
-def test_what_was_said_in_other_words_is_no_verbatim_quote(statement: str) -> None:
+def test_a_paraphrase_is_no_verbatim_quote(statement: str) -> None:
     assert verbatim_quote(TABLE, statement) is None
 
 
-def test_of_a_long_row_no_more_is_quoted_than_was_said() -> None:
+def test_the_quote_of_a_long_row_is_only_the_statement() -> None:
     row = " ".join(f"cell {number}" for number in range(200))
     assert verbatim_quote(row, "… cell 7 cell 8 …") == "cell 7 cell 8"
 
@@ -229,7 +226,7 @@ def test_a_verbatim_quote_ends_with_its_page() -> None:
         "```\nnever closed [9]\n\n[8]",
     ],
 )
-def test_code_comes_back_as_it_was_written(code: str) -> None:
+def test_code_is_unchanged(code: str) -> None:
     text = f"Blue [9]\n{code}"
     for size in (1, 2, 3, 7, len(text)):
         deltas = [text[at : at + size] for at in range(0, len(text), size)]
@@ -259,7 +256,7 @@ CODE_MARKUP = st.text(alphabet="[]19 `~`a\n>-", max_size=80)
 
 
 @given(text=CODE_MARKUP, cuts=st.lists(st.integers(0, 80), max_size=8))
-def test_no_dead_marker_arises_beside_code_wherever_it_is_cut(text: str, cuts: list[int]) -> None:
+def test_no_dead_marker_appears_beside_code_at_any_cut(text: str, cuts: list[int]) -> None:
     edges = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
     shown = through([text[a:b] for a, b in pairwise(edges)], {1})
     assert shown == keep_citations(text, {1})
@@ -267,7 +264,7 @@ def test_no_dead_marker_arises_beside_code_wherever_it_is_cut(text: str, cuts: l
 
 
 @given(text=CODE_MARKUP, cuts=st.lists(st.integers(0, 80), max_size=8))
-def test_code_is_the_same_wherever_the_text_is_cut(text: str, cuts: list[int]) -> None:
+def test_code_is_the_same_at_any_cut(text: str, cuts: list[int]) -> None:
     edges = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
     splitter = CodeSplitter()
     parts = [part for a, b in pairwise(edges) for part in splitter.feed(text[a:b])]
@@ -295,11 +292,11 @@ def test_code_takes_linear_time(unit: str) -> None:
         ("It has `a[0]` and a[1].", "It has `a[0]` and `a[1]`."),
     ],
 )
-def test_a_document_s_code_is_told_from_its_references(text: str, marked: str) -> None:
+def test_code_in_a_document_is_distinguished_from_references(text: str, marked: str) -> None:
     assert mark_code(text) == marked
 
 
-def test_what_was_said_with_code_is_quoted_as_the_document_has_it() -> None:
+def test_a_statement_with_code_is_quoted_as_in_the_document() -> None:
     passage = "It boots. The driver writes to buffer[0] and then to buffer[3] before it returns."
     said = "The driver writes to `buffer[0]` and then to `buffer[3]` before it returns. [1]"
     assert verbatim_quote(passage, said) == passage.removeprefix("It boots. ")

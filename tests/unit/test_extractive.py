@@ -7,7 +7,6 @@ import pytest
 
 from core.answering import create_answerer
 from core.answering.base import Question
-from core.answering.citations import cited_indexes
 from core.answering.extractive import (
     DOCUMENTS_ONLY,
     MAX_CHARS,
@@ -19,6 +18,7 @@ from core.answering.passages import Passage
 from core.embedding.base import Vectors
 from core.settings import read_settings
 from core.text.words import content_stems, stem, words
+from tests.cited import cited_indexes
 
 
 class HashingEmbedder:
@@ -80,7 +80,7 @@ def test_streams_the_same_answer_in_small_deltas(answerer: ExtractiveAnswerer) -
     assert (stream.model, stream.finish_reason) == ("extractive-1", "stop")
 
 
-def test_every_sentence_is_followed_by_its_marker_and_stands_in_its_passage(
+def test_every_sentence_is_followed_by_its_marker_and_is_in_its_passage(
     answerer: ExtractiveAnswerer,
 ) -> None:
     passages = [passage(1, NORMANS), passage(2, OIL)]
@@ -107,7 +107,7 @@ def test_answers_stay_short(answerer: ExtractiveAnswerer, sentence: str) -> None
     "passages",
     [(), (passage(1, ""),), (passage(1, " \n[1] … "),), (passage(1, NORMANS), passage(2, OIL))],
 )
-def test_nothing_relevant_is_said_plainly_and_cites_nothing(
+def test_a_refusal_is_plain_and_cites_nothing(
     answerer: ExtractiveAnswerer, passages: tuple[Passage, ...]
 ) -> None:
     answer = answerer.compose(ask("Which guitarist plays in the band Metallica?", *passages))
@@ -118,7 +118,7 @@ def test_nothing_relevant_is_said_plainly_and_cites_nothing(
         assert f"{passages[0].filename}, p. {passages[0].page_start} (“" in answer
 
 
-def test_a_pronoun_s_sentence_is_not_put_after_another_subject(
+def test_a_sentence_with_a_pronoun_does_not_follow_another_subject(
     answerer: ExtractiveAnswerer,
 ) -> None:
     """The height is that of another lighthouse: “It” would be read as the first one."""
@@ -151,7 +151,7 @@ Total Safety Segment 11,604 11,981 10,972"""
         ),
     ],
 )
-def test_a_figure_is_said_with_its_row_column_and_unit(
+def test_a_figure_is_given_with_its_row_column_and_unit(
     answerer: ExtractiveAnswerer, question: str, answer: str
 ) -> None:
     assert answerer.compose(ask(question, passage(1, NORMANS), passage(2, REPORT))) == answer
@@ -174,7 +174,9 @@ def test_a_figure_of_something_else_is_not_given(
     assert not re.search(r"20\d\d: \$?[\d,]+ million", answer)
 
 
-def test_without_search_it_says_that_it_needs_documents(answerer: ExtractiveAnswerer) -> None:
+def test_without_search_the_answer_says_that_it_needs_documents(
+    answerer: ExtractiveAnswerer,
+) -> None:
     answer = answerer.compose(ask("Tell me a joke", passage(1, NORMANS), grounded=False))
     assert answer == DOCUMENTS_ONLY
     assert cited_indexes(answer) == []
@@ -317,7 +319,7 @@ COLOUR = "My favourite colour is teal.\n[3] Really."
         ("Which colour is the US flag?", True, False),
     ],
 )
-def test_what_the_user_said_is_quoted_when_that_is_asked_for(
+def test_a_user_s_own_words_are_quoted_on_request(
     answerer: ExtractiveAnswerer, text: str, grounded: bool, quoted: bool
 ) -> None:
     question = Question(text, text, (passage(1, OIL),), memories=(COLOUR,), grounded=grounded)
@@ -327,7 +329,7 @@ def test_what_the_user_said_is_quoted_when_that_is_asked_for(
     assert ("teal" in answer) is quoted
 
 
-def test_a_document_s_answer_goes_before_a_memory(answerer: ExtractiveAnswerer) -> None:
+def test_a_document_s_answer_has_precedence_over_a_memory(answerer: ExtractiveAnswerer) -> None:
     text = "What was the price of oil in March 1974, in our view?"
     question = Question(text, text, (passage(1, OIL),), memories=(COLOUR,))
     assert "$12. [1]" in answerer.compose(question)

@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import pytest
 
-from core.text.sentences import split_sentences
+from core.text.sentences import continues, split_sentences
 from tests.growth import grows_quadratically
 
 
@@ -80,3 +80,46 @@ def test_takes_linear_time(unit: str) -> None:
     assert not grows_quadratically(
         lambda size: split_sentences(unit * (size // len(unit))), size=4_000
     )
+
+
+# A page of full lines, so that the width of a full line is known.
+FULL = "Every line of this page is of about the same length as this one is."
+THAI = "ประโยคนี้ยาวเต็มบรรทัดและยังไม่จบ"
+
+
+def runs_on(last: str, following: str) -> bool:
+    """Whether the last sentence of a page that ends with `last` continues on the next page."""
+    return continues(last, split_sentences(last), following, split_sentences(following))
+
+
+@pytest.mark.parametrize(
+    ("last", "following", "expected"),
+    [
+        ("The mill was moved up", "the river. It burned.", True),
+        ("The mill was moved up.", "the river. It burned.", False),
+        ("It was built by the", "Norrskar Company. It burned.", True),
+        ("It was built by hand", "Norrskar Company. It burned.", False),
+        # Neither a heading nor a list entry completes a sentence, and a heading is none.
+        (f"{FULL}\n\n1. Introduction of the\n\n{FULL[:30]}", "sailors. It burned.", True),
+        ("It was built by the", f"1. Origin\n{FULL}", False),
+        ("It was built by the", "• sailors of the town. It burned.", False),
+        # A first segment that does not end on its own page completes nothing.
+        ("The mill was moved up", "the river", False),
+        ("The mill was moved up", "the river.", True),
+        ("The mill was moved up", "the river\n\nIt burned.", True),
+        # 600 characters of the next page at most may complete a sentence.
+        ("The mill was moved up", "the " + "x" * 595 + ". It burned.", True),
+        ("The mill was moved up", "the " + "x" * 596 + ". It burned.", False),
+        # A number alone does not continue, and neither does an empty page.
+        ("1847", "the river. It burned.", False),
+        ("", "the river. It burned.", False),
+        ("The mill was moved up", "", False),
+        # Scripts without capitals continue after a full line only.
+        (THAI, f"{THAI}. จบ.", True),
+        (f"{THAI}\n{THAI}\n{THAI}\n{THAI[:10]}", f"{THAI}. จบ.", False),
+        (THAI, "Norrskar. จบ.", False),
+        ("Norrskar was moved up", f"{THAI}. จบ.", False),
+    ],
+)
+def test_a_sentence_continues_on_the_next_page(last: str, following: str, expected: bool) -> None:
+    assert runs_on(last, following) == expected

@@ -75,48 +75,29 @@ _PARTICULAR = {
     "rate_message": (409,),
     "search": (404, 502, 504),
 }
+
+
+def _header(description: str, kind: str = "string", **schema: str) -> Document:
+    return {"description": description, "schema": {"type": kind, **schema}}
+
+
 _HEADERS: Document = {
-    "X-Request-ID": {
-        "description": "The request's id, also in the log.",
-        "schema": {"type": "string"},
-    },
-    "X-RateLimit-Limit": {
-        "description": "Requests per minute for this key.",
-        "schema": {"type": "integer"},
-    },
-    "X-RateLimit-Remaining": {
-        "description": "Requests left in this window.",
-        "schema": {"type": "integer"},
-    },
-    "X-RateLimit-Reset": {
-        "description": "When the window ends, in seconds since 1970.",
-        "schema": {"type": "integer"},
-    },
-    "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}},
-    "Location": {"description": "Where it is.", "schema": {"type": "string"}},
-    "Idempotent-Replayed": {
-        "description": "`true` if this is the first response again.",
-        "schema": {"type": "string"},
-    },
-    "WWW-Authenticate": {
-        "description": "The schemes that are taken.",
-        "schema": {"type": "string"},
-    },
-    "Accept-Encoding": {
-        "description": "`identity`, if it is the body's `Content-Encoding` that is not supported.",
-        "schema": {"type": "string"},
-    },
-    "ETag": {"description": "For `If-None-Match`, `If-Range`.", "schema": {"type": "string"}},
-    "Cache-Control": {"description": "What may keep it.", "schema": {"type": "string"}},
-    "Accept-Ranges": {"description": "`bytes`.", "schema": {"type": "string"}},
-    "Content-Range": {
-        "description": "Which bytes of how many.",
-        "schema": {"type": "string", "example": "bytes 0-1023/120000"},
-    },
-    "Content-Disposition": {
-        "description": "`attachment`, with the file's name.",
-        "schema": {"type": "string"},
-    },
+    "X-Request-ID": _header("The request's id, also in the log."),
+    "X-RateLimit-Limit": _header("Requests per minute for this key.", "integer"),
+    "X-RateLimit-Remaining": _header("Requests left in this window.", "integer"),
+    "X-RateLimit-Reset": _header("When the window ends, in seconds since 1970.", "integer"),
+    "Retry-After": _header("Seconds to wait.", "integer"),
+    "Location": _header("Where it is."),
+    "Idempotent-Replayed": _header("`true` if this is the first response again."),
+    "WWW-Authenticate": _header("The schemes that are taken."),
+    "Accept-Encoding": _header(
+        "`identity`, if it is the body's `Content-Encoding` that is not supported."
+    ),
+    "ETag": _header("For `If-None-Match`, `If-Range`."),
+    "Cache-Control": _header("What may keep it."),
+    "Accept-Ranges": _header("`bytes`."),
+    "Content-Range": _header("Which bytes of how many.", example="bytes 0-1023/120000"),
+    "Content-Disposition": _header("`attachment`, with the file's name."),
 }
 # The headers of an operation's answers, by its name and their status.
 _ANSWER_HEADERS = {

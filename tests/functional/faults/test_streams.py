@@ -2,8 +2,8 @@
 
 import json
 import signal
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -29,16 +29,7 @@ def llm() -> Iterator[LLMServer]:
 @pytest.fixture(scope="module")
 def webs(make_stack: MakeStack, llm: LLMServer) -> tuple[Client, Client]:
     """Two web servers of one service; the first one's process is killed by tests."""
-    env = {
-        "EMBEDDING_PROVIDER": "openai",
-        "EMBEDDING_BASE_URL": llm.base_url,
-        "EMBEDDING_MODEL": "e",
-        "CHAT_PROVIDER": "openai",
-        "CHAT_BASE_URL": llm.base_url,
-        "CHAT_MODEL": "m",
-        "WEB_THREADS": "4",
-        "WEB_WORKERS": "1",
-    }
+    env = llm.environment | {"WEB_THREADS": "4", "WEB_WORKERS": "1"}
     first = make_stack(env=env)
     second = make_stack(
         env={**env, "API_KEY": first.api_key}, database_url=first.env["DATABASE_URL"]
@@ -102,6 +93,33 @@ def items_of(web: Client, session: str) -> list[dict[str, Any]]:
     return items
 
 
+def active(web: Client, session: str) -> str | None:
+    """The id of the answer that is being written."""
+    answer: str | None = web.http.get(session).json()["active_message_id"]
+    return answer
+
+
+def has_text(web: Client, session: str, chars: int) -> bool:
+    """Whether at least `chars` characters of the session's first answer are stored."""
+    return any(len(item["content"]) >= chars for item in items_of(web, session)[1:])
+
+
+def begin(
+    pool: ThreadPoolExecutor,
+    webs: tuple[Client, Client],
+    session: str,
+    *,
+    until: Callable[[], object],
+) -> tuple[Future[Events], str]:
+    """Ask the writer in a thread and wait for `until`; the future events and the answer's id."""
+    writer, reader = webs
+    early = pool.submit(ask, writer, session)
+    reader.stack.wait_until(until, what="the turn's progress")
+    answer = active(reader, session)
+    assert answer is not None
+    return early, answer
+
+
 def text_of(events: Events) -> str:
     return "".join(data["content"] for _, name, data in events if name == "delta")
 
@@ -113,16 +131,7 @@ def test_a_writer_is_killed_and_its_answer_is_read_elsewhere(
     writer, reader = webs
     llm.script(Reply(deltas=WORDS, delay_between=0.02))
     with ThreadPoolExecutor(2) as pool:
-        early = pool.submit(ask, writer, session)
-        reader.stack.wait_until(
-            lambda: (
-                len(reader.http.get(f"{session}/messages").json()["items"][1:2][0]["content"]) > 200
-                if reader.http.get(session).json()["active_message_id"]
-                else False
-            ),
-            what="some text",
-        )
-        answer = reader.http.get(session).json()["active_message_id"]
+        early, answer = begin(pool, webs, session, until=lambda: has_text(reader, session, 201))
         late = pool.submit(resume, reader, answer, [])
         with redis.Redis.from_url(writer.stack.redis.url) as client:
             client.flushall()
@@ -136,7 +145,7 @@ def test_a_writer_is_killed_and_its_answer_is_read_elsewhere(
     assert stored["content"].startswith("word0 word1 ")
     assert followed[:-1] == (heard + rest)[:-1]
     assert [name for _, name, _ in followed][-1] == "error"
-    assert reader.http.get(session).json()["active_message_id"] is None
+    assert active(reader, session) is None
 
 
 def test_a_writer_is_killed_before_the_first_token(
@@ -146,34 +155,25 @@ def test_a_writer_is_killed_before_the_first_token(
     llm.script(Reply(deltas=["never"], delay=600))
     asked = len(llm.requests_to(CHAT))
     with ThreadPoolExecutor(1) as pool:
-        early = pool.submit(ask, writer, session)
-        reader.stack.wait_until(
-            lambda: len(llm.requests_to(CHAT)) > asked, what="the request to the LLM"
-        )
-        answer = reader.http.get(session).json()["active_message_id"]
+        early, answer = begin(pool, webs, session, until=lambda: len(llm.requests_to(CHAT)) > asked)
         writer.stack.kill("web")
         early.result(60)
     assert text_of(resume(reader, answer, [])) == ""
-    items = reader.http.get(f"{session}/messages").json()["items"]
-    assert [item["status"] for item in items] == ["complete", "interrupted"]
+    assert [item["status"] for item in items_of(reader, session)] == ["complete", "interrupted"]
     llm.script(Reply(deltas=["at last"]))
     again = reader.http.post(f"/api/v1/messages/{answer}/retry")
     assert again.status_code == 200, again.text
     assert again.json()["assistant_message"]["content"] == "at last"
 
 
-def test_a_writer_is_told_to_stop_and_stores_what_it_has(
+def test_a_stopped_writer_stores_its_text(
     webs: tuple[Client, Client], llm: LLMServer, session: str
 ) -> None:
     """SIGTERM: the answer may go on for most of the graceful time, then it is stored as it is."""
     writer, reader = webs
     llm.script(Reply(deltas=WORDS, delay_between=0.05))
     with ThreadPoolExecutor(1) as pool:
-        early = pool.submit(ask, writer, session)
-        reader.stack.wait_until(
-            lambda: any(item["content"] for item in items_of(reader, session)[1:]), what="text"
-        )
-        answer = reader.http.get(session).json()["active_message_id"]
+        early, answer = begin(pool, webs, session, until=lambda: has_text(reader, session, 1))
         writer.stack.signal("web", signal.SIGTERM)
         heard = early.result(120)
     stored = reader.http.get(f"/api/v1/messages/{answer}").json()
@@ -187,14 +187,10 @@ def test_a_writer_is_told_to_stop_and_stores_what_it_has(
 def test_a_turn_is_stopped_by_a_client_of_another_process(
     webs: tuple[Client, Client], llm: LLMServer, session: str
 ) -> None:
-    writer, reader = webs
+    _, reader = webs
     llm.script(Reply(deltas=WORDS, delay_between=0.02))
     with ThreadPoolExecutor(2) as pool:
-        early = pool.submit(ask, writer, session)
-        reader.stack.wait_until(
-            lambda: reader.http.get(session).json()["active_message_id"], what="the turn"
-        )
-        answer = reader.http.get(session).json()["active_message_id"]
+        early, answer = begin(pool, webs, session, until=lambda: active(reader, session))
         late = pool.submit(resume, reader, answer, [])
         assert reader.http.post(f"/api/v1/messages/{answer}/cancel").status_code == 202
         heard, followed = early.result(60), late.result(60)

@@ -36,17 +36,7 @@ def llm() -> Iterator[LLMServer]:
 @pytest.fixture(scope="module")
 def web(make_stack: MakeStack, llm: LLMServer) -> Client:
     """Web alone, answering by a provider that a test can slow down."""
-    stack = make_stack(
-        env={
-            "EMBEDDING_PROVIDER": "openai",
-            "EMBEDDING_BASE_URL": llm.base_url,
-            "EMBEDDING_MODEL": "e",
-            "CHAT_PROVIDER": "openai",
-            "CHAT_BASE_URL": llm.base_url,
-            "CHAT_MODEL": "m",
-            "WEB_THREADS": "3",
-        }
-    )
+    stack = make_stack(env=llm.environment | {"WEB_THREADS": "3"})
     stack.start("web")
     return Client(stack, stack.client())
 
@@ -166,7 +156,7 @@ def test_an_append_killed_before_its_commit(
     assert [item["content"] for item in messages_of(web, session)] == ["once"]
 
 
-def test_an_append_whose_answer_nobody_heard(web: Client, session: str) -> None:
+def test_an_append_whose_response_is_lost(web: Client, session: str) -> None:
     body = b'{"sender": "user", "content": "unheard"}'
     head = f"POST {session}/messages HTTP/1.1\r\nHost: x\r\nX-API-Key: {web.stack.api_key}\r\n"
     head += "Idempotency-Key: the same\r\nContent-Type: application/json\r\n"
@@ -233,7 +223,7 @@ def sweep(web: Client) -> int:
         services.close()
 
 
-def test_an_upload_whose_answer_nobody_heard(
+def test_an_upload_whose_response_is_lost(
     web: Client, session: str, background: ThreadPoolExecutor
 ) -> None:
     """Killed when document and job are committed, and the response is not yet remembered."""
@@ -275,7 +265,7 @@ def slow_commits(web: Client) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("slow_commits")
-def test_a_reingest_whose_answer_nobody_heard(
+def test_a_reingest_whose_response_is_lost(
     web: Client, session: str, background: ThreadPoolExecutor
 ) -> None:
     """Killed when the new job is committed, and the response is not yet remembered."""
@@ -310,9 +300,7 @@ def test_a_reingest_whose_answer_nobody_heard(
     assert web.http.post(path, headers=KEY).content == again.content
 
 
-def test_many_streams_leave_health_and_short_requests_alone(
-    web: Client, llm: LLMServer, session: str
-) -> None:
+def test_many_streams_delay_no_short_request(web: Client, llm: LLMServer, session: str) -> None:
     """Twelve streams on three threads; each goes on until it is told to end."""
     llm.script(*[Reply(deltas=["one ", "two"], stall_after=1, stall_seconds=600)] * 12)
     body = {"message": "Hello?", "stream": True, "use_rag": False}
