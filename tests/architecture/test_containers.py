@@ -88,12 +88,12 @@ def test_every_service_is_there(config: Json) -> None:
 
 
 @pytest.mark.parametrize("service", sorted(FOREIGN))
-def test_images_of_others_are_pinned_to_a_version(service: str) -> None:
+def test_third_party_images_are_pinned_to_a_version(service: str) -> None:
     assert re.search(r":\d+\.\d+", BASE["services"][service]["image"])
 
 
 @CONFIGURATIONS
-def test_what_is_waited_for_reports_its_health(config: Json) -> None:
+def test_dependencies_of_services_report_their_health(config: Json) -> None:
     for name, service in config["services"].items():
         for other, gate in service.get("depends_on", {}).items():
             wanted = "service_completed_successfully" if other == "migrate" else "service_healthy"
@@ -180,7 +180,7 @@ def test_pgadmin_is_not_started_in_production() -> None:
     assert PRODUCTION["services"]["pgadmin"]["profiles"] == ["admin"]
 
 
-def test_containers_are_given_the_time_their_processes_take_to_stop() -> None:
+def test_containers_have_time_for_their_processes_to_stop() -> None:
     graceful = int(
         re.findall(r"^graceful_timeout = (\d+)", read("deploy/gunicorn.conf.py"), re.M)[0]
     )
@@ -192,7 +192,7 @@ def test_containers_are_given_the_time_their_processes_take_to_stop() -> None:
 
 
 @pytest.mark.parametrize("service", sorted(OWN))
-def test_images_run_as_nobody_in_particular(service: str) -> None:
+def test_images_run_as_an_unprivileged_user(service: str) -> None:
     user = arguments(service, "USER")
     assert re.fullmatch(r"[1-9]\d+:[1-9]\d+", user)
 
@@ -221,7 +221,7 @@ def test_libraries_are_installed_by_hash(dockerfile: str) -> None:
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES)
-def test_what_is_copied_exists_and_reaches_the_build(dockerfile: str) -> None:
+def test_copied_files_exist_and_reach_the_build(dockerfile: str) -> None:
     shown = [line[1:] for line in read(".dockerignore").splitlines() if line.startswith("!")]
     for word, rest in instructions(dockerfile):
         if word != "COPY" or rest.startswith("--from"):
@@ -233,7 +233,7 @@ def test_what_is_copied_exists_and_reaches_the_build(dockerfile: str) -> None:
             ), f"{source} is kept out by .dockerignore"
 
 
-def test_the_build_sees_only_what_it_is_shown() -> None:
+def test_the_build_sees_only_listed_files() -> None:
     lines = [line for line in read(".dockerignore").splitlines() if not line.startswith("#")]
     assert lines[0] == "*"  # .env, data and .git above all
     assert not {"!.env", "!data", "!.git", "!.", "!**"} & set(lines)
@@ -256,7 +256,7 @@ def test_compose_runs_what_the_procfile_runs() -> None:
 
 
 @CONFIGURATIONS
-def test_what_is_mounted_exists(config: Json) -> None:
+def test_mounted_files_exist(config: Json) -> None:
     for service in config["services"].values():
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]
@@ -276,6 +276,6 @@ def test_web_and_worker_share_the_files() -> None:
         assert "DATA_DIR=/data" in arguments(name, "ENV").split()
 
 
-def test_redis_keeps_what_it_was_told() -> None:
+def test_redis_is_persistent() -> None:
     lines = read("deploy/redis.conf").splitlines()
     assert {"appendonly yes", "appendfsync everysec", "maxmemory-policy noeviction"} <= set(lines)

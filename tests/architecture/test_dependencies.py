@@ -88,11 +88,11 @@ def test_each_third_party_import_is_declared(part: str) -> None:
     assert not undeclared
 
 
-def test_pip_installs_what_the_terminal_client_needs() -> None:
+def test_pip_installs_the_terminal_client_s_dependencies() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert set(project["dependencies"]) == declared("cli")
 
 
-def test_what_hooks_into_gunicorn_bounds_its_version() -> None:
+def test_the_version_of_gunicorn_has_an_upper_bound() -> None:
     lines = (ROOT / "requirements/web.in").read_text()
     assert re.search(r"^gunicorn.*<\d", lines, re.M)

@@ -32,7 +32,7 @@ def procfile() -> dict[str, str]:
     return dict(line.split(": ", 1) for line in lines if line)
 
 
-def test_the_procfile_runs_what_the_service_is_made_of() -> None:
+def test_the_procfile_runs_every_process() -> None:
     assert set(procfile()) == {"web", "worker", "beat", "flower", "ui"}
 
 
@@ -41,7 +41,7 @@ def test_the_worker_listens_to_the_queues_in_the_code() -> None:
     assert set(words[words.index("--queues") + 1].split(",")) == set(QUEUES)
 
 
-def test_the_schedule_goes_to_queues_that_somebody_listens_to() -> None:
+def test_scheduled_tasks_use_a_queue_with_a_worker() -> None:
     for entry in app.conf.beat_schedule.values():
         assert entry["options"]["queue"] in QUEUES
         assert entry["task"] in {

@@ -54,7 +54,7 @@ def test_the_picture_of_the_packages_is_the_contract(
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=relative)
-def test_links_between_documents_lead_somewhere(path: Path) -> None:
+def test_links_between_documents_have_a_target(path: Path) -> None:
     for match in LINK.finditer(path.read_text()):
         target, _, anchor = (match[1] or match[2]).partition("#")
         if "://" in target or target.startswith("mailto:"):

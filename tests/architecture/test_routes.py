@@ -46,7 +46,7 @@ def document(app: Flask) -> dict[str, Any]:
     return app.test_client().get("/openapi.json").get_json()
 
 
-def test_what_is_open_is_listed_here(rules: list[Rule]) -> None:
+def test_open_routes_are_listed_here(rules: list[Rule]) -> None:
     assert {rule.rule for rule in rules if not is_guarded(rule.rule)} == OPEN
 
 
@@ -101,7 +101,7 @@ def test_each_route_is_in_the_document(rules: list[Rule], document: dict[str, An
                 assert "404" in operation["responses"]
 
 
-def test_operations_have_names_of_their_own(document: dict[str, Any]) -> None:
+def test_operations_have_unique_names(document: dict[str, Any]) -> None:
     names = [
         operation["operationId"]
         for path in document["paths"].values()
@@ -147,7 +147,7 @@ def operations(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     ]
 
 
-def test_each_operation_is_told_with_a_summary_and_an_example(document: dict[str, Any]) -> None:
+def test_each_operation_has_a_summary_and_an_example(document: dict[str, Any]) -> None:
     for name, operation in operations(document):
         assert operation["summary"], name
         for status, response in operation["responses"].items():
@@ -156,7 +156,7 @@ def test_each_operation_is_told_with_a_summary_and_an_example(document: dict[str
                 assert binary or "example" in media, (name, status, media_type)
 
 
-def test_each_turn_tells_the_errors_of_providers_and_of_other_turns(
+def test_each_turn_documents_errors_of_providers_and_of_other_turns(
     app: Flask, document: dict[str, Any]
 ) -> None:
     costs = {

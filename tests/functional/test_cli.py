@@ -107,9 +107,7 @@ def test_a_folder_is_uploaded_asked_listed_and_tidied_up(run: Run, tmp_path: Pat
     assert lines(run("documents", "--json")) == []
 
 
-def test_a_file_that_fails_or_is_refused_is_told_and_gives_its_exit_code(
-    run: Run, tmp_path: Path
-) -> None:
+def test_a_failed_or_refused_file_is_reported_with_an_exit_code(run: Run, tmp_path: Path) -> None:
     (tmp_path / "scan.pdf").write_bytes(make_scanned_pdf(1))
     (tmp_path / "good.pdf").write_bytes(make_pdf([LIGHTHOUSE]))
     failed = run("upload", "scan.pdf", "good.pdf")
@@ -169,7 +167,7 @@ def test_jobs_are_watched_to_their_end(run: Run, tmp_path: Path) -> None:
     assert "failed: pdf_no_text" in failed.stdout
 
 
-def test_exit_codes_tell_a_wrong_key_and_a_service_that_is_away(
+def test_exit_codes_for_a_wrong_key_and_an_absent_service(
     run: Run, environment: dict[str, str]
 ) -> None:
     refused = run("sessions", "--json", env=environment | {"RAGCHAT_API_KEY": "wrong"})
@@ -204,7 +202,7 @@ def test_settings_come_from_a_file_env_in_a_directory_above(
     assert run("sessions", env=bare | {"API_KEY": "other"}).returncode == 4
 
 
-def test_a_used_up_limit_is_waited_for(
+def test_the_client_waits_for_a_used_up_limit(
     make_stack: MakeStack, environment: dict[str, str], run: Run
 ) -> None:
     stack = make_stack(env={"RATE_LIMIT_PER_MINUTE": "2"})

@@ -173,7 +173,7 @@ def test_an_unreachable_redis_is_one_line(service: Service) -> None:
     _assert_nothing_left(service)
 
 
-def test_it_runs_and_data_outlives_every_way_to_end(service: Service) -> None:
+def test_data_survives_every_way_to_end(service: Service) -> None:
     """One service through its life, since each start costs seconds."""
     service.start()
     service.wait_ready()

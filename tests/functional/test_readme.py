@@ -47,7 +47,7 @@ def test_the_table_of_settings_is_the_code_s() -> None:
 
 
 @pytest.mark.functional
-def test_the_tour_works_as_it_stands(stack: Stack, tmp_path: Path) -> None:
+def test_the_tour_works(stack: Stack, tmp_path: Path) -> None:
     commands = tour().replace("http://127.0.0.1:8000", stack.base_url)
     assert stack.base_url in commands
     (tmp_path / ".env").write_text(f"API_KEY={stack.api_key}\n")

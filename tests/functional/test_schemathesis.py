@@ -24,7 +24,7 @@ def web(make_stack: MakeStack) -> Stack:
     return stack
 
 
-def test_the_service_keeps_what_its_document_says(web: Stack, tmp_path: Path) -> None:
+def test_the_service_conforms_to_its_document(web: Stack, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "schemathesis.cli"]
     command += ["--config-file", str(HERE / "schemathesis.toml"), "run"]
     command += [f"{web.base_url}/openapi.json", "--header", f"X-API-Key: {web.api_key}"]

@@ -21,7 +21,7 @@ def service(make_stack: MakeStack) -> Stack:
     return stack
 
 
-def test_logs_hold_no_key_no_password_and_nothing_that_users_wrote(service: Stack) -> None:
+def test_logs_have_no_key_no_password_and_no_text_of_users(service: Stack) -> None:
     canary = f"canary{secrets.token_hex(8)}"
     api = service.client()
     made = api.post("/api/v1/keys", json={"name": "k", "scopes": ["read", "chat", "write"]}).json()

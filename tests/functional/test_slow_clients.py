@@ -30,7 +30,7 @@ def web(make_stack: MakeStack) -> Stack:
     return stack
 
 
-def test_two_hundred_slow_clients_hold_nobody_up_and_are_closed(web: Stack) -> None:
+def test_two_hundred_slow_clients_delay_no_request_and_are_closed(web: Stack) -> None:
     """A round counts when it was over before the first connection's time was."""
     for _ in range(ROUNDS):
         path = _new_session(web)

@@ -28,7 +28,7 @@ def test_code_is_stored_as_it_was_written(
     assert answer.retrieved_context == []
 
 
-def test_without_retrieval_all_brackets_are_text(services: Services, llm: LLMServer) -> None:
+def test_without_retrieval_brackets_are_text(services: Services, llm: LLMServer) -> None:
     llm.default = Reply(deltas=["In [12] and [0-9]+, a[1]."])
     session = new_session(services)
     assert ask(services, session, "Show.", use_rag=False).content == "In [12] and [0-9]+, a[1]."
@@ -47,7 +47,7 @@ def test_with_retrieval_a_marker_that_refers_to_nothing_never_appears(
     assert [passage["index"] for passage in answer.retrieved_context] == [1]
 
 
-def test_history_holds_code_but_no_reasoning(services: Services, llm: LLMServer) -> None:
+def test_history_has_code_but_no_reasoning(services: Services, llm: LLMServer) -> None:
     session = new_session(services)
     say(services, session, "Show code.")
     kept = "Use `a[0]` and `b[12]`."
@@ -138,9 +138,7 @@ def test_a_message_longer_than_the_embedding_endpoint_takes_is_answered(
 
 
 @pytest.mark.parametrize("reason", ["length", "content_filter"])
-def test_a_cut_answer_is_not_passed_off_as_whole(
-    services: Services, llm: LLMServer, reason: str
-) -> None:
+def test_a_cut_answer_is_marked_as_cut(services: Services, llm: LLMServer, reason: str) -> None:
     llm.default = Reply(deltas=["Otters live"], finish_reason=reason)
     answer = ask(services, new_session(services), "Who?", use_rag=False)
     assert (answer.content, answer.finish_reason) == ("Otters live", reason)

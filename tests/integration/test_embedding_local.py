@@ -58,7 +58,7 @@ def exact(directory: Path) -> LocalEmbedder:
 
 
 @pytest.mark.parametrize("case", TEXTS, ids=[case["label"] for case in TEXTS])
-def test_what_replaces_int8_agrees_too(replacement: LocalEmbedder, case: dict[str, Any]) -> None:
+def test_the_replacement_of_int8_agrees(replacement: LocalEmbedder, case: dict[str, Any]) -> None:
     vector = replacement.embed([case["text"]])[0]
     assert_alike(vector, np.array(case["vector"]), least=0.9999)
 
@@ -93,7 +93,7 @@ def test_no_texts_give_no_vectors(embedder: LocalEmbedder) -> None:
     assert embedder.embed([]).shape == (0, 384)
 
 
-def test_a_vector_depends_on_its_text_alone(embedder: LocalEmbedder) -> None:
+def test_a_vector_depends_only_on_its_text(embedder: LocalEmbedder) -> None:
     texts = mixed_texts(30)
     together = embedder.embed(texts)
     alone = np.concatenate([embedder.embed([text]) for text in texts])
@@ -107,7 +107,7 @@ def test_texts_that_differ_get_vectors_that_differ(embedder: LocalEmbedder) -> N
     assert likeness.max() < 0.9
 
 
-def test_what_exceeds_the_window_is_ignored(embedder: LocalEmbedder) -> None:
+def test_text_beyond_the_window_is_ignored(embedder: LocalEmbedder) -> None:
     fits = " ".join(["harbour"] * embedder.max_tokens)
     assert embedder.count_tokens(fits) == embedder.max_tokens == 254
     vectors = embedder.embed([fits, f"{fits} volcano volcano volcano", f"volcano {fits}"])
@@ -143,9 +143,7 @@ def test_counts_tokens_as_the_published_tokenizer(
 @pytest.mark.parametrize(
     "separator", [*" \n\r\t\v\f\x1c\x1d\x1e\x1f\x85\xa0\u1680", *"\u2003\u2028\u3000"]
 )
-def test_counts_word_by_word_what_the_whole_text_has(
-    embedder: LocalEmbedder, separator: str
-) -> None:
+def test_counts_of_words_add_up_to_the_text_s(embedder: LocalEmbedder, separator: str) -> None:
     words = (
         "Keeper's naïve e\u0301tude, 灯塔守护人 don't 3.5% [2] \ud800 \u200bzero (U.S.) of"
         + "x" * 150
@@ -188,7 +186,7 @@ def test_meets_few_shapes(embedder: LocalEmbedder, monkeypatch: pytest.MonkeyPat
     assert all(rows <= 4 and length % 16 == 0 and length <= 256 for rows, length in shapes)
 
 
-def test_a_question_has_the_vector_that_it_has_among_others(embedder: LocalEmbedder) -> None:
+def test_a_question_s_vector_is_the_same_in_a_batch(embedder: LocalEmbedder) -> None:
     questions = [
         " ".join(text.split()[:words]) + "?"
         for text, words in zip(mixed_texts(40), 10 * [3, 8, 14, 30], strict=True)

@@ -70,7 +70,7 @@ def renew(services: Services) -> int:
     return max(renew_embeddings(services), default=0)
 
 
-def test_another_model_is_noticed_until_everything_is_embedded_anew(
+def test_another_model_is_noticed_until_everything_is_embedded_again(
     services: Services, remote: Callable[..., Services]
 ) -> None:
     ingest(services, make_pdf([OTTERS]))
@@ -97,7 +97,7 @@ def test_another_model_is_noticed_until_everything_is_embedded_anew(
     assert found(services, "vector") == []
 
 
-def test_a_renewal_that_was_interrupted_goes_on_where_it_was(
+def test_an_interrupted_renewal_continues(
     services: Services, remote: Callable[..., Services]
 ) -> None:
     for page in (OTTERS, "Badgers live in the southern forest.", "Cranes rest on the island."):
@@ -110,7 +110,7 @@ def test_a_renewal_that_was_interrupted_goes_on_where_it_was(
     assert renew(other) == 2
 
 
-def test_a_document_with_vectors_of_two_models_is_of_neither(
+def test_a_document_with_vectors_of_two_models_has_no_model(
     services: Services, remote: Callable[..., Services]
 ) -> None:
     other = remote()
@@ -126,7 +126,7 @@ def test_a_document_with_vectors_of_two_models_is_of_neither(
     assert change(other) is None
 
 
-def test_messages_are_embedded_anew_too(
+def test_messages_are_embedded_again_too(
     services: Services, remote: Callable[..., Services]
 ) -> None:
     say(services, new_session(services), "My boat is called Marigold and it lies in Bergen.")
@@ -139,7 +139,7 @@ def test_messages_are_embedded_anew_too(
     assert models == [other.embedder.name]
 
 
-def test_vectors_of_another_length_are_refused_until_the_tables_take_them(
+def test_vectors_of_another_length_are_refused_until_the_tables_change(
     services: Services, remote: Callable[..., Services]
 ) -> None:
     ingest(services, make_pdf([OTTERS]))

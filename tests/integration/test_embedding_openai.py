@@ -223,7 +223,7 @@ def test_a_failure_is_a_provider_error(server: EmbeddingServer, make: Make, stat
     assert len(server.requests) == 1
 
 
-def test_retries_what_may_pass(server: EmbeddingServer, make: Make) -> None:
+def test_retries_temporary_failures(server: EmbeddingServer, make: Make) -> None:
     failures = iter([answer_with("no", status=500), None])
     server.answer = lambda body: next(failures, good(body))
     assert make(retries=2).embed(["a"]).shape == (1, DIMENSIONS)
@@ -254,7 +254,7 @@ def test_a_lost_connection_is_a_provider_error(server: EmbeddingServer, make: Ma
         make().embed(["a"])
 
 
-def test_nobody_listening_is_a_provider_error(make: Make) -> None:
+def test_a_refused_connection_is_a_provider_error(make: Make) -> None:
     with pytest.raises(ProviderError, match="reached"):
         make(base_url="http://127.0.0.1:1/v1").embed(["a"])
 
@@ -371,7 +371,7 @@ def refusing(status: int, message: str, when: Callable[[Request], bool]) -> Call
         (400, "Too many inputs", 16),
     ],
 )
-def test_an_endpoint_that_takes_fewer_texts_gets_fewer(
+def test_an_endpoint_that_accepts_fewer_texts_gets_fewer(
     server: EmbeddingServer, make: Make, status: int, message: str, most: int
 ) -> None:
     server.answer = refusing(status, message, lambda body: len(body["input"]) > most)
@@ -456,7 +456,7 @@ def test_dimensions_are_asked_for_when_the_vectors_are_of_another_length(
     assert [body.get("dimensions") for body in server.requests] == [None, 4, 4]
 
 
-def test_a_model_of_another_length_is_told_with_both_lengths(
+def test_a_model_of_another_length_is_reported_with_both_lengths(
     server: EmbeddingServer, make: Make
 ) -> None:
     def answer(body: Request) -> Answer:
@@ -479,7 +479,7 @@ def test_a_model_of_another_length_is_told_with_both_lengths(
         (200, {"error": {"message": "no such model: x"}}, "provider_model_unknown", "no such"),
     ],
 )
-def test_the_endpoint_s_reason_is_told(
+def test_the_endpoint_s_reason_is_reported(
     server: EmbeddingServer, make: Make, status: int, body: Any, code: str, reason: str
 ) -> None:
     server.answer = lambda _: answer_with(body, status=status)

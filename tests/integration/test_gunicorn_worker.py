@@ -58,7 +58,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     ],
     ids=["silent", "slow head", "slow body"],
 )
-def test_two_hundred_slow_connections_hold_nobody_up(port: int, opening: bytes) -> None:
+def test_two_hundred_slow_connections_delay_no_other_request(port: int, opening: bytes) -> None:
     with ExitStack() as stack:
         slow = [stack.enter_context(socket.create_connection(("127.0.0.1", port)))]
         slow += [
@@ -78,7 +78,7 @@ LARGE_HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % LARGE
 
 
 @pytest.mark.parametrize("drip", [b"", b"x"], ids=["stalled", "dripping"])
-def test_large_bodies_that_come_slowly_hold_nobody_up_for_long(port: int, drip: bytes) -> None:
+def test_slow_large_bodies_delay_other_requests_only_briefly(port: int, drip: bytes) -> None:
     """Eight for four threads, of which one goes on waiting, until its time is up too."""
     started, answers = time.monotonic(), []
     with ExitStack() as stack:
@@ -108,7 +108,7 @@ def test_large_bodies_that_come_slowly_hold_nobody_up_for_long(port: int, drip: 
         assert b'"code": "request_timeout"' in answer
 
 
-def test_a_large_body_may_come_as_slowly_as_from_a_telephone(port: int) -> None:
+def test_a_large_body_may_come_over_a_slow_line(port: int) -> None:
     piece = bytes(16 * 1024)
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         connection.sendall(LARGE_HEAD.replace(b"Host", b"Connection: close\r\nHost"))
@@ -118,7 +118,7 @@ def test_a_large_body_may_come_as_slowly_as_from_a_telephone(port: int) -> None:
         assert _read_all(connection).endswith(bytes(LARGE))
 
 
-def test_a_head_that_begins_within_what_is_sent_before_has_its_time_too(port: int) -> None:
+def test_a_pipelined_head_has_its_own_time_limit(port: int) -> None:
     """A pipelined request is read by a thread, from its first bytes on."""
     whole = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"
     with socket.create_connection(
@@ -133,7 +133,9 @@ def test_a_head_that_begins_within_what_is_sent_before_has_its_time_too(port: in
 @pytest.mark.parametrize(
     "last", [b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", b"NONSENSE\r\n\r\n"]
 )
-def test_clients_that_keep_an_ended_connection_open_hold_nobody_up(port: int, last: bytes) -> None:
+def test_clients_that_keep_ended_connections_open_delay_no_other_request(
+    port: int, last: bytes
+) -> None:
     """gunicorn waits two seconds for each to close, in its main loop or in a thread."""
     with ExitStack() as stack:
         ended = [
@@ -163,7 +165,7 @@ def _is_closed(connection: socket.socket) -> bool:
     return False
 
 
-def test_an_answer_arrives_though_more_was_sent_than_read(port: int) -> None:
+def test_an_answer_arrives_despite_unread_input(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         connection.sendall(b"NONSENSE\r\n\r\n" + bytes(LARGEST_HEAD))
         time.sleep(0.2)

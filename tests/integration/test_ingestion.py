@@ -111,7 +111,7 @@ def test_a_pdf_that_cannot_be_read_fails_with_its_code(
     assert again.duplicate, "the same broken bytes need no second try"
 
 
-def test_junk_in_front_is_read_over(services: Services) -> None:
+def test_junk_before_the_header_is_skipped(services: Services) -> None:
     accepted = upload(services, b"Received: by mail\n" * 200 + make_pdf(PAGES))
     work_off(services)
     assert reload(services, accepted)[0].status == "ready"

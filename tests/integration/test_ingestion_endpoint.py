@@ -58,7 +58,7 @@ def play(services: Services, *, until: Callable[[], bool], seconds: float = 60) 
             time.sleep(0.02)
 
 
-def test_waiting_for_a_busy_endpoint_spends_no_attempt(
+def test_waiting_for_a_busy_endpoint_uses_up_no_attempt(
     make_remote: MakeServices, endpoint: LLMServer
 ) -> None:
     services = make_remote()
@@ -95,7 +95,7 @@ def test_an_endpoint_that_recovers_loses_nothing(
     assert count(services, Chunk) == count(services, ChunkVector) == document.chunk_count
 
 
-def test_one_that_never_recovers_ends_the_job_at_the_stated_limit(
+def test_an_endpoint_that_never_recovers_fails_the_job_at_the_limit(
     make_remote: MakeServices, endpoint: LLMServer
 ) -> None:
     services = make_remote(embedding_give_up_seconds=0.4)
@@ -125,7 +125,7 @@ def test_one_that_never_recovers_ends_the_job_at_the_stated_limit(
         (404, "model 'x' not found, try pulling it first"),
     ],
 )
-def test_a_refusal_that_no_wait_can_cure_fails_the_job_at_once(
+def test_a_permanent_refusal_fails_the_job_at_once(
     make_remote: MakeServices, endpoint: LLMServer, status: int, message: str
 ) -> None:
     services = make_remote()
@@ -138,7 +138,7 @@ def test_a_refusal_that_no_wait_can_cure_fails_the_job_at_once(
     assert len(endpoint.requests_to(EMBEDDINGS)) == 1
 
 
-def test_what_was_committed_is_never_sent_again(
+def test_committed_chunks_are_never_embedded_again(
     make_remote: MakeServices, endpoint: LLMServer
 ) -> None:
     services = make_remote(range_pages=1)

@@ -151,7 +151,7 @@ BROKEN = DocumentError("Reading the document went past its limits.", code="pdf_t
 
 @pytest.mark.parametrize("refusal", [None, BROKEN], ids=["missing", "broken"])
 @pytest.mark.parametrize("done", [0, 1], ids=["planned", "read"])
-def test_a_range_whose_document_is_deleted_is_lost_and_no_failure(
+def test_a_range_of_a_deleted_document_is_lost_without_a_failure(
     services: Services, log: pytest.LogCaptureFixture, done: int, refusal: DocumentError | None
 ) -> None:
     document_id = upload(services)
@@ -167,7 +167,7 @@ def test_a_range_whose_document_is_deleted_is_lost_and_no_failure(
     assert open_jobs(services) == []
 
 
-def test_a_file_that_is_gone_before_it_is_found_is_lost_too(
+def test_a_range_is_lost_if_its_file_is_deleted_first(
     services: Services, log: pytest.LogCaptureFixture
 ) -> None:
     document_id = upload(services)
@@ -182,7 +182,7 @@ def test_a_file_that_is_gone_before_it_is_found_is_lost_too(
     assert logged(log) == [("info", "range_lost")]
 
 
-def test_a_file_that_is_missing_while_its_document_is_there_is_a_failure(
+def test_a_missing_file_of_an_existing_document_is_a_failure(
     services: Services, log: pytest.LogCaptureFixture
 ) -> None:
     document_id = upload(services)
@@ -213,7 +213,7 @@ def logged(log: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("outcome", ["drawn", "refused"])
-def test_a_picture_of_a_document_deleted_meanwhile_is_not_kept(
+def test_an_image_of_a_document_deleted_meanwhile_is_not_cached(
     services: Services, outcome: str
 ) -> None:
     document_id = ingest(services, make_pdf(PAGES))

@@ -173,7 +173,7 @@ def test_a_model_that_hides_its_opening_tag_is_known_after_its_first_answer(
 REASONING = ["Ok", "ay, the us", "er asks about [1].", " It fits.\n</th", "ink>\n\n"]
 
 
-def test_reasoning_that_begins_as_such_is_never_shown(llm: LLMServer, make: Any) -> None:
+def test_text_that_begins_like_reasoning_is_held_back(llm: LLMServer, make: Any) -> None:
     """Not even in the first answer of a model that nobody knows."""
     answerer = make()
     llm.script(*[Reply(deltas=[*REASONING, "Otters live in the ", ANSWER[19:]])] * 2)
@@ -228,7 +228,7 @@ def test_a_model_that_reasons_by_its_name_never_shows_it(llm: LLMServer, make: A
         "Is a < b or a <b",
     ],
 )
-def test_tags_that_the_answer_speaks_of_stay(
+def test_tags_that_the_answer_mentions_are_kept(
     llm: LLMServer, answerer: OpenAIAnswerer, text: str
 ) -> None:
     llm.script(Reply(deltas=list(text)), Reply(deltas=[text]))
@@ -258,7 +258,7 @@ def test_a_refusal_is_the_answer(llm: LLMServer, answerer: OpenAIAnswerer) -> No
         ("eos", "stop"),
     ],
 )
-def test_a_cut_answer_can_be_told_from_a_whole_one(
+def test_a_cut_answer_is_distinguished_from_a_whole_one(
     llm: LLMServer, answerer: OpenAIAnswerer, sent: str, kept: str
 ) -> None:
     llm.script(Reply(chunks=[said("Otters"), ended(sent)]))
@@ -326,7 +326,7 @@ def test_a_connection_that_stays_open_delays_no_answer(
     ],
     ids=["filtered before the first word", "a tool", "only reasoned"],
 )
-def test_an_answer_without_a_word_says_why(
+def test_an_empty_answer_has_a_reason(
     llm: LLMServer, answerer: OpenAIAnswerer, chunks: list[bytes], code: str, reason: str
 ) -> None:
     llm.default = Reply(chunks=chunks)
@@ -362,7 +362,7 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("status", "body", "code", "reason"), REFUSALS)
-def test_the_provider_s_reason_is_told_and_not_tried_again(
+def test_the_provider_s_reason_is_reported_without_a_retry(
     llm: LLMServer, answerer: OpenAIAnswerer, status: int, body: Any, code: str, reason: str
 ) -> None:
     llm.default = Reply(status=status, body=body if isinstance(body, str) else json.dumps(body))
@@ -375,7 +375,7 @@ def test_the_provider_s_reason_is_told_and_not_tried_again(
     assert len(llm.requests) == 1
 
 
-def test_a_redirect_says_where_to(llm: LLMServer, answerer: OpenAIAnswerer) -> None:
+def test_a_redirect_names_its_target(llm: LLMServer, answerer: OpenAIAnswerer) -> None:
     llm.default = Reply(status=308, headers={"Location": "https://u:p@new.example/v1"}, body="")
     with pytest.raises(ProviderRefused, match=r"308.*new\.example") as caught:
         stored(answerer.answer(ASKED))
@@ -390,7 +390,7 @@ def test_a_redirect_says_where_to(llm: LLMServer, answerer: OpenAIAnswerer) -> N
         (error("upstream timed out", code=504), ProviderTimeout, "timed out"),
     ],
 )
-def test_an_error_that_pretends_success_is_tried_again_and_told(
+def test_an_error_with_status_200_is_retried_and_reported(
     llm: LLMServer, answerer: OpenAIAnswerer, body: Any, kind: type[ProviderError], reason: str
 ) -> None:
     llm.default = Reply(body=body)

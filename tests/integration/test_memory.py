@@ -73,7 +73,7 @@ def test_other_kinds_of_memory_recall_nothing(
     assert "teal" not in prompt(llm)
 
 
-def test_what_was_said_a_moment_ago_is_recalled_before_the_worker_comes(
+def test_a_recent_message_is_recalled_before_the_worker_embeds_it(
     services: Services, llm: LLMServer
 ) -> None:
     say(services, new_session(services), COLOUR)
@@ -83,7 +83,7 @@ def test_what_was_said_a_moment_ago_is_recalled_before_the_worker_comes(
 
 
 @pytest.mark.parametrize("embedded", [True, False])
-def test_nobody_recalls_what_another_said(services: Services, embedded: bool) -> None:
+def test_a_user_recalls_no_other_user_s_messages(services: Services, embedded: bool) -> None:
     say(services, new_session(services, "alice"), COLOUR)
     say(services, new_session(services, "alice", tenant_id="other"), COLOUR, tenant_id="other")
     if embedded:
@@ -98,7 +98,7 @@ def test_nobody_recalls_what_another_said(services: Services, embedded: bool) ->
     assert recalled(services, new_session(services, "alice"), question) == [COLOUR]
 
 
-def test_only_what_users_said_elsewhere_counts(services: Services) -> None:
+def test_only_users_messages_in_other_sessions_are_recalled(services: Services) -> None:
     here, there = new_session(services), new_session(services)
     say(services, here, COLOUR)
     say(services, there, "Your favourite colour is teal, I believe.", sender="assistant")
@@ -131,7 +131,7 @@ def test_at_most_five_and_none_below_the_floor(services: Services) -> None:
     assert recalled(services, session, "Who wrote Hamlet?") == []
 
 
-def test_memory_goes_with_its_session(services: Services) -> None:
+def test_memory_is_deleted_with_its_session(services: Services) -> None:
     session = new_session(services)
     say(services, session, COLOUR)
     memory.embed_pending(services)
@@ -157,7 +157,7 @@ def test_two_workers_embed_each_message_once(
     assert counting.texts == 60
 
 
-def test_greetings_are_passed_over_once(services: Services) -> None:
+def test_greetings_are_skipped_once(services: Services) -> None:
     session = new_session(services)
     for content in ("hello", "  ", "OK!"):
         say(services, session, content)
@@ -166,7 +166,7 @@ def test_greetings_are_passed_over_once(services: Services) -> None:
     assert memory.embed_pending(services) == 0
 
 
-def test_what_many_say_is_embedded_once(
+def test_equal_messages_are_embedded_once(
     make_services: Callable[..., Services], llm: LLMServer
 ) -> None:
     services = make_services(
@@ -185,7 +185,7 @@ def test_what_many_say_is_embedded_once(
     assert kept[0] == kept[2] == kept[3] != kept[1]
 
 
-def test_an_endpoint_that_says_no_is_asked_again_later(services: Services, llm: LLMServer) -> None:
+def test_a_refusing_endpoint_is_asked_again_later(services: Services, llm: LLMServer) -> None:
     say(services, new_session(services), COLOUR)
     refusing = Refusing(services.embedder, ProviderError("no"), ProviderError("no"))
     services.__dict__["embedder"] = refusing
@@ -211,7 +211,7 @@ def test_documents_go_first(services: Services, monkeypatch: pytest.MonkeyPatch)
     assert memory.embed_pending(services) == 3
 
 
-def test_what_the_worker_settled_is_not_looked_at_again(services: Services) -> None:
+def test_embedded_messages_are_not_read_again(services: Services) -> None:
     """Ids are ordered by time, so a sweep reads no further back than the clocks can differ."""
     old = say(services, new_session(services), COLOUR)
     early = UUID(int=old.id.int - (3 * 3600 * 1000 << 80))

@@ -60,7 +60,7 @@ def search(database: Database, q: str, user_id: str | None) -> Page[messages.Mes
 
 @pytest.mark.parametrize("user_id", [None, "u1", "nobody"])
 @pytest.mark.parametrize("q", QUERIES)
-def test_the_function_finds_what_reading_every_message_finds(
+def test_the_function_agrees_with_a_full_scan(
     filled: Database, q: str, user_id: str | None
 ) -> None:
     every = text(
@@ -96,7 +96,7 @@ def test_the_function_finds_what_reading_every_message_finds(
         ("", 0),
     ],
 )
-def test_what_a_query_finds(filled: Database, q: str, total: int) -> None:
+def test_the_syntax_of_queries(filled: Database, q: str, total: int) -> None:
     assert search(filled, q, None).total == total
 
 
@@ -209,7 +209,7 @@ def test_the_index_serves_the_search(filled: Database) -> None:
     assert found.total == 20
 
 
-def test_the_index_passes_over_what_other_tenants_said(filled: Database) -> None:
+def test_the_index_skips_messages_of_other_tenants(filled: Database) -> None:
     """Else a word that is common among theirs would cost whoever seeks it among a few."""
     page = PageRequest(limit=5)
     with filled.transaction(tenant_id="a") as db:
@@ -253,7 +253,7 @@ def test_another_tenant_s_messages_are_never_found(filled: Database, user_id: st
             assert db.scalar(CALL, {"q": q, "user_id": user_id}) == expected, (tenant, q)
 
 
-def test_the_role_alone_may_call_what_runs_as_the_owner(filled: Database) -> None:
+def test_only_the_role_may_call_the_owner_s_functions(filled: Database) -> None:
     functions = text(
         "SELECT proname, has_function_privilege(:role, oid, 'EXECUTE')"
         " FROM pg_proc WHERE prosecdef AND pronamespace = 'public'::regnamespace"

@@ -187,7 +187,7 @@ def test_a_mark_is_where_the_word_is_printed(parser: PdfParser, write) -> None:
     assert other.top == pytest.approx(1 - one.right, abs=0.02)
 
 
-def test_a_page_that_was_read_is_never_read_again(
+def test_a_recognised_page_is_never_read_again(
     ocr_services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each page in a turn of its own, as if the worker had died after each."""

@@ -114,7 +114,7 @@ def test_characters_and_lines_cut_anywhere(
         *("byte order mark", "no choices", "odd model and usage", "endless usage"),
     ],
 )
-def test_a_complete_answer_in_an_odd_dress(
+def test_a_complete_answer_in_an_odd_format(
     llm: LLMServer, answerer: OpenAIAnswerer, reply: Reply
 ) -> None:
     llm.script(reply)
@@ -146,7 +146,9 @@ def test_a_failure_in_mid_answer_is_raised_at_once(
     assert len(llm.requests) == 1
 
 
-def test_what_no_database_can_store_is_replaced(llm: LLMServer, answerer: OpenAIAnswerer) -> None:
+def test_characters_that_no_database_stores_are_replaced(
+    llm: LLMServer, answerer: OpenAIAnswerer
+) -> None:
     raw = ["a\\u0000b ", "\\ud83d", "\\ude00 ", "\\udc00 ", "c\\ud83d"]
     said = [b'data: {"choices": [{"delta": {"content": "%s"}}]}\n\n' % x.encode() for x in raw]
     model = b'data: {"model": "m\\u0000\\ud800", "choices": []}\n\n'
@@ -187,7 +189,7 @@ def test_waits_as_long_as_retry_after_says(llm: LLMServer, answerer: OpenAIAnswe
     assert 1 <= second.at - first.at < 30
 
 
-def test_a_long_retry_after_is_handed_on(llm: LLMServer, answerer: OpenAIAnswerer) -> None:
+def test_a_long_retry_after_is_passed_on(llm: LLMServer, answerer: OpenAIAnswerer) -> None:
     later = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
     llm.script(Reply(status=429, headers={"Retry-After": later}))
     with pytest.raises(ProviderBusy) as caught:
@@ -226,7 +228,7 @@ def test_gives_up_after_the_last_attempt(llm: LLMServer, answerer: OpenAIAnswere
     assert len(llm.requests) == 3
 
 
-def test_nobody_listening_is_unavailable() -> None:
+def test_a_refused_connection_is_unavailable() -> None:
     server = LLMServer().start()
     server.stop()
     answerer = build(server)
@@ -334,9 +336,7 @@ def test_stopping_among_comments_closes_the_connection(llm: LLMServer) -> None:
     answerer.close()
 
 
-def test_a_stop_that_cannot_be_asked_for_is_raised(
-    llm: LLMServer, answerer: OpenAIAnswerer
-) -> None:
+def test_an_exception_of_should_stop_is_raised(llm: LLMServer, answerer: OpenAIAnswerer) -> None:
     llm.script(Reply(stall_after=0))
 
     def should_stop() -> bool:

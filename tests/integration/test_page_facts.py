@@ -39,7 +39,7 @@ def test_a_page_without_a_label_has_none(services: Services) -> None:
     assert {one.page_label for one in found} == {None}
 
 
-def test_notes_name_what_was_not_read_and_where(services: Services) -> None:
+def test_notes_name_unread_content_and_its_pages(services: Services) -> None:
     attached = stored(
         services, ingest(services, forms.make_with_attachments(KILN, {"a.csv": b"1"}))
     )
@@ -54,7 +54,7 @@ def test_notes_name_what_was_not_read_and_where(services: Services) -> None:
     assert stored(services, ingest(services, pdfs.make_pdf(KILN))).notes == []
 
 
-def test_a_document_tells_its_reader(services: Services) -> None:
+def test_a_document_names_its_reader(services: Services) -> None:
     document = stored(services, ingest(services, pdfs.make_pdf(KILN)))
     assert (document.reader_version, document.reader_ocr) == (READER_VERSION, "")
     refused = stored(services, ingest(services, pdfs.make_scanned_pdf(1)))
@@ -62,7 +62,7 @@ def test_a_document_tells_its_reader(services: Services) -> None:
     assert refused.pages_without_text == [1]
 
 
-def test_what_a_form_says_is_found(services: Services) -> None:
+def test_values_of_a_form_are_found(services: Services) -> None:
     made = forms.make_form([("Tenant:", "Sunniva Brandt"), ("Rent:", "1,240 euros")])
     document_id = ingest(services, made, user_id="alice")
     with services.database.transaction(tenant_id=TENANT) as db:

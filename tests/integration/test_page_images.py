@@ -75,7 +75,7 @@ def test_a_page_is_rendered_once(services: Services) -> None:
         picture(services, document_id, 2, None)
 
 
-def test_pictures_go_with_their_document(services: Services) -> None:
+def test_images_are_deleted_with_their_document(services: Services) -> None:
     document_id, other_id = (ingest(services, make_pdf(PAGES[number:])) for number in (0, 1))
     picture(services, document_id, 1, None)
     picture(services, other_id, 1, None)
@@ -97,7 +97,7 @@ def refusal(services: Services, document_id: UUID, highlight: str | None = None)
     return caught.value.code, caught.value.detail
 
 
-def test_a_page_that_takes_too_much_is_drawn_once_in_a_while(hurried: Services) -> None:
+def test_a_page_beyond_the_limits_is_rarely_drawn_again(hurried: Services) -> None:
     document_id = ingest(hurried, make_slow_pdf())
     first = refusal(hurried, document_id)
     assert first[0] == "pdf_too_complex"
@@ -110,7 +110,7 @@ def test_a_page_that_takes_too_much_is_drawn_once_in_a_while(hurried: Services) 
         picture(hurried, document_id, 1, None)
 
 
-def test_a_refusal_goes_with_its_document(hurried: Services) -> None:
+def test_a_refusal_is_deleted_with_its_document(hurried: Services) -> None:
     document_id = ingest(hurried, make_slow_pdf())
     refusal(hurried, document_id)
     assert len(cached(hurried)) == 1
@@ -119,7 +119,7 @@ def test_a_refusal_goes_with_its_document(hurried: Services) -> None:
 
 
 @pytest.mark.parametrize("change", [{"generation": 2}, {"number": 2}, {"document_id": uuid4()}])
-def test_a_refusal_is_one_page_s(tmp_path: Path, change: dict[str, Any]) -> None:
+def test_a_refusal_is_for_one_page(tmp_path: Path, change: dict[str, Any]) -> None:
     key = {"document_id": uuid4(), "generation": 1, "number": 1, "highlight": None}
     cache = PageCache(tmp_path)
     cache.put_refusal(PageKey(**key), DocumentError("Too much.", code="pdf_too_complex"))
@@ -168,7 +168,7 @@ def test_the_cache_shrinks_by_itself(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change", [{"generation": 2}, {"number": 2}, {"highlight": "a"}, {"document_id": uuid4()}]
 )
-def test_what_differs_is_another_picture(tmp_path: Path, change: dict[str, Any]) -> None:
+def test_each_key_has_its_own_image(tmp_path: Path, change: dict[str, Any]) -> None:
     key = {"document_id": uuid4(), "generation": 1, "number": 1, "highlight": None}
     cache = PageCache(tmp_path)
     cache.put(PageKey(**key), b"image")
@@ -176,7 +176,7 @@ def test_what_differs_is_another_picture(tmp_path: Path, change: dict[str, Any])
     assert cache.find(PageKey(**(key | change))) is None
 
 
-def test_where_nothing_can_be_written_nothing_is_cached(tmp_path: Path) -> None:
+def test_an_unwritable_cache_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     cache = PageCache(tmp_path / "file" / "pages")
     key = keys(1)[0]

@@ -95,7 +95,7 @@ def without_ink(pdf: FPDF) -> None:
 @pytest.mark.parametrize(
     "hide", [white, same_colour_as_its_box, covered, clipped, outside, tiny, without_ink]
 )
-def test_text_that_nobody_sees_is_not_read(read: Read, hide: Draw) -> None:
+def test_invisible_text_is_not_read(read: Read, hide: Draw) -> None:
     assert read(seen_and_hidden(hide)) == ["The award is 485 dollars.\n\nIt ends in May."]
 
 
@@ -183,7 +183,7 @@ def narrow_spaces(pdf: FPDF) -> None:
     pdf.text(72 + pdf.get_string_width("Master of") + 1.4, 100, "Science")
 
 
-def test_narrow_spaces_part_words(read: Read) -> None:
+def test_narrow_spaces_separate_words(read: Read) -> None:
     assert read(drawn(narrow_spaces)) == ["Master of Science"]
 
 
@@ -211,7 +211,7 @@ def test_turned_text_comes_after_the_page(read: Read) -> None:
 
 
 @pytest.mark.parametrize("rotation", [90, 180, 270])
-def test_a_page_that_is_turned_reads_the_same(read: Read, rotation: int) -> None:
+def test_a_turned_page_has_the_same_text(read: Read, rotation: int) -> None:
     data = make_pdf(["First line of the page\nSecond line of the page"])
     turned = data.replace(b"/Type /Page\n", b"/Type /Page /Rotate %d\n" % rotation)
     assert turned != data

@@ -61,7 +61,7 @@ def child_of(parser: PdfParser) -> int:
     return parser._child.pid
 
 
-def test_inspect_tells_pages_title_and_outline(parser: PdfParser, write) -> None:
+def test_inspect_returns_pages_title_and_outline(parser: PdfParser, write) -> None:
     outline = [(0, "Chapter One", 1), (1, "First Section", 2), (0, "Chapter Two", 3)]
     path = write(pdfs.make_pdf(["a", "b", "c"], title="The Title", outline=outline))
     info = parser.inspect(path)
@@ -93,7 +93,7 @@ def test_text_does_not_depend_on_the_range(parser: PdfParser, write) -> None:
         assert pieces == whole
 
 
-def test_a_changed_file_is_read_anew(parser: PdfParser, write) -> None:
+def test_a_changed_file_is_read_again(parser: PdfParser, write) -> None:
     path = write(pdfs.make_pdf(["Before."]))
     assert parser.read_pages(path, first=1, last=1)[0].text == "Before."
     write(pdfs.make_pdf(["After the change."]))
@@ -122,7 +122,7 @@ def test_a_damaged_file_is_read(parser: PdfParser, write) -> None:
 
 
 @pytest.mark.parametrize("count", [b"1", b"2", b"9"])
-def test_a_wrong_page_count_loses_no_page_and_makes_up_none(
+def test_a_wrong_page_count_neither_loses_nor_invents_pages(
     parser: PdfParser, write, count: bytes
 ) -> None:
     """One engine believes /Count (ISO 32000-2, 7.7.3.2), the other counts."""
@@ -155,7 +155,7 @@ def test_junk_before_the_header_is_read(parser: PdfParser, write) -> None:
     ids=["password", "no-page", "cut", "cycle", "empty", "header", "html", "pages", "text-bomb"],
 )
 @pytest.mark.parametrize("engine", ["auto", "pdfium"])
-def test_what_cannot_be_read_has_its_code(engine: str, data: bytes, code: str, write) -> None:
+def test_each_unreadable_file_has_its_code(engine: str, data: bytes, code: str, write) -> None:
     with PdfParser(limits=LIMITS, engine=engine) as parser:  # type: ignore[arg-type]
         assert refusal(parser, write(data)) == code
 
@@ -216,7 +216,9 @@ def test_a_child_that_grew_is_replaced(write) -> None:
         assert parser.read_pages(path, first=1, last=1)[0].text == "Here."
 
 
-def test_the_child_knows_nothing_of_the_service(write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_child_has_nothing_of_the_service_s_environment(
+    write, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("API_KEY", "canary-secret")
     with PdfParser(limits=LIMITS) as parser:
         parser.inspect(write(pdfs.make_pdf(["x"])))
@@ -280,7 +282,7 @@ def test_a_fork_starts_its_own_child(parser: PdfParser, write) -> None:
     assert child_of(parser) == ours
 
 
-def test_who_finds_too_many_waiting_is_told_so(write) -> None:
+def test_too_many_waiting_callers_are_refused(write) -> None:
     """Pages that take long must not take every thread of the web server."""
     slow, quick = write(pdfs.make_slow_pdf(), "slow.pdf"), write(pdfs.make_pdf(["Quick."]))
     with PdfParser(limits=PdfLimits(page_seconds=30), max_callers=1) as parser:
@@ -376,7 +378,7 @@ def test_render_bounds_the_image(parser: PdfParser, write) -> None:
 
 
 @pytest.mark.parametrize("number", [0, 2, -1])
-def test_a_page_that_is_not_there(parser: PdfParser, write, number: int) -> None:
+def test_a_page_that_does_not_exist(parser: PdfParser, write, number: int) -> None:
     path = write(pdfs.make_pdf(["One page."]))
     with pytest.raises(DocumentError):
         parser.render_page(path, number=number)

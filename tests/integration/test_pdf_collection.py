@@ -56,14 +56,14 @@ def outcome(parser: PdfParser, path: Path) -> str:
     return "text" if any(page.text for page in pages) else "no text"
 
 
-def test_every_file_ends_as_its_kind_should(parser: PdfParser) -> None:
+def test_every_file_has_the_outcome_of_its_kind(parser: PdfParser) -> None:
     with open(DATA / "pdfs" / "manifest.csv", newline="") as table:
         kinds = {row["file"]: row["kind"] for row in csv.DictReader(table)}
     found = {file: outcome(parser, DATA / "pdfs" / file) for file in kinds}
     assert {file: end for file, end in found.items() if end not in OUTCOMES[kinds[file]]} == {}
 
 
-def test_recall_reaches_the_bars() -> None:
+def test_recall_reaches_its_targets() -> None:
     recalls = measure_recall(DATA, "auto")
     assert statistics.mean(recalls["normal"]) >= 0.975
     assert statistics.mean(recall for kind in recalls.values() for recall in kind) >= 0.95

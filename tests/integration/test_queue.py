@@ -79,7 +79,9 @@ def planned(services: Services, pages: int, *, user_id: str, label: str = "") ->
     return accepted
 
 
-def test_turns_alternate_between_people_whoever_has_more_documents(services: Services) -> None:
+def test_turns_alternate_between_people_however_many_documents_they_have(
+    services: Services,
+) -> None:
     for number in range(5):
         planned(services, 8, user_id="pile", label=f"Document {number}.")
     planned(services, 8, user_id="single")
@@ -95,7 +97,7 @@ def test_a_newcomer_is_served_by_the_next_claim(services: Services) -> None:
     assert served(services, 2)[0] == "new"
 
 
-def test_a_stream_of_newcomers_starves_nobody(services: Services) -> None:
+def test_a_stream_of_newcomers_does_not_starve_others(services: Services) -> None:
     """Each of two turns, one goes to whoever has waited longest."""
     planned(services, 20, user_id="long")
     users = []
@@ -112,7 +114,7 @@ def test_one_person_s_short_document_goes_before_their_long_one(services: Servic
     assert claim(services).job_id == short.job.id
 
 
-def test_a_document_that_waited_long_enough_is_overtaken_no_more(services: Services) -> None:
+def test_a_document_that_waited_long_enough_is_not_overtaken(services: Services) -> None:
     long = planned(services, 60, user_id="alice", label="Long.")
     hours = timedelta(hours=1)
     with services.database.transaction(tenant_id=None) as db:
@@ -130,7 +132,7 @@ def test_a_document_that_waited_long_enough_is_overtaken_no_more(services: Servi
     assert claim(services).job_id == long.job.id
 
 
-def test_a_claim_takes_what_earlier_ranges_say_is_some_seconds_of_work(services: Services) -> None:
+def test_a_claim_takes_some_seconds_of_work_by_earlier_ranges(services: Services) -> None:
     accepted = planned(services, 60, user_id="alice")
     first = claim(services, max_pages=32, workers=2)
     assert (first.first_page, first.last_page) == (1, fairness.FIRST_PAGES)
@@ -145,7 +147,9 @@ def test_a_claim_takes_what_earlier_ranges_say_is_some_seconds_of_work(services:
     assert accepted.job.id == light.job_id
 
 
-def test_a_range_that_was_done_teaches_the_next_one(make_services: Callable[..., Services]) -> None:
+def test_a_finished_range_sets_the_size_of_the_next_one(
+    make_services: Callable[..., Services],
+) -> None:
     services = make_services(range_pages=1)
     accepted = upload(services, pdf(3, label="Teach."))
     ingestion.process_next_range(services)
@@ -154,14 +158,14 @@ def test_a_range_that_was_done_teaches_the_next_one(make_services: Callable[...,
     assert (reload(services, accepted)[1].page_ms or 0) >= 1
 
 
-def test_a_short_document_is_ready_in_one_go(services: Services) -> None:
+def test_a_short_document_is_ready_after_one_call(services: Services) -> None:
     accepted = upload(services, pdf(fairness.SHORT_PAGES, label="Short."))
     assert ingestion.process_next_range(services, go_on=True)
     assert reload(services, accepted)[0].status == "ready"
     assert work_off(services) == 0
 
 
-def test_no_more_than_one_message_waits_however_much_is_due(
+def test_at_most_one_message_waits_however_much_is_due(
     make_services: Callable[..., Services], broker: RedisServer
 ) -> None:
     services = make_services(redis_url=broker.url)
@@ -191,7 +195,7 @@ def test_a_ring_can_ask_for_several_messages(
     assert broker_url(make_settings(redis_url=broker.url)).startswith("redis")
 
 
-def test_the_oldest_due_range_is_told_per_tenant(services: Services) -> None:
+def test_the_age_of_the_oldest_due_range_is_known_per_tenant(services: Services) -> None:
     upload(services, pdf(1, label="Waits."))
     with services.database.transaction(tenant_id=None) as db:
         db.execute(text("UPDATE page_ranges SET queued_at = now() - interval '1 hour'"))
@@ -203,7 +207,7 @@ def test_the_oldest_due_range_is_told_per_tenant(services: Services) -> None:
         assert waiting.oldest_due_seconds(db) == []
 
 
-def test_who_was_served_a_day_ago_is_forgotten(services: Services) -> None:
+def test_turns_of_a_day_ago_are_forgotten(services: Services) -> None:
     upload(services, pdf(1, label="Served."))
     claim(services)
     with services.database.transaction(tenant_id=None) as db:
@@ -212,7 +216,7 @@ def test_who_was_served_a_day_ago_is_forgotten(services: Services) -> None:
         assert waiting.forget_served(db) == 2
 
 
-def test_beat_runs_one_task_of_a_kind_at_a_time_and_waits_for_none(
+def test_beat_runs_one_task_of_a_kind_at_a_time_without_waiting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started, go_on = threading.Semaphore(0), threading.Event()

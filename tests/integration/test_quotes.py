@@ -86,7 +86,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_quote_stands_on_its_page_and_is_marked_there(services: Services, name: str) -> None:
+def test_a_quote_is_on_its_page_and_is_marked_there(services: Services, name: str) -> None:
     case = CASES[name]
     document_id = ingest(services, typeset([[Column(["Contents", "1 Light"])], case.columns]))
     passage = next(
@@ -103,7 +103,7 @@ def test_a_quote_stands_on_its_page_and_is_marked_there(services: Services, name
 
 
 @pytest.mark.parametrize("name", ["hyphenation", "ligatures", "right column"])
-def test_an_answer_s_quotes_stand_on_their_pages(services: Services, name: str) -> None:
+def test_an_answer_s_quotes_are_on_their_pages(services: Services, name: str) -> None:
     case = CASES[name]
     document_id = ingest(services, typeset([case.columns]))
     answer = ask(services, new_session(services), case.query)

@@ -55,7 +55,7 @@ def session_ids(database: Database) -> list[UUID | None]:
 @pytest.mark.parametrize("most_read", [candidates.FULL_SCAN_MAX_CHUNKS, 0])
 @pytest.mark.parametrize("user_id", [*OWNERS, "newcomer"])
 @pytest.mark.parametrize("attached", [0, 1, 2])
-def test_a_search_finds_what_may_be_named(
+def test_a_search_reads_the_same_documents_that_may_be_named(
     database: Database,
     session_ids: list[UUID | None],
     monkeypatch: pytest.MonkeyPatch,
@@ -82,7 +82,7 @@ def test_a_search_finds_what_may_be_named(
     assert len(named) == expected - bool(owned and attached)
 
 
-def test_a_resolved_reach_is_searched_as_it_is(
+def test_a_resolved_reach_is_not_resolved_again(
     database: Database, session_ids: list[UUID | None]
 ) -> None:
     """`find_in_reach` resolves nothing again: it reads no session and checks no document."""

@@ -91,7 +91,9 @@ def passages(*texts: str) -> list[Passage]:
     ]
 
 
-def test_asks_in_the_shape_of_cohere_and_jina(server: RerankServer, reranker: HttpReranker) -> None:
+def test_requests_have_the_shape_of_cohere_and_jina(
+    server: RerankServer, reranker: HttpReranker
+) -> None:
     scores = reranker.score("q?", ["aaa", "a", "aa"])
     assert scores == [1 / 4, 1 / 2, 1 / 3]
     path, headers, body = server.requests[0]
@@ -100,7 +102,7 @@ def test_asks_in_the_shape_of_cohere_and_jina(server: RerankServer, reranker: Ht
     assert body == {"model": "r-1", "query": "q?", "documents": ["aaa", "a", "aa"], "top_n": 3}
 
 
-def test_passages_are_sorted_scored_and_numbered_anew(reranker: HttpReranker) -> None:
+def test_passages_are_reordered_rescored_and_renumbered(reranker: HttpReranker) -> None:
     found = rerank(reranker, query="q?", passages=passages("aaa", "a", "aa"))
     assert [(item.index, item.text, item.score) for item in found] == [
         (1, "a", 1 / 2),
@@ -127,7 +129,7 @@ BAD = [
 
 
 @pytest.mark.parametrize("body", BAD)
-def test_an_answer_that_makes_no_sense_keeps_the_order(
+def test_an_invalid_answer_keeps_the_order(
     server: RerankServer, reranker: HttpReranker, body: Any
 ) -> None:
     server.body = body
@@ -203,5 +205,5 @@ def test_a_search_is_reranked_when_an_endpoint_is_set(
     ]
 
 
-def test_there_is_none_by_default(make_services: Callable[..., Services]) -> None:
+def test_there_is_no_reranker_by_default(make_services: Callable[..., Services]) -> None:
     assert make_services().reranker is None

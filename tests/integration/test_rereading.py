@@ -38,7 +38,7 @@ def test_documents_of_an_older_reader_are_listed(services: Services) -> None:
     assert outdated(services, tenant_id="another") == []
 
 
-def test_scans_that_no_ocr_has_seen_are_listed_on_request(services: Services) -> None:
+def test_scans_read_without_ocr_are_listed_on_request(services: Services) -> None:
     scanned = ingest(services, make_mixed_pdf([TEXT, None]), user_id="alice")
     refused = ingest(services, make_mixed_pdf([None]), user_id="bob")
     ingest(services, make_pdf([TEXT]), user_id="carol")
@@ -79,6 +79,6 @@ def test_one_call_reads_them_again(services: Services) -> None:
     assert "0 documents are read again" in again
 
 
-def test_a_document_that_goes_meanwhile_is_no_error(services: Services) -> None:
+def test_a_document_deleted_meanwhile_is_no_error(services: Services) -> None:
     missing = Outdated(UUID(int=1), TENANT, "a.pdf", 1, "reader")
     assert not rereading.reread(services, missing)

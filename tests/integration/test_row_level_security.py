@@ -80,9 +80,7 @@ def test_every_table_of_the_database_has_a_tenant_or_is_the_migrations(filled: D
 
 
 @pytest.mark.parametrize("table", WITH_TENANT, ids=lambda table: table.name)
-def test_without_a_where_another_tenant_s_rows_are_not_there(
-    filled: Database, table: Table
-) -> None:
+def test_without_a_where_other_tenants_rows_are_invisible(filled: Database, table: Table) -> None:
     assert _count(filled, table, tenant="b") in {1, None}
     assert _count(filled, table, tenant="a") in {0, None}
     assert _count(filled, table, tenant="") in {0, None}
@@ -110,7 +108,9 @@ def _refused(error: ProgrammingError) -> None:
 
 @pytest.mark.parametrize("table", WITH_TENANT, ids=lambda table: table.name)
 @pytest.mark.parametrize("statement", ["UPDATE {} SET tenant_id = 'a'", "DELETE FROM {}"])
-def test_nor_can_they_be_changed(filled: Database, table: Table, statement: str) -> None:
+def test_other_tenants_rows_cannot_be_changed(
+    filled: Database, table: Table, statement: str
+) -> None:
     try:
         with filled.transaction(tenant_id="a") as db:
             done: Any = db.execute(text(statement.format(table.name)))
@@ -123,7 +123,7 @@ def test_nor_can_they_be_changed(filled: Database, table: Table, statement: str)
 
 
 @pytest.mark.parametrize("table", WITH_TENANT, ids=lambda table: table.name)
-def test_nor_can_a_row_be_written_in_another_s_name(filled: Database, table: Table) -> None:
+def test_no_row_can_be_written_for_another_tenant(filled: Database, table: Table) -> None:
     row = _row(table) | {key.key: _another(key) for key in table.primary_key}
     with (
         pytest.raises(ProgrammingError, match=r"row-level security|permission denied"),
@@ -139,7 +139,7 @@ def _another(column: Column[Any]) -> Any:
     return f"other {value}" if isinstance(value, str) else value + 1
 
 
-def test_only_the_tables_of_the_door_are_closed_to_the_role(filled: Database) -> None:
+def test_only_the_tables_of_keys_are_closed_to_the_role(filled: Database) -> None:
     """Keys are the service's own; all else a tenant reads through its own rows."""
     closed = {table.name for table in WITH_TENANT if _count(filled, table, tenant="b") is None}
     assert closed <= {"api_keys"}

@@ -55,7 +55,7 @@ def named(found: Candidate) -> str:
 
 
 @pytest.mark.parametrize("tenant", ["a", ODD_TENANT])
-def test_the_nearest_are_the_nearest_in_reach(library: Library, way: str, tenant: str) -> None:
+def test_a_search_finds_the_nearest_in_reach(library: Library, way: str, tenant: str) -> None:
     rng = np.random.default_rng(3)
     for ids, reach in (
         (library.documents[tenant], {}),
@@ -100,7 +100,7 @@ def test_a_word_that_is_not_in_reach_hides_no_other(
 
 
 @pytest.mark.parametrize("query", ["alphaword7 common", ""])
-def test_who_has_nothing_in_reach_finds_nothing(library: Library, way: str, query: str) -> None:
+def test_an_empty_reach_finds_nothing(library: Library, way: str, query: str) -> None:
     vector = library.vectors[library.documents["a"][0]][:1]
     assert library.find(query, vector=vector, user_id="newcomer") == []
     assert library.find(query, user_id="newcomer") == []
@@ -128,7 +128,7 @@ def test_chunks_of_another_generation_are_not_in_reach(
     assert str(document_id) not in {one.document_id for one in found}
 
 
-def test_a_search_in_all_there_is_reads_no_list_of_documents(
+def test_a_search_of_the_whole_tenant_reads_no_list_of_documents(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(candidates, "FULL_SCAN_MAX_CHUNKS", 0)
@@ -171,7 +171,7 @@ def test_a_rare_word_outweighs_a_common_one(library: Library, way: str) -> None:
     assert found.weights["alphaword7"] > 3 * found.weights["common"] > 0
 
 
-def test_words_are_weighed_by_what_is_in_reach(
+def test_words_are_weighted_by_the_chunks_in_reach(
     library: Library, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a small part of the tenant's chunks the tenant's statistics would mislead."""
@@ -189,7 +189,7 @@ def test_words_are_weighed_by_what_is_in_reach(
     assert found.weights["gammakind"] < 0.2  # 1.1 by the tenant's statistics
 
 
-def test_both_scores_are_known_of_each_candidate(library: Library, way: str) -> None:
+def test_each_candidate_has_both_scores(library: Library, way: str) -> None:
     vector = library.vectors[library.documents["a"][1]][4:5]
     found = library.find("alphaword7 betaword4", vector=vector)
     assert all(one.vector_score is not None and one.text_score is not None for one in found)
@@ -199,7 +199,7 @@ def test_both_scores_are_known_of_each_candidate(library: Library, way: str) -> 
     assert (best.text_score or 0) > 0.2
 
 
-def test_the_most_promising_of_both_sides_are_kept(library: Library, way: str) -> None:
+def test_the_most_promising_candidates_are_kept(library: Library, way: str) -> None:
     vector = library.vectors[library.documents["a"][1]][4:5]
     reach = Reach("a", None, None, None)
 
@@ -221,13 +221,11 @@ def test_the_most_promising_of_both_sides_are_kept(library: Library, way: str) -
 
 
 @pytest.mark.parametrize("query", ["", "the of and", "'", "\\ ' & | ! :* <->", "a\\'b"])
-def test_queries_without_words_find_nothing_and_break_nothing(
-    library: Library, way: str, query: str
-) -> None:
+def test_queries_without_words_find_nothing(library: Library, way: str, query: str) -> None:
     assert library.find(query) == []
 
 
-def test_too_few_from_the_index_are_made_up_exactly(
+def test_too_few_hits_of_the_index_cause_an_exact_search(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The nearest of the whole table are another's: an index that stops early finds none."""
@@ -281,7 +279,7 @@ def test_embeddings_of_3072_dimensions_have_their_index(
     assert "halfvec_cosine_ops" in found
 
 
-def test_after_half_is_deleted_each_tenant_finds_its_nearest_still(
+def test_after_half_is_deleted_each_tenant_still_finds_its_nearest(
     new_database: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Through the index, whose graph the deleted rows held together."""

@@ -105,7 +105,7 @@ def test_redis_wants_its_password(own_redis: RedisServer) -> None:
         client.ping()
 
 
-def test_a_port_taken_meanwhile_is_changed(own_redis: RedisServer) -> None:
+def test_a_port_that_was_taken_meanwhile_is_changed(own_redis: RedisServer) -> None:
     taken = own_redis.port
     own_redis.stop()
     with socket.create_server(("127.0.0.1", taken)):
@@ -115,7 +115,7 @@ def test_a_port_taken_meanwhile_is_changed(own_redis: RedisServer) -> None:
         assert client.ping()
 
 
-def test_a_port_asked_for_and_taken_is_an_error(tmp_path: Path) -> None:
+def test_a_requested_port_that_is_taken_is_an_error(tmp_path: Path) -> None:
     port = free_port()
     with (
         socket.create_server(("127.0.0.1", port)),
@@ -132,9 +132,7 @@ def test_two_servers_never_share_a_directory(
         start_redis(own_redis.data_dir)
 
 
-def test_secrets_are_not_for_others_to_see(
-    own_postgres: PostgresServer, own_redis: RedisServer
-) -> None:
+def test_secrets_are_private(own_postgres: PostgresServer, own_redis: RedisServer) -> None:
     for server in (own_postgres, own_redis):
         mode = (server.data_dir / "access.json").stat().st_mode
         assert stat.S_IMODE(mode) == 0o600
@@ -168,7 +166,7 @@ def test_servers_end_with_a_killed_parent_and_start_again(tmp_path: Path) -> Non
     postgres.stop("immediate")
 
 
-def test_a_half_made_cluster_is_made_anew(tmp_path: Path) -> None:
+def test_an_incomplete_cluster_is_created_again(tmp_path: Path) -> None:
     half = tmp_path / "cluster.new"
     half.mkdir()
     (half / "PG_VERSION").write_text("18\n")

@@ -60,7 +60,7 @@ def staged(directory: Path, data: bytes) -> StagedFile:
     return stage(io.BytesIO(data), directory=directory, max_bytes=10**9)
 
 
-def test_what_was_put_is_read_back(storage: Storage, tmp_path: Path) -> None:
+def test_a_stored_object_is_read_back(storage: Storage, tmp_path: Path) -> None:
     data = os.urandom(700_000)
     file = staged(tmp_path / "in", data)
     assert file.sha256 == hashlib.sha256(data).hexdigest()
@@ -95,14 +95,14 @@ def test_an_object_deleted_while_all_are_listed_ends_no_listing(
     assert {item.key for item in objects} <= {other}
 
 
-def test_what_is_not_there_is_not_found(storage: Storage) -> None:
+def test_a_missing_object_is_not_found(storage: Storage) -> None:
     with pytest.raises(NotFound):
         storage.local_copy("ab/none.pdf")
     with pytest.raises(NotFound):
         list(storage.read("ab/none.pdf", start=0, end=1))
 
 
-def test_a_document_is_ingested_from_either(
+def test_a_document_is_ingested_from_both_storages(
     settings_of_storage: Settings, make_services: Callable[..., Services]
 ) -> None:
     services = make_services(
@@ -123,7 +123,7 @@ def test_a_document_is_ingested_from_either(
     assert list(services.storage.list_objects()) == []
 
 
-def test_a_bucket_s_copy_is_evicted_when_it_was_not_used_for_an_hour(
+def test_a_local_copy_is_evicted_after_an_hour_without_use(
     make_settings: MakeSettings, s3_endpoint: str, tmp_path: Path
 ) -> None:
     settings = make_settings(storage_url=f"s3://{BUCKET}/cache", s3_endpoint_url=s3_endpoint)
@@ -145,7 +145,7 @@ def test_an_unreachable_bucket_is_unavailable(make_settings: MakeSettings, tmp_p
     assert caught.value.code == "storage_unavailable"
 
 
-def test_an_upload_never_stands_whole_in_memory(storage: Storage, tmp_path: Path) -> None:
+def test_an_upload_is_never_whole_in_memory(storage: Storage, tmp_path: Path) -> None:
     size = 200 * 2**20
 
     class Endless(io.RawIOBase):

@@ -45,7 +45,7 @@ def _wait_ended(supervisor: Supervisor) -> str:
     raise AssertionError("still running")
 
 
-def test_lines_come_whole_behind_their_process_s_name(
+def test_lines_are_whole_and_begin_with_their_process_s_name(
     supervisor: Supervisor, stream: io.BytesIO
 ) -> None:
     line = '{"file": "a\u2028b\x85c"}'
@@ -64,7 +64,7 @@ def test_lines_come_whole_behind_their_process_s_name(
         ("MISSING=1 sh -c 'echo ${NOTHING:-default} $MISSING'", b"default 1"),
     ],
 )
-def test_commands_are_the_shell_s(
+def test_commands_run_in_a_shell(
     supervisor: Supervisor, stream: io.BytesIO, command: str, said: bytes
 ) -> None:
     supervisor.start(name="web", command=command)
@@ -95,7 +95,7 @@ def test_a_process_that_ignores_sigterm_is_killed_with_its_children(
         time.sleep(0.01)
 
 
-def test_a_reader_that_went_away_stops_nothing(tmp_path: Path) -> None:
+def test_a_reader_that_is_gone_stops_no_process(tmp_path: Path) -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)
     with os.fdopen(write_end, "wb", buffering=0) as broken:

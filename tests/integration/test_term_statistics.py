@@ -55,7 +55,9 @@ def test_statistics_of_a_sample_are_scaled_up(
     assert 60 <= known["common"] <= 300
 
 
-def test_several_may_count_at_once(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_processes_may_count_at_once(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(term_statistics, "FULL_SCAN_MAX_CHUNKS", 100)
     with ThreadPoolExecutor(4) as pool:
         runs = [pool.submit(term_statistics.refresh, library.services, drift=-1) for _ in range(8)]

@@ -59,7 +59,7 @@ def first_delta(turn: Iterator[ChatEvent]) -> None:
         pass
 
 
-def test_a_living_answer_is_not_taken_over(services: Services, llm: LLMServer) -> None:
+def test_an_answer_with_a_valid_lease_is_not_taken_over(services: Services, llm: LLMServer) -> None:
     llm.script(Reply(delay_between=0.3))
     session = new_session(services)
     first = begin(services, session)
@@ -72,9 +72,7 @@ def test_a_living_answer_is_not_taken_over(services: Services, llm: LLMServer) -
     assert len(stored(services, session)) == 2
 
 
-def test_a_writer_that_was_taken_for_dead_changes_nothing(
-    services: Services, llm: LLMServer
-) -> None:
+def test_a_writer_with_an_expired_lease_changes_nothing(services: Services, llm: LLMServer) -> None:
     llm.script(
         Reply(deltas=["of ", "the ", "first"], stall_after=2, stall_seconds=3),
         Reply(deltas=["of ", "the ", "second"]),
@@ -101,7 +99,7 @@ def test_the_ids_of_a_further_attempt_are_new(services: Services, llm: LLMServer
     assert [event.number for event in again] == list(range(10_000_001, 10_000_001 + len(again)))
 
 
-def test_of_two_that_begin_one_goes_on(services: Services) -> None:
+def test_only_one_of_two_writers_continues(services: Services) -> None:
     session = new_session(services)
     slow, quick = claim(services), claim(services)
     assert (slow.checkpoint, quick.checkpoint) == (None, None)
@@ -112,7 +110,7 @@ def test_of_two_that_begin_one_goes_on(services: Services) -> None:
     assert [message.sender for message in stored(services, session)] == ["user", "assistant"]
 
 
-def test_a_lease_lasts_while_its_answer_is_written_and_no_longer(
+def test_a_lease_is_renewed_while_its_answer_is_written(
     services: Services, llm: LLMServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Three leases long the provider is silent; the lease is renewed all the same."""
@@ -184,7 +182,7 @@ def insert_chunk(db: object, rows: turns.TurnRows, chunk: str) -> None:
     db.execute(statement, values)  # type: ignore[attr-defined]
 
 
-def test_an_answer_that_is_gone_is_saved_by_nobody(services: Services, llm: LLMServer) -> None:
+def test_a_deleted_answer_is_not_stored_again(services: Services, llm: LLMServer) -> None:
     llm.script(Reply(deltas=["one ", "two ", "three"], delay_between=0.5))
     session = new_session(services)
     turn = begin(services, session)
@@ -223,7 +221,7 @@ def test_turns_of_one_session_follow_each_other_in_two_processes(
     assert {one.status for one in found} == {"complete"}
 
 
-def test_a_turn_waits_for_the_one_before_it_and_no_longer_than_it_may(
+def test_a_turn_waits_for_the_previous_one_up_to_a_limit(
     make_services: Callable[..., Services], llm: LLMServer
 ) -> None:
     services = make_services(

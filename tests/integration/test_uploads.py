@@ -62,7 +62,7 @@ def test_twenty_uploads_of_the_same_bytes_at_once_are_one(services: Services) ->
         (b"%PDF-" + bytes(1024 * 1024), TooLarge, "file_too_large"),
     ],
 )
-def test_what_is_no_pdf_is_refused_and_leaves_nothing(
+def test_a_file_that_is_no_pdf_is_refused_and_leaves_nothing(
     make_services: Callable[..., Services], data: bytes, error: type[Exception], code: str
 ) -> None:
     services = make_services(max_upload_mb=1)

@@ -95,7 +95,7 @@ def test_a_large_tenants_vectors_are_put_in_and_a_small_ones_are_not(services: S
     assert vector_index.catch_up(services) == 0
 
 
-def test_what_is_added_to_a_large_tenant_goes_in_at_once(services: Services) -> None:
+def test_new_vectors_of_a_large_tenant_are_indexed_at_once(services: Services) -> None:
     fill(services)
     with services.database.transaction(tenant_id=None) as db:
         assert vector_index.is_wanted(db, tenant_id="large")
@@ -103,7 +103,7 @@ def test_what_is_added_to_a_large_tenant_goes_in_at_once(services: Services) -> 
         assert not vector_index.is_wanted(db, tenant_id="unheard of")
 
 
-def test_one_call_takes_no_longer_than_it_may(services: Services) -> None:
+def test_one_call_stops_at_its_time_limit(services: Services) -> None:
     fill(services)
     assert vector_index.catch_up(services, max_seconds=0) == 0
     assert counts(services)["large"] == (0, 300)

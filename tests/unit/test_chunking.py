@@ -92,7 +92,7 @@ def test_no_sentence_is_lost_or_doubled_at_any_cut(
 
 
 @given(documents(), st.integers(0, 2))
-def test_chunk_text_stands_on_its_pages(
+def test_chunk_text_is_text_of_its_pages(
     document: tuple[list[PageText], list[int]], overlap: int
 ) -> None:
     pages, _ = document
@@ -104,10 +104,10 @@ def test_chunk_text_stands_on_its_pages(
             assert chunk.text in texts[chunk.page_start]
         else:
             assert chunk.page_end == chunk.page_start + 1
-            assert stands_on_both(chunk, texts)
+            assert is_text_of_both_pages(chunk, texts)
 
 
-def stands_on_both(chunk: ChunkDraft, texts: dict[int, str]) -> bool:
+def is_text_of_both_pages(chunk: ChunkDraft, texts: dict[int, str]) -> bool:
     return any(
         texts[chunk.page_start].endswith(chunk.text[:cut])
         and texts[chunk.page_end].startswith(chunk.text[cut + 1 :])
@@ -116,7 +116,7 @@ def stands_on_both(chunk: ChunkDraft, texts: dict[int, str]) -> bool:
     )
 
 
-def test_a_sentence_that_runs_on_belongs_to_the_page_where_it_begins() -> None:
+def test_a_sentence_over_two_pages_belongs_to_the_first() -> None:
     pages = as_pages(
         [
             "The first is whole. The second one begins here and",
@@ -163,7 +163,7 @@ def test_overlap_repeats_the_last_sentence_on_the_same_page_only() -> None:
     assert first_of_second.text.startswith("Sentence 20 is here.")
 
 
-def test_a_heading_stays_with_what_it_heads() -> None:
+def test_a_heading_stays_with_its_text() -> None:
     prose = "This sentence is long enough to fill a line of the page from its left to its right."
     text = f"{prose}\n{prose}\n2.1 Scope of Delivery\n{prose}\n{prose}"
     room_for_the_heading = 2 * count_words(prose) + 4
@@ -172,7 +172,7 @@ def test_a_heading_stays_with_what_it_heads() -> None:
     assert chunks[1].text.startswith("2.1 Scope of Delivery\nThis")
 
 
-def test_the_outline_names_the_section_where_the_page_does_not() -> None:
+def test_the_outline_names_the_section_if_the_page_does_not() -> None:
     pages = as_pages(["One is here.", "Two is here.", "Three is here."])
     outline = [OutlineEntry(0, "Beginning", 1), OutlineEntry(0, "End", 3)]
     chunks = chunk_range(pages, 1, 3, outline=outline)
@@ -182,7 +182,7 @@ def test_the_outline_names_the_section_where_the_page_does_not() -> None:
 @pytest.mark.parametrize(
     "text", [LONG_WORD * 20, "row 1 2 3 4\n" * 500, "字" * 5000, "a\n" * 3000, "word " * 4000]
 )
-def test_what_is_no_sentence_is_cut_to_size(text: str) -> None:
+def test_text_without_sentences_is_cut_to_size(text: str) -> None:
     pages = as_pages([text.strip()])
     chunks = chunk_range(pages, 1, 1, size=50)
     assert squeeze("".join(chunk.text for chunk in chunks)) == squeeze(text)
@@ -190,7 +190,7 @@ def test_what_is_no_sentence_is_cut_to_size(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", " \n\n ", "\n"])
-def test_nothing_gives_no_chunk(text: str) -> None:
+def test_empty_text_gives_no_chunk(text: str) -> None:
     assert chunk_range(as_pages([text]), 1, 1) == []
 
 
@@ -219,7 +219,7 @@ def test_the_last_page_of_a_range_needs_one_neighbour_only(one: str, two: str) -
     assert chunk_range(pages[:2], 1, 1) == chunk_range(pages, 1, 1)
 
 
-def test_a_footnote_does_not_part_a_sentence_that_runs_on() -> None:
+def test_a_footnote_does_not_interrupt_a_sentence_that_continues() -> None:
     pages = as_pages(
         [
             "The lease runs for a term of\n\n1 The mill burned down in 1790.\nIt is old.\n\n17",

@@ -24,7 +24,7 @@ from core.search.document_names import (
         ("___", ""),
     ],
 )
-def test_names_are_taken_apart(name: str, words: str) -> None:
+def test_names_are_split_into_words(name: str, words: str) -> None:
     assert separate(name) == words
 
 
@@ -76,7 +76,7 @@ def test_editions_share_their_series() -> None:
     assert dated.period.years == {2021}
 
 
-def test_of_two_periods_the_names_counts() -> None:
+def test_the_name_s_period_has_precedence() -> None:
     assert read_label("ACME_2022_10K.pdf", "Form 10-K filed February 2023").period.years == {2022}
 
 
@@ -121,5 +121,5 @@ def test_asking_for_the_latest(question: str, latest: bool) -> None:
         ("___.pdf", "Annual Report", "Annual Report"),
     ],
 )
-def test_what_a_document_calls_itself(filename: str, title: str | None, label: str) -> None:
+def test_a_document_s_label(filename: str, title: str | None, label: str) -> None:
     assert document_label(filename, title) == label

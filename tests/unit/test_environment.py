@@ -75,7 +75,7 @@ def test_a_client_is_made_with_any_of_them(
     OpenAIEmbedder(base_url="http://127.0.0.1:1/v1", model="x", api_key="k", dimensions=8).close()
 
 
-def test_a_proxy_of_an_unknown_kind_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_of_an_unknown_kind_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "ftp://p:1")
     with pytest.raises(Invalid, match=r"^HTTPS_PROXY: must be"):
         proxy_for("https://api.example/v1")
@@ -139,7 +139,7 @@ def test_a_broker_over_tls_has_its_certificate_checked() -> None:
     "url",
     ["redis://h/abc", "redis://h:99999/0", "redis://h/-1", "unix://?db=1", "unix:///r?db=x", "h:1"],
 )
-def test_a_wrong_redis_url_is_told_in_one_line(url: str) -> None:
+def test_a_wrong_redis_url_is_reported_in_one_line(url: str) -> None:
     with pytest.raises(SettingsError) as caught:
         read_settings(**SOUND | {"redis_url": url})
     assert str(caught.value).startswith("REDIS_URL: ")
@@ -160,7 +160,7 @@ def test_the_limits_tell_a_wrong_database_too() -> None:
         ("::", "http://[::1]:8000"),
     ],
 )
-def test_addresses_are_printed_as_a_browser_takes_them(host: str, url: str) -> None:
+def test_addresses_are_printed_as_a_browser_accepts_them(host: str, url: str) -> None:
     assert _url(read_settings(**SOUND, bind_host=host), 8000) == url
 
 

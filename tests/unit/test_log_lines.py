@@ -19,7 +19,7 @@ def test_a_request_is_a_few_words() -> None:
     )
 
 
-def test_what_is_no_line_of_json_stays_as_it_is() -> None:
+def test_a_line_that_is_no_json_is_unchanged() -> None:
     for other in (b"Listening at: http://127.0.0.1:8000", b"{", b"[1]", b'{"file": "a"}'):
         assert shorten(other) == other
 
@@ -37,7 +37,7 @@ def test_routine_is_left_out_unless_something_is_wrong(entry: dict[str, object])
     assert shorten(line(**entry, level="warning")) is not None
 
 
-def test_what_went_wrong_with_routine_is_shown() -> None:
+def test_failures_of_routine_tasks_are_shown() -> None:
     assert shorten(line(event="request", path="/health/ready", status=503)) is not None
     failed = shorten(line(event="task", task="ingest.sweep", outcome="failed", ms=3.0))
     assert failed == b"ingest.sweep failed 3 ms"

@@ -123,7 +123,7 @@ def test_a_header_over_several_columns_belongs_to_each_of_them() -> None:
     ]
 
 
-def test_a_row_carries_the_line_that_it_is_under() -> None:
+def test_a_row_includes_the_line_above_it() -> None:
     words = table(
         (60, ["Segment", "Sales:", "  Pumps", "Seals"]),
         (250, ["2023", "", "410", "275"]),

@@ -142,7 +142,9 @@ def test_short_pages_are_kept() -> None:
     st.lists(st.lists(st.sampled_from("abcd12"), max_size=10), min_size=1, max_size=12),
     st.integers(1, 12),
 )
-def test_a_page_is_decided_by_its_window_alone(pages: list[list[str]], number: int) -> None:
+def test_the_furniture_of_a_page_depends_only_on_its_window(
+    pages: list[list[str]], number: int
+) -> None:
     texts = {n: "\n".join(lines) for n, lines in enumerate(pages, start=1)}
     number = min(number, len(texts))
     window = {n: text for n, text in texts.items() if abs(n - number) <= WINDOW}

@@ -35,11 +35,11 @@ def test_passages_are_numbered_with_file_and_pages() -> None:
     assert "[n]" in messages[0]["content"]
 
 
-def test_without_passages_the_model_is_told_so() -> None:
+def test_without_passages_the_prompt_says_so() -> None:
     assert "No passage was found" in build(ask())[-1]["content"]
 
 
-def test_ungrounded_the_message_stands_alone() -> None:
+def test_without_retrieval_the_prompt_is_only_the_message() -> None:
     messages = build(ask(passage(1, "Blue."), grounded=False))
     assert messages[-1] == {"role": "user", "content": "Why?"}
     assert "cite nothing" in messages[0]["content"]
@@ -124,7 +124,7 @@ HUGE = "Every word of it counts. " * 4000
     ],
     ids=["question", "answer", "both"],
 )
-def test_of_a_huge_message_just_before_the_beginning_is_kept(last: list[Turn]) -> None:
+def test_the_beginning_of_a_huge_last_message_is_kept(last: list[Turn]) -> None:
     messages = build(ask(history=[*HISTORY, *last]), budget=100)
     history = messages[1:-1]
     assert [message["role"] for message in history] == ["user", "assistant"]
@@ -142,7 +142,7 @@ def test_a_huge_message_further_back_ends_the_history() -> None:
     assert [message["content"] for message in messages[1:-1]] == ["eight nine", "ten"]
 
 
-def test_a_huge_question_is_asked_whole_and_costs_no_rule() -> None:
+def test_a_huge_question_is_sent_whole_with_all_rules() -> None:
     messages = build(ask(text=HUGE, history=HISTORY), budget=10)
     assert messages[-1]["content"].endswith(f"Question: {HUGE}")
     assert "Use only what the passages say." in messages[0]["content"]
@@ -205,7 +205,7 @@ def said(*texts: str) -> list[Turn]:
         ("What does this mean?", said("What is a writ of mandamus?"), ["writ", "mandamus"], []),
     ],
 )
-def test_a_question_that_leans_on_the_history_gets_its_terms(
+def test_a_follow_up_gets_terms_of_the_history(
     text: str, history: list[Turn], wanted: list[str], unwanted: list[str]
 ) -> None:
     query = standalone_query(text, history)
@@ -226,7 +226,7 @@ def test_a_question_that_leans_on_the_history_gets_its_terms(
         "Is there a limit on annual carbon emissions?",
     ],
 )
-def test_a_question_that_stands_alone_is_left_alone(text: str) -> None:
+def test_a_self_contained_question_is_unchanged(text: str) -> None:
     assert standalone_query(text, said("Who built the Eiffel Tower?", "Gustave Eiffel.")) == text
 
 
@@ -237,7 +237,7 @@ def test_a_question_that_stands_alone_is_left_alone(text: str) -> None:
         *("Good morning, how are you?", "hello", "Who are you?", "got it, cool", "bye"),
     ],
 )
-def test_politeness_takes_up_no_subject_and_sets_none(text: str) -> None:
+def test_politeness_neither_continues_nor_sets_a_subject(text: str) -> None:
     history = said("Who built the Eiffel Tower?", "Gustave Eiffel.", text, "Nothing was found.")
     assert standalone_query(text, history) == text
     assert standalone_query("When?", history) == "built Eiffel Tower When?"
@@ -248,7 +248,7 @@ def test_a_question_among_politeness_is_one(text: str) -> None:
     assert "Eiffel" in standalone_query(text, said("Who built the Eiffel Tower?"))
 
 
-def test_what_follows_an_and_may_stand_alone() -> None:
+def test_a_question_after_and_may_be_self_contained() -> None:
     text = "How about the Black Death: when did it reach England?"
     assert standalone_query(text, said("What is the Amazon rainforest?")) == text
     margin = standalone_query("And what was Apple's margin?", said("What did Acme earn in 2023?"))
@@ -264,7 +264,7 @@ def test_the_first_word_of_an_answer_is_no_name() -> None:
     assert standalone_query("Is it large?", history) == "covers basin Amazon Is it large?"
 
 
-def test_a_subject_outlives_four_follow_ups() -> None:
+def test_a_subject_lasts_for_four_follow_ups() -> None:
     turns = ["Who built the Eiffel Tower?", "1", "when?", "2", "why?", "3", "how?", "4", "where?"]
     assert "Eiffel" in standalone_query("and why?", said(*turns))
 

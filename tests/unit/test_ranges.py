@@ -23,7 +23,7 @@ def split(pages: int, *, most: int, workers: int, page_seconds: float | None) ->
 @pytest.mark.parametrize("most", [1, 2, 32])
 @pytest.mark.parametrize("workers", [1, 2, 16])
 @pytest.mark.parametrize("page_seconds", [None, 0.01, 0.25, 40.0])
-def test_ranges_hold_each_page_once(
+def test_ranges_have_each_page_once(
     pages: int, most: int, workers: int, page_seconds: float | None
 ) -> None:
     sizes = split(pages, most=most, workers=workers, page_seconds=page_seconds)
@@ -109,7 +109,7 @@ def test_turns_go_round_the_tenants_and_in_them_round_the_people() -> None:
     assert people(in_order(candidates, after_newcomer=False)) == ["b1", "a2", "a1"]
 
 
-def test_a_person_with_a_document_under_way_is_no_newcomer_by_a_further_one() -> None:
+def test_another_document_makes_nobody_a_newcomer_again() -> None:
     assert not waiting("p", arrived=0, served=5).is_newcomer
     assert waiting("p", arrived=6, served=5).is_newcomer
 

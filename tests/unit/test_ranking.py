@@ -85,7 +85,7 @@ def test_words_without_a_lexeme_count_too() -> None:
     assert best("vitamin b12", *apart(other, held), weights={"vitamin": 1.0, "b12": 4.0}) == held
 
 
-def test_the_period_asked_for_is_that_of_the_name() -> None:
+def test_a_name_with_the_question_s_period_ranks_higher() -> None:
     text = "Net sales rose."
     candidates = [
         Passage(f"{name}: {text}", filename=f"{name}.pdf", document_id=name)
@@ -107,7 +107,7 @@ def test_the_latest_is_the_newest_of_each_series() -> None:
     assert scores[1] > scores[0] == scores[2]
 
 
-def test_a_word_that_the_name_holds_does_not_tell_its_passages_apart() -> None:
+def test_a_word_in_the_name_does_not_distinguish_its_passages() -> None:
     named, silent = "Acme is a company. Acme is old.", "Sales rose, and so did the costs."
     candidates = [
         Passage(text, filename="acme.pdf", ordinal=place * 10)
@@ -154,7 +154,7 @@ def test_a_word_s_share_is_bm25_s() -> None:
     assert scores[0] - scores[1] == pytest.approx(expected)
 
 
-def test_a_code_that_few_chunks_hold_outweighs_any_cosine() -> None:
+def test_a_code_in_few_chunks_outweighs_any_cosine() -> None:
     near, exact = "Clear the fault.", "Fault ERR-4187."
     candidates = [Passage(near, vector_score=1.0), Passage(exact, vector_score=0.1, ordinal=9)]
     assert best("clear fault 4187", *candidates) == exact

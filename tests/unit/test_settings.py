@@ -22,7 +22,9 @@ def test_production_refuses_a_weak_key(key: str) -> None:
     assert refusal(app_env="production", api_key=key).startswith("API_KEY: ")
 
 
-def test_production_refuses_no_key_and_takes_a_sound_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_production_refuses_an_empty_key_and_accepts_a_strong_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     assert read_settings(**SOUND, app_env="production").app_env == "production"
     monkeypatch.delenv("API_KEY", raising=False)
     with pytest.raises(SettingsError, match=r"^API_KEY: is required$"):
@@ -57,7 +59,7 @@ def test_secrets_do_not_show() -> None:
 
 
 @pytest.mark.parametrize("name", ["openai_api_key", "chat_api_key", "embedding_api_key", "api_key"])
-def test_a_key_with_a_line_end_is_taken_without_it(name: str) -> None:
+def test_a_key_is_stripped_of_its_line_end(name: str) -> None:
     settings = read_settings(**SOUND | {name: "sk-abc\r\n"})
     assert getattr(settings, name).get_secret_value() == "sk-abc"
 
@@ -70,7 +72,7 @@ def test_white_space_around_a_value_is_not_part_of_it(name: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["sk-abc\nX-Other: 1", "sk-ключ", "two words"])
-def test_a_key_that_no_header_can_hold_stops_the_start_and_is_not_shown(key: str) -> None:
+def test_a_key_invalid_in_headers_stops_the_start_and_is_not_shown(key: str) -> None:
     with pytest.raises(SettingsError) as caught:
         read_settings(**SOUND, chat_api_key=key)
     assert str(caught.value) == "CHAT_API_KEY: has characters that no HTTP header can hold"

@@ -29,7 +29,7 @@ def stored(promise: Promise) -> Stored:
     )
 
 
-def test_what_is_as_promised_is_no_violation(promise: Promise, stored: Stored) -> None:
+def test_kept_promises_are_no_violation(promise: Promise, stored: Stored) -> None:
     assert list(check([promise], stored)) == []
 
 
@@ -67,13 +67,15 @@ SPOILT: dict[str, tuple[str, Spoil]] = {
 
 
 @pytest.mark.parametrize("name", SPOILT)
-def test_what_is_not_as_promised_is_told(name: str, promise: Promise, stored: Stored) -> None:
+def test_broken_promises_are_reported(name: str, promise: Promise, stored: Stored) -> None:
     kind, spoil = SPOILT[name]
     spoil(promise, stored)
     assert kind in {violation.kind for violation in check([promise], stored)}
 
 
-def test_a_cancelled_job_is_right_where_it_was_cancelled(promise: Promise, stored: Stored) -> None:
+def test_a_cancelled_job_is_right_if_the_soak_cancelled_it(
+    promise: Promise, stored: Stored
+) -> None:
     promise.jobs["job"] = {CANCELLED}
     stored.jobs["job"] = ["cancelled", None, "document", 1]
     stored.documents["document"] = ["cancelled", 0, None, "job"]
@@ -82,7 +84,7 @@ def test_a_cancelled_job_is_right_where_it_was_cancelled(promise: Promise, store
     assert list(check([promise], stored)) == []
 
 
-def test_uploads_are_different_and_of_known_shares() -> None:
+def test_uploads_are_different_and_have_known_shares() -> None:
     def kinds(seed: int) -> Iterator[tuple[str, str, bytes]]:
         for item in make_uploads(count=40, seed=seed):
             yield item.kind, item.action, item.data

@@ -57,7 +57,7 @@ def test_a_value_has_its_row_columns_and_unit(
     assert (found.column, found.unit) == (column, unit)
 
 
-def test_columns_are_known_where_a_header_s_line_is_broken() -> None:
+def test_columns_are_known_if_a_header_s_line_is_broken() -> None:
     assert "2021" in cell(PERCENT_APART, "Occupancy", "86%").column
     assert cell(PERCENT_APART, "Rooms revenue (In millions)", "$557").unit == "million"
 

@@ -24,7 +24,7 @@ def test_instructions_about_the_answer_are_not_searched_for(
     assert without_instructions(question) == (kept or question)
 
 
-def test_what_follows_the_question_is_no_part_of_it() -> None:
+def test_text_after_the_question_is_removed() -> None:
     asked = "What was the price of oil in March 1974?"
     assert without_instructions(f"{asked} Answer in USD. If unknown, say so.") == asked
     for whole in (asked, "And then? Tell me.", "Describe the price of oil.", "x/?a=b price oil"):

@@ -33,7 +33,7 @@ def test_sound_json_passes_unchanged(value: Any) -> None:
 
 
 @given(st.binary(max_size=200))
-def test_anything_else_is_invalid_and_never_a_crash(data: bytes) -> None:
+def test_other_bytes_are_invalid_json(data: bytes) -> None:
     with suppress(Invalid):
         json.dumps(parse_json(data), allow_nan=False).encode()
 
@@ -59,7 +59,7 @@ def test_the_limit_of_depth(depth: int) -> None:
 
 
 @given(st.datetimes(timezones=st.just(UTC)), st.uuids(), st.integers(0, 2**31 - 1))
-def test_a_cursor_comes_back_as_it_was(moment: datetime, key: UUID, seen: int) -> None:
+def test_a_cursor_is_decoded_to_its_values(moment: datetime, key: UUID, seen: int) -> None:
     name = cursor_scope("x", a=1)
     cursor = encode_cursor(scope=name, keys=[moment, key], rows_before=seen)
     place = decode_cursor(cursor, scope=name, types=[datetime, UUID])
@@ -67,12 +67,12 @@ def test_a_cursor_comes_back_as_it_was(moment: datetime, key: UUID, seen: int) -
 
 
 @given(st.text(max_size=100))
-def test_a_cursor_of_nobodys_making_is_invalid(cursor: str) -> None:
+def test_a_forged_cursor_is_invalid(cursor: str) -> None:
     with pytest.raises(Invalid):
         decode_cursor(cursor, scope=cursor_scope("x"), types=[datetime, UUID])
 
 
-def test_listings_differ_by_their_filters() -> None:
+def test_lists_with_other_filters_have_another_scope() -> None:
     key = uuid4()
     assert (
         len(
@@ -124,11 +124,11 @@ def test_an_event_is_one_block_whatever_its_text(text: str) -> None:
         ("bytes=0-" + "9" * 5000, None),
     ],
 )
-def test_a_range_is_what_rfc_9110_says(asked: str, expected: tuple[int, int] | None) -> None:
+def test_ranges_follow_rfc_9110(asked: str, expected: tuple[int, int] | None) -> None:
     assert find_range(asked, size=10) == expected
 
 
 @pytest.mark.parametrize("asked", ["bytes=10-", "bytes=10-12", "bytes=-0", "bytes=-00"])
-def test_a_range_that_holds_no_byte_is_not_satisfiable(asked: str) -> None:
+def test_a_range_without_a_byte_is_not_satisfiable(asked: str) -> None:
     with pytest.raises(RequestedRangeNotSatisfiable):
         find_range(asked, size=10)

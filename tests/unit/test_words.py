@@ -127,7 +127,7 @@ def test_words_that_are_not_english_letters_stay(word: str) -> None:
     assert stem(word) == word
 
 
-def test_a_tsvector_quotes_what_its_syntax_means() -> None:
+def test_a_tsvector_quotes_characters_of_its_syntax() -> None:
     assert vector_of("O'Brien\\ runs, runs", tenant_id="o'b\\") == (
         "'o':1 'brien':2 'run':3,4 '\x01o''b\\\\'"
     )

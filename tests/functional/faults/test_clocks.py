@@ -48,7 +48,7 @@ def hours_off(answer: httpx.Response) -> float:
     ).total_seconds() / 3600
 
 
-def test_nobody_takes_a_living_worker_for_dead_and_a_dead_one_is_replaced(client: Client) -> None:
+def test_only_a_dead_worker_loses_its_range(client: Client) -> None:
     assert hours_off(client.http.get("/health")) == pytest.approx(1, abs=0.1)
     shared = client.upload(long_pdf(24), user_id="alice")
     (job,) = client.wait_finished(shared["job"]["id"])

@@ -73,7 +73,7 @@ def test_a_killed_pool_child(faulty: Callable[..., Client], document: bytes) -> 
     assert_whole(client, documents=2)
 
 
-def test_a_worker_told_to_stop_hands_its_work_back(
+def test_a_stopped_worker_releases_its_range(
     faulty: Callable[..., Client], document: bytes
 ) -> None:
     client = faulty(LEASE_SECONDS="600", HEARTBEAT_SECONDS="30")
@@ -181,7 +181,7 @@ def test_a_full_redis_and_connections_that_are_cut(
     assert_whole(client, documents=1)
 
 
-def test_a_redis_that_is_full_when_a_message_arrives(faulty: Callable[..., Client]) -> None:
+def test_redis_is_full_when_a_message_arrives(faulty: Callable[..., Client]) -> None:
     """The worker takes a message and cannot note that it did: it must listen again later."""
     client = faulty()
     message = task_message(client)
@@ -282,7 +282,7 @@ class Bomb:
         return os.mkdir, (str(self.path),)
 
 
-def test_a_foreign_message_in_the_queue_harms_nobody(
+def test_a_foreign_message_in_the_queue_is_discarded(
     faulty: Callable[..., Client], tmp_path: Path
 ) -> None:
     client = faulty()

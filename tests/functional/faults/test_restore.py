@@ -212,7 +212,7 @@ def sqlalchemy_url(server: PostgresServer) -> str:
     return server.url.replace("postgresql://", "postgresql+psycopg2://")
 
 
-def test_the_job_that_was_half_done_ends_by_itself(restored: Restored) -> None:
+def test_a_half_done_job_ends_by_itself(restored: Restored) -> None:
     assert restored.job["state"] == "running"
     assert 2 <= restored.job["pages_done"] < PAGES
     half_done = restored.before.half_done
@@ -222,7 +222,7 @@ def test_the_job_that_was_half_done_ends_by_itself(restored: Restored) -> None:
     assert " ".join(texts).split() == restored.before.words.split()
 
 
-def test_nothing_that_was_accepted_is_lost(restored: Restored) -> None:
+def test_no_accepted_document_is_lost(restored: Restored) -> None:
     client = restored.client
     rows = client.query("SELECT id, job_id, sha256 FROM documents")
     hashes = {document: sha256 for document, _, sha256 in rows}
@@ -256,7 +256,7 @@ def test_search_conversations_and_keys_are_as_they_were(restored: Restored) -> N
     assert again.json()["assistant_message"]["position"] == 4
 
 
-def test_files_that_no_row_stands_for_are_swept(restored: Restored) -> None:
+def test_files_without_a_row_are_deleted(restored: Restored) -> None:
     client = restored.client
     known = {key for (key,) in client.query("SELECT storage_key FROM documents")}
     assert stored_keys(client) - known, "uploads went on between the dump and the copy"

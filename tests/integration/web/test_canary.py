@@ -172,7 +172,7 @@ def residents(settle: Any, canary: str, tenant: str) -> tuple[Resident, Resident
     return reader, settle(f"{tenant}-b", user_id="alice", word=canary)
 
 
-def test_a_stranger_s_text_is_on_no_route(
+def test_no_route_returns_another_tenant_s_text(
     residents: tuple[Resident, Resident], canary: str
 ) -> None:
     reader, stranger = residents
@@ -195,7 +195,7 @@ def test_a_stranger_s_text_is_on_no_route(
     } <= set(own)
 
 
-def test_a_stranger_s_text_is_in_no_prompt(
+def test_no_prompt_has_another_tenant_s_text(
     residents: tuple[Resident, Resident], canary: str, llm: LLMServer
 ) -> None:
     reader, stranger = residents
@@ -216,7 +216,7 @@ def test_a_stranger_s_text_is_in_no_prompt(
     assert canary in str(llm.requests_to(CHAT)[-1].body), "its owner's prompt holds it"
 
 
-def test_no_log_line_holds_what_anybody_wrote(
+def test_no_log_line_has_text_of_users(
     capfd: pytest.CaptureFixture[str],
     canary: str,
     residents: tuple[Resident, Resident],

@@ -100,7 +100,9 @@ def test_a_failing_provider(
     assert [item["status"] for item in messages] == ["complete", "failed"] * 2
 
 
-def test_what_no_database_can_store_ends_no_stream(asker: Caller, llm: LLMServer) -> None:
+def test_characters_that_no_database_stores_do_not_end_a_stream(
+    asker: Caller, llm: LLMServer
+) -> None:
     said = b'data: {"choices": [{"delta": {"content": "a\\u0000b\\ud800"}}]}\n\ndata: [DONE]\n\n'
     llm.script(Reply(chunks=[said]))
     events = events_of(chat(asker, asker.new_session()["id"], stream=True))
@@ -109,7 +111,9 @@ def test_what_no_database_can_store_ends_no_stream(asker: Caller, llm: LLMServer
     assert stored["content"] == "a\ufffdb\ufffd"
 
 
-def test_what_cannot_begin_is_a_problem_even_for_a_stream(asker: Caller, unknown_id: str) -> None:
+def test_a_turn_that_cannot_begin_is_a_problem_even_for_a_stream(
+    asker: Caller, unknown_id: str
+) -> None:
     response = chat(asker, unknown_id, stream=True)
     assert response.status_code == 404
     assert response.headers["Content-Type"] == "application/problem+json"
@@ -133,7 +137,7 @@ def test_what_cannot_begin_is_a_problem_even_for_a_stream(asker: Caller, unknown
         ({"role": "system"}, "role"),
     ],
 )
-def test_what_is_wrong_is_named(asker: Caller, change: dict[str, Any], field: str) -> None:
+def test_invalid_fields_are_named(asker: Caller, change: dict[str, Any], field: str) -> None:
     response = chat(asker, asker.new_session()["id"], **change)
     assert response.status_code == 400
     assert list(response.get_json()["errors"]) == [field]
@@ -181,7 +185,7 @@ def test_turns_at_once_on_one_session_never_interleave(asker: Caller, llm: LLMSe
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_failed_turn_is_gone_on_with_by_the_same_request(
+def test_the_same_request_continues_a_failed_turn(
     asker: Caller, llm: LLMServer, stream: bool
 ) -> None:
     session = asker.new_session()["id"]
@@ -202,7 +206,9 @@ def test_a_failed_turn_is_gone_on_with_by_the_same_request(
     assert chat(asker, session, stream=stream, headers=key).data == again.data
 
 
-def test_a_failed_turn_s_key_is_no_other_request_s(asker: Caller, llm: LLMServer) -> None:
+def test_the_key_of_a_failed_turn_is_for_the_same_request_only(
+    asker: Caller, llm: LLMServer
+) -> None:
     session = asker.new_session()["id"]
     key = {"Idempotency-Key": session}
     llm.default = Reply(status=500)
@@ -212,7 +218,7 @@ def test_a_failed_turn_s_key_is_no_other_request_s(asker: Caller, llm: LLMServer
     assert (other.status_code, other.get_json()["code"]) == (422, "idempotency_key_reused")
 
 
-def test_what_fails_again_keeps_what_was_written_before(asker: Caller, llm: LLMServer) -> None:
+def test_a_second_failure_keeps_the_earlier_text(asker: Caller, llm: LLMServer) -> None:
     session = asker.new_session()["id"]
     key = {"Idempotency-Key": session}
     llm.default = Reply(deltas=["one ", "two ", "three "], drop_after=2)
@@ -225,9 +231,7 @@ def test_what_fails_again_keeps_what_was_written_before(asker: Caller, llm: LLMS
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_turn_whose_answer_was_complete_is_told_again(
-    asker: Caller, llm: LLMServer, stream: bool
-) -> None:
+def test_a_completed_turn_is_replayed(asker: Caller, llm: LLMServer, stream: bool) -> None:
     session = asker.new_session()["id"]
     key = {"Idempotency-Key": session}
     first = chat(asker, session, stream=stream, headers=key)
@@ -250,7 +254,7 @@ def test_a_turn_whose_answer_was_complete_is_told_again(
     assert events_of(first) == events_of(again)
 
 
-def test_leaving_is_not_stopping(asker: Caller, llm: LLMServer) -> None:
+def test_a_disconnect_does_not_stop_the_answer(asker: Caller, llm: LLMServer) -> None:
     llm.default = Reply(deltas=["one ", "two ", "three "] * 10, delay_between=0.02)
     session = asker.new_session()["id"]
     leave_at_the_first_delta(asker, session)
@@ -259,7 +263,7 @@ def test_leaving_is_not_stopping(asker: Caller, llm: LLMServer) -> None:
     assert answer["finish_reason"] == "stop"
 
 
-def test_leaving_stops_an_answer_on_request(asker: Caller, llm: LLMServer) -> None:
+def test_a_disconnect_stops_the_answer_on_request(asker: Caller, llm: LLMServer) -> None:
     llm.default = Reply(deltas=["one ", "two ", "three "] * 20, delay_between=0.1)
     session = asker.new_session()["id"]
     leave_at_the_first_delta(asker, session, on_disconnect="cancel")
@@ -269,7 +273,7 @@ def test_leaving_stops_an_answer_on_request(asker: Caller, llm: LLMServer) -> No
     assert (answer["finish_reason"], answer["error"]) == ("cancelled", None)
 
 
-def test_leaving_a_silent_provider_ends_the_request_to_it(asker: Caller, llm: LLMServer) -> None:
+def test_a_disconnect_ends_the_request_to_a_silent_provider(asker: Caller, llm: LLMServer) -> None:
     llm.script(Reply(deltas=["one ", "two ", "three "], stall_after=2, stall_seconds=4))
     session = asker.new_session()["id"]
     leave_at_the_first_delta(asker, session, on_disconnect="cancel")
@@ -277,7 +281,7 @@ def test_leaving_a_silent_provider_ends_the_request_to_it(asker: Caller, llm: LL
     assert wait_for_answer(asker, session, "interrupted")["content"] == "one two"
 
 
-def test_who_left_and_asks_again_gets_the_answer_to_the_same_question(
+def test_a_repeated_request_gets_the_answer_to_the_same_question(
     asker: Caller, llm: LLMServer
 ) -> None:
     llm.script(Reply(deltas=["one ", "two ", "three "] * 10, delay_between=0.05))
@@ -335,7 +339,7 @@ def test_silence_is_filled_with_comments(
     assert text.rstrip().split("\n\n")[-1].startswith("id: ")
 
 
-def test_more_answers_than_a_process_takes_are_refused(asker: Caller, llm: LLMServer) -> None:
+def test_answers_beyond_a_process_s_limit_are_refused(asker: Caller, llm: LLMServer) -> None:
     live = LiveAnswers(asker.app.extensions["services"], max_turns=3)
     asker.app.extensions["live_answers"] = live
     llm.default = Reply(delay_between=0.5)

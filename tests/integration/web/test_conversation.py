@@ -54,7 +54,7 @@ def query_of(caller: Caller, answer: dict[str, Any]) -> str:
     return query
 
 
-def test_a_follow_up_is_answered_by_what_the_question_before_was_about(alice: Caller) -> None:
+def test_a_follow_up_is_answered_about_the_earlier_subject(alice: Caller) -> None:
     upload(alice, REPORT)
     session = alice.new_session()["id"]
     first = chat(alice, session, "What was the revenue of Acme in 2022?")
@@ -70,14 +70,14 @@ def test_a_follow_up_is_answered_by_what_the_question_before_was_about(alice: Ca
     assert "31 million" not in third["content"].split("40 million")[0]
 
 
-def test_without_memory_a_follow_up_stands_alone(alice: Caller) -> None:
+def test_without_memory_a_follow_up_has_no_history(alice: Caller) -> None:
     upload(alice, REPORT)
     session = alice.new_session()["id"]
     chat(alice, session, "What was the revenue of Acme in 2022?")
     assert query_of(alice, chat(alice, session, "and him?", memory="none")) == "and him?"
 
 
-def test_what_nothing_answers_is_said_so(alice: Caller) -> None:
+def test_an_unanswerable_question_is_refused(alice: Caller) -> None:
     upload(alice, REPORT)
     answer = chat(alice, alice.new_session()["id"], "Which guitarist plays in Metallica?")
     assert answer["content"].startswith(NOTHING_FOUND)
@@ -86,7 +86,7 @@ def test_what_nothing_answers_is_said_so(alice: Caller) -> None:
 
 
 @pytest.mark.parametrize("embedded", [False, True], ids=["a moment ago", "embedded"])
-def test_a_user_is_remembered_and_nobody_else(
+def test_only_the_user_s_own_messages_are_remembered(
     alice: Caller, bob: Caller, make_caller: Callable[..., Caller], embedded: bool
 ) -> None:
     namesake = make_caller("alice", tenant=f"elsewhere-{uuid4().hex[:8]}")

@@ -115,7 +115,7 @@ def appending_into_a_deadlock(
     eventually(lambda: deadlocks(database) >= 1)  # the append may lose more than once
 
 
-def test_a_deadlock_is_503_and_the_same_request_again_is_done_once(
+def test_a_deadlock_is_503_and_a_retry_has_one_effect(
     caller: Caller, database: str, postgres_server: PostgresServer
 ) -> None:
     superuser, key = admin_url(postgres_server, database), {"Idempotency-Key": "k"}
@@ -126,7 +126,7 @@ def test_a_deadlock_is_503_and_the_same_request_again_is_done_once(
     assert caller.get(f"/sessions/{session}/messages").get_json()["total"] == 1
 
 
-def test_a_statement_that_is_all_of_its_transaction_gets_over_a_deadlock(
+def test_a_single_statement_is_repeated_after_a_deadlock(
     caller: Caller, database: str, postgres_server: PostgresServer
 ) -> None:
     superuser = admin_url(postgres_server, database)
@@ -147,7 +147,7 @@ def deadlocks(database: str) -> int:
     )
 
 
-def test_a_serialization_failure_is_503_and_the_same_request_again_is_done_once(
+def test_a_serialization_failure_is_503_and_a_retry_has_one_effect(
     caller: Caller, database: str
 ) -> None:
     name = database.rpartition("/")[2]
@@ -185,7 +185,7 @@ def small_disk(own_postgres: PostgresServer, tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(path)], check=True)
 
 
-def test_a_full_database_is_507_and_goes_on_when_there_is_room(
+def test_a_full_database_is_507_until_there_is_room(
     make_app: Callable[..., Flask], own_postgres: PostgresServer, small_disk: Path
 ) -> None:
     database = own_postgres.url.replace("postgresql://", "postgresql+psycopg2://")

@@ -123,7 +123,7 @@ def test_refused_files(alice: Caller, app: Flask, content: bytes, status: int, c
     assert left_behind(app) == []
 
 
-def test_a_file_of_exactly_the_limit_is_taken(alice: Caller) -> None:
+def test_a_file_of_exactly_the_limit_is_accepted(alice: Caller) -> None:
     content = b"%PDF-1.7".ljust(1024 * 1024, b"\n")
     assert upload(alice, content).status_code == 202
 
@@ -222,7 +222,7 @@ def test_metadata_may_come_as_a_part_of_its_own_type(alice: Caller) -> None:
         ("...", "document.pdf"),
     ],
 )
-def test_a_name_is_shown_and_never_a_path(alice: Caller, name: str, suggested: str) -> None:
+def test_only_a_file_s_name_is_shown_and_no_path(alice: Caller, name: str, suggested: str) -> None:
     from web.http.downloads import content_disposition
 
     header = content_disposition(name)
@@ -377,7 +377,7 @@ def test_jobs_are_listed_cancelled_and_followed(alice: Caller) -> None:
     assert anew.get_json()["job"]["id"] != job
 
 
-def test_a_deleted_document_is_gone_with_its_file(alice: Caller, app: Flask) -> None:
+def test_a_document_is_deleted_with_its_file(alice: Caller, app: Flask) -> None:
     document = upload(alice).get_json()["document"]["id"]
     root = Path(app.extensions["services"].settings.data_dir)
     assert [path for path in root.rglob("*.pdf") if document in path.name]
@@ -403,7 +403,7 @@ def events_of(stream: Any) -> Iterator[dict[str, Any]]:
             yield json.loads(block.split(b"data: ")[1])
 
 
-def test_a_list_of_documents_holds_their_jobs_on_demand(alice: Caller, charlie: Caller) -> None:
+def test_a_list_of_documents_includes_jobs_on_request(alice: Caller, charlie: Caller) -> None:
     made = upload(alice).get_json()
     (listed,) = alice.get("/documents?include=job").get_json()["items"]
     assert (listed["id"], listed["job"]["id"]) == (made["document"]["id"], made["job"]["id"])
@@ -413,7 +413,7 @@ def test_a_list_of_documents_holds_their_jobs_on_demand(alice: Caller, charlie: 
     assert charlie.get("/documents?include=job").get_json()["items"] == []
 
 
-def test_changes_of_documents_are_followed(alice: Caller, charlie: Caller) -> None:
+def test_changes_of_documents_are_streamed(alice: Caller, charlie: Caller) -> None:
     first = upload(alice, user_id="alice").get_json()
     upload(alice, make_pdf(["Another user's."]), user_id="bob")
     upload(charlie, make_pdf(["A stranger's."]), user_id="alice")

@@ -87,7 +87,7 @@ def test_hostile_json_is_400(alice: Caller, body: bytes, where: str | None) -> N
         assert list(problem["errors"]) == [where]
 
 
-def test_what_only_looks_hostile_is_taken(alice: Caller) -> None:
+def test_input_that_only_looks_hostile_is_accepted(alice: Caller) -> None:
     body = (
         b'{"user_id":"\\ud83e\\udd8a","metadata":{"n":'
         + b"9" * 60
@@ -115,7 +115,7 @@ def test_a_body_that_is_no_json_is_415(alice: Caller, kind: str) -> None:
 
 
 @pytest.mark.parametrize("coding", ["gzip", "GZIP", "br", "identity, gzip", "unheard-of"])
-def test_a_compressed_body_is_415_and_says_what_is_taken(alice: Caller, coding: str) -> None:
+def test_a_compressed_body_is_415_and_names_the_accepted_coding(alice: Caller, coding: str) -> None:
     body = gzip.compress(b'{"user_id":"a"}')
     for path, kind in (("/sessions", JSON), ("/documents", "multipart/form-data; boundary=x")):
         headers = {"Content-Encoding": coding}
@@ -125,7 +125,7 @@ def test_a_compressed_body_is_415_and_says_what_is_taken(alice: Caller, coding: 
         assert response.headers["Accept-Encoding"] == "identity"
 
 
-def test_a_body_that_is_not_compressed_is_taken_also_after_one_that_was(alice: Caller) -> None:
+def test_a_plain_body_after_a_compressed_one_is_accepted(alice: Caller) -> None:
     body, key = b'{"user_id":"a"}', {"Idempotency-Key": "k"}
     refused = alice.post(
         "/sessions",
@@ -156,7 +156,7 @@ def test_unknown_addresses_and_methods(alice: Caller, app: Flask) -> None:
     ("given", "kept"),
     [("a.B-9_", True), ("x" * 128, True), ("x" * 129, False), ("a b", False), ("é", False)],
 )
-def test_the_request_id_is_kept_if_it_is_sound(alice: Caller, given: str, kept: bool) -> None:
+def test_a_valid_request_id_is_kept(alice: Caller, given: str, kept: bool) -> None:
     response = alice.get("/nothing", headers={"X-Request-ID": given})
     assert (response.headers["X-Request-ID"] == given) is kept
     assert response.get_json()["request_id"] == response.headers["X-Request-ID"]
@@ -238,7 +238,7 @@ INJECTIONS = [
 
 
 @pytest.mark.parametrize("sql", INJECTIONS)
-def test_sql_is_text_wherever_it_stands(alice: Caller, sql: str) -> None:
+def test_sql_is_plain_text_in_every_field(alice: Caller, sql: str) -> None:
     alice.say(alice.new_session(title="kept")["id"], "kept")
     for path in ("/sessions", "/documents", "/messages/search"):
         found = alice.get(
@@ -259,7 +259,7 @@ def test_sql_is_text_wherever_it_stands(alice: Caller, sql: str) -> None:
 
 
 @pytest.mark.parametrize("field", ["tenant_id", "tenant", "id", "role", "is_admin", "created_at"])
-def test_nobody_sets_what_is_not_theirs(alice: Caller, unknown_id: str, field: str) -> None:
+def test_read_only_fields_are_refused(alice: Caller, unknown_id: str, field: str) -> None:
     session = alice.new_session()["id"]
     bodies: list[tuple[str, str, dict[str, Any]]] = [
         ("POST", "/sessions", {"user_id": "a"}),

@@ -67,7 +67,7 @@ BODIES: dict[str, dict[str, Any]] = {
 }
 
 
-def test_another_tenants_id_is_answered_as_an_unknown_one(
+def test_another_tenants_id_is_like_an_unknown_one(
     alice: Caller, charlie: Caller, operations: list[Any]
 ) -> None:
     ids = everything_of(alice)

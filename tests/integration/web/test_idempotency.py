@@ -54,7 +54,7 @@ def test_keys_are_each_tenants_own(alice: Caller, bob: Caller, charlie: Caller) 
     assert theirs.data != first.data
 
 
-def test_twenty_equal_posts_at_once_do_the_thing_once(alice: Caller) -> None:
+def test_twenty_equal_posts_at_once_have_one_effect(alice: Caller) -> None:
     session = alice.new_session()["id"]
     path, body = f"/sessions/{session}/messages", {"sender": "user", "content": "once"}
     with ThreadPoolExecutor(20) as pool:
@@ -73,12 +73,12 @@ def test_a_bad_key_is_400(alice: Caller, key: str) -> None:
     assert list(response.get_json()["errors"]) == [KEY]
 
 
-def test_the_longest_key_is_taken(alice: Caller) -> None:
+def test_the_longest_key_is_accepted(alice: Caller) -> None:
     assert post(alice, "/sessions", {"user_id": "a"}, "x" * 255).status_code == 201
     assert post(alice, "/sessions", {"user_id": "a"}, "with spaces ~!").status_code == 201
 
 
-def test_a_refusal_is_remembered_too(alice: Caller, unknown_id: str) -> None:
+def test_a_refusal_is_stored_too(alice: Caller, unknown_id: str) -> None:
     for path, body, status in (
         ("/sessions", {"user_id": 1}, 400),
         (f"/sessions/{unknown_id}/messages", {"sender": "user", "content": "x"}, 404),
@@ -99,7 +99,7 @@ def test_another_body_is_422_even_if_it_is_not_valid(alice: Caller) -> None:
 
 
 @pytest.mark.parametrize("error", [StorageFull("full"), RuntimeError("crash")])
-def test_a_5xx_is_not_remembered(
+def test_a_5xx_is_not_stored(
     alice: Caller, monkeypatch: pytest.MonkeyPatch, error: Exception, unknown_id: str
 ) -> None:
     from core.conversations import sessions
@@ -117,7 +117,7 @@ def test_a_5xx_is_not_remembered(
     assert post(alice, f"/jobs/{unknown_id}/cancel", {}, "c").status_code == 404
 
 
-def test_a_new_key_is_replayed_and_yet_stored_nowhere(app: Flask, alice: Caller) -> None:
+def test_a_new_key_is_replayed_without_being_stored(app: Flask, alice: Caller) -> None:
     body = {"name": "k", "scopes": ["read"]}
     first, again = post(alice, "/keys", body, "k"), post(alice, "/keys", body, "k")
     assert first.data == again.data
@@ -127,7 +127,7 @@ def test_a_new_key_is_replayed_and_yet_stored_nowhere(app: Flask, alice: Caller)
         assert all(secret not in bytes(stored or b"") for stored in bodies)
 
 
-def test_what_the_operator_was_given_is_replayed_to_nobody_else(
+def test_the_operator_s_responses_are_replayed_to_the_operator_only(
     app: Flask, operator: Caller, tenant: str
 ) -> None:
     """Keys of the operator's own tenant share its Idempotency-Keys, but not its reach."""
@@ -153,7 +153,7 @@ def ticket(app: Flask, tenant: str) -> Callable[..., Ticket]:
     return make
 
 
-def test_a_request_under_way_is_409_and_a_dead_one_frees_its_key(
+def test_a_request_in_progress_is_409_until_its_lease_expires(
     app: Flask, alice: Caller, monkeypatch: pytest.MonkeyPatch, unknown_id: str, tenant: str
 ) -> None:
     monkeypatch.setattr("web.http.idempotency.HOLD_SECONDS", 0.6)
@@ -171,7 +171,7 @@ def test_a_request_under_way_is_409_and_a_dead_one_frees_its_key(
     assert post(alice, path, {}, "k").status_code == 404
 
 
-def test_a_held_key_is_renewed_while_its_request_lives(
+def test_a_key_is_renewed_while_its_request_runs(
     app: Flask, ticket: Callable[..., Ticket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from core.access.idempotency import Remembered
@@ -190,7 +190,7 @@ def test_a_held_key_is_renewed_while_its_request_lives(
     assert replay.value.remembered.body == b"done"
 
 
-def test_who_lost_a_key_does_not_answer_for_it(
+def test_a_request_that_lost_its_key_stores_no_response(
     app: Flask, tenant: str, ticket: Callable[..., Ticket]
 ) -> None:
     database = app.extensions["services"].database

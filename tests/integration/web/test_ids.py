@@ -31,7 +31,7 @@ def spell(request: pytest.FixtureRequest) -> Any:
     return write
 
 
-def test_other_spellings_are_no_address(alice: Caller, spell: Any) -> None:
+def test_other_spellings_are_404_in_paths(alice: Caller, spell: Any) -> None:
     session = alice.new_session()["id"]
     for path in ("/sessions/{}", "/sessions/{}/messages", "/messages/{}", "/jobs/{}"):
         response = alice.get(path.format(spell(session)).replace("\n", "%0A"))
@@ -61,7 +61,7 @@ def test_other_spellings_are_invalid_in_bodies_and_queries(alice: Caller, spell:
             assert list(response.get_json()["errors"]) == [field]
 
 
-def test_the_case_of_the_digits_is_no_matter(alice: Caller) -> None:
+def test_the_case_of_the_digits_does_not_matter(alice: Caller) -> None:
     session = alice.new_session()["id"].upper()
     assert alice.get(f"/sessions/{session}").status_code == 200
     made = upload(alice, session_id=session).get_json()["document"]
@@ -74,7 +74,7 @@ def test_the_case_of_the_digits_is_no_matter(alice: Caller) -> None:
 @pytest.mark.parametrize(
     "value", [5, True, {}, [], "x" * 32, "٠" * 8 + "-0000-0000-0000-" + "0" * 12]
 )
-def test_what_is_no_id_is_invalid(alice: Caller, value: Any) -> None:
+def test_a_value_that_is_no_id_is_invalid(alice: Caller, value: Any) -> None:
     response = alice.post("/search", {"query": "x", "session_id": value})
     assert response.status_code == 400
     assert list(response.get_json()["errors"]) == ["session_id"]

@@ -19,7 +19,7 @@ def without_id(response: Any) -> dict[str, Any]:
     return {name: value for name, value in response.get_json().items() if name != "request_id"}
 
 
-def test_missing_bad_expired_and_revoked_keys_are_told_apart_by_nobody(
+def test_missing_bad_expired_and_revoked_keys_get_the_same_answer(
     app: Flask, operator: Caller, make_caller: Callable[..., Caller], tenant: str
 ) -> None:
     expired = make_caller("x", tenant=tenant, expires_at=datetime.now(UTC) - timedelta(seconds=1))
@@ -49,7 +49,7 @@ def test_missing_bad_expired_and_revoked_keys_are_told_apart_by_nobody(
         assert answer.headers["X-RateLimit-Limit"]
 
 
-def test_both_headers_open_the_door(app: Flask, alice: Caller) -> None:
+def test_both_headers_are_accepted(app: Flask, alice: Caller) -> None:
     for headers in (
         {"X-API-Key": alice.key},
         {"Authorization": f"Bearer {alice.key}"},
@@ -96,20 +96,20 @@ def test_a_key_is_shown_once_and_stored_as_a_hash(app: Flask, operator: Caller) 
         ({"role": "x"}, "role"),
     ],
 )
-def test_what_is_wrong_is_named(operator: Caller, change: dict[str, Any], field: str) -> None:
+def test_invalid_fields_are_named(operator: Caller, change: dict[str, Any], field: str) -> None:
     response = operator.post("/keys", {"name": "k", "scopes": ["read"]} | change)
     assert response.status_code == 400
     assert list(response.get_json()["errors"]) == [field]
 
 
-def test_times_are_taken_with_any_offset_and_told_in_utc(operator: Caller) -> None:
+def test_times_are_accepted_with_any_offset_and_returned_in_utc(operator: Caller) -> None:
     for given in ("2099-01-02T01:00:00+19:28", "2099-01-01T05:32:00Z"):
         made = operator.post("/keys", {"name": "k", "scopes": ["read"], "expires_at": given})
         assert made.get_json()["expires_at"] == "2099-01-01T05:32:00Z"
 
 
 @pytest.mark.parametrize("scope", SCOPES)
-def test_a_key_does_what_its_scope_says(
+def test_a_key_allows_only_its_scopes(
     make_caller: Callable[..., Caller], alice: Caller, tenant: str, unknown_id: str, scope: str
 ) -> None:
     session = alice.new_session()["id"]
@@ -141,7 +141,9 @@ def test_a_key_does_what_its_scope_says(
             assert response.get_json()["code"] == "insufficient_scope"
 
 
-def test_rotation_leaves_the_old_key_its_grace(app: Flask, operator: Caller) -> None:
+def test_the_old_key_works_for_the_grace_period_after_rotation(
+    app: Flask, operator: Caller
+) -> None:
     made = operator.post("/keys", {"name": "k", "scopes": ["read"]}).get_json()
     old = Caller(app, made["key"], "x")
     response = operator.post(f"/keys/{made['id']}/rotate", {"grace_seconds": 60})
@@ -155,7 +157,7 @@ def test_rotation_leaves_the_old_key_its_grace(app: Flask, operator: Caller) -> 
     assert operator.post(f"/keys/{response.get_json()['id']}/rotate").status_code == 201
 
 
-def test_only_the_operator_gives_keys_to_other_tenants(
+def test_only_the_operator_creates_keys_for_other_tenants(
     app: Flask, alice: Caller, charlie: Caller, operator: Caller
 ) -> None:
     body = {"name": "k", "scopes": list(SCOPES)}
@@ -173,12 +175,12 @@ def test_only_the_operator_gives_keys_to_other_tenants(
     assert Caller(app, mine["key"], "x").get("/keys").status_code == 401
 
 
-def test_last_use_is_noted(alice: Caller) -> None:
+def test_the_last_use_is_recorded(alice: Caller) -> None:
     listed = alice.get("/keys").get_json()["items"]
     assert [item["last_used_at"] is not None for item in listed] == [True]
 
 
-def test_noting_the_use_waits_for_nobody(app: Flask, alice: Caller) -> None:
+def test_recording_the_use_waits_for_no_lock(app: Flask, alice: Caller) -> None:
     """One who holds the key's row, rotating it say, holds up no request."""
     with app.extensions["services"].database.transaction(tenant_id=None) as db:
         held = text("SELECT id FROM api_keys WHERE prefix = :prefix FOR UPDATE")
@@ -230,7 +232,7 @@ def test_the_command_line_manages_keys(app: Flask) -> None:
         (["k", "--rate-limit", "99999999999"], "rate_limit_per_minute"),
     ],
 )
-def test_the_command_line_takes_what_the_api_takes(
+def test_the_command_line_accepts_the_same_values_as_the_api(
     app: Flask, arguments: list[str], field: str
 ) -> None:
     made = app.test_cli_runner().invoke(args=["keys", "create", "--scope", "read", *arguments])
@@ -239,7 +241,7 @@ def test_the_command_line_takes_what_the_api_takes(
     assert made.output.count("\n") == 1
 
 
-def test_the_command_line_says_in_one_line_that_the_database_is_away(
+def test_the_command_line_reports_an_absent_database_in_one_line(
     make_app: Callable[..., Flask],
 ) -> None:
     run = (
@@ -253,7 +255,7 @@ def test_the_command_line_says_in_one_line_that_the_database_is_away(
     assert (long.exit_code, type(long.exception)) == (2, SystemExit)
 
 
-def test_with_the_condition_gone_row_level_security_still_holds(
+def test_row_level_security_holds_without_the_where_condition(
     app: Flask, alice: Caller, charlie: Caller
 ) -> None:
     alice.say(alice.new_session(title="canary")["id"], "canary")

@@ -20,7 +20,9 @@ from tests.integration.web.conftest import Caller
 from web.http.limits import limits_url
 
 
-def test_limits_are_told_and_kept(make_caller: Callable[..., Caller], tenant: str) -> None:
+def test_limits_are_in_headers_and_enforced(
+    make_caller: Callable[..., Caller], tenant: str
+) -> None:
     caller = make_caller("limited", tenant=tenant, rate_limit_per_minute=3)
     answers = [caller.get("/sessions") for _ in range(5)]
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
@@ -61,7 +63,7 @@ def test_callers_without_a_key_are_counted_by_address(make_app: Callable[..., Fl
     assert client.options("/api/v1/sessions").status_code == 200
 
 
-def test_a_full_redis_is_no_reason_to_fail_and_told_once(
+def test_a_full_redis_fails_no_request_and_is_logged_once(
     make_app: Callable[..., Flask], tmp_path: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -83,7 +85,7 @@ def test_a_full_redis_is_no_reason_to_fail_and_told_once(
         server.stop()
 
 
-def test_limits_outlive_what_redis_forgets(
+def test_limits_survive_a_flush_of_redis(
     make_caller: Callable[..., Caller], tenant: str, web_settings: Settings
 ) -> None:
     caller = make_caller("limited", tenant=tenant, rate_limit_per_minute=3)
@@ -114,7 +116,7 @@ def test_chat_and_uploads_may_cost_more(make_app: Callable[..., Flask], unknown_
     assert spent("GET", "/documents") == 1
 
 
-def test_without_redis_limits_hold_in_each_process_and_say_so(
+def test_without_redis_limits_hold_per_process_and_are_logged(
     make_app: Callable[..., Flask], tmp_path: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -158,7 +160,7 @@ def told(caplog: pytest.LogCaptureFixture) -> list[int]:
     ]
 
 
-def test_a_silent_redis_holds_nobody_up(make_app: Callable[..., Flask]) -> None:
+def test_a_silent_redis_delays_no_request(make_app: Callable[..., Flask]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and never answers
         app = make_app(redis_url=f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
         caller = Caller(app, API_KEY, "x")
@@ -171,7 +173,7 @@ def test_a_silent_redis_holds_nobody_up(make_app: Callable[..., Flask]) -> None:
         assert time.monotonic() - started < SLOW_MACHINE_SECONDS
 
 
-def test_a_redis_that_falls_silent_fails_none_of_many_requests(
+def test_a_redis_that_stops_answering_fails_no_request(
     make_app: Callable[..., Flask],
 ) -> None:
     many = 12
@@ -222,5 +224,5 @@ def test_a_request_asks_redis_once(app: Flask, alice: Caller) -> None:
         (NOWHERE_REDIS, NOWHERE_REDIS[:-1] + "1"),
     ],
 )
-def test_limits_live_beside_the_queue(url: str, limits: str) -> None:
+def test_limits_are_in_another_database_than_the_queue(url: str, limits: str) -> None:
     assert limits_url(url) == limits

@@ -26,7 +26,7 @@ FIELDS = {
 }
 
 
-def test_a_message_is_stored_as_it_came(alice: Caller) -> None:
+def test_a_message_is_stored_unchanged(alice: Caller) -> None:
     session = alice.new_session()
     body = {
         "sender": "assistant",
@@ -68,7 +68,7 @@ def test_a_message_is_stored_as_it_came(alice: Caller) -> None:
         ({"role": "admin"}, "role"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_named(alice: Caller, change: dict[str, Any], field: str) -> None:
+def test_invalid_fields_are_named(alice: Caller, change: dict[str, Any], field: str) -> None:
     path = f"/sessions/{alice.new_session()['id']}/messages"
     response = alice.post(path, {"sender": "user", "content": "hello"} | change)
     assert response.status_code == 400
@@ -140,7 +140,9 @@ def test_search_finds_words_best_first(alice: Caller, charlie: Caller) -> None:
     assert alice.get("/messages/search").status_code == 400
 
 
-def test_a_stranger_does_not_find_a_message(alice: Caller, bob: Caller, charlie: Caller) -> None:
+def test_another_tenant_does_not_find_a_message(
+    alice: Caller, bob: Caller, charlie: Caller
+) -> None:
     message = alice.say(alice.new_session()["id"])
     assert bob.get(f"/messages/{message['id']}").get_json() == message
     assert charlie.get(f"/messages/{message['id']}").status_code == 404

@@ -26,13 +26,13 @@ def walk(
         meanwhile()
 
 
-def test_a_walk_sees_each_session_once_while_others_are_added(alice: Caller) -> None:
+def test_paging_returns_each_session_once_while_others_are_added(alice: Caller) -> None:
     made = {alice.new_session()["id"] for _ in range(10)}
     seen = [item["id"] for item in walk(alice, "/sessions", meanwhile=alice.new_session)]
     assert sorted(seen) == sorted(made)
 
 
-def test_a_walk_over_ties_sees_each_session_once(alice: Caller) -> None:
+def test_paging_over_ties_returns_each_session_once(alice: Caller) -> None:
     made = {alice.new_session()["id"] for _ in range(7)}
     services = alice.app.extensions["services"]
     with services.database.transaction(tenant_id=None) as db:
@@ -41,7 +41,9 @@ def test_a_walk_over_ties_sees_each_session_once(alice: Caller) -> None:
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
-def test_a_walk_sees_each_message_once_while_others_are_appended(alice: Caller, order: str) -> None:
+def test_paging_returns_each_message_once_while_others_are_appended(
+    alice: Caller, order: str
+) -> None:
     session = alice.new_session()["id"]
     first = [alice.say(session)["id"] for _ in range(10)]
     left = iter(range(4))
@@ -58,7 +60,7 @@ def test_a_walk_sees_each_message_once_while_others_are_appended(alice: Caller, 
         assert seen == first[::-1]
 
 
-def test_a_walk_over_found_messages_sees_each_once(alice: Caller) -> None:
+def test_paging_over_search_results_returns_each_once(alice: Caller) -> None:
     session = alice.new_session()["id"]
     made = {alice.say(session, "walrus " * (number % 3 + 1))["id"] for number in range(10)}
     found = walk(

@@ -26,7 +26,7 @@ def test_a_limit_is_exact_across_processes(server: Server) -> None:
     assert answers.count(429) == 80
 
 
-def test_equal_posts_to_several_processes_do_the_thing_once(server: Server) -> None:
+def test_equal_posts_to_several_processes_have_one_effect(server: Server) -> None:
     with server.client() as client, ThreadPoolExecutor(20) as pool:
         headers = {"Idempotency-Key": "twenty"}
         answers = list(
@@ -143,7 +143,7 @@ GET = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
         (b"NONSENSE\r\n\r\n", 400),
     ],
 )
-def test_what_the_server_itself_refuses_is_a_problem_too(
+def test_requests_refused_by_the_server_are_problems_too(
     server: Server, request_: bytes, status: int
 ) -> None:
     port = int(server.url.rpartition(":")[2])
@@ -185,7 +185,7 @@ def test_a_body_in_broken_chunks_is_400_and_ends_the_connection(
 
 @pytest.mark.parametrize("path", ["/api/v1/sessions", "/nowhere"])
 @pytest.mark.parametrize("drips", [False, True])
-def test_a_stranger_who_announces_a_body_and_never_sends_it_is_answered(
+def test_a_client_without_a_key_that_never_sends_its_body_is_answered(
     server: Server, path: str, drips: bool
 ) -> None:
     """Waited for, it would hold a thread: for 30 s a pause, for ever if it drips."""
@@ -204,7 +204,7 @@ def test_a_stranger_who_announces_a_body_and_never_sends_it_is_answered(
     assert answer.startswith((b"HTTP/1.1 401 ", b"HTTP/1.1 404 ")), answer
 
 
-def test_uploads_that_stall_leave_threads_to_others(server: Server) -> None:
+def test_stalled_uploads_do_not_take_all_threads(server: Server) -> None:
     """Thirty for two times eight threads, by one valid key."""
     port = int(server.url.rpartition(":")[2])
     head = (
@@ -229,7 +229,7 @@ def test_uploads_that_stall_leave_threads_to_others(server: Server) -> None:
             assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == "request_timeout"
 
 
-def test_metrics_add_up_the_processes_also_those_that_died(server: Server) -> None:
+def test_metrics_are_sums_over_processes_even_dead_ones(server: Server) -> None:
     def counted() -> float:
         text = httpx.get(f"{server.url}/metrics", trust_env=False).text
         return sum(

@@ -60,7 +60,7 @@ def test_a_session_is_created_and_found_again(alice: Caller) -> None:
         ("text", "body"),
     ],
 )
-def test_what_is_wrong_is_named(alice: Caller, body: Any, field: str) -> None:
+def test_invalid_fields_are_named(alice: Caller, body: Any, field: str) -> None:
     response = alice.post("/sessions", body)
     assert response.status_code == 400
     assert list(response.get_json()["errors"]) == [field]
@@ -92,7 +92,7 @@ def test_filters_narrow_the_list(alice: Caller) -> None:
     assert ids("user_id=nobody") == []
 
 
-def test_title_and_metadata_can_be_changed_apart(alice: Caller) -> None:
+def test_title_and_metadata_can_be_changed_separately(alice: Caller) -> None:
     session = alice.new_session(title="old", metadata={"a": 1})
     path = f"/sessions/{session['id']}"
     renamed = alice.put(path, {"title": "new"}).get_json()
@@ -115,7 +115,7 @@ def test_the_favourite_mark_toggles_and_is_set(alice: Caller) -> None:
     assert alice.patch(path, {"is_favorite": 1}).status_code == 400
 
 
-def test_a_deleted_session_is_gone_with_its_messages(alice: Caller) -> None:
+def test_a_session_is_deleted_with_its_messages(alice: Caller) -> None:
     session = alice.new_session()
     message = alice.say(session["id"])
     response = alice.delete(f"/sessions/{session['id']}")
@@ -127,7 +127,7 @@ def test_a_deleted_session_is_gone_with_its_messages(alice: Caller) -> None:
     assert alice.delete(f"/sessions/{session['id']}").status_code == 404
 
 
-def test_a_tenant_is_shared_and_a_stranger_sees_nothing(
+def test_a_tenant_is_shared_and_other_tenants_see_nothing(
     alice: Caller, bob: Caller, charlie: Caller, unknown_id: str
 ) -> None:
     session = alice.new_session()

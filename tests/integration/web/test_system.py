@@ -22,7 +22,7 @@ from tests.harness import SLOW_MACHINE_SECONDS
 from tests.integration.web.conftest import Caller
 
 
-def test_health_says_what_the_contract_says(fresh_app: Flask) -> None:
+def test_health_follows_the_contract(fresh_app: Flask) -> None:
     app = fresh_app
     response = app.test_client().get("/health")
     body = response.get_json()
@@ -46,7 +46,7 @@ def test_a_schema_behind_the_code_is_not_ready(
     assert (response.status_code, response.get_json()["reason"]) == (503, "schema_behind")
 
 
-def test_health_counts_workers_heard_of_lately(
+def test_health_counts_recently_announced_workers(
     make_app: Callable[..., Flask], new_database: Callable[[], str], tmp_path: Any
 ) -> None:
     """With a database of its own: the page ranges of other tests would be counted too."""
@@ -110,7 +110,7 @@ def test_the_statements_of_a_request_stay_within_their_budget(
         assert line["db_statements"] <= allowed, line
 
 
-def test_one_line_per_request_tells_what_happened(
+def test_each_request_has_one_log_line(
     alice: Caller, caplog: pytest.LogCaptureFixture, tenant: str
 ) -> None:
     session = alice.new_session()["id"]
@@ -130,7 +130,9 @@ def test_one_line_per_request_tells_what_happened(
     assert line["bytes_sent"] == len(response.data)
 
 
-def test_metrics_are_prometheus_text_about_nobody(alice: Caller, app: Flask, tenant: str) -> None:
+def test_metrics_are_prometheus_text_without_personal_data(
+    alice: Caller, app: Flask, tenant: str
+) -> None:
     session = alice.new_session()["id"]
     alice.get(f"/sessions/{session}")
     text = app.test_client().get("/metrics").text
@@ -149,7 +151,7 @@ def test_the_document_is_valid_openapi(app: Flask) -> None:
     assert document["info"]["title"] == "Chat Storage API"
 
 
-def test_examples_are_what_their_schemas_say(app: Flask) -> None:
+def test_examples_match_their_schemas(app: Flask) -> None:
     document = app.test_client().get("/openapi.json").get_json()
     described = Registry().with_resource(
         "urn:openapi", DRAFT4.create_resource({"components": document["components"]})
@@ -212,7 +214,7 @@ def test_headers_and_statuses_of_answers_are_described(app: Flask, alice: Caller
             assert "507" in path[method]["responses"]
 
 
-def test_the_docs_are_served_from_here(app: Flask) -> None:
+def test_the_docs_need_no_other_server(app: Flask) -> None:
     page = app.test_client().get("/docs")
     assert page.status_code == 200
     assert "http" not in re.sub(r"http-equiv", "", page.text)

@@ -59,7 +59,7 @@ def test_from_an_answer_to_its_trace_and_the_quote_on_its_page(asker: Caller) ->
     assert asker.get(path, query_string={"highlight": passage["quote"]}).data == marked.data
 
 
-def test_a_picture_that_the_client_has_is_not_sent_again(
+def test_a_cached_image_is_not_sent_again(
     asker: Caller, make_caller: Callable[..., Caller]
 ) -> None:
     document = upload(asker)
@@ -96,7 +96,7 @@ def test_a_streamed_answer_has_a_trace_too(asker: Caller) -> None:
     assert Trace().validate(trace) == {}
 
 
-def test_there_is_no_trace_of_what_was_not_answered_here(
+def test_an_imported_or_appended_answer_has_no_trace(
     asker: Caller, make_caller: Callable[..., Caller], unknown_id: str
 ) -> None:
     answered = ask(asker, use_rag=False)

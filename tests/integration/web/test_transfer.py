@@ -49,7 +49,7 @@ def without_ids(file: dict[str, Any]) -> dict[str, Any]:
     return file
 
 
-def test_an_export_holds_the_whole_conversation(asker: Caller) -> None:
+def test_an_export_has_the_whole_conversation(asker: Caller) -> None:
     session = asker.new_session(title="Trips", metadata={"channel": "web"})["id"]
     first = asker.post(f"/sessions/{session}/chat", {"message": "Where to?"}).get_json()
     answer = first["assistant_message"]
@@ -73,7 +73,7 @@ def test_an_export_holds_the_whole_conversation(asker: Caller) -> None:
     assert earlier["feedback"] == {"rating": "down", "comment": "too short"}
 
 
-def test_what_is_imported_is_exported_again_and_lives_on(asker: Caller) -> None:
+def test_an_imported_session_can_be_exported_and_continued(asker: Caller) -> None:
     session = asker.new_session()["id"]
     answer = asker.post(f"/sessions/{session}/chat", {"message": "Where to?"}).get_json()
     answer_id = answer["assistant_message"]["id"]
@@ -216,7 +216,7 @@ def test_every_file_survives_an_import(alice: Caller, file: dict[str, Any]) -> N
     assert [one["position"] for one in listed] == list(range(1, len(file["messages"]) + 1))
 
 
-def test_only_what_is_needed_is_required(alice: Caller) -> None:
+def test_only_necessary_fields_are_required(alice: Caller) -> None:
     spoken = [{"sender": "user", "content": "a"}, {"sender": "assistant", "content": "b"}]
     copy = imported(alice, {"session": {"user_id": "alice"}, "messages": spoken})
     assert (copy["title"], copy["message_count"]) == (None, 2)
@@ -356,7 +356,7 @@ def test_other_formats_are_400(alice: Caller, query: str) -> None:
     assert alice.get(f"/sessions/{session}/export{query}").status_code == 400
 
 
-def test_a_stranger_gets_nothing(alice: Caller, charlie: Caller, unknown_id: str) -> None:
+def test_another_tenant_gets_nothing(alice: Caller, charlie: Caller, unknown_id: str) -> None:
     session = alice.new_session()["id"]
     assert charlie.get(f"/sessions/{session}/export").status_code == 404
     assert alice.get(f"/sessions/{unknown_id}/export").status_code == 404

@@ -97,7 +97,7 @@ def test_a_stream_is_replayed_as_it_was(asker: Caller, llm: LLMServer) -> None:
     assert stream(asker, question) == live, "of a question: the events of its answer"
 
 
-def test_a_stream_goes_on_behind_any_event_by_either_door(asker: Caller, llm: LLMServer) -> None:
+def test_a_stream_resumes_after_any_event_by_header_or_query(asker: Caller, llm: LLMServer) -> None:
     llm.script(Reply(deltas=WORDS))
     asked = len(llm.answer_requests())
     session = asker.new_session()["id"]
@@ -151,7 +151,7 @@ def test_a_live_answer_is_followed_from_another_process(
     assert stream(there, answer) == events, "afterwards too"
 
 
-def test_cut_at_random_places_the_deltas_joined_are_the_answer(
+def test_a_stream_cut_at_random_places_gives_the_whole_answer(
     asker: Caller, llm: LLMServer, make_app: Any
 ) -> None:
     """Each listener leaves after some events and goes on in the other process."""
@@ -187,7 +187,7 @@ def test_cut_at_random_places_the_deltas_joined_are_the_answer(
     assert text_of(heard[0]) == stored["content"]
 
 
-def test_a_dead_process_s_answer_ends_for_those_who_listen_elsewhere(
+def test_an_answer_of_a_dead_process_ends_for_listeners_elsewhere(
     asker: Caller, llm: LLMServer, make_app: Any
 ) -> None:
     """The writer is silent past its lease; the listener in another process closes the answer."""
@@ -381,7 +381,7 @@ def test_a_further_answer_keeps_the_earlier_ones(asker: Caller, llm: LLMServer) 
     assert asker.post(f"/messages/{ids[0]}/select").get_json() == chosen.get_json()
 
 
-def test_what_was_chosen_is_the_history_of_the_next_turn(asker: Caller, llm: LLMServer) -> None:
+def test_the_selected_answer_is_in_the_next_turn_s_history(asker: Caller, llm: LLMServer) -> None:
     session = asker.new_session(title="t")["id"]
     llm.script(Reply(deltas=["it is blue"]))
     first = done(asker, session, use_rag=False)
@@ -394,7 +394,7 @@ def test_what_was_chosen_is_the_history_of_the_next_turn(asker: Caller, llm: LLM
     assert "it is red" not in sent
 
 
-def test_the_last_question_is_edited_and_answered_anew(asker: Caller, llm: LLMServer) -> None:
+def test_the_last_question_is_edited_and_answered_again(asker: Caller, llm: LLMServer) -> None:
     session = asker.new_session(title="t")["id"]
     first = chat(asker, session, use_rag=False).get_json()
     last = chat(asker, session, use_rag=False, message="what colour?").get_json()
@@ -440,7 +440,7 @@ def test_fifty_turns_at_once_follow_each_other(asker: Caller, llm: LLMServer) ->
 # --- feedback and titles ----------------------------------------------------------------------
 
 
-def test_an_answer_is_rated_and_the_rating_is_taken_back(asker: Caller) -> None:
+def test_an_answer_is_rated_and_the_rating_is_removed(asker: Caller) -> None:
     session = asker.new_session()["id"]
     answer = done(asker, session)
     path = f"/messages/{answer['id']}/feedback"

@@ -125,7 +125,7 @@ def job_of(caller: Caller, job: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def test_the_archive_holds_conversations_documents_and_files(
+def test_the_archive_has_conversations_documents_and_files(
     alice: Caller, bob: Caller, services: Services, tenant: str
 ) -> None:
     documents = fill(alice, services, tenant)
@@ -171,7 +171,7 @@ def services_now(services: Services) -> Any:
         return db.scalar(text("SELECT now()"))
 
 
-def test_an_erasure_leaves_nothing_and_counts_what_went(
+def test_an_erasure_leaves_nothing_and_counts_deletions(
     alice: Caller, bob: Caller, services: Services, tenant: str
 ) -> None:
     documents = fill(alice, services, tenant)
@@ -204,7 +204,7 @@ def test_an_erasure_leaves_nothing_and_counts_what_went(
     assert alice.new_session()["user_id"] == "alice"  # who comes back is welcome
 
 
-def test_nothing_new_of_the_user_is_accepted_meanwhile(
+def test_an_erasure_refuses_new_data_of_the_user(
     alice: Caller, services: Services, tenant: str
 ) -> None:
     documents = fill(alice, services, tenant, count=1)
@@ -334,7 +334,7 @@ def test_an_erasure_waits_for_a_response_that_may_still_be_stored(
 
 
 @pytest.mark.parametrize("user_id", ["a/b", "/a", "ü ñ?#%", "export", "x/export"])
-def test_a_user_id_may_hold_any_character(
+def test_a_user_id_may_have_any_character(
     make_caller: Callable[..., Caller], tenant: str, services: Services, user_id: str
 ) -> None:
     caller = make_caller(user_id, tenant=tenant)
@@ -348,7 +348,7 @@ def test_a_user_id_may_hold_any_character(
     assert erasure.erase_pending(services) == 1
 
 
-def test_a_stranger_erases_and_exports_nothing(
+def test_another_tenant_erases_and_exports_nothing(
     alice: Caller, charlie: Caller, services: Services
 ) -> None:
     alice.new_session()
