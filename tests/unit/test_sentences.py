@@ -102,6 +102,7 @@ def runs_on(last: str, following: str) -> bool:
         # Neither a heading nor a list entry completes a sentence, and a heading is none.
         (f"{FULL}\n\n1. Introduction of the\n\n{FULL[:30]}", "sailors. It burned.", True),
         ("It was built by the", f"1. Origin\n{FULL}", False),
+        ("It was built by the", f"ORIGIN OF THE NAME\n{FULL} {FULL}", False),
         ("It was built by the", "• sailors of the town. It burned.", False),
         # A first segment that does not end on its own page completes nothing.
         ("The mill was moved up", "the river", False),
@@ -123,3 +124,10 @@ def runs_on(last: str, following: str) -> bool:
 )
 def test_a_sentence_continues_on_the_next_page(last: str, following: str, expected: bool) -> None:
     assert runs_on(last, following) == expected
+
+
+def test_a_heading_above_footnotes_does_not_continue() -> None:
+    last, following = f"THE MILL AND THE\n{FULL} {FULL}", "river. It burned."
+    heading, *_ = split_sentences(last)
+    assert heading.heading
+    assert not continues(last, [heading], following, split_sentences(following))
