@@ -1,9 +1,9 @@
 """`python -m tests [--faults] [pytest's arguments]`: the test suite, several tests at a time.
 
-Most of the suite waits for clocks and processes, so pytest-xdist runs it in more processes than
-there are processors, each with a PostgreSQL and a Redis of its own. Tests marked `alone` compare
-times; they run afterwards, one by one. Tests marked `faults` kill and starve whole services and
-take as long as all others together: `--faults` runs them and nothing else.
+Most tests wait for clocks and processes, so pytest-xdist runs more processes than there are
+processors, each with its own PostgreSQL and Redis. Tests marked `alone` compare times; they run
+afterwards, one by one. Tests marked `faults` kill and starve whole services and take as long as
+all others together: `--faults` runs only them.
 """
 
 import subprocess
@@ -15,7 +15,7 @@ SIDE_BY_SIDE = ["-n", "auto", "--dist", "loadgroup", "--no-loadscope-reorder"]
 
 
 def main(arguments: list[str]) -> int:
-    """The exit status: pytest's own, 0 if all that was selected passed."""
+    """Run the tests; return pytest's exit status, 0 if all selected tests passed."""
     faults = "--faults" in arguments
     arguments = [argument for argument in arguments if argument != "--faults"]
     suite = "faults" if faults else "not faults"

@@ -31,18 +31,18 @@ NO_BROWSER = (
 NOWHERE_REDIS = "redis://127.0.0.1:1/0"
 
 
-# No deadline, because only a quick machine keeps one. `make unit` chooses "quick".
+# No deadline, because a slow machine would miss it. `make unit` chooses "quick".
 hypothesis.settings.register_profile("thorough", max_examples=150, deadline=None)
 hypothesis.settings.register_profile("quick", max_examples=20, deadline=None)
 hypothesis.settings.load_profile("thorough")
 
-# Files whose tests share no expensive fixture: pytest-xdist may run their tests apart.
+# Files whose tests share no expensive fixture: pytest-xdist may distribute their tests.
 SPREAD = {"test_faults.py"}
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Test processes for `-n auto`: more than processors, since many tests wait for a clock."""
+    """Test processes for `-n auto`: more than processors, because many tests wait for a clock."""
     return min(8, 2 * (os.cpu_count() or 1))
 
 
@@ -134,13 +134,13 @@ def new_database(postgres_server: PostgresServer) -> Callable[[], str]:
 
 @pytest.fixture(scope="session")
 def shared_database_url(new_database: Callable[[], str]) -> str:
-    """One migrated database for tests that leave nothing behind (a savepoint around each)."""
+    """One migrated database for tests that roll back their changes (each runs in a savepoint)."""
     return new_database()
 
 
 @pytest.fixture
 def database_url(new_database: Callable[[], str]) -> str:
-    """A migrated, empty database of this test's own."""
+    """A migrated, empty database for this test only."""
     return new_database()
 
 
@@ -154,7 +154,7 @@ def redis_url(redis_server: RedisServer) -> str:
 
 @pytest.fixture
 def llm() -> Iterator[LLMServer]:
-    """An LLM and embedding endpoint. A module may override it with replies of its own."""
+    """An LLM and embedding endpoint. A module may override it with its own replies."""
     with LLMServer() as server:
         yield server
 
@@ -168,7 +168,7 @@ def real_llm(servers_dir: Path) -> Iterator[LocalLLM]:
 
 @pytest.fixture
 def make_settings(tmp_path: Path) -> Callable[..., Settings]:
-    """Settings with test defaults; keyword arguments win. The servers need not exist."""
+    """Settings with test defaults; keyword arguments override them. The servers need not exist."""
 
     def make(**overrides: object) -> Settings:
         defaults: dict[str, object] = {
@@ -186,7 +186,7 @@ def make_settings(tmp_path: Path) -> Callable[..., Settings]:
 
 @pytest.fixture
 def settings(make_settings: Callable[..., Settings], database_url: str, redis_url: str) -> Settings:
-    """Settings that point at the real servers, with a database of this test's own."""
+    """Settings that point at the real servers, with a database for this test only."""
     return make_settings(database_url=database_url, redis_url=redis_url)
 
 
@@ -196,7 +196,7 @@ def _url_of(server: PostgresServer, database: str) -> str:
 
 
 def create_empty_database(server: PostgresServer) -> str:
-    """A database with no table in it yet; its URL."""
+    """Create a database without tables; return its URL."""
     name = f"empty_{secrets.token_hex(4)}"
     _create_database(server, name=name, template="template1")
     return _url_of(server, name)

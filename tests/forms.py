@@ -1,4 +1,4 @@
-"""PDFs with what lies on a page beside its content: fields, notes, stamps, labels, attachments."""
+"""PDFs with fields, notes, stamps, page labels and attachments."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from tests.pdfs import build_pdf, make_pdf
 _HELVETICA = b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>"
 _DINGBATS = b"<< /Type /Font /Subtype /Type1 /BaseFont /ZapfDingbats >>"
 _FIRST = 10  # number of the first annotation's object
-_TOP, _STEP = 760, 40  # points; where the first line is and how far apart lines are
+_TOP, _STEP = 760, 40  # points; the place of the first line, and the distance between lines
 
 
 def make_form(
@@ -87,7 +87,7 @@ def make_labelled(pages: Sequence[str], *, roman: int) -> bytes:
 def make_with_attachments(
     pages: Sequence[str], files: Mapping[str, bytes], *, portfolio: bool = False
 ) -> bytes:
-    """A PDF with embedded files, a portfolio if asked for."""
+    """A PDF with embedded files; optionally a portfolio."""
     writer = PdfWriter(clone_from=PdfReader(io.BytesIO(make_pdf(pages))))
     for name, data in files.items():
         writer.add_attachment(name, data)
@@ -113,7 +113,7 @@ def make_file_annotation(pages: Sequence[str], *, on_page: int) -> bytes:
 
 
 def make_xfa(pages: Sequence[str]) -> bytes:
-    """A PDF that holds an XFA form beside its pages."""
+    """A PDF with pages and an XFA form."""
     writer = PdfWriter(clone_from=PdfReader(io.BytesIO(make_pdf(pages))))
     form = DictionaryObject({NameObject("/Fields"): ArrayObject()})
     form[NameObject("/XFA")] = TextStringObject("<xdp:xdp/>")
@@ -179,7 +179,7 @@ def _page(
     form: bool = False,
     need: bool = False,
 ) -> bytes:
-    """A page in a box of its own kind, A4, that it inherits."""
+    """A page that inherits its box, A4, from the page tree."""
     lines = b" ".join(
         b"1 0 0 1 %d %d Tm (%b) Tj" % (x, y, text.encode("latin-1")) for x, y, text in printed
     )

@@ -1,4 +1,4 @@
-"""How the work of a function grows with its input, however busy the machine is."""
+"""Measures how the work of a function grows with its input, even on a busy machine."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""PDFs for the tests, made on the spot: whole, odd, encrypted, broken and hostile ones."""
+"""Generates PDFs for the tests: usual, odd, encrypted, broken and hostile ones."""
 
 import io
 import zlib
@@ -23,9 +23,9 @@ def make_pdf(
 ) -> bytes:
     """A PDF with one page per text (Latin-1), lines wrapped at the margin, newlines kept.
 
-    `outline` holds (level from 0, title, page from 1); `header` and `footer`
-    stand on every page, `{page}` in them being its number. A text longer than
-    a page is cut off: pages and texts stay one to one.
+    `outline` has (level from 0, title, page from 1). `header` and `footer` are
+    printed on every page, with its number for `{page}`. A text longer than a
+    page is cut off, so that each page has one text.
     """
     pdf = _document()
     if title is not None:
@@ -45,7 +45,7 @@ def make_pdf(
 def make_encrypted_pdf(
     pages: Sequence[str], user_password: str, owner_password: str = "owner"
 ) -> bytes:
-    """As `make_pdf`, encrypted with AES-256; an empty `user_password` opens for everybody."""
+    """Like `make_pdf`, encrypted with AES-256. Everybody can open an empty `user_password`."""
     pdf = _document()
     pdf.set_encryption(
         owner_password=owner_password,
@@ -60,7 +60,7 @@ def make_encrypted_pdf(
 
 
 def make_scanned_pdf(n: int) -> bytes:
-    """`n` pages that are pictures: text to the eye, none to a parser."""
+    """`n` pages that are images of text, without a text layer."""
     pdf = _document()
     for number in range(1, n + 1):
         pdf.add_page()
@@ -69,7 +69,7 @@ def make_scanned_pdf(n: int) -> bytes:
 
 
 def make_mixed_pdf(pages: Sequence[str | None]) -> bytes:
-    """As `make_pdf`, a None being a scanned page."""
+    """Like `make_pdf`, with a scanned page for None."""
     pdf = _document()
     for number, text in enumerate(pages, start=1):
         pdf.add_page()
@@ -94,7 +94,7 @@ def make_truncated_pdf(pages: Sequence[str], *, keep: float = 0.5) -> bytes:
 
 
 def make_pdf_without_xref(pages: Sequence[str]) -> bytes:
-    """A damaged file that a reader can rebuild: its table points to nowhere."""
+    """A damaged file that a reader can repair: its cross-reference table is wrong."""
     head, _, _ = make_pdf(pages).rpartition(b"startxref")
     return head + b"startxref\n99999999\n%%EOF\n"
 
@@ -132,7 +132,7 @@ def make_text_bomb(*, characters: int = 30_000_000) -> bytes:
 
 
 def make_shared_stream_bomb(*, pages: int = 200, megabytes: int = 20) -> bytes:
-    """Many pages that share one expensive content stream: no per-stream limit sees it."""
+    """Many pages that share one expensive content stream, which a limit per stream misses."""
     chunk = b"q 1 0 0 1 0 0 cm Q " * 55_000  # about 1 MB
     kids = b" ".join(b"%d 0 R" % (5 + index) for index in range(pages))
     objects = {
@@ -176,7 +176,7 @@ def make_cyclic_page_tree() -> bytes:
 
 
 def build_pdf(objects: dict[int, bytes]) -> bytes:
-    """A file of these objects with a right cross-reference table; object 1 is the catalog."""
+    """A file of these objects with a correct cross-reference table. Object 1 is the catalog."""
     output = io.BytesIO()
     output.write(b"%PDF-1.7\n")
     offsets = {}

@@ -1,4 +1,4 @@
-"""Scanned PDFs: pages of other PDFs as pictures, laid askew, turned, noisy, stamped."""
+"""Generates scanned PDFs: images of other PDFs' pages, skewed, turned, noisy or stamped."""
 
 import io
 import re
@@ -15,13 +15,13 @@ from pypdf import PdfWriter
 
 
 def pictures(data: bytes, *, dpi: int = 200) -> list[Image.Image]:
-    """The pages of a PDF as grey pictures."""
+    """The pages of a PDF as grey images."""
     with pypdfium2.PdfDocument(data) as pdf:
         return [page.render(scale=dpi / 72, grayscale=True).to_pil().convert("L") for page in pdf]
 
 
 def turned(image: Image.Image, degrees: float) -> Image.Image:
-    """The picture turned to the left, on white."""
+    """The image turned to the left, on white."""
     return image.rotate(degrees, expand=True, fillcolor=255, resample=Image.Resampling.BICUBIC)
 
 
@@ -36,7 +36,7 @@ def noisy(image: Image.Image, *, sigma: float = 15, specks: float = 0.001) -> Im
 def scanned(
     images: Sequence[Image.Image], *, dpi: int = 200, quality: int = 85, stamp: str = ""
 ) -> bytes:
-    """A PDF whose pages are these pictures alone, with a printed `stamp` on each if given."""
+    """A PDF whose pages are these images, each with a printed `stamp` if given."""
     pdf = FPDF(unit="pt")
     pdf.set_auto_page_break(auto=False)
     pdf.set_font("Helvetica", size=9)
@@ -53,7 +53,7 @@ def scanned(
 
 
 def scan(data: bytes, *, dpi: int = 200, quality: int = 85, degrees: float = 0.0) -> bytes:
-    """A PDF as a scanner would make it of a print of `data`."""
+    """The PDF that a scanner would make of a print of `data`."""
     images = pictures(data, dpi=dpi)
     if degrees:
         images = [turned(image, degrees) for image in images]
@@ -71,7 +71,7 @@ def joined(*parts: bytes) -> bytes:
 
 
 def recall(wanted: str, found: str) -> float:
-    """The share of the words of `wanted` that `found` has, each as often as it has it."""
+    """The share of the words of `wanted` in `found`; repeated words count repeatedly."""
     needed, given = _tokens(wanted), _tokens(found)
     return (needed & given).total() / max(1, needed.total())
 

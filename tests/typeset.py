@@ -1,7 +1,7 @@
 """PDFs set line by line, in any script and without a font file: for quotes and highlights.
 
-Each page has a font of its own whose glyph numbers are mapped to text by a ToUnicode table
-(ISO 32000-1, 9.10.3). A reader draws such glyphs as it can, but knows what they say and where.
+Each page has its own font, whose glyph numbers a ToUnicode table maps to text (ISO 32000-1,
+9.10.3). A reader knows the text and place of such glyphs, even if it cannot draw them.
 """
 
 import re
@@ -12,14 +12,14 @@ from tests.pdfs import build_pdf
 
 SIZE = 12
 _LEADING = 18
-_FAMILY = 6  # objects a page takes: page, content, font, its descendant, descriptor, table
+_FAMILY = 6  # objects per page: page, content, font, its descendant, descriptor, table
 
 
 @dataclass(frozen=True)
 class Column:
-    """Lines as they are drawn, from left to right, the first at the top; `left` in points.
+    """Lines of glyphs from left to right, the first at the top. `left` is in points.
 
-    Text that runs from right to left is given reversed (`right_to_left`), as it is drawn.
+    Right-to-left text must be given in the order of its glyphs (`right_to_left`).
     """
 
     lines: Sequence[str]
@@ -28,7 +28,7 @@ class Column:
 
 
 def right_to_left(text: str) -> str:
-    """A line in the order in which its glyphs stand on paper; numbers run from left to right."""
+    """A line in the order of its glyphs on paper. Numbers run from left to right."""
     return re.sub(r"\d+", lambda number: number[0][::-1], text)[::-1]
 
 

@@ -1,4 +1,4 @@
-"""The Dockerfiles and compose files hang together, and with the rest of the project."""
+"""The Dockerfiles and compose files agree with each other and with the rest of the project."""
 
 import json
 import re
@@ -19,7 +19,7 @@ CORE = OWN - {"ui"}  # those that read core's settings
 FOREIGN = {"postgres", "redis", "pgadmin"}
 ALWAYS_ON = OWN - {"migrate"} | {"postgres", "redis"}
 SECRETS = {"API_KEY", "KEY_PEPPER", "FLOWER_PASSWORD", "POSTGRES_PASSWORD", "REDIS_PASSWORD"}
-# Fixed inside the images; what is published where is the compose file's business.
+# Fixed inside the images; the compose file decides which ports are published.
 FIXED = {"BIND_HOST", "PORT", "FLOWER_PORT", "UI_PORT", "DATA_DIR", "MODEL_DIR"}
 
 Json = dict[str, Any]
@@ -30,7 +30,7 @@ def read(name: str) -> str:
 
 
 def merged(base: Any, override: Any) -> Any:
-    """As Compose merges two files: mappings by key, lists joined, else the later one."""
+    """The merge of two files by Compose's rules: mappings by key, lists joined, else the later."""
     if isinstance(base, dict) and isinstance(override, dict):
         both = base.keys() & override.keys()
         return base | override | {key: merged(base[key], override[key]) for key in both}
@@ -45,7 +45,7 @@ CONFIGURATIONS = pytest.mark.parametrize("config", [BASE, PRODUCTION], ids=["bas
 
 
 def instructions(dockerfile: str) -> list[tuple[str, str]]:
-    """(instruction, arguments) in order, comments and line continuations taken out."""
+    """(instruction, arguments) in order, without comments and line continuations."""
     lines = [line for line in read(dockerfile).splitlines() if not line.lstrip().startswith("#")]
     joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
     pairs = (line.split(maxsplit=1) for line in joined.splitlines() if line.strip())
@@ -70,7 +70,7 @@ def arguments(service: str, instruction: str) -> str:
 
 
 def image_command(service: str) -> list[str]:
-    """The words of the image's command, those below `sh -c` taken apart."""
+    """The words of the image's command, including the words of an `sh -c` string."""
     command: list[str] = json.loads(arguments(service, "CMD"))
     if command[:2] == ["sh", "-c"]:
         assert command[2].startswith("exec "), "else the shell keeps the signals to itself"

@@ -1,7 +1,7 @@
 """Each third-party import is a requirement that requirements/*.in names itself.
 
-A library that is only installed because another one needs it can vanish or change its
-major version with that other one.
+A library that is only installed because another one needs it can disappear or change its
+major version with the other one.
 """
 
 import ast
@@ -16,7 +16,7 @@ from sys import stdlib_module_names
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-# What each part is installed with. The model is built once, by core, with tools of its own.
+# The requirements of each part. Core builds the model once, with separate requirements.
 REQUIREMENTS = {
     "core": ("core", "model"),
     "web": ("web",),
@@ -29,15 +29,15 @@ REQUIREMENTS = {
     "tests": ("dev",),
     "bench": ("dev",),
 }
-# `bench.embedding` compares with the first where it is installed, and workers have the second:
-# the parsing child loads it when a page is to be read by OCR.
+# `bench.embedding` compares with the first if it is installed. Workers have the second: the
+# parsing child imports it for pages that OCR has to read.
 OPTIONAL = {"onnxruntime", "tesserocr"}
 OWN = {path.parent.name for path in ROOT.glob("*/*.py")}
 
 
 @cache
 def declared(name: str) -> frozenset[str]:
-    """The distributions that requirements/`name`.in lists, `-r` followed."""
+    """The distributions that requirements/`name`.in lists, including files named by `-r`."""
     found: set[str] = set()
     for line in (ROOT / "requirements" / f"{name}.in").read_text().splitlines():
         if line.startswith("-r "):
@@ -48,12 +48,12 @@ def declared(name: str) -> frozenset[str]:
 
 
 def normalised(name: str) -> str:
-    """A distribution's name as PyPI compares it (PEP 503)."""
+    """A distribution's normalised name (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def imported(source: str) -> Iterator[str]:
-    """The top-level modules that run-time code imports, so none for type checkers alone."""
+    """The top-level modules that run-time code imports, without imports for type checkers."""
     waiting: list[ast.AST] = [ast.parse(source)]
     while waiting:
         node = waiting.pop()

@@ -65,7 +65,7 @@ def test_links_between_documents_have_a_target(path: Path) -> None:
 
 
 def anchors(document: Path) -> set[str]:
-    """What GitHub names the headings of a document."""
+    """GitHub's anchors of a document's headings."""
     headings = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 

@@ -31,7 +31,7 @@ LIST = re.compile(r"/(sessions|messages|documents|jobs|keys|chunks|messages/sear
 
 @pytest.fixture(scope="module")
 def app() -> Any:
-    services = bootstrap(get_settings())  # its servers need not exist: nothing connects
+    services = bootstrap(get_settings())  # nothing connects, so its servers need not exist
     yield create_app(services=services)
     services.close()
 

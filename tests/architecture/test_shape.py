@@ -19,7 +19,7 @@ def relative(path: Path) -> str:
 
 
 def functions() -> Iterator[tuple[str, int]]:
-    """Each function's name, and how many lines its body has without the docstring."""
+    """Each function's name, and the number of lines of its body without the docstring."""
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef):

@@ -25,9 +25,9 @@ CHAT, EMBEDDINGS, MODELS = "/v1/chat/completions", "/v1/embeddings", "/v1/models
 class Reply:
     """How one request is answered.
 
-    A `body` (dict: as JSON) or `chunks` (bytes sent as they are, one write each) replace what
-    the endpoint would say. Delays are in seconds. `stall_after=n` keeps silent after n deltas,
-    for `stall_seconds`. `drop_after=n` cuts the connection after n deltas.
+    A `body` (a dict is sent as JSON) or `chunks` (bytes, one write each) replace the usual
+    response. Delays are in seconds. `stall_after=n` stops sending after n deltas, for
+    `stall_seconds`. `drop_after=n` cuts the connection after n deltas.
     """
 
     status: int = 200
@@ -66,7 +66,7 @@ class LLMServer:
         self.dimensions = dimensions
         self.model = model
         self.requests: list[Recorded] = []
-        # Clients that went away before they had everything.
+        # The number of clients that disconnected before the end of their response.
         self.disconnects = 0
         self._scripts: dict[str, deque[Reply]] = defaultdict(deque)
         self._lock = threading.Lock()
@@ -144,7 +144,7 @@ class LLMServer:
             self._stopping.wait(seconds)
 
     def embed(self, text: str) -> list[float]:
-        """A unit vector that texts sharing words have in common."""
+        """A unit vector. Texts that share words have similar vectors."""
         vector = [0.0] * self.dimensions
         for word in text.lower().split() or [""]:
             digest = hashlib.sha256(word.encode("utf-8", "surrogatepass")).digest()
@@ -163,7 +163,7 @@ class _Server(ThreadingHTTPServer):
         self.owner = owner
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Clients that hang up are part of the tests."""
+        """Ignore clients that hang up: tests do that on purpose."""
 
 
 class _Dropped(Exception):

@@ -1,4 +1,4 @@
-"""Headless Chromium, and what it asked of the network."""
+"""Headless Chromium, and its network requests."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 CHROMEDRIVER = shutil.which("chromedriver")
-# Chromium's own calls home, which are none of the page's.
+# Turns off Chromium's own requests to its vendor.
 _QUIET = (
     "--disable-background-networking",
     "--disable-component-update",
@@ -27,7 +27,7 @@ _QUIET = (
 
 
 class Page:
-    """A browser on the chat page; texts are waited for, not slept for."""
+    """A browser on the chat page. Its methods wait for texts by polling."""
 
     def __init__(self, driver: Chrome, url: str) -> None:
         self.driver = driver
@@ -38,7 +38,7 @@ class Page:
         self.wait(lambda: self.find("[data-testid=stSidebar]"), "the page")
 
     def wait(self, condition: Callable[[], object], what: str, *, seconds: float = 120) -> None:
-        """Raises TimeoutException; elements that are redrawn meanwhile are found again."""
+        """Wait for `condition`, even if elements are redrawn meanwhile. Raises TimeoutException."""
         waiting = WebDriverWait(self.driver, seconds, poll_frequency=0.1)
         waiting.until(lambda _: _tolerant(condition), f"not within {seconds} s: {what}")
 
@@ -56,7 +56,7 @@ class Page:
         return self.driver.find_elements(By.CSS_SELECTOR, css)
 
     def click(self, css: str) -> None:
-        """Click once the element is there and not being redrawn."""
+        """Click when the element exists and is not being redrawn."""
 
         def click() -> bool:
             element = self.find(css)
@@ -110,7 +110,7 @@ class Page:
         return [element.text for element in self.find_all("[data-testid=stChatMessage]")]
 
     def requests(self) -> list[str]:
-        """URLs that were asked for since the last call, by the page or for it."""
+        """URLs that the browser requested since the last call."""
         events = (json.loads(entry["message"])["message"] for entry in self._performance_log())
         names = {"Network.requestWillBeSent": "request", "Network.webSocketCreated": None}
         urls = []
@@ -121,7 +121,7 @@ class Page:
         return urls
 
     def foreign_requests(self) -> list[str]:
-        """Those of `requests` that left the page's own server."""
+        """The URLs of `requests` that are not on the page's own server."""
         own = urlsplit(self.url).netloc
         return [
             url
@@ -134,7 +134,7 @@ class Page:
         self.driver.save_screenshot(str(file))
 
     def describe(self) -> list[tuple[str, str]]:
-        """What is to be seen, for a report of what failed."""
+        """The page's text and log, for the report of a failed test."""
         return [("the page's address", self.driver.current_url), ("the page's text", self.text())]
 
     def _performance_log(self) -> list[dict[str, str]]:
@@ -143,12 +143,12 @@ class Page:
 
 @contextmanager
 def open_browser(profile: Path, *, width: int = 1280, height: int = 900) -> Iterator[Chrome]:
-    """Chromium with an empty profile of its own."""
+    """Chromium with a new, empty profile."""
     options = ChromeOptions()
     options.binary_location = str(CHROMIUM)
     for argument in (
         "--headless=new",
-        "--no-sandbox",  # root in a container has no user namespace to make one in
+        "--no-sandbox",  # root in a container cannot create a user namespace
         "--disable-gpu",
         "--disable-dev-shm-usage",
         f"--user-data-dir={profile}",
@@ -165,7 +165,7 @@ def open_browser(profile: Path, *, width: int = 1280, height: int = 900) -> Iter
 
 
 def _tolerant(condition: Callable[[], object]) -> object:
-    """False while what the condition looks at is not there, or no more."""
+    """The condition's value; False while its elements do not exist."""
     try:
         return condition()
     except (WebDriverException, IndexError, AttributeError):

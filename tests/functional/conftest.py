@@ -24,7 +24,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Tests marked `browser` skip where there is none; where CI is set they fail instead."""
+    """Skip tests marked `browser` if there is none; if CI is set, they fail instead."""
     missing = not (browser.CHROMIUM and browser.CHROMEDRIVER)
     if missing and item.get_closest_marker("browser"):
         (pytest.fail if os.environ.get("CI") else pytest.skip)(NO_BROWSER)
@@ -32,7 +32,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> object:
-    """What failed shows what its processes logged and what its page shows."""
+    """Add the processes' logs and the page's content to the report of a failed test."""
     report = yield
     if report.failed:
         for value in getattr(item, "funcargs", {}).values():
@@ -47,7 +47,7 @@ def make_stack(
     new_database: Callable[[], str],
     model_dir: Path,
 ) -> Iterator[MakeStack]:
-    """Make a Stack with a database and a Redis of its own; nothing is started yet.
+    """Make a Stack with its own database and Redis. It has no running process yet.
 
     `make_stack(env={...}, database_url=...)`; all processes end with the module's tests.
     """

@@ -1,4 +1,4 @@
-"""What the document cannot say of its formats, for schemathesis; loaded by its process."""
+"""Rules for schemathesis that the OpenAPI document cannot express. Its process loads them."""
 
 from typing import Any
 from uuid import uuid4
@@ -17,7 +17,7 @@ schemathesis.openapi.format("binary", st.binary(max_size=8).map(lambda tail: _PD
 
 @schemathesis.hook
 def before_call(context: HookContext, case: Case, kwargs: Any) -> None:
-    """Of two rules the document cannot state: only the service makes cursors, and a key is new."""
+    """Apply two rules: only the service makes cursors, and each key is new."""
     mode = case.meta.generation.mode if case.meta else GenerationMode.POSITIVE
     if mode is not GenerationMode.POSITIVE:
         return
@@ -28,7 +28,7 @@ def before_call(context: HookContext, case: Case, kwargs: Any) -> None:
 
 @schemathesis.hook
 def filter_body(context: HookContext, body: Any) -> bool:
-    """Leave out bad forms that are sound once written down, where every field is a text."""
+    """Skip invalid forms that become valid as text, because every field of a form is text."""
     operation = context.operation
     if operation is None or operation.label != "POST /api/v1/documents":
         return True

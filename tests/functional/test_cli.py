@@ -261,7 +261,7 @@ def test_ctrl_c_stops_an_answer_and_the_chat_goes_on(
 
 
 class Terminal:
-    """A command at a terminal of its own, which gets both of its streams."""
+    """A command with its own pseudo-terminal for both output streams."""
 
     def __init__(self, environment: Mapping[str, str], directory: Path, *arguments: str) -> None:
         self._main, terminal = pty.openpty()
@@ -281,12 +281,12 @@ class Terminal:
         os.write(self._main, text.encode())
 
     def read(self, *, until: str | None = None) -> str:
-        """What it writes, up to `until` or its end."""
+        """The output up to `until` or to its end."""
         shown = b""
         while until is None or until not in shown.decode(errors="replace"):
             try:
                 data = os.read(self._main, 65536)
-            except OSError:  # EIO: nobody else has the terminal open any more
+            except OSError:  # EIO: the command has closed the terminal
                 data = b""
             if not data:
                 assert until is None, shown

@@ -1,4 +1,4 @@
-"""`make run` as a newcomer has it: a checkout in an awkward place, one command, one signal."""
+"""`make run` in a fresh checkout at an awkward path: one command, one signal."""
 
 import os
 import shutil
@@ -84,7 +84,7 @@ class Service:
         return self.process.wait(180)
 
     def fails(self, **environment: str) -> list[str]:
-        """The lines that a start which cannot work prints (make adds one of its own)."""
+        """The lines that a failing start prints, without make's own line."""
         self.start(**environment)
         assert self.process is not None
         assert self.process.wait(180) != 0
@@ -108,7 +108,7 @@ class Service:
 
     def _environment(self) -> dict[str, str]:
         names = {name.upper() for name in Settings.model_fields}
-        # The tests may be run by make themselves; the one that is tested must not know.
+        # The tests may run under make; the tested make must not inherit its variables.
         names |= {
             "MAKEFLAGS",
             "MAKELEVEL",
@@ -138,7 +138,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     service = Service(checkout=_copy_checkout(tmp_path_factory.mktemp("run")))
     yield service
     for process in service.processes():
-        with suppress(psutil.NoSuchProcess):  # its end may be near anyway
+        with suppress(psutil.NoSuchProcess):  # it may have ended already
             process.kill()
 
 
@@ -174,7 +174,7 @@ def test_an_unreachable_redis_is_one_line(service: Service) -> None:
 
 
 def test_data_survives_every_way_to_end(service: Service) -> None:
-    """One service through its life, since each start costs seconds."""
+    """Tests one service through its whole life, because each start takes seconds."""
     service.start()
     service.wait_ready()
     _assert_everything_answers(service)
@@ -183,7 +183,7 @@ def test_data_survives_every_way_to_end(service: Service) -> None:
     _assert_a_second_one_is_refused(service)
     session = _make_session(service)
 
-    # Ctrl-C, as a terminal does it: to the whole group, make included.
+    # Like Ctrl-C in a terminal, the signal goes to the whole group, including make.
     assert service.process is not None
     os.killpg(service.process.pid, signal.SIGINT)
     service.process.wait(180)
@@ -220,7 +220,7 @@ def _assert_everything_answers(service: Service) -> None:
 
 
 def _assert_the_worker_yields(service: Service) -> None:
-    """Background work gives way to requests, in whichever login session it runs."""
+    """Background work has a lower priority than requests, in any login session."""
     niceness = min(os.nice(0) + 10, 19)
     command = ["worker.app", "worker"]
     workers = [one for one in service.processes() if one.cmdline()[5:7] == command]

@@ -1,4 +1,4 @@
-"""The README's tour, run as it stands; and its table of settings, which the code writes.
+"""Runs the README's tour, and compares its table of settings with the code.
 
 After a change of settings: python -m tests.functional.test_readme
 """
@@ -23,7 +23,7 @@ def tour() -> str:
 
 
 def settings_table() -> str:
-    """The README's table, as the settings' own descriptions have it."""
+    """The README's table, made of the settings' descriptions."""
     rows = ["| variable | default | meaning |", "| --- | --- | --- |"]
     for name, field in Settings.model_fields.items():
         default = "" if field.is_required() else _shown(field.default)

@@ -1,4 +1,4 @@
-"""The served OpenAPI document against the running service: schemathesis' checks, all of them."""
+"""All of schemathesis' checks of the running service against its OpenAPI document."""
 
 import subprocess
 import sys
@@ -10,14 +10,14 @@ from tests.functional.conftest import MakeStack
 from tests.harness.stack import Stack
 
 HERE = Path(__file__).parent
-SECONDS = 1500  # beyond what a slow and busy machine takes
+SECONDS = 1500  # beyond the time of a slow and busy machine
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(2 * SECONDS)]
 
 
 @pytest.fixture(scope="module")
 def web(make_stack: MakeStack) -> Stack:
-    """No worker: what is uploaded stays queued."""
+    """Web without a worker: uploads stay queued."""
     stack = make_stack(env={"RATE_LIMIT_PER_MINUTE": "1000000", "WEB_THREADS": "16"})
     stack.start("web")
     stack.wait_ready()
@@ -31,7 +31,7 @@ def test_the_service_conforms_to_its_document(web: Stack, tmp_path: Path) -> Non
 
     command += ["--checks", "all", "--workers", "1", "--max-examples", "4", "--no-color"]
     command += ["--seed", "1", "--request-timeout", "20"]
-    # The stateful phase builds on ids that the service makes up: no seed repeats it.
+    # The stateful phase uses ids that the service generates, so no seed can repeat it.
     command += ["--phases", "examples,coverage,fuzzing"]
     env = {"SCHEMATHESIS_HOOKS": "tests.functional.schemathesis_hooks", "PATH": "/usr/bin:/bin"}
     done = subprocess.run(

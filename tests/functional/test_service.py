@@ -1,4 +1,4 @@
-"""What only all processes together can show: workers in /health, and logs that betray nobody."""
+"""Tests that need all processes: workers in /health, and logs without secrets."""
 
 import json
 import secrets

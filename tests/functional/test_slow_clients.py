@@ -1,7 +1,7 @@
-"""Two hundred clients that are slow on purpose (slowloris), against the service as it is run.
+"""Two hundred clients that are slow on purpose (slowloris), against the real service.
 
-More of them than one web process has threads, so a server that reads a request
-in its thread answers nobody else.
+They are more than one web process has threads, so a server that reads requests in
+its threads would answer no other client.
 """
 
 import json
@@ -24,14 +24,14 @@ DRIP_SECONDS = 0.5
 
 @pytest.fixture(scope="module")
 def web(make_stack: MakeStack) -> Stack:
-    stack = make_stack()  # one web process: who connects later is accepted later
+    stack = make_stack()  # one web process accepts connections in their order
     stack.start("web")
     stack.wait_ready()
     return stack
 
 
 def test_two_hundred_slow_clients_delay_no_request_and_are_closed(web: Stack) -> None:
-    """A round counts when it was over before the first connection's time was."""
+    """A round counts if it ends before the first connection's time is up."""
     for _ in range(ROUNDS):
         path = _new_session(web)
         head, sent, rest = _append_in_parts(web, path)
@@ -45,7 +45,7 @@ def test_two_hundred_slow_clients_delay_no_request_and_are_closed(web: Stack) ->
             answer = _complete(late, rest)
             remaining = _still_open(slow)
             if time.monotonic() - started > GATHER_SECONDS:
-                continue  # on a machine this busy some may have been closed, rightly
+                continue  # on a machine this busy, some may have been closed rightly
             assert len(remaining) == len(slow) == 199
             assert answer.startswith(b"HTTP/1.1 201 "), answer
             _assert_closed(web, slow, dripping=slow[STALLED_HEADS:-PARTIAL_BODIES])
@@ -77,7 +77,7 @@ def _connect(web: Stack, sockets: ExitStack, opening: bytes) -> socket.socket:
 
 
 def _assert_served(web: Stack, path: str) -> None:
-    """By connections of their own, made later than the slow ones."""
+    """Check requests over new connections, opened after the slow ones."""
     api = web.client(timeout=30)
     assert api.get("/health/live").status_code == 200
     said = api.post(path, json={"sender": "user", "content": "quick"})
@@ -92,7 +92,7 @@ def _contents(web: Stack, path: str) -> list[str]:
 
 
 def _complete(connection: socket.socket, rest: bytes) -> bytes:
-    """The answer to a request whose last part comes now; empty when it was closed before."""
+    """Send the last part of a request; return the response, empty if the connection was closed."""
     try:
         connection.sendall(rest)
         return connection.makefile("rb").read()
@@ -115,7 +115,7 @@ def _is_closed(connection: socket.socket) -> bool:
 
 
 def _assert_closed(web: Stack, slow: list[socket.socket], *, dripping: list[socket.socket]) -> None:
-    """All of them, also those that send a further byte now and then."""
+    """Check that all are closed, even those that still send single bytes."""
     remaining = slow
 
     def all_closed() -> bool:
@@ -131,5 +131,5 @@ def _assert_closed(web: Stack, slow: list[socket.socket], *, dripping: list[sock
 
 
 def _drip(connection: socket.socket) -> None:
-    with suppress(OSError):  # closed since: the next look will tell
+    with suppress(OSError):  # closed meanwhile, which the next check finds out
         connection.send(b"a")

@@ -40,7 +40,7 @@ def llm() -> Iterator[LLMServer]:
 
 @pytest.fixture(scope="module")
 def stack(make_stack: MakeStack, llm: LLMServer) -> Stack:
-    """Web, worker and page; and web and page once more, which answer by the LLM."""
+    """Web, worker and page, and a second web and page that use the LLM."""
     stack = make_stack()
     port = free_port()
     by_llm = {
@@ -68,13 +68,13 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Chrome]
 
 @pytest.fixture
 def user() -> str:
-    """Nobody else's name: tests share the service."""
+    """A new user name, because tests share the service."""
     return f"u{new_key()[:12]}"
 
 
 @pytest.fixture
 def page(driver: browser.Chrome, stack: Stack, user: str) -> Page:
-    """The page as this user finds it."""
+    """The page with this user signed in."""
     return _open(driver, stack.ui_url, user)
 
 
@@ -375,7 +375,7 @@ def test_the_page_is_accessible(page, api, user, tmp_path, scheme, width):
 
 
 def serious_faults(page: Page) -> list[str]:
-    """What axe-core finds, if it is serious."""
+    """The serious violations that axe-core finds."""
     page.driver.execute_script((resources.files("axe_core_python") / "axe.min.js").read_text())
     found = page.driver.execute_async_script(
         "const done = arguments[0]; axe.run().then((result) => done(result.violations))"
@@ -390,7 +390,7 @@ def serious_faults(page: Page) -> list[str]:
 
 @dataclass
 class Trap:
-    """A web server that nobody should call."""
+    """A web server that must get no request."""
 
     url: str = ""
     calls: list[str] = field(default_factory=list)
@@ -440,7 +440,7 @@ def test_what_others_wrote_loads_links_and_runs_nothing(llm_page, llm, api, trap
     llm_page.ask(f"How was the quince harvest? {_hostile(trap, 'question')}")
     llm_page.click(".citation[role=button]")
     llm_page.wait(lambda: "document.png" in llm_page.find(".st-key-quote").text, "the quote")
-    time.sleep(1)  # for what might still be loaded
+    time.sleep(1)  # time for late requests
     assert f"![a]({trap.url}/answer.png)" in _visible(llm_page.messages()[-1])
     assert "www.a.example" in _visible(llm_page.find(".st-key-heading h3").text)
     assert trap.calls == []
@@ -454,7 +454,7 @@ def test_what_others_wrote_loads_links_and_runs_nothing(llm_page, llm, api, trap
 
 @pytest.fixture
 def lone_page(driver: browser.Chrome, make_stack: MakeStack) -> Iterator[tuple[Stack, Page]]:
-    """A page whose API is not there yet."""
+    """A page whose API is not running yet."""
     stack = make_stack()
     stack.start("ui")
     stack.wait_ready()

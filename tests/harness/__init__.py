@@ -3,4 +3,4 @@
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-SLOW_MACHINE_SECONDS = 10  # what a slow or busy machine may add to any wait
+SLOW_MACHINE_SECONDS = 10  # a slow or busy machine may add this much to any wait

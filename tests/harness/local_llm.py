@@ -1,7 +1,7 @@
-"""A real LLM on the CPU, in a process of its own: SmolLM2-135M behind llama.cpp's server.
+"""A real LLM on the CPU, in a separate process: SmolLM2-135M behind llama.cpp's server.
 
 `python -m tests.harness.local_llm` serves it until Ctrl-C and prints the settings that make the
-service use it. The model knows little and is for tries and tests only.
+service use it. The model knows little; it is only for trials and tests.
 """
 
 import argparse
@@ -40,13 +40,13 @@ class LocalLLM:
         return f"{self.url}/v1"
 
     def busy_slots(self) -> int:
-        """How many answers the server writes at this moment."""
+        """The number of answers that the server is writing now."""
         slots = httpx.get(f"{self.url}/slots", timeout=60, trust_env=False).json()
         return sum(slot["is_processing"] for slot in slots)
 
 
 def find_weights() -> Path:
-    """The model's file in the installed package, which is not imported: it needs another runtime.
+    """The model's file in the installed package. The package is not imported: it needs torch.
 
     Raises FileNotFoundError.
     """
@@ -62,7 +62,7 @@ def find_weights() -> Path:
 
 @contextmanager
 def running_llm(log: Path, *, context_tokens: int = CONTEXT_TOKENS) -> Iterator[LocalLLM]:
-    """The LLM in a process of its own, with one slot: it writes one answer at a time."""
+    """The LLM in a separate process with one slot: it writes one answer at a time."""
     port = free_port()
     command = [sys.executable, "-m", "tests.harness.local_llm", "--slots=1", f"--port={port}"]
     with log.open("wb") as output:
@@ -128,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not port_is_free(options.port, host=HOST):
         print(f"Port {options.port} is taken; ARGS=--port=N names another one.", file=sys.stderr)
         return 1
-    # Blocked in every thread from the start, so that `serve` gets them and no C++ thread does.
+    # The signals are blocked in every thread, so that `serve` gets them and not a C++ thread.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     serve(port=options.port, slots=options.slots, context_tokens=options.context_tokens)
     return 0

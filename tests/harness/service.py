@@ -1,4 +1,4 @@
-"""The whole service for a bench: `make run` on free ports, with data of its own."""
+"""The whole service for a bench: `make run` on free ports, with its own data directory."""
 
 import os
 import secrets

@@ -19,7 +19,7 @@ from launcher.servers import RedisServer
 from tests.harness import ROOT
 from tests.harness.ports import free_port
 
-# Bounds for a machine that hangs, far beyond what a slow and busy one takes.
+# Limits for a machine that hangs, far beyond the times of a slow and busy one.
 READY_SECONDS = 300
 STOP_SECONDS = 120
 WAIT_SECONDS = 300
@@ -27,7 +27,7 @@ TAIL_BYTES = 6000
 
 
 class NotReady(AssertionError):
-    """A process ended, or something did not come true in time."""
+    """A process ended, or a condition did not come true in time."""
 
 
 @dataclass
@@ -39,11 +39,11 @@ class _Process:
 
 
 class Stack:
-    """Processes of the Procfile on free ports, below a directory of their own.
+    """Processes of the Procfile on free ports, in their own directory.
 
-    The directory is their working directory too, so they read no `.env`. `start` returns at
-    once, `wait_ready` when every started process answers. A further process of a kind has a
-    name of its own: `start("worker-2", kind="worker")`.
+    It is also their working directory, so they read no `.env`. `start` returns at once,
+    `wait_ready` when every started process answers. A second process of a kind needs
+    another name: `start("worker-2", kind="worker")`.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Stack:
     def start(
         self, name: str, *, kind: str | None = None, env: Mapping[str, str] | None = None
     ) -> int:
-        """Start a process of the Procfile; `env` is for it alone. Its pid, also its group's."""
+        """Start a process of the Procfile, with `env` added. Returns its pid, also its group's."""
         assert name not in self._processes or not self.is_running(name), f"{name} runs already"
         log = self.directory / f"{name}.log"
         kind, own_env = kind or name, self.env | dict(env or {})
@@ -127,7 +127,7 @@ class Stack:
             os.kill(pid, number)
 
     def stop(self, name: str) -> int:
-        """Send SIGTERM and wait; the exit status. Kills what stays, and raises NotReady."""
+        """Send SIGTERM, wait, and return the exit status. Raises NotReady if it must be killed."""
         popen = self._processes[name].popen
         if popen.poll() is None:
             popen.terminate()
@@ -145,7 +145,7 @@ class Stack:
         popen.wait()
 
     def wait_ready(self, *, seconds: float = READY_SECONDS) -> None:
-        """Return once every process that was started answers; raises NotReady."""
+        """Return when every started process answers. Raises NotReady."""
         for name, process in self._processes.items():
             ready = partial(self._is_ready, name, process)
             if process.popen.poll() is None:
@@ -214,7 +214,7 @@ class Stack:
 
 
 def _environment() -> dict[str, str]:
-    """The variables that every process needs, and none of the settings of the test's own run."""
+    """The variables that every process needs, without settings of the test run itself."""
     kept = {name: os.environ[name] for name in ("HOME", "LANG", "TMPDIR") if name in os.environ}
     return kept | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",

@@ -44,7 +44,7 @@ class Library:
 
 
 def texts_of(name: str, rng: np.random.Generator) -> list[str]:
-    """Text n says `name`wordn, `name`kind and `common`."""
+    """Text n contains `name`wordn, `name`kind and `common`."""
     return [
         f"{name}word{number} {name}kind common {' '.join(rng.permutation(FILLER))}"
         for number in range(PER_DOCUMENT)
@@ -58,7 +58,7 @@ def unit_vectors(rng: np.random.Generator) -> Vectors:
 
 
 def filled(database: Database) -> Library:
-    """Each of three tenants with three documents: two of ann's, one of bob's."""
+    """Three tenants with three documents each: two of ann, one of bob."""
     rng = np.random.default_rng(7)
     ids: dict[str, list[UUID]] = {}
     vectors: dict[UUID, Vectors] = {}

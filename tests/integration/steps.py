@@ -1,4 +1,4 @@
-"""What the tests of turns do over and over: sessions, uploads, turns."""
+"""Common steps of tests: sessions, uploads, turns."""
 
 import io
 import time
@@ -41,7 +41,7 @@ def say(
 
 
 def ingest(services: Services, data: bytes, *, user_id: str | None = None) -> UUID:
-    """Upload a PDF and play the worker until nothing is due; the document's id."""
+    """Upload a PDF, do the worker's work until nothing is due, and return the document's id."""
     accepted = uploads.accept_upload(
         services,
         tenant_id=TENANT,
@@ -78,7 +78,7 @@ def run_turn(
     claim: Claim | None = None,
     **options: Any,
 ) -> Iterator[ChatEvent]:
-    """Begin a turn; its events. What refuses it is raised by the first `next`."""
+    """Begin a turn and return its events. The first `next` raises the error of a refused turn."""
     opening = partial(
         turns.open_turn,
         tenant_id=tenant_id,
@@ -93,7 +93,7 @@ def run_turn(
 
 
 def ask(services: Services, session_id: UUID, message: str, **options: Any) -> MessageRecord:
-    """Drain a turn; the assistant's message."""
+    """Run a turn to its end and return the assistant's message."""
     arguments = {"tenant_id": TENANT} | options
     events = list(run_turn(services, session_id=session_id, message=message, **arguments))
     answer: MessageRecord = events[-1].data["assistant_message"]
@@ -101,7 +101,7 @@ def ask(services: Services, session_id: UUID, message: str, **options: Any) -> M
 
 
 def wait_until(condition: Callable[[], object], *, what: str, seconds: float = 60) -> None:
-    """Poll until `condition` is true. Generous: a slow machine is not what is tested."""
+    """Poll until `condition` is true. The limit is generous, for slow machines."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"still waiting for {what}"

@@ -1,4 +1,4 @@
-"""What a chat turn makes of what a provider says: code, reasoning, refusals."""
+"""Chat turns with a provider's code, reasoning and refusals."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What a turn hands to the answerer, and what it writes down: history, query, quotes, trace."""
+"""The input of a turn's answerer and the rows of the turn: history, query, quotes, trace."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -188,7 +188,7 @@ def test_an_appended_answer_has_no_trace(services: Services) -> None:
 
 
 def running_on(count: int) -> list[str]:
-    """Pages of full sentences, each page's last one running on to the next page."""
+    """Pages of full sentences, the last of which continues on the next page."""
     rng = random.Random(7)
     sentences = [
         f"Record {number} of the {rng.choice(WORDS)} {rng.choice(WORDS)} survey notes that the "

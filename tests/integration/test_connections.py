@@ -1,4 +1,4 @@
-"""The pool's connections: BEGIN and tenant in one message, and nothing of it left behind."""
+"""The pool's connections: BEGIN and tenant in one message, which affects no later transaction."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +20,7 @@ WHO = text("SELECT current_user, current_setting('app.tenant_id', true)")
 
 @pytest.fixture
 def database(settings: Settings) -> Iterator[Database]:
-    """One connection, so that whatever it keeps the next transaction would find."""
+    """A pool of one connection, so that the next transaction would see anything left over."""
     database = Database(make_engine(settings.database_url, pool_size=1))
     yield database
     database.engine.dispose()
@@ -143,7 +143,7 @@ def test_a_single_statement_is_committed_or_rolled_back(database: Database) -> N
 
 
 def test_a_single_statement_is_one_message(database: Database) -> None:
-    """Seen by PostgreSQL itself: what it was sent last is the statement, and no COMMIT."""
+    """PostgreSQL's view shows the statement as the last message, and no COMMIT."""
     own, query = (
         text("SELECT pg_backend_pid(), :x"),
         text("SELECT query FROM pg_stat_activity WHERE pid = :pid"),

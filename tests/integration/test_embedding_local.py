@@ -1,4 +1,4 @@
-"""The local model against the published one's vectors, made with torch in full precision."""
+"""The local model's vectors compared with the published model's, from torch in full precision."""
 
 import json
 import shutil

@@ -28,7 +28,7 @@ Answer = tuple[int, dict[str, str], bytes] | None
 
 
 class EmbeddingServer:
-    """Answers `POST /v1/embeddings` by `answer`; keeps bodies and bearer tokens."""
+    """Answers `POST /v1/embeddings` with `answer`; records bodies and bearer tokens."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
@@ -310,7 +310,7 @@ def test_a_wrong_answer_is_never_a_vector(
 
 
 def without_first(body: Request) -> list[dict[str, Any]]:
-    """As servers write it that leave out an index of 0."""
+    """Items like those of servers that leave out an index of 0."""
     data = items(body)
     del data[0]["index"]
     return data
@@ -351,7 +351,7 @@ def test_vectors_are_read_in_any_shape(
 
 
 def refusing(status: int, message: str, when: Callable[[Request], bool]) -> Callable[..., Answer]:
-    """Refuses requests that are `when`, and answers the others."""
+    """Refuses requests for which `when` is true, and answers the others."""
 
     def answer(body: Request) -> Answer:
         if when(body):

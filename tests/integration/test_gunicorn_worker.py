@@ -1,4 +1,4 @@
-"""The web server under clients that are slow on purpose, over real sockets."""
+"""The web server with clients that are slow on purpose, over real sockets."""
 
 import http.client
 import signal
@@ -79,7 +79,7 @@ LARGE_HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % LARGE
 
 @pytest.mark.parametrize("drip", [b"", b"x"], ids=["stalled", "dripping"])
 def test_slow_large_bodies_delay_other_requests_only_briefly(port: int, drip: bytes) -> None:
-    """Eight for four threads, of which one goes on waiting, until its time is up too."""
+    """Eight bodies for four threads. One thread waits until its time limit."""
     started, answers = time.monotonic(), []
     with ExitStack() as stack:
         slow = [
@@ -119,7 +119,7 @@ def test_a_large_body_may_come_over_a_slow_line(port: int) -> None:
 
 
 def test_a_pipelined_head_has_its_own_time_limit(port: int) -> None:
-    """A pipelined request is read by a thread, from its first bytes on."""
+    """A thread reads a pipelined request, from its first bytes on."""
     whole = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"
     with socket.create_connection(
         ("127.0.0.1", port), timeout=PIECE_SECONDS + 2 * SLOW_MACHINE_SECONDS
@@ -157,7 +157,7 @@ def test_clients_that_keep_ended_connections_open_delay_no_other_request(
 
 
 def _is_closed(connection: socket.socket) -> bool:
-    """By the server altogether: what is sent to it is answered by a reset."""
+    """Whether the server has closed it completely, so that it answers with a reset."""
     try:
         connection.sendall(b"x")
     except OSError:

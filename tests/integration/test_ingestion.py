@@ -1,4 +1,4 @@
-"""Uploads, from the bytes to the vectors, and what may happen on the way."""
+"""Ingestion from the bytes to the vectors, and interruptions on the way."""
 
 import threading
 import time
@@ -32,7 +32,7 @@ from tests.pdfs import make_encrypted_pdf, make_mixed_pdf, make_pdf, make_scanne
 
 
 class Refusing:
-    """An embedder whose endpoint says no as often as it is told to."""
+    """An embedder that raises the given errors before it embeds."""
 
     def __init__(self, inner: Embedder, *answers: Exception) -> None:
         self.inner, self.answers, self.calls = inner, list(answers), 0
@@ -141,7 +141,7 @@ def test_an_empty_password_opens(services: Services) -> None:
 
 
 def test_a_stale_worker_writes_nothing(make_services: Callable[..., Services]) -> None:
-    """Two workers hold the same range: the one whose lease ran out changes no row."""
+    """Two workers hold the same range: the one with the expired lease changes no row."""
     services = make_services(lease_seconds=0.01, heartbeat_seconds=100.0)
     accepted = upload(services, make_pdf(PAGES))
     ingestion.process_next_range(services)  # plans
@@ -219,7 +219,7 @@ def test_cancel_in_mid_job(make_services: Callable[..., Services]) -> None:
 
 @pytest.mark.parametrize("act", ["cancel", "delete"])
 def test_a_running_range_stops(make_services: Callable[..., Services], act: str) -> None:
-    """What is cancelled or deleted while its texts are embedded leaves nothing behind."""
+    """A document that is cancelled or deleted during its embedding leaves no rows."""
     services = make_services(heartbeat_seconds=0.05)
     accepted = upload(services, make_pdf(PAGES))
     ingestion.process_next_range(services)

@@ -1,4 +1,4 @@
-"""Ingestion with an embedding endpoint that says no: a real HTTP server, scripted."""
+"""Ingestion with an embedding endpoint that refuses: a real, scripted HTTP server."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ def endpoint() -> Iterator[LLMServer]:
 
 @pytest.fixture
 def make_remote(make_services: MakeServices, endpoint: LLMServer) -> MakeServices:
-    """Services that embed at `endpoint`; what waits is due again at once."""
+    """Services that embed at `endpoint`. Waiting ranges are due again at once."""
 
     def make(**overrides: object) -> Services:
         services = make_services(
@@ -50,7 +50,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def play(services: Services, *, until: Callable[[], bool], seconds: float = 60) -> None:
-    """Work as a pool of workers would, also while everything waits."""
+    """Work like a pool of workers, also while all ranges wait."""
     deadline = time.monotonic() + seconds
     while not until():
         assert time.monotonic() < deadline

@@ -1,7 +1,7 @@
-"""Two who change one document at one instant: whoever comes second sees what the first did.
+"""Two requests change one document at the same time: the second sees the first one's change.
 
-Each test holds the row that both need, lets the second run into it, and looks at
-PostgreSQL's own list of who waits before it goes on: no moment is left to chance.
+Each test locks the row that both need, starts the second request, and continues when
+PostgreSQL's own list shows that it waits. So no test depends on timing.
 """
 
 import io
@@ -38,7 +38,7 @@ def second(services: Services, act: str, document_id: UUID) -> Accepted | None:
 
 
 def await_waiting(services: Services, running: "Future[object]") -> None:
-    """Until a transaction waits for a lock that another one holds."""
+    """Wait until a transaction waits for another one's lock."""
     waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
     deadline = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < deadline:
@@ -62,7 +62,7 @@ def work_off(services: Services) -> None:
 
 @pytest.mark.parametrize("act", ["delete", "reingest"])
 def test_a_job_that_starts_meanwhile_is_cancelled(services: Services, act: str) -> None:
-    """Else a delete would leave a job that never ends, a reingest two that run at once."""
+    """Otherwise a delete would leave a job that never ends, and a reingest two running jobs."""
     document_id = ingest(services, make_pdf(PAGES))
     with ThreadPoolExecutor(1) as pool:
         with services.database.transaction(tenant_id=TENANT) as db:
@@ -83,7 +83,7 @@ def test_a_job_that_starts_meanwhile_is_cancelled(services: Services, act: str) 
 
 
 def test_an_upload_to_a_session_that_is_being_deleted_goes_with_it(services: Services) -> None:
-    """Its row goes with the session's, so its job must end and its file go too."""
+    """Its row is deleted with the session, so its job must end and its file be deleted."""
     session_id = new_session(services)
     key, document_id = "aa/late.pdf", new_id()
     path = services.settings.data_dir / "uploads" / key
@@ -116,7 +116,7 @@ def test_an_upload_to_a_session_that_is_being_deleted_goes_with_it(services: Ser
 
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    """What is logged, as a worker logs it."""
+    """The log, configured like a worker's."""
     configure_logging()
     logging.getLogger().addHandler(caplog.handler)  # configuring sets the handlers anew
     return caplog
@@ -145,7 +145,7 @@ class Overtaking:
             raise self._refusal
 
 
-# What the parsing child says that was to open the file at that very moment.
+# The parsing child's error if the file disappears while it opens it.
 BROKEN = DocumentError("Reading the document went past its limits.", code="pdf_too_complex")
 
 
@@ -207,7 +207,7 @@ def upload(services: Services) -> UUID:
 
 
 def logged(log: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
-    """What became of ranges: level and event."""
+    """The log lines about ranges: level and event."""
     events = [record.msg for record in log.records if record.name == "core.documents.ingestion"]
     return [(event["level"], event["event"]) for event in events]  # type: ignore[index]
 

@@ -67,7 +67,7 @@ def whole(**more: Any) -> dict[str, Any]:
 
 
 def stored(stream: AnswerStream) -> str:
-    """The answer as a chat keeps it."""
+    """The answer in the form in which a chat stores it."""
     text = ""
     for delta in stream:
         if stream.restarted:

@@ -1,4 +1,4 @@
-"""What the same user said in other sessions: embedded by the worker, recalled in a turn."""
+"""Messages of the same user in other sessions: the worker embeds them, a turn recalls them."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -39,7 +39,7 @@ def vectors(services: Services) -> list[Any]:
 
 
 def make_old(services: Services) -> None:
-    """As if everything had been said two hours ago: no turn embeds it by itself any more."""
+    """Make all messages two hours old, so that no turn embeds them itself."""
     with services.database.transaction(tenant_id=None) as db:
         db.execute(text("UPDATE messages SET created_at = created_at - interval '2 hours'"))
 
@@ -212,7 +212,7 @@ def test_documents_go_first(services: Services, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_embedded_messages_are_not_read_again(services: Services) -> None:
-    """Ids are ordered by time, so a sweep reads no further back than the clocks can differ."""
+    """Ids are ordered by time, so a sweep reads only as far back as clocks may differ."""
     old = say(services, new_session(services), COLOUR)
     early = UUID(int=old.id.int - (3 * 3600 * 1000 << 80))
     with services.database.transaction(tenant_id=None) as db:
@@ -248,7 +248,7 @@ def test_the_extractive_answerer_quotes_the_user(make_services: Callable[..., Se
 
 
 class Counting:
-    """An embedder that counts the texts it is given."""
+    """An embedder that counts its texts."""
 
     def __init__(self, inner: Embedder) -> None:
         self.inner, self.texts = inner, 0
@@ -261,7 +261,7 @@ class Counting:
 
 
 class Refusing(Counting):
-    """An embedder whose endpoint says no as often as it is told to."""
+    """An embedder that raises the given errors before it embeds."""
 
     def __init__(self, inner: Embedder, *answers: Exception) -> None:
         super().__init__(inner)

@@ -1,4 +1,4 @@
-"""The search of messages past row-level security: by the index, and never past the tenant."""
+"""The search of messages despite row-level security: it uses the index and stays in the tenant."""
 
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -107,7 +107,7 @@ def test_messages_with_all_of_the_words_come_first(filled: Database) -> None:
 
 @pytest.fixture(scope="module")
 def spoken(new_database: Callable[[], str]) -> Iterator[Database]:
-    """Messages of everyday words and codes, as clients append them."""
+    """Messages with everyday words and codes."""
     database = Database(make_engine(new_database(), pool_size=2))
     with database.transaction(tenant_id="a") as db:
         session = sessions.create_session(db, tenant_id="a", user_id="ann")
@@ -198,10 +198,10 @@ def test_a_message_that_is_not_cut_yet_is_found_by_its_plain_words(spoken: Datab
 
 
 def test_the_index_serves_the_search(filled: Database) -> None:
-    """EXPLAIN does not look into a function; the transaction's counts of scans do."""
+    """EXPLAIN does not show a function's plan; the transaction's counts of scans do."""
     page = PageRequest(limit=5)
     with filled.transaction(tenant_id="a") as db:
-        # So few rows are read faster without an index, if that can be chosen.
+        # PostgreSQL would read so few rows without the index.
         db.execute(text("SET LOCAL enable_seqscan = off"))
         by_index, sequential = scans(db)
         found = messages.search_messages(db, tenant_id="a", q="n7", page=page)
@@ -210,7 +210,7 @@ def test_the_index_serves_the_search(filled: Database) -> None:
 
 
 def test_the_index_skips_messages_of_other_tenants(filled: Database) -> None:
-    """Else a word that is common among theirs would cost whoever seeks it among a few."""
+    """Otherwise a word that is common in other tenants would make every search slow."""
     page = PageRequest(limit=5)
     with filled.transaction(tenant_id="a") as db:
         db.execute(text("SET LOCAL enable_seqscan = off"))
@@ -220,13 +220,13 @@ def test_the_index_skips_messages_of_other_tenants(filled: Database) -> None:
 
 
 def matches(db: Session) -> int:
-    """How many the full-text index has given; counted within a transaction."""
+    """The rows that the full-text index has returned in this transaction."""
     given = text("SELECT pg_stat_get_xact_tuples_returned('ix_messages_words'::regclass)")
     return db.execute(given).scalar_one()
 
 
 def scans(db: Session) -> tuple[int, int]:
-    """By the full-text index and of the whole table; counted within a transaction."""
+    """The scans of the full-text index and of the whole table in this transaction."""
     numbers = db.execute(
         text(
             "SELECT pg_stat_get_xact_numscans('ix_messages_words'::regclass),"
@@ -282,7 +282,7 @@ def test_the_migrations_can_be_undone_and_done_again(new_database: Callable[[], 
 
 
 def count_found(database: Database, q: str, user_id: str, tenant: str = "a") -> int:
-    """By the schema's own function: the statements of this code need its present columns."""
+    """Uses the schema's function, because the code's statements need the current columns."""
     with database.transaction(tenant_id=tenant) as db:
         statement = "SELECT count(*) FROM messages_with(websearch_to_tsquery('simple', :q), :user)"
         return int(db.scalar(text(statement), {"q": q, "user": user_id}) or 0)

@@ -30,7 +30,7 @@ LETTER = [
     "Ingeborg Moen, whose salary is 96 kroner a month.",
 ]
 
-# A page is given up after a time that several of these at once would take.
+# Several of these tests at once would exceed the time limit of a page.
 pytestmark = pytest.mark.alone
 
 
@@ -163,7 +163,7 @@ def test_a_scan_becomes_a_document_with_quotes_in_its_pictures(ocr_services: Ser
 
 
 def marked_rows(services: Services, document_id: object, quote: str):
-    """The box of what `quote` changes in the picture of page 1, None if that is nothing."""
+    """The box of the highlight of `quote` on page 1; None if there is none."""
     document = stored(services, document_id)
     plain, marked = (
         Image.open(
@@ -175,7 +175,7 @@ def marked_rows(services: Services, document_id: object, quote: str):
 
 
 def test_a_mark_is_where_the_word_is_printed(parser: PdfParser, write) -> None:
-    """On a page that was turned by a quarter, a tenth of a page apart at most."""
+    """The mark on a page turned by a quarter is at most a tenth of the page away."""
     printed = pdfs.make_pdf(LETTER[:1])
     image = scans.pictures(printed)[0]
     upright = parser.recognize_page(write(scans.scanned([image])), number=1)
@@ -190,7 +190,7 @@ def test_a_mark_is_where_the_word_is_printed(parser: PdfParser, write) -> None:
 def test_a_recognised_page_is_never_read_again(
     ocr_services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each page in a turn of its own, as if the worker had died after each."""
+    """Each page is read in a separate turn, as if the worker died after each."""
     data = scans.scan(pdfs.make_pdf([f"{text} Sheet {n}." for n, text in enumerate(LETTER * 3)]))
     numbers: list[int] = []
     parser = ocr_services.pdf_parser

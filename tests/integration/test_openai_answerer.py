@@ -354,7 +354,7 @@ def answering_threads() -> set[threading.Thread]:
 
 
 def test_answers_at_once_share_one_thread_that_close_ends(llm: LLMServer) -> None:
-    """Answerers that other tests of this process keep open have threads of their own."""
+    """Other tests of this process may keep answerers open, with their own threads."""
     others = answering_threads()
     answerer = build(llm)
     llm.default = Reply(delay_between=0.05)

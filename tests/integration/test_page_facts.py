@@ -1,4 +1,4 @@
-"""What ingestion tells of pages beside their text: labels, notes, the reader's version."""
+"""Facts about pages that ingestion stores besides their text: labels, notes, reader version."""
 
 from sqlalchemy import select
 

@@ -1,4 +1,4 @@
-"""Pictures of pages: a quote marked where it stands, rendered once, gone with the document."""
+"""Page images: the quote is marked, each is rendered once and deleted with the document."""
 
 import io
 import os
@@ -35,7 +35,7 @@ def picture(services: Services, document_id: UUID, number: int, highlight: str |
 
 
 def marked(image: bytes) -> int:
-    """How many pixels are yellow."""
+    """The number of yellow pixels."""
     pixels = Image.open(io.BytesIO(image)).convert("RGB").get_flattened_data()
     return sum(red > 200 and green > 180 and blue < 160 for red, green, blue in pixels)
 

@@ -1,4 +1,4 @@
-"""Pages are read as a person sees them: generated files, and a private set where it is there."""
+"""Pages are read as a person sees them: generated files, and a private set if it is there."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -127,7 +127,7 @@ def test_a_page_that_is_printed_small_throughout_is_read(read: Read) -> None:
 
 
 def test_invisible_text_over_a_picture_is_read(read: Read) -> None:
-    """It is the text of a scan that somebody has put through OCR."""
+    """It is the OCR text of a scan."""
     objects = {
         1: b"<< /Type /Catalog /Pages 2 0 R >>",
         2: b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
@@ -253,7 +253,7 @@ def test_a_quoted_row_is_marked_with_its_headers(
     assert seen == [True, True, True, True, False, False]
 
 
-# Made after public reports of other systems; what a person reads on each is in its README.
+# Modelled on public bug reports of other systems. Its README has the right text of each page.
 HARD_PAGES = Path(__file__).resolve().parents[3] / "shared" / "data" / "pages"
 IN_ONE_CHUNK = {
     "invoices.pdf": [[f"Invoice 2026-10{n}"] for n in range(1, 7)]

@@ -161,7 +161,7 @@ def test_each_unreadable_file_has_its_code(engine: str, data: bytes, code: str, 
 
 
 def test_no_page_is_malformed_after_an_encrypted_file(write) -> None:
-    # pdfium keeps the error of the file before.
+    # pdfium keeps the error of the previous file.
     with PdfParser(limits=LIMITS, engine="pdfium") as parser:
         assert refusal(parser, write(pdfs.make_encrypted_pdf(["x"], "pw"), "1")) == "pdf_encrypted"
         assert refusal(parser, write(pdfs.make_zero_page_pdf(), "2")) == "pdf_malformed"
@@ -283,7 +283,7 @@ def test_a_fork_starts_its_own_child(parser: PdfParser, write) -> None:
 
 
 def test_too_many_waiting_callers_are_refused(write) -> None:
-    """Pages that take long must not take every thread of the web server."""
+    """Slow pages must not block every thread of the web server."""
     slow, quick = write(pdfs.make_slow_pdf(), "slow.pdf"), write(pdfs.make_pdf(["Quick."]))
     with PdfParser(limits=PdfLimits(page_seconds=30), max_callers=1) as parser:
         parser.inspect(quick)
@@ -340,7 +340,7 @@ def _resident(pid: int) -> float:
 
 
 def yellow(image: Image.Image) -> list[tuple[int, int]]:
-    """Where the mark shines through: bright, but with little blue."""
+    """The pixels of the mark: bright, but with little blue."""
     width = image.width
     return [
         (index % width, index // width)

@@ -1,4 +1,4 @@
-"""Form fields, annotations, page labels, and what a file holds that is not read."""
+"""Form fields, annotations, page labels, and unread parts of files."""
 
 import io
 from collections.abc import Iterator

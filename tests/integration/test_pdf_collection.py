@@ -1,4 +1,4 @@
-"""Real PDFs of every kind, where they are at hand: each ends in text or in the right code."""
+"""Real PDFs of every kind, if they are there: each yields text or the right error code."""
 
 import csv
 import statistics

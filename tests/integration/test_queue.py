@@ -1,4 +1,4 @@
-"""The queue: whose turn it is, how many messages wait, and what runs beside it."""
+"""The queue: the order of turns, the number of messages, and the periodic tasks."""
 
 import threading
 import time
@@ -52,7 +52,7 @@ def claim(services: Services, **options: Any) -> Claim:
 
 
 def served(services: Services, count: int) -> list[str | None]:
-    """The users whose ranges the next claims take; the claims stay open."""
+    """The users of the next claims, which stay open."""
     users = []
     for _ in range(count):
         document_id = claim(services, max_pages=1).document_id
@@ -98,7 +98,7 @@ def test_a_newcomer_is_served_by_the_next_claim(services: Services) -> None:
 
 
 def test_a_stream_of_newcomers_does_not_starve_others(services: Services) -> None:
-    """Each of two turns, one goes to whoever has waited longest."""
+    """Every second turn goes to the person who has waited longest."""
     planned(services, 20, user_id="long")
     users = []
     for number in range(8):

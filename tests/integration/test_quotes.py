@@ -1,4 +1,4 @@
-"""A quote stands word for word in its page's text, and is marked in its picture where it stands."""
+"""A quote is word for word in its page's text and is marked at the right place in the image."""
 
 import io
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ Area = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Case:
-    """`quote` is part of what is quoted for `query`, which stands in these rows of a column."""
+    """`quote` is part of the quote for `query`, which is in these rows of a column."""
 
     columns: Sequence[Column]
     query: str
@@ -132,7 +132,7 @@ def picture(services: Services, document_id: UUID, highlight: str | None) -> Ima
 
 
 def changed(plain: Image.Image, marked: Image.Image) -> Area:
-    """Where two pictures of an A4 page differ, in points."""
+    """The area, in points, in which two images of an A4 page differ."""
     box = ImageChops.difference(plain, marked).getbbox()
     assert box is not None
     scale = plain.width / 595
@@ -141,7 +141,7 @@ def changed(plain: Image.Image, marked: Image.Image) -> Area:
 
 
 def is_within(area: Area, case: Case) -> bool:
-    """Whether it covers the case's rows, each 18 points high, and no other row or column."""
+    """Whether `area` covers the case's rows of 18 points, and no other row or column."""
     left, top, right, bottom = area
     first, last = (62 + 18 * row for row in case.rows)
     covers = top < first and bottom > last - 10

@@ -1,4 +1,4 @@
-"""What is in reach: the same to a check of given ids and to a search."""
+"""The check of given ids and a search agree on the documents in reach."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -32,7 +32,7 @@ def database(new_database: Callable[[], str]) -> Iterator[Database]:
 
 @pytest.fixture(scope="module")
 def session_ids(database: Database) -> list[UUID | None]:
-    """None, and two sessions. In each of two tenants a document for every owner with each."""
+    """None and two sessions. Two tenants have a document for each owner in each of them."""
     ids: list[UUID | None] = [None]
     with database.transaction(tenant_id=None) as db:
         ids += [sessions.create_session(db, tenant_id="a", user_id="ann").id for _ in range(2)]
@@ -85,7 +85,7 @@ def test_a_search_reads_the_same_documents_that_may_be_named(
 def test_a_resolved_reach_is_not_resolved_again(
     database: Database, session_ids: list[UUID | None]
 ) -> None:
-    """`find_in_reach` resolves nothing again: it reads no session and checks no document."""
+    """`find_in_reach` reads no session and checks no document again."""
     services = cast(Services, SimpleNamespace(database=database, reranker=None))
     asked = Reach("a", None, session_ids[1], None)
     with database.transaction(tenant_id="a") as db:
@@ -103,7 +103,7 @@ def test_a_resolved_reach_is_not_resolved_again(
 def test_a_document_out_of_reach_is_not_found(
     database: Database, session_ids: list[UUID | None]
 ) -> None:
-    """Each document of either tenant may be named exactly where its owner's session sees it."""
+    """Each document of both tenants may be named exactly if the session's owner may see it."""
     with database.transaction(tenant_id=None) as db:
         rows = db.execute(text("SELECT id, tenant_id, user_id, session_id FROM documents")).all()
         for id_, tenant, owner, attached in rows:

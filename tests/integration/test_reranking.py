@@ -25,7 +25,7 @@ KEY = "rk-very-secret"
 
 
 class RerankServer(ThreadingHTTPServer):
-    """Scores documents by their length, shortest first, unless told what to answer."""
+    """Scores documents by their length, shortest first, unless a test sets the answer."""
 
     daemon_threads = True
 
@@ -175,7 +175,7 @@ def test_one_passage_needs_no_endpoint(server: RerankServer, reranker: HttpReran
 
 
 def notes(page: int) -> str:
-    """Shorter from page to page, and none repeats another."""
+    """A text that is shorter for each page and repeats none."""
     words = " ".join(f"rock{page:02}{place:02}" for place in range(25 - page))
     return f"The survey of the island notes {words}."
 

@@ -1,4 +1,4 @@
-"""Documents that would be read differently now are listed, and read again in one call."""
+"""Documents read by an older reader are listed, and read again in one call."""
 
 from collections.abc import Callable
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""The second lock: what another tenant wrote, asked for without any WHERE, in every table."""
+"""Row-level security: statements without WHERE see no row of another tenant in any table."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -19,12 +19,12 @@ WITH_TENANT = [table for table in EVERY_TABLE if "tenant_id" in table.columns]
 
 @pytest.fixture(scope="module")
 def filled(new_database: Callable[[], str]) -> Iterator[Database]:
-    """A row of tenant b's in every table, whatever its constraints would want besides."""
+    """A row of tenant b in every table, without the tables' other constraints."""
     database = Database(make_engine(new_database(), pool_size=2))
     with database.engine.begin() as connection:
         for table in WITH_TENANT:
             _drop_constraints(connection, table)
-        # Erasures last: nothing of a user is accepted while an erasure is under way.
+        # Erasures come last, because during an erasure no rows of the user are accepted.
         for table in sorted(WITH_TENANT, key=lambda table: table.name == "erasures"):
             connection.execute(table.insert(), _row(table))
     yield database
@@ -90,7 +90,7 @@ def test_without_a_where_other_tenants_rows_are_invisible(filled: Database, tabl
 
 
 def _count(database: Database, table: Table, *, tenant: str | None) -> int | None:
-    """Rows that the application's role sees; None if it may not even ask."""
+    """The rows that the application's role sees; None if it may not read the table."""
     try:
         if tenant is not None:
             with database.transaction(tenant_id=tenant) as db:
@@ -140,6 +140,6 @@ def _another(column: Column[Any]) -> Any:
 
 
 def test_only_the_tables_of_keys_are_closed_to_the_role(filled: Database) -> None:
-    """Keys are the service's own; all else a tenant reads through its own rows."""
+    """Only the service reads keys. A tenant reads its own rows of all other tables."""
     closed = {table.name for table in WITH_TENANT if _count(filled, table, tenant="b") is None}
     assert closed <= {"api_keys"}

@@ -1,4 +1,4 @@
-"""Candidates under every filter: read whole, through the indexes, with statistics and without."""
+"""Candidates under every filter: by a full scan, by the indexes, with and without statistics."""
 
 import math
 from collections.abc import Callable
@@ -27,7 +27,7 @@ from tests.integration.library import ODD_TENANT, PER_DOCUMENT, Library, texts_o
 
 @pytest.fixture(params=["read", "indexes", "statistics"])
 def way(request: pytest.FixtureRequest, library: Library, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each way to search, whatever the number of chunks would choose."""
+    """Each way to search, regardless of the number of chunks."""
     with library.database.transaction(tenant_id=None) as db:
         db.execute(text("TRUNCATE term_statistics, tenant_statistics"))
     if request.param != "read":
@@ -40,7 +40,7 @@ def way(request: pytest.FixtureRequest, library: Library, monkeypatch: pytest.Mo
 
 
 def nearest(library: Library, vector: Vectors, ids: list[UUID], *, count: int) -> set[str]:
-    """What an exact comparison finds: file name and the number of the chunk."""
+    """The hits of an exact comparison: file name and number of the chunk."""
     scored = [
         (float(similarity), f"{number}", document_id)
         for document_id in ids
@@ -140,7 +140,7 @@ def test_a_search_of_the_whole_tenant_reads_no_list_of_documents(
 
 
 def times_listed(library: Library, *, user_id: str | None) -> int:
-    """How often the statement works out which documents are in reach, by PostgreSQL's account."""
+    """How often PostgreSQL computes the list of documents in reach."""
     vector = library.vectors[library.documents["a"][0]][:1]
     values = candidates._reach_values(Reach("a", user_id, None, None))
     values |= candidates._query_values("alphaword7 common", vector, "hybrid") | {"most": 40}
@@ -154,7 +154,7 @@ def times_listed(library: Library, *, user_id: str | None) -> int:
 def test_rare_means_rare_in_reach(
     library: Library, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`gammakind` stands in 50 of the tenant's 150 chunks, and all of these are bob's."""
+    """`gammakind` is in 50 of the tenant's 150 chunks, all of which are bob's."""
     monkeypatch.setattr(candidates, "RARE_TERM_BUDGET", 20)
     vector = library.vectors[library.documents["a"][2]][:1]
     found = library.find("alphaword7 gammakind", vector=vector, user_id="bob")
@@ -174,7 +174,7 @@ def test_a_rare_word_outweighs_a_common_one(library: Library, way: str) -> None:
 def test_words_are_weighted_by_the_chunks_in_reach(
     library: Library, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a small part of the tenant's chunks the tenant's statistics would mislead."""
+    """For a small part of the tenant's chunks, the tenant's statistics would be misleading."""
     monkeypatch.setattr(candidates, "EXACT_KNN_MAX_CHUNKS", 20_000)
     reach = Reach("a", None, None, library.documents["a"][2:])
     found = find_candidates(
@@ -228,7 +228,7 @@ def test_queries_without_words_find_nothing(library: Library, way: str, query: s
 def test_too_few_hits_of_the_index_cause_an_exact_search(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The nearest of the whole table are another's: an index that stops early finds none."""
+    """The nearest of the whole table are another user's, so the index alone finds none."""
     monkeypatch.setattr(candidates, "EXACT_KNN_MAX_CHUNKS", 0)
     monkeypatch.setattr(
         core.db.engine, "SEARCH_OPTIONS", "-c hnsw.ef_search=10 -c hnsw.iterative_scan=off"
@@ -282,7 +282,7 @@ def test_embeddings_of_3072_dimensions_have_their_index(
 def test_after_half_is_deleted_each_tenant_still_finds_its_nearest(
     new_database: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Through the index, whose graph the deleted rows held together."""
+    """Uses the index, whose graph the deleted rows connected."""
     monkeypatch.setattr(candidates, "EXACT_KNN_MAX_CHUNKS", 0)
     url, rng = new_database(), np.random.default_rng(11)
     library = Library(Database(make_engine(url, pool_size=1)), {"a": [], "b": []}, {})

@@ -1,4 +1,4 @@
-"""The embedded servers: data survives whatever ends them, and nothing outlives its parent."""
+"""The servers from wheels: their data survives any end, and they end with their parent."""
 
 import signal
 import socket
@@ -29,7 +29,7 @@ from launcher.servers import (
 
 @pytest.fixture(scope="module")
 def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    """In a directory with a space, a quote and far more than a socket path's 107 bytes."""
+    """A PostgreSQL in a directory with a space, a quote and a path of more than 107 bytes."""
     path = tmp_path_factory.mktemp("it's a space") / ("long" * 40) / "postgres"
     server = start_postgres(path, durable=False)
     yield server

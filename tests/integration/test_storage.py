@@ -1,4 +1,4 @@
-"""Both storages keep the same promises; the bucket's against a real S3 API server."""
+"""Both storages behave alike; the bucket is tested against a real S3 API server."""
 
 import hashlib
 import io

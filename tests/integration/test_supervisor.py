@@ -1,4 +1,4 @@
-"""The processes of a Procfile, with real ones."""
+"""The supervisor, with real processes."""
 
 import io
 import os

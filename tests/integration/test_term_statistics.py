@@ -1,4 +1,4 @@
-"""How common words are: when it is counted, and of whom."""
+"""Statistics of words: when they are counted, and for which tenants."""
 
 from concurrent.futures import ThreadPoolExecutor
 

@@ -1,4 +1,4 @@
-"""Two processes at one answer: one that was taken for dead wakes up, and changes nothing."""
+"""Two processes at one answer: one with an expired lease wakes up and changes nothing."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -30,7 +30,7 @@ def services(make_services: Callable[..., Services], llm: LLMServer) -> Services
 
 
 def claim(services: Services) -> Claim:
-    """The right to a key, of a holder who went silent at once."""
+    """A claim on a key whose request has died."""
     with services.database.transaction(tenant_id=TENANT) as db:
         taken = idempotency.claim(db, tenant_id=TENANT, key="k", fingerprint=b"f", hold_seconds=-1)
     assert isinstance(taken, Claim)
@@ -49,7 +49,7 @@ def stored(services: Services, session: UUID) -> list[MessageRecord]:
 
 
 def end_leases(services: Services) -> None:
-    """As if the writers had been silent for so long."""
+    """End the leases of all answers, as if their writers had died."""
     with services.database.transaction(tenant_id=None) as db:
         db.execute(text("UPDATE messages SET lease_expires_at = lease_expires_at - interval '1 h'"))
 
@@ -113,7 +113,7 @@ def test_only_one_of_two_writers_continues(services: Services) -> None:
 def test_a_lease_is_renewed_while_its_answer_is_written(
     services: Services, llm: LLMServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Three leases long the provider is silent; the lease is renewed all the same."""
+    """The provider is silent for three leases, and the lease is still renewed."""
     monkeypatch.setattr("core.conversations.turns.LEASE_SECONDS", 1.0)
     monkeypatch.setattr("core.conversations.drafts.LEASE_SECONDS", 1.0)
     monkeypatch.setattr("core.conversations.drafts.RENEW_SECONDS", 0.2)
@@ -160,7 +160,7 @@ def test_the_next_turn_closes_a_dead_one_and_does_not_wait_for_it(services: Serv
 
 
 def abandoned_turn(services: Services, session: UUID, *, text: str) -> turns.TurnRows:
-    """What a process leaves that was killed in mid-answer."""
+    """The rows that a process leaves if it is killed during an answer."""
     with services.database.transaction(tenant_id=TENANT) as db:
         rows = turns.open_turn(
             db,
@@ -198,7 +198,7 @@ def test_a_deleted_answer_is_not_stored_again(services: Services, llm: LLMServer
 def test_turns_of_one_session_follow_each_other_in_two_processes(
     services: Services, make_services: Callable[..., Services], llm: LLMServer
 ) -> None:
-    """Two registries are two processes: what they share is the database."""
+    """Two registries stand for two processes that share only the database."""
     llm.default = Reply(delay_between=0.01)
     session = new_session(services)
     processes = [LiveAnswers(services), LiveAnswers(services)]

@@ -1,4 +1,4 @@
-"""Uploads: what is taken, what is refused, and what is swept."""
+"""Uploads: accepted, refused and orphaned files."""
 
 import io
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Which vectors stand in the HNSW index, and that a search finds those that do not yet."""
+"""The vectors in the HNSW index, and searches that find vectors not yet in it."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +25,7 @@ SIZES = {"large": 6, "small": 1}  # documents of each tenant
 def services(
     new_database: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Services]:
-    """Where more than 100 chunks are many."""
+    """Services for which a tenant of more than 100 chunks is large."""
     for module, name, value in (
         (candidates, "FULL_SCAN_MAX_CHUNKS", 0),
         (candidates, "EXACT_KNN_MAX_CHUNKS", 100),
@@ -62,7 +62,7 @@ def fill(services: Services, *, indexed: bool = False) -> dict[UUID, Vectors]:
 
 
 def counts(services: Services) -> dict[str, tuple[int, int]]:
-    """Vectors of each tenant that are in the index, and all."""
+    """For each tenant the number of vectors in the index, and of all vectors."""
     found = text(
         "SELECT tenant_id, count(*) FILTER (WHERE indexed), count(*)"
         " FROM chunk_vectors GROUP BY tenant_id"

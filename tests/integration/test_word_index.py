@@ -85,7 +85,7 @@ def test_a_word_is_found_whatever_its_spelling(
 
 @pytest.mark.parametrize("form", ["{}", "ERR {}", "ERR{}", "How do I clear fault no. {}?"])
 def test_the_exact_code_comes_first_whatever_the_vectors_say(database: Database, form: str) -> None:
-    """The question's vector is that of another chunk, and there are more chunks than are read."""
+    """The question has another chunk's vector, and too many chunks exist to read all."""
     for code in (5003, 5041, 5089):
         elsewhere = vectors_of(len(TEXTS))[code % 7 :][:1]
         best = found(database, form.format(code), vector=elsewhere)[0]

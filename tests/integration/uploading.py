@@ -1,4 +1,4 @@
-"""What the tests of uploads and of the worker do over and over."""
+"""Common steps of tests of uploads and of the worker."""
 
 import io
 from typing import Any
@@ -35,7 +35,7 @@ def upload(services: Services, data: bytes, **overrides: Any) -> Accepted:
 
 
 def work_off(services: Services) -> int:
-    """Play the worker until nothing is due; how many units that took."""
+    """Do the worker's work until nothing is due; return the number of units."""
     count = 0
     while ingestion.process_next_range(services):
         count += 1

@@ -1,4 +1,4 @@
-"""Chunks hold every sentence once, however the pages are cut into ranges."""
+"""Chunks contain every sentence once, however the pages are divided into ranges."""
 
 from itertools import pairwise
 
@@ -60,7 +60,7 @@ def as_pages(texts: list[str]) -> list[PageText]:
 def chunk_range(
     pages: list[PageText], first: int, last: int, **options: object
 ) -> list[ChunkDraft]:
-    """What a worker sees: its own pages and one neighbour to either side."""
+    """The chunks of a worker that reads its own pages and one neighbour on each side."""
     seen = [page for page in pages if first - 1 <= page.number <= last + 1]
     return chunk_pages(
         seen, first=first, last=last, count_tokens=count_words, **({"size": 20} | options)

@@ -1,4 +1,4 @@
-"""What file names and titles say."""
+"""Words, periods and series read from file names and titles."""
 
 import pytest
 

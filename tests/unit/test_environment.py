@@ -1,4 +1,4 @@
-"""Proxies, keys, Redis URLs and addresses as environments have them."""
+"""Proxies, keys, Redis URLs and addresses from the environment."""
 
 from runpy import run_path
 from types import SimpleNamespace
@@ -105,7 +105,7 @@ def test_limits_are_in_a_database_that_exists(url: str, limits: str) -> None:
 
 
 def connection_parameters(url: str) -> dict[str, Any]:
-    """What kombu's Redis transport would connect with."""
+    """The parameters with which kombu's Redis transport would connect."""
     channel = Channel.__new__(Channel)
     channel.connection = SimpleNamespace(client=Connection(url), default_port=6379)
     parameters: dict[str, Any] = channel._connparams()

@@ -22,7 +22,7 @@ from tests.cited import cited_indexes
 
 
 class HashingEmbedder:
-    """Bags of word stems, hashed: deterministic, no model."""
+    """Embeds a text as a hashed bag of its stems: deterministic, without a model."""
 
     name = "hashing"
     dimensions = 512
@@ -121,7 +121,7 @@ def test_a_refusal_is_plain_and_cites_nothing(
 def test_a_sentence_with_a_pronoun_does_not_follow_another_subject(
     answerer: ExtractiveAnswerer,
 ) -> None:
-    """The height is that of another lighthouse: “It” would be read as the first one."""
+    """The height is another lighthouse's; after the first sentence, “It” would be misread."""
     first = passage(1, "The Vinga lighthouse was built in 1890. Ships pass it at night.")
     other = passage(2, "The Kullen lighthouse is old. It is a lighthouse 41 metres tall.")
     answer = answerer.compose(ask("When was the Vinga lighthouse built?", first, other))
@@ -343,7 +343,7 @@ def test_a_long_memory_is_cut(answerer: ExtractiveAnswerer) -> None:
 
 
 def test_a_heading_is_no_further_sentence(answerer: ExtractiveAnswerer) -> None:
-    """`The Keepers` repeats the question's words, and says nothing."""
+    """`The Keepers` repeats the question's words without information."""
     answer = answerer.compose(
         ask(
             "Who was the last keeper of the lighthouse?",

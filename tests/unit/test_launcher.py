@@ -1,4 +1,4 @@
-"""What `make run` decides before it starts anything."""
+"""The checks of `make run` before it starts anything."""
 
 import socket
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What `make run` shows of its processes' logs."""
+"""The log lines that `make run` shows."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""How candidates are ordered: words, sentences, names, periods, neighbours, repeats."""
+"""Scores of candidates: words, sentences, names, periods, neighbours, repeats."""
 
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ def best(question: str, *candidates: Passage, weights: dict[str, float] | None =
 
 
 def apart(*texts: str) -> list[Passage]:
-    """Passages that are nobody's neighbours."""
+    """Passages of different documents, so that none are neighbours."""
     return [Passage(text, ordinal=10 * place) for place, text in enumerate(texts)]
 
 

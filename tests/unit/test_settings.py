@@ -1,4 +1,4 @@
-"""What stops the start, in one line that names the variable."""
+"""A wrong setting stops the start with one line that names the variable."""
 
 import pytest
 

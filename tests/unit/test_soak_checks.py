@@ -1,4 +1,4 @@
-"""A soak's verdict: it must notice what it says it looks for."""
+"""The checks of a soak: they must notice every kind of violation."""
 
 from collections.abc import Callable, Iterator
 

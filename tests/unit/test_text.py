@@ -1,4 +1,4 @@
-"""What is asked, and what is said about the answer."""
+"""Instructions in a question are distinguished from the question."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the page makes of codes, states and texts that others wrote."""
+"""The page's wording of codes and states, and its escaping of foreign texts."""
 
 from datetime import date
 

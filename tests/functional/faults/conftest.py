@@ -1,4 +1,4 @@
-"""A stack that notices faults quickly, and the checks that follow each of them."""
+"""A stack that notices faults quickly, and the checks after each fault."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -29,7 +29,7 @@ QUICK = {
     "SWEEP_SECONDS": "1",
     "RANGE_PAGES": "2",
 }
-FINISH_SECONDS = 600  # far beyond what a slow and busy machine takes
+FINISH_SECONDS = 600  # far beyond the time of a slow and busy machine
 TERMINAL = {"succeeded", "failed", "cancelled"}
 
 SENTENCES = (
@@ -133,7 +133,7 @@ def faulty(make_stack: Callable[..., Stack]) -> Iterator[Callable[..., Client]]:
 
 
 def assert_whole(client: Client, *, documents: int) -> None:
-    """Every chunk exactly once, as a clean run would have made them, and nothing else left."""
+    """Check that every chunk of a clean run exists exactly once, and nothing else."""
     with psycopg2.connect(client.stack.env["DATABASE_URL"].replace("+psycopg2", "")) as connection:
         rows = query(connection, "SELECT id, status, chunk_count, generation FROM documents")
         assert len(rows) == documents

@@ -1,4 +1,4 @@
-"""Hosts whose clocks are an hour ahead or behind: the one that counts is PostgreSQL's."""
+"""Hosts with clocks that are an hour ahead or behind: only PostgreSQL's clock counts."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""Faults around an accepted upload. No test helps a job on: it must finish by itself."""
+"""Faults around an accepted upload. The job must finish without help from the test."""
 
 import os
 import signal
@@ -40,7 +40,7 @@ def pool_children(client: Client) -> list[psutil.Process]:
 
 
 def same_as_clean(client: Client, document_id: str, data: bytes) -> None:
-    """The faulty run's chunks are those of a run of the same bytes that nothing disturbed."""
+    """Check that the chunks equal those of an undisturbed run of the same bytes."""
     clean = client.upload(data, user_id="undisturbed")
     client.wait_finished(clean["job"]["id"])
     assert client.texts(document_id) == client.texts(clean["document"]["id"])
@@ -81,7 +81,7 @@ def test_a_stopped_worker_releases_its_range(
     client.wait_for_pages(accepted["job"]["id"], pages=2)
     client.stack.stop("worker")
     client.stack.start("worker")
-    # The lease is long: only a range that was finished or handed back is free this soon.
+    # The lease is long: only a finished or released range is free this soon.
     (job,) = client.wait_finished(accepted["job"]["id"])
     assert (job["state"], job["attempts"]) == ("succeeded", 1)
     assert_whole(client, documents=1)
@@ -111,7 +111,7 @@ def freeze_in_mid_range(client: Client) -> None:
     held = "SELECT 1 FROM page_ranges WHERE state = 'running' AND number > 0"
     for _ in range(100):
         client.stack.signal("worker", signal.SIGSTOP, group=True)
-        time.sleep(0.05)  # statements on their way to PostgreSQL arrive
+        time.sleep(0.05)  # let statements that are on their way reach PostgreSQL
         if client.query(held):
             return
         client.stack.signal("worker", signal.SIGCONT, group=True)
@@ -135,7 +135,7 @@ def test_redis_away_at_upload(faulty: Callable[..., Client]) -> None:
 
 
 def timed_upload(client: Client, page: str) -> tuple[float, dict[str, Any]]:
-    """Upload a page; the seconds until its 202, and the answer."""
+    """Upload a page; return the seconds until its 202, and the response."""
     started = time.monotonic()
     accepted = client.upload(make_pdf([page]), user_id="alice")
     return time.monotonic() - started, accepted
@@ -182,7 +182,7 @@ def test_a_full_redis_and_connections_that_are_cut(
 
 
 def test_redis_is_full_when_a_message_arrives(faulty: Callable[..., Client]) -> None:
-    """The worker takes a message and cannot note that it did: it must listen again later."""
+    """The worker cannot record that it took a message. It must receive messages again later."""
     client = faulty()
     message = task_message(client)
 
@@ -208,7 +208,7 @@ def test_redis_is_full_when_a_message_arrives(faulty: Callable[..., Client]) -> 
 
 
 def task_message(client: Client) -> bytes:
-    """A ring of the doorbell as it lies in Redis."""
+    """A doorbell message in the form in which Redis has it."""
     broker = broker_url(Settings(redis_url=client.stack.env["REDIS_URL"]))  # type: ignore[call-arg]
     with redis.Redis.from_url(broker) as raw, Celery(broker=broker, set_as_current=False) as sender:
         sender.send_task("ingest.work", queue="not-heard")
@@ -253,7 +253,7 @@ def test_postgresql_restarted_in_mid_job(
 def test_the_same_message_five_times_and_two_of_everything(
     faulty: Callable[..., Client], document: bytes
 ) -> None:
-    client = faulty(LEASE_SECONDS="60")  # so long that even a busy machine renews it in time
+    client = faulty(LEASE_SECONDS="60")  # even a busy machine renews it in time
     client.stack.start("worker-2", kind="worker")
     client.stack.start("beat-2", kind="beat", env={"DATA_DIR": str(client.stack.directory)})
     client.stack.wait_ready()
@@ -273,7 +273,7 @@ def test_the_same_message_five_times_and_two_of_everything(
 
 
 class Bomb:
-    """Unpickled, it makes a file."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -334,7 +334,7 @@ def sqlalchemy_url(server: PostgresServer) -> str:
 
 @pytest.fixture
 def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    """A server of this test's own, which it may stop."""
+    """A server for this test only, which it may stop."""
     server = start_postgres(tmp_path_factory.mktemp("postgres") / "data")
     migrate(sqlalchemy_url(server))
     yield server

@@ -1,4 +1,4 @@
-"""A backup taken while uploads go on, restored elsewhere, in the order of docs/deployment.md."""
+"""A backup during uploads, restored on another service, in the order of docs/deployment.md."""
 
 import hashlib
 import itertools
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.timeout(900)
 
 @dataclass
 class Before:
-    """What there was before the backup; `documents` holds the bytes of those accepted by then."""
+    """The state before the backup. `documents` are the bytes of the documents accepted by then."""
 
     documents: dict[str, bytes]
     deleted: str  # between the dump and the files
@@ -48,7 +48,7 @@ class Before:
 
 @dataclass
 class Restored:
-    """The service that was made of the backup, and its half-done job as the dump knew it."""
+    """The service restored from the backup, and the half-done job in the dump."""
 
     client: Client
     before: Before
@@ -56,7 +56,7 @@ class Restored:
 
 
 class Uploader(Thread):
-    """Uploads one small PDF after the other until `end`; `sent` holds what was accepted."""
+    """Uploads one small PDF after the other until `end`; `sent` are the accepted ones."""
 
     def __init__(self, client: Client) -> None:
         super().__init__(name="uploader")
@@ -72,7 +72,7 @@ class Uploader(Thread):
             self.sent[accepted["document"]["id"]] = data
 
     def wait_for(self, count: int) -> None:
-        """Until `count` more are accepted."""
+        """Wait until `count` more are accepted."""
         wanted = len(self.sent) + count
         self._client.stack.wait_until(
             lambda: len(self.sent) >= wanted, what=f"{count} more uploads are accepted"
@@ -87,7 +87,7 @@ class Uploader(Thread):
 def make_postgres(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Callable[[], PostgresServer]]:
-    """A cluster of its own, with role and database and nothing in it."""
+    """A new cluster with the role and an empty database."""
     made: list[PostgresServer] = []
 
     def make() -> PostgresServer:
@@ -169,7 +169,7 @@ def report() -> tuple[bytes, str]:
 
 
 def back_up(client: Client, server: PostgresServer, before: Before, directory: Path) -> None:
-    """Database first, files second, nothing stopped."""
+    """Back up the database first and then the files, with the service running."""
     client.wait_for_pages(before.half_done["job"]["id"], pages=2)
     uploader = Uploader(client)
     uploader.start()
@@ -201,7 +201,7 @@ def restore(server: PostgresServer, path: Path) -> None:
 
 
 def program(server: PostgresServer, name: str) -> str:
-    """A program of PostgreSQL's beside the server that runs: of its own version."""
+    """A program of the same PostgreSQL version as the running server."""
     path = Path(psutil.Process(server.pid).exe()).parent / name
     if not path.exists():
         pytest.skip(f"this PostgreSQL comes without {name}")

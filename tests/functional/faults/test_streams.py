@@ -1,4 +1,4 @@
-"""Answers outlive the web process that writes them, Redis, and whoever listened."""
+"""Answers survive the end of their web process, of Redis and of their listeners."""
 
 import json
 import signal
@@ -56,7 +56,7 @@ def parse(block: str) -> tuple[str, str, Any]:
 
 
 def listen(response: httpx.Response, *, deltas: int | None = None) -> Events:
-    """The events of a stream: all, or until it has brought so many deltas."""
+    """The events of a stream: all, or the first ones up to `deltas` deltas."""
     heard: Events = []
     block: list[str] = []
     try:
@@ -70,7 +70,7 @@ def listen(response: httpx.Response, *, deltas: int | None = None) -> Events:
             if deltas is not None and sum(name == "delta" for _, name, _ in heard) >= deltas:
                 break
     except httpx.TransportError:
-        pass  # the server was killed: the events that came whole count
+        pass  # the server was killed: only complete events count
     return heard
 
 
@@ -127,7 +127,7 @@ def text_of(events: Events) -> str:
 def test_a_writer_is_killed_and_its_answer_is_read_elsewhere(
     webs: tuple[Client, Client], llm: LLMServer, session: str
 ) -> None:
-    """Killed in mid-answer, Redis flushed; the deltas joined are what is stored, to the byte."""
+    """The writer is killed in mid-answer and Redis is flushed. The joined deltas are the text."""
     writer, reader = webs
     llm.script(Reply(deltas=WORDS, delay_between=0.02))
     with ThreadPoolExecutor(2) as pool:
@@ -169,7 +169,7 @@ def test_a_writer_is_killed_before_the_first_token(
 def test_a_stopped_writer_stores_its_text(
     webs: tuple[Client, Client], llm: LLMServer, session: str
 ) -> None:
-    """SIGTERM: the answer may go on for most of the graceful time, then it is stored as it is."""
+    """After SIGTERM the answer continues for most of the graceful time and is then stored."""
     writer, reader = webs
     llm.script(Reply(deltas=WORDS, delay_between=0.05))
     with ThreadPoolExecutor(1) as pool:

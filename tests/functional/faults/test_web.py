@@ -1,4 +1,4 @@
-"""The web process killed in mid-request: the same request again does what is left, and once."""
+"""The web process is killed during a request: the repeated request does the rest, once."""
 
 import os
 import socket
@@ -35,7 +35,7 @@ def llm() -> Iterator[LLMServer]:
 
 @pytest.fixture(scope="module")
 def web(make_stack: MakeStack, llm: LLMServer) -> Client:
-    """Web alone, answering by a provider that a test can slow down."""
+    """Only web, with an LLM that a test can slow down."""
     stack = make_stack(env=llm.environment | {"WEB_THREADS": "3"})
     stack.start("web")
     return Client(stack, stack.client())
@@ -43,7 +43,7 @@ def web(make_stack: MakeStack, llm: LLMServer) -> Client:
 
 @pytest.fixture
 def session(web: Client) -> str:
-    """A session's path, on a web process that runs; no idempotency key is known."""
+    """A session's path. Web is running, and no idempotency key is stored."""
     restart(web)
     web.execute("DELETE FROM idempotency_keys")
     made = web.http.post("/api/v1/sessions", json={"user_id": "alice"}).json()
@@ -62,7 +62,7 @@ def connect(web: Client) -> Any:
 
 @contextmanager
 def holding(web: Client, sql: str) -> Iterator[None]:
-    """Hold the locks that `sql` takes."""
+    """Hold the locks of `sql` during the block."""
     with closing(connect(web)) as connection, connection.cursor() as cursor:
         cursor.execute(sql)
         yield
@@ -70,14 +70,14 @@ def holding(web: Client, sql: str) -> Iterator[None]:
 
 
 def wait_blocked(web: Client) -> None:
-    """Until the service waits for a lock."""
+    """Wait until the service waits for a lock."""
     waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
     waiting += " AND datname = current_database()"
     web.stack.wait_until(lambda: web.query(waiting), what="a request waits for the lock")
 
 
 def end_leases(web: Client) -> None:
-    """As if half a minute had gone by."""
+    """End all leases, as if half a minute had passed."""
     web.execute("UPDATE idempotency_keys SET locked_until = locked_until - interval '1 hour'")
     web.execute("UPDATE messages SET lease_expires_at = lease_expires_at - interval '1 hour'")
 
@@ -88,7 +88,7 @@ def messages_of(web: Client, session: str) -> list[dict[str, Any]]:
 
 
 def kill_under(web: Client, request: "Future[httpx.Response]") -> None:
-    """Kill web; the request's client must see its connection end."""
+    """Kill web. The client's connection must end."""
     web.stack.kill("web")
     with pytest.raises(httpx.TransportError):
         request.result(WAIT_SECONDS)
@@ -226,7 +226,7 @@ def sweep(web: Client) -> int:
 def test_an_upload_whose_response_is_lost(
     web: Client, session: str, background: ThreadPoolExecutor
 ) -> None:
-    """Killed when document and job are committed, and the response is not yet remembered."""
+    """Web is killed after the commit of document and job, before it stores the response."""
     data = make_pdf(["A page whose answer is lost."])
     form = {"files": {"file": ("b.pdf", data, "application/pdf")}, "data": {"user_id": "bob"}}
 
@@ -253,7 +253,7 @@ def test_an_upload_whose_response_is_lost(
 
 @pytest.fixture
 def slow_commits(web: Client) -> Iterator[None]:
-    """Who writes a job waits, at its commit, for whoever holds advisory lock 1."""
+    """A transaction that writes a job waits at its commit for advisory lock 1."""
     web.execute(
         "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS"
         " 'BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NULL; END';"
@@ -268,7 +268,7 @@ def slow_commits(web: Client) -> Iterator[None]:
 def test_a_reingest_whose_response_is_lost(
     web: Client, session: str, background: ThreadPoolExecutor
 ) -> None:
-    """Killed when the new job is committed, and the response is not yet remembered."""
+    """Web is killed after the commit of the new job, before it stores the response."""
     made = web.upload(make_pdf(["A page that is read anew."]), user_id="carol")
     path = f"/api/v1/documents/{made['document']['id']}/reingest"
     jobs = f"SELECT id FROM jobs WHERE document_id = '{made['document']['id']}' ORDER BY id"
@@ -282,7 +282,7 @@ def test_a_reingest_whose_response_is_lost(
         gate.cursor().execute("SELECT pg_advisory_lock(1)")
         request = background.submit(web.http.post, path, headers=KEY)
         wait_blocked(web)
-        # Next in line for the key's row: the response can be stored by nobody.
+        # Takes the lock on the key's row next, so that the response cannot be stored.
         held = beside.submit(holder.cursor().execute, "SELECT 1 FROM idempotency_keys FOR UPDATE")
         web.stack.wait_until(
             lambda: held.done() or len(web.query(blocked)) == 2, what="it stands in line"
@@ -301,7 +301,7 @@ def test_a_reingest_whose_response_is_lost(
 
 
 def test_many_streams_delay_no_short_request(web: Client, llm: LLMServer, session: str) -> None:
-    """Twelve streams on three threads; each goes on until it is told to end."""
+    """Twelve streams on three threads. Each continues until the test ends it."""
     llm.script(*[Reply(deltas=["one ", "two"], stall_after=1, stall_seconds=600)] * 12)
     body = {"message": "Hello?", "stream": True, "use_rag": False}
     with ExitStack() as streams:

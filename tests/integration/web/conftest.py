@@ -1,4 +1,4 @@
-"""The API in this process, over real PostgreSQL and Redis, and the people who call it."""
+"""The API in this process, with real PostgreSQL and Redis, and its callers."""
 
 import os
 import subprocess
@@ -87,7 +87,7 @@ def web_settings(
 
 @pytest.fixture(scope="session")
 def app(web_settings: Settings) -> Iterator[Flask]:
-    """One app and database for all tests here: each has tenants of its own. No model in it."""
+    """One app and database, without a model, for all tests here. Each test has its own tenants."""
     services = bootstrap(web_settings, pool_size=20)
     yield create_app(services=services)
     services.close()
@@ -95,7 +95,7 @@ def app(web_settings: Settings) -> Iterator[Flask]:
 
 @pytest.fixture
 def make_app(web_settings: Settings) -> Iterator[Callable[..., Flask]]:
-    """An app of this test's own; keyword arguments change settings."""
+    """An app for this test only; keyword arguments change settings."""
     made: list[Services] = []
     apps: list[Flask] = []
 
@@ -115,7 +115,7 @@ def make_app(web_settings: Settings) -> Iterator[Callable[..., Flask]]:
 
 @pytest.fixture
 def fresh_app(make_app: Callable[..., Flask], new_database: Callable[[], str]) -> Flask:
-    """An app whose database holds nothing: no vectors of another model, no work of others."""
+    """An app with an empty database: no vectors of another model, no work of other tests."""
     return make_app(database_url=new_database())
 
 
@@ -127,7 +127,7 @@ def asker_settings() -> dict[str, Any]:
 
 @pytest.fixture
 def asker(make_app: Callable[..., Flask], llm: LLMServer, asker_settings: dict[str, Any]) -> Caller:
-    """The operator of an app that answers by `llm`. The tenant is shared, sessions are not."""
+    """The operator of an app that uses `llm`. Tests share the tenant but not the sessions."""
     endpoint = {"embedding_base_url": llm.base_url, "chat_base_url": llm.base_url}
     models = {"embedding_model": "e", "chat_model": "test-model"}
     providers = {"embedding_provider": "openai", "chat_provider": "openai"}
@@ -142,7 +142,7 @@ def tenant() -> str:
 
 @pytest.fixture
 def operator(app: Flask) -> Caller:
-    """Whoever holds the key of the settings."""
+    """The caller with the key of the settings."""
     return Caller(app, API_KEY, "operator")
 
 
@@ -169,7 +169,7 @@ def make_caller(app: Flask) -> Callable[..., Caller]:
 
 @pytest.fixture
 def alice(make_caller: Callable[..., Caller], tenant: str) -> Caller:
-    """Owns what the tests are about."""
+    """The owner of the test's sessions and documents."""
     return make_caller("alice", tenant=tenant)
 
 

@@ -1,4 +1,4 @@
-"""A stranger's text, sought on every route that reads: it is nowhere, and in no log either."""
+"""Another tenant's text is on no route that reads, in no prompt and in no log."""
 
 import io
 import secrets
@@ -37,7 +37,7 @@ def canary() -> str:
 
 @pytest.fixture
 def settle(asker: Caller, make_caller: Callable[..., Caller], llm: LLMServer) -> Any:
-    """Give a new tenant one of everything that holds text, `word` in all of it."""
+    """Give a new tenant one of everything that has text, with `word` in each text."""
 
     def make(tenant: str, *, user_id: str, word: str) -> Resident:
         made = make_caller(user_id, tenant=tenant)
@@ -78,7 +78,7 @@ def upload(caller: Caller, word: str) -> Json:
 
 
 def cursors_of(caller: Caller, session: str) -> dict[str, str]:
-    """A cursor of the caller's own for the listing it belongs to."""
+    """The caller's own cursors by the list to which they belong."""
     path = f"/sessions/{session}/messages"
     cursor: str = caller.get(f"{path}?limit=1").get_json()["next_cursor"]
     assert cursor
@@ -94,7 +94,7 @@ def reading(document: Json) -> Iterator[tuple[str, list[str]]]:
 
 
 def queries(names: list[str], *, target: Resident, word: str) -> Iterator[dict[str, str]]:
-    """Each parameter that can lead to somebody's rows, alone and with all others."""
+    """Each parameter that can select rows, alone and with all others."""
     known = {
         "q": word,
         "user_id": target.caller.user_id,
@@ -111,7 +111,7 @@ def queries(names: list[str], *, target: Resident, word: str) -> Iterator[dict[s
 
 
 def fetch(caller: Caller, path: str, **options: Any) -> Any:
-    """GET; of a stream without an end what comes before its first silence."""
+    """GET; from an endless stream only the part before its first pause."""
     if path != "/documents/events":
         return caller.get(path, **options)
     headers = {"X-API-Key": caller.key}
@@ -131,7 +131,7 @@ def fetch(caller: Caller, path: str, **options: Any) -> Any:
 
 
 def found(reader: Resident, *, target: Resident, word: str) -> list[str]:
-    """Where `reader` comes upon `word`, asking by the target's ids and by its own."""
+    """The places where `reader` finds `word`, with the target's ids and with its own."""
     get, where = partial(fetch, reader.caller), []
     document = reader.caller.app.test_client().get("/openapi.json").get_json()
     for (path, names), ids in product(reading(document), (target.ids, reader.ids)):
@@ -167,7 +167,7 @@ def holds(response: Any, word: str) -> bool:
 
 @pytest.fixture
 def residents(settle: Any, canary: str, tenant: str) -> tuple[Resident, Resident]:
-    """A reader, and a stranger of the same name whose every text holds the canary."""
+    """A reader, and another tenant's user of the same name with the canary in every text."""
     reader = settle(f"{tenant}-a", user_id="alice", word="lighthouse")
     return reader, settle(f"{tenant}-b", user_id="alice", word=canary)
 
@@ -177,7 +177,7 @@ def test_no_route_returns_another_tenant_s_text(
 ) -> None:
     reader, stranger = residents
     assert found(reader, target=stranger, word=canary) == []
-    # It would have been found: its owner comes upon it nearly everywhere.
+    # The search works: the owner finds the text nearly everywhere.
     own = found(stranger, target=stranger, word=canary)
     assert {
         "/sessions",
@@ -221,7 +221,7 @@ def test_no_log_line_has_text_of_users(
     canary: str,
     residents: tuple[Resident, Resident],
 ) -> None:
-    """`capfd` stands first, so that it hears what they wrote, too."""
+    """`capfd` is the first fixture, so that it captures their output too."""
     reader, stranger = residents
     found(reader, target=stranger, word=canary)
     captured = capfd.readouterr()

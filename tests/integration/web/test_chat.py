@@ -1,4 +1,4 @@
-"""Chat over HTTP, with a provider that is a real server: JSON, events, failures, slots."""
+"""Chat over HTTP with a provider that is a real server: JSON, events, failures, limits."""
 
 import json
 import time
@@ -35,7 +35,7 @@ def events_of(response: Any) -> list[tuple[str, dict[str, Any]]]:
 
 
 def chats(llm: LLMServer) -> int:
-    """Requests for answers: those for a session's title are left out."""
+    """The number of requests for answers, without those for a session's title."""
     return sum(not is_for_title(request) for request in llm.requests_to(CHAT))
 
 
@@ -236,7 +236,7 @@ def test_a_completed_turn_is_replayed(asker: Caller, llm: LLMServer, stream: boo
     key = {"Idempotency-Key": session}
     first = chat(asker, session, stream=stream, headers=key)
     items = asker.get(f"/sessions/{session}/messages").get_json()["items"]
-    # What a process leaves that dies between the answer's commit and its own response's.
+    # The state after a process dies between the commits of the answer and of the response.
     with asker.app.extensions["services"].database.transaction(tenant_id=None) as db:
         db.execute(
             text(
@@ -317,7 +317,7 @@ def leave_at_the_first_delta(
 
 
 def wait_for_answer(caller: Caller, session: str, status: str) -> dict[str, Any]:
-    """The session's last message once it has this status; until then it is in progress."""
+    """Wait until the session's last message has this status, and return it."""
     deadline = time.monotonic() + 30
     while True:
         items = caller.get(f"/sessions/{session}/messages").get_json()["items"]

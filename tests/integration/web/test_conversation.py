@@ -1,4 +1,4 @@
-"""Conversations over real passages and the real model: follow-ups, and who is remembered."""
+"""Conversations with real passages and the real model: follow-ups and memory."""
 
 import io
 from collections.abc import Callable
@@ -28,7 +28,7 @@ ASKED = "What is my favourite colour?"
 
 @pytest.fixture
 def app(make_app: Callable[..., Flask], embedder: Embedder) -> Flask:
-    """As the suite's, but with the local model and without an LLM."""
+    """The app with the local embedding model and without an LLM."""
     made = make_app()
     made.extensions["services"].__dict__["embedder"] = embedder
     return made
@@ -102,7 +102,7 @@ def test_only_the_user_s_own_messages_are_remembered(
     for kind in ("session", "none"):
         other = chat(alice, alice.new_session()["id"], ASKED, memory=kind)
         assert other["content"] == NOTHING_FOUND
-    # Not in a trace either: memories are named by id, and only the user's own.
+    # Traces name memories by id, and only the user's own.
     traces = {
         name: caller.get(f"/messages/{said[name]['id']}/trace").get_json()["memories"]
         for name, caller in (("bob", bob), ("namesake", namesake), ("alice", alice))

@@ -1,4 +1,4 @@
-"""What PostgreSQL may refuse a request: no deadlock, conflict or full disk is a 500."""
+"""PostgreSQL's errors: no deadlock, conflict or full disk is a 500."""
 
 import secrets
 import subprocess
@@ -24,7 +24,7 @@ def url_of(database: str) -> str:
 
 
 def admin_url(server: PostgresServer, database: str) -> str:
-    """The superuser, who also sees what other roles wait for."""
+    """The superuser's URL, who also sees the locks of other roles."""
     return f"{server.admin_url.rpartition('/')[0]}/{database.rpartition('/')[2]}"
 
 
@@ -45,7 +45,7 @@ def caller(make_app: Callable[..., Flask], database: str) -> Caller:
 
 
 def asked(url: str, sql: str) -> int:
-    """The one number that `sql` finds; 0 if it finds none."""
+    """The number that `sql` returns; 0 if it returns none."""
     with closing(psycopg2.connect(url_of(url))) as connection:
         cursor = connection.cursor()
         cursor.execute(sql)
@@ -54,7 +54,7 @@ def asked(url: str, sql: str) -> int:
 
 
 def waiting(url: str) -> int:
-    """How many sessions of the database wait for a lock."""
+    """The number of the database's sessions that wait for a lock."""
     return asked(
         url,
         "SELECT count(*) FROM pg_stat_activity"
@@ -80,7 +80,7 @@ def assert_come_back(response: Any) -> None:
     assert int(response.headers["Retry-After"]) >= 1
 
 
-# An append, when it holds its session's row, waits for the gate, and then for the other's lock.
+# After an append has locked its session's row, it waits for the gate and then for another lock.
 HESITATE = """
 CREATE TABLE gate ();
 CREATE FUNCTION hesitate() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
@@ -97,7 +97,7 @@ CREATE TRIGGER hesitate BEFORE INSERT ON messages FOR EACH ROW EXECUTE FUNCTION 
 def appending_into_a_deadlock(
     caller: Caller, database: str, superuser: str, **headers: str
 ) -> Iterator[tuple[str, "Future[Any]"]]:
-    """The session and the append that PostgreSQL ended; the other transaction has committed."""
+    """The session and the append that PostgreSQL aborted; the other transaction is committed."""
     session = caller.new_session()["id"]
     run(url_of(database), HESITATE)
     with closing(psycopg2.connect(superuser)) as other, ThreadPoolExecutor(2) as pool:

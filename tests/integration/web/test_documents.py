@@ -1,4 +1,4 @@
-"""Uploads, downloads, jobs: what the web layer adds to ingestion."""
+"""Uploads, downloads and jobs over HTTP."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ PDF = make_pdf(["The walrus and the carpenter were walking close at hand."])
 
 
 def form(content: bytes, name: str, fields: dict[str, str | bytes]) -> bytes:
-    """A form as browsers send it; the test client would leave a large one's spool open."""
+    """A form like a browser's. The test client would leave the file of a large form open."""
     parts = [
         b'--x\r\nContent-Disposition: form-data; name="file"; filename="'
         + name.encode()

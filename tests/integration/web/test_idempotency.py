@@ -1,4 +1,4 @@
-"""Idempotency-Key: the first response again, and nothing done twice."""
+"""Idempotency-Key: a repeated request gets the first response and has no second effect."""
 
 import time
 from collections.abc import Callable
@@ -130,7 +130,7 @@ def test_a_new_key_is_replayed_without_being_stored(app: Flask, alice: Caller) -
 def test_the_operator_s_responses_are_replayed_to_the_operator_only(
     app: Flask, operator: Caller, tenant: str
 ) -> None:
-    """Keys of the operator's own tenant share its Idempotency-Keys, but not its reach."""
+    """Keys of the operator's tenant share its Idempotency-Keys, but not its rights."""
     admin = {"name": "k", "scopes": ["admin"]}
     colleague = Caller(app, operator.post("/keys", admin).get_json()["key"], "x")
     body, name = admin | {"tenant": tenant}, f"made for {tenant}"
@@ -160,7 +160,7 @@ def test_a_request_in_progress_is_409_until_its_lease_expires(
     from web.http import idempotency as web_idempotency
 
     path = f"/jobs/{unknown_id}/cancel"
-    # What a process leaves that dies in mid-request: a claim that nobody renews.
+    # The state after a process dies during a request: a claim that is not renewed.
     with app.test_request_context(f"/api/v1{path}", method="POST", json={}):
         fingerprint = web_idempotency._fingerprint(sealed=False)
     with app.extensions["services"].database.transaction(tenant_id=tenant) as db:

@@ -1,4 +1,4 @@
-"""An id has one spelling, wherever it stands: canonical, its hexadecimal digits in either case."""
+"""An id has one spelling everywhere: the canonical one, with digits in either case."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ SPELLINGS = {
 
 @pytest.fixture(params=SPELLINGS.values(), ids=SPELLINGS.keys())
 def spell(request: pytest.FixtureRequest) -> Any:
-    """Writes an id in a way that Python's UUID takes, or nearly."""
+    """Writes an id in a form that Python's UUID accepts, or almost."""
 
     def write(canonical: str) -> str:
         digits = canonical.replace("-", "")

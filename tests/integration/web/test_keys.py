@@ -1,4 +1,4 @@
-"""Keys: who gets in, with what, and for how long."""
+"""API keys: their scopes, tenants and lifetimes."""
 
 import logging
 from collections.abc import Callable
@@ -181,7 +181,7 @@ def test_the_last_use_is_recorded(alice: Caller) -> None:
 
 
 def test_recording_the_use_waits_for_no_lock(app: Flask, alice: Caller) -> None:
-    """One who holds the key's row, rotating it say, holds up no request."""
+    """A transaction that locks the key's row, such as a rotation, delays no request."""
     with app.extensions["services"].database.transaction(tenant_id=None) as db:
         held = text("SELECT id FROM api_keys WHERE prefix = :prefix FOR UPDATE")
         assert db.execute(held, {"prefix": alice.key[:16]}).all()

@@ -152,7 +152,7 @@ def test_without_redis_limits_hold_per_process_and_are_logged(
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[int]:
-    """What was logged about the limits' storage, but for limits that were reached."""
+    """The log lines about the limits' storage, without those about reached limits."""
     return [
         record.levelno
         for record in caplog.records

@@ -1,4 +1,4 @@
-"""Everything below a path prefix, as a trusted reverse proxy names it."""
+"""Addresses below a path prefix that a trusted reverse proxy names."""
 
 from typing import Any
 

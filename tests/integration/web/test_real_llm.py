@@ -27,7 +27,7 @@ FILLER = "The harbour master of Norrskar counts every boat, crate and lantern at
 
 @pytest.fixture
 def ask_real(make_app: Callable[..., Any], real_llm: LocalLLM, llm: LLMServer) -> Any:
-    """Make a caller of an app that answers by the real LLM; `llm` makes its vectors."""
+    """Make a caller of an app that uses the real LLM, and `llm` for its vectors."""
 
     def make(**settings: Any) -> Caller:
         app = make_app(

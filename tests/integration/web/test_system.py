@@ -1,4 +1,4 @@
-"""Health, limits, metrics, docs, CORS, and what one request costs."""
+"""Health, limits, metrics, docs, CORS, and the statements of one request."""
 
 import json
 import logging
@@ -49,7 +49,7 @@ def test_a_schema_behind_the_code_is_not_ready(
 def test_health_counts_recently_announced_workers(
     make_app: Callable[..., Flask], new_database: Callable[[], str], tmp_path: Any
 ) -> None:
-    """With a database of its own: the page ranges of other tests would be counted too."""
+    """Uses its own database, because page ranges of other tests would be counted too."""
     server = start_redis(tmp_path / "redis")
     app = make_app(redis_url=server.url, database_url=new_database())
     client = app.extensions["redis"]
@@ -81,7 +81,7 @@ def test_health_counts_recently_announced_workers(
 def test_the_statements_of_a_request_stay_within_their_budget(
     operator: Caller, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With the operator's key, which the database is not asked about."""
+    """Uses the operator's key, which needs no statement."""
     caplog.set_level(logging.INFO)
     session = operator.new_session()["id"]
     for _ in range(5):
@@ -169,7 +169,7 @@ def test_examples_match_their_schemas(app: Flask) -> None:
 
 
 def _media(node: Any, kind: str | None = None) -> Iterator[dict[str, Any]]:
-    """Whatever stands under a `content`; of one media type, if it is given."""
+    """All values under a `content`; only of media type `kind` if it is given."""
     if isinstance(node, list):
         for item in node:
             yield from _media(item, kind)

@@ -1,4 +1,4 @@
-"""Traces over HTTP, and citations that open: from the upload to the picture of the quote."""
+"""Traces over HTTP, and citations: from the upload to the page image with the quote."""
 
 import io
 from collections.abc import Callable

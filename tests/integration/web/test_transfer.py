@@ -1,4 +1,4 @@
-"""Conversations as files: what an export holds, and that an import gives it back."""
+"""Conversations as files: the content of an export, and its import."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Around a turn: resume, cancel, retry, regenerate, edit, select, rate, titles."""
+"""Operations on turns: resume, cancel, retry, regenerate, edit, select, rate, titles."""
 
 import json
 import random
@@ -45,7 +45,7 @@ def chat(caller: Caller, session: str, **body: Any) -> Any:
 
 
 def begin(caller: Caller, session: str, **body: Any) -> str:
-    """Start a turn and leave; the id of its answer."""
+    """Start a turn, disconnect, and return the id of its answer."""
     response = caller.app.test_client().post(
         f"/api/v1/sessions/{session}/chat",
         json={"message": "hello?", "stream": True, **body},
@@ -78,7 +78,7 @@ def done(caller: Caller, session: str, **body: Any) -> dict[str, Any]:
 
 
 def other_process(caller: Caller, make_app: Any) -> Caller:
-    """The same service in another web process: nothing is shared but the database."""
+    """The same service in another web process, which shares only the database."""
     settings = caller.app.extensions["services"].settings
     return Caller(make_app(**settings.model_dump(include={"chat_provider"})), API_KEY, "other")
 
@@ -154,7 +154,7 @@ def test_a_live_answer_is_followed_from_another_process(
 def test_a_stream_cut_at_random_places_gives_the_whole_answer(
     asker: Caller, llm: LLMServer, make_app: Any
 ) -> None:
-    """Each listener leaves after some events and goes on in the other process."""
+    """Each listener disconnects after some events and continues at the other process."""
     llm.script(Reply(deltas=WORDS * 6, delay_between=0.02))
     session = asker.new_session()["id"]
     answer = begin(asker, session)
@@ -257,7 +257,7 @@ def test_the_sweep_closes_what_nobody_writes_any_more(asker: Caller) -> None:
 
 
 def dead_turn(caller: Caller, session: str, *, chunks: list[str]) -> str:
-    """A turn whose process died: what its first transaction and its flushes have left."""
+    """A turn of a dead process: the rows of its first transaction and its flushes."""
     from core.conversations import turns
     from core.conversations.chat import turn_options
 

@@ -1,4 +1,4 @@
-"""Everything of one user: the archive, and the erasure that leaves nothing."""
+"""The archive and the erasure of a user."""
 
 import io
 import json
@@ -22,7 +22,7 @@ from tests.integration.web.conftest import Caller
 from tests.pdfs import make_pdf
 
 ROOT = Path(__file__).resolve().parents[3]
-# Where the text of a user could still be: every table that a tenant's rows are in.
+# Every table with rows of a tenant, in which text of a user could remain.
 TABLES = (
     "sessions", "messages", "answer_chunks", "answer_contexts", "message_vectors",
     "message_traces", "documents", "document_pages", "chunks", "chunk_vectors", "page_ranges",
@@ -52,7 +52,7 @@ def upload(caller: Caller, data: bytes, **form: str) -> dict[str, Any]:
 def fill(
     caller: Caller, services: Services, tenant: str, *, count: int = 2
 ) -> list[dict[str, Any]]:
-    """Sessions, messages and documents of the caller, as ingestion and memory leave them."""
+    """Sessions, messages and documents of the caller, with the rows of ingestion and memory."""
     documents = []
     for number in range(count):
         made = caller.post(
@@ -95,7 +95,7 @@ def _add_derived(services: Services, tenant: str, *, message_id: str, document_i
 
 
 def left_of(services: Services, tenant: str) -> dict[str, int]:
-    """How many rows each table still has of a tenant."""
+    """The number of the tenant's rows in each table."""
     with services.database.transaction(tenant_id=None) as db:
         counted = {
             table: db.scalar(
