@@ -139,7 +139,7 @@ class Fair(Queue):
 
     def take(self, job: Job) -> int:
         return fairness.next_range_pages(
-            job.left, page_seconds=job.learned, most=MAX_PAGES, workers=self.workers
+            job.left, page_seconds=job.learned, max_pages=MAX_PAGES, workers=self.workers
         )
 
 

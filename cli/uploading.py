@@ -15,7 +15,7 @@ from cli.run import Run, with_run
 
 # The default limit is 60 requests a minute, and somebody may use the service meanwhile.
 _POLL_SECONDS = 2.0
-_MOST_DOCUMENTS = 5000
+_MAX_DOCUMENTS = 5000
 _FINAL = frozenset({"ready", "failed", "cancelled"})
 # Sending is the first tenth of a bar, ingestion the rest.
 _SENT = 10
@@ -174,7 +174,7 @@ class _Watch:
             one.document["id"]: one for one in self._uploads if one.document and one.is_pending
         }
         pages = 1 + len(pending) // 100
-        for document in self._api.list_documents(limit=_MOST_DOCUMENTS):
+        for document in self._api.list_documents(limit=_MAX_DOCUMENTS):
             one = pending.pop(document["id"], None)
             if one is not None and one.document is not None:
                 one.document |= document

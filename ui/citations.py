@@ -10,7 +10,7 @@ from ui.api_client import ApiError, Json
 from ui.escaping import label, one_line, unwrapped
 from ui.wording import page_text
 
-_MOST_PAGES = 10_000
+_MAX_PAGES = 10_000
 
 
 def views_of(passages: list[Json]) -> list[Json]:
@@ -99,6 +99,6 @@ def show_document(document: Json) -> None:
     count = int(document.get("page_count") or 1)
     page = 1
     if count > 1:
-        page = int(st.number_input("Page", 1, min(count, _MOST_PAGES), 1, key="preview_page"))
+        page = int(st.number_input("Page", 1, min(count, _MAX_PAGES), 1, key="preview_page"))
         st.caption(f"of {count:,}")
     _picture(document["id"], page, highlight="", name=name)

@@ -93,7 +93,7 @@ def _actions(message: Json, *, is_last: bool) -> None:
                 words,
                 ":material/refresh:",
                 key=f"again-{message_id}",
-                on_click=_again,
+                on_click=_answer_again,
                 args=(message, how),
             )
         _alternatives(message)
@@ -111,7 +111,7 @@ def _model(message: Json) -> None:
         st.caption(label(model, limit=60))
 
 
-def _again(message: Json, how: str) -> None:
+def _answer_again(message: Json, how: str) -> None:
     turn = Turn.again(state.client(), user_id=state.user_id(), message=message, how=how)
     state.turns()[message["session_id"]] = turn
     turn.start()

@@ -15,13 +15,13 @@ T = TypeVar("T")
 # How long to wait before trying again, in seconds, where the service does not say.
 _WAIT = 5.0
 _WAIT_FOR_KEY = 30.0
-_PASSING = ("unreachable", "no_answer", "broken_off", "unexpected")
+_TRANSIENT_CODES = ("unreachable", "no_answer", "broken_off", "unexpected")
 
 
 def is_passing(error: ApiError) -> bool:
     """Whether the same request may succeed later."""
     status = error.status or 0
-    return error.code in _PASSING or status in (401, 403, 429) or status >= 500
+    return error.code in _TRANSIENT_CODES or status in (401, 403, 429) or status >= 500
 
 
 def note(error: ApiError) -> None:

@@ -83,19 +83,19 @@ def guess_pages(size_bytes: int) -> int:
 
 
 def next_range_pages(
-    pages_left: int, *, page_seconds: float | None, most: int, workers: int
+    pages_left: int, *, page_seconds: float | None, max_pages: int, workers: int
 ) -> int:
     """How many pages the next range takes off the front of `pages_left`.
 
-    The range is about RANGE_SECONDS of work, and at most `most` pages. `page_seconds` is the time
+    The range is about RANGE_SECONDS of work, and at most `max_pages`. `page_seconds` is the time
     per page of this document's earlier ranges, None if none is done. Towards the end each range
     is half of a worker's share of the rest, so that all workers finish together (guided
     self-scheduling, Polychronopoulos and Kuck, 1987). A short document is divided evenly.
     """
     timely = FIRST_PAGES if page_seconds is None else max(1, int(RANGE_SECONDS / page_seconds))
-    timely = min(timely, most)
+    timely = min(timely, max_pages)
     smallest = min(SMALLEST_RANGE, timely)
-    if page_seconds is None and pages_left <= min(SHORT_PAGES, most):
+    if page_seconds is None and pages_left <= min(SHORT_PAGES, max_pages):
         return pages_left
     is_short = page_seconds is None and pages_left <= workers * timely
     share = math.ceil(pages_left / (workers if is_short else 2 * workers))

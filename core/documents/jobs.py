@@ -141,7 +141,9 @@ def _leave_the_rest(db: Session, claim: Claim, *, max_pages: int, workers: int) 
     if claim.is_plan:
         return claim
     left = claim.last_page - claim.first_page + 1
-    pages = next_range_pages(left, page_seconds=claim.page_seconds, most=max_pages, workers=workers)
+    pages = next_range_pages(
+        left, page_seconds=claim.page_seconds, max_pages=max_pages, workers=workers
+    )
     if pages == left:
         return claim
     last = claim.first_page + pages - 1

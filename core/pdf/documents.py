@@ -44,7 +44,7 @@ class OpenDocument:
             raise malformed()
         if count > self._limits.max_pages:
             raise too_many_pages(count, self._limits.max_pages)
-        title, outline = _describe(judge, seconds=self._limits.page_seconds)
+        title, outline = _read_title_and_outline(judge, seconds=self._limits.page_seconds)
         notes = [astuple(note) for note in self._attempt(judge.unread)]
         labels = [astuple(entry) for entry in self._attempt(judge.labels)]
         if self._engine == "auto":
@@ -280,7 +280,7 @@ class OpenDocument:
             del self._pages[number]
 
 
-def _describe(
+def _read_title_and_outline(
     judge: PypdfDocument | PdfiumDocument, *, seconds: float
 ) -> tuple[str | None, list[tuple[int, str, int]]]:
     """Metadata title and outline. If they are broken or endless, the document still counts."""

@@ -11,48 +11,50 @@ from core.documents.fairness import Candidate, in_order, next_range_pages
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
 
-def split(pages: int, *, most: int, workers: int, page_seconds: float | None) -> list[int]:
+def split(pages: int, *, max_pages: int, workers: int, page_seconds: float | None) -> list[int]:
     """The sizes of all ranges, claimed one after the other."""
     sizes: list[int] = []
     while (left := pages - sum(sizes)) > 0:
-        sizes.append(next_range_pages(left, page_seconds=page_seconds, most=most, workers=workers))
+        sizes.append(
+            next_range_pages(left, page_seconds=page_seconds, max_pages=max_pages, workers=workers)
+        )
     return sizes
 
 
 @pytest.mark.parametrize("pages", [1, 7, 8, 9, 50, 100, 400, 5000])
-@pytest.mark.parametrize("most", [1, 2, 32])
+@pytest.mark.parametrize("max_pages", [1, 2, 32])
 @pytest.mark.parametrize("workers", [1, 2, 16])
 @pytest.mark.parametrize("page_seconds", [None, 0.01, 0.25, 40.0])
 def test_ranges_have_each_page_once(
-    pages: int, most: int, workers: int, page_seconds: float | None
+    pages: int, max_pages: int, workers: int, page_seconds: float | None
 ) -> None:
-    sizes = split(pages, most=most, workers=workers, page_seconds=page_seconds)
+    sizes = split(pages, max_pages=max_pages, workers=workers, page_seconds=page_seconds)
     assert sum(sizes) == pages
     assert min(sizes) >= 1
-    assert max(sizes) <= most
+    assert max(sizes) <= max_pages
 
 
 def test_ranges_become_smaller_so_that_workers_end_together() -> None:
-    sizes = split(400, most=32, workers=2, page_seconds=0.01)
+    sizes = split(400, max_pages=32, workers=2, page_seconds=0.01)
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] == 32
     assert sizes[-2] == fairness.SMALLEST_RANGE
-    assert split(20, most=32, workers=2, page_seconds=0.01) == [5, 4, 4, 4, 3]
+    assert split(20, max_pages=32, workers=2, page_seconds=0.01) == [5, 4, 4, 4, 3]
 
 
 @pytest.mark.parametrize("page_seconds", [0.05, 0.2, 0.5, 2.0, 10.0])
 def test_a_range_takes_some_seconds_however_slow_the_pages(page_seconds: float) -> None:
-    pages = next_range_pages(3000, page_seconds=page_seconds, most=1000, workers=2)
+    pages = next_range_pages(3000, page_seconds=page_seconds, max_pages=1000, workers=2)
     assert pages == 1 or pages * page_seconds <= fairness.RANGE_SECONDS
 
 
 @pytest.mark.parametrize("pages", range(1, 7))
 def test_a_short_document_is_one_range(pages: int) -> None:
-    assert split(pages, most=32, workers=2, page_seconds=None) == [pages]
+    assert split(pages, max_pages=32, workers=2, page_seconds=None) == [pages]
 
 
 def test_ten_pages_are_shared_evenly() -> None:
-    assert split(10, most=32, workers=2, page_seconds=None) == [5, 5]
+    assert split(10, max_pages=32, workers=2, page_seconds=None) == [5, 5]
 
 
 def test_the_next_range_learns_from_the_last() -> None:

@@ -16,7 +16,7 @@ from web.http.context import services
 from web.http.parsing import Blueprint
 from web.http.presenters import json_response
 
-MOST_DUE = 10_000  # counting on would make /health slow
+MAX_DUE = 10_000  # counting more would make /health slow
 SERVICE = "Chat Storage API"
 VERSION = "0.1.0"
 
@@ -65,10 +65,10 @@ def _limiter() -> Limiter:
 
 
 def _count_due() -> int | None:
-    """Page ranges that are due, counted to MOST_DUE; None if PostgreSQL does not answer."""
+    """Page ranges that are due, counted to MAX_DUE; None if PostgreSQL does not answer."""
     try:
         with services().database.transaction(tenant_id=None) as db:
-            return jobs.count_due(db, limit=MOST_DUE)
+            return jobs.count_due(db, limit=MAX_DUE)
     except RagError:
         return None
 

@@ -186,10 +186,10 @@ class EventBody:
             raise StopIteration
         if isinstance(item, Exception):
             self._over = True
-            item = self._describe(item)
+            item = self._error_event(item)
         return self._record(item)
 
-    def _describe(self, error: Exception) -> Event:
+    def _error_event(self, error: Exception) -> Event:
         if not isinstance(error, RagError):
             log.error("stream_failed", exc_info=error)
             error = RagError("The stream broke off; the log has why, under the request id.")
