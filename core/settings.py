@@ -264,7 +264,8 @@ class Settings(BaseSettings):
             return value
         if urlsplit(value).scheme not in {"http", "https"}:
             raise ValueError("must be an http:// or https:// URL")
-        return value.rstrip("/")
+        # The address of the endpoint itself is what many providers' pages show.
+        return re.sub(r"/(?:chat/completions|embeddings|rerank)\Z", "", value.rstrip("/"))
 
     @field_validator(
         "openai_api_key", "chat_api_key", "embedding_api_key", "rerank_api_key", mode="before"

@@ -314,8 +314,9 @@ class _Run:
 
 
 def _restartable(run: _Run, reasoning: ReasoningFilter, shown: str) -> Iterator[str]:
-    if reasoning.restarted and run.started:
-        run.stream.restarted = True
+    if reasoning.restarted:
+        reasoning.restarted = False  # it happens once, not again at each later delta
+        run.stream.restarted = run.started
     if shown:
         yield shown
 

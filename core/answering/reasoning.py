@@ -9,6 +9,7 @@ recognised by its name, by its earlier answers, or by the typical first words of
 import re
 from collections.abc import Callable
 
+from core.answering.reasoning_marks import MarkTranslator
 from core.text.code import split_code
 
 _NAMES = r"(?:think|thinking|thought|reasoning)"
@@ -32,7 +33,7 @@ _FIRST_WORDS = (
     "the user just", "the user's ", "user asks", "user wants", "thinking process",
 )  # fmt: skip
 _END_MARK = (
-    r"(?:<\|(?:eot_id|eom_id|im_end|end|endoftext|end_of_text|end_of_turn)\|>|</s>"
+    r"(?:<\|(?:eot_id|eom_id|im_end|end|endoftext|end_of_text|end_of_turn|return|end_response)\|>|</s>"
     r"|<end_of_turn>|<｜end▁of▁sentence｜>)"
 )
 _END_MARKS = re.compile(rf"\s*(?:{_END_MARK}\s*)+\Z", re.I)
@@ -68,6 +69,7 @@ class ReasoningFilter:
         self.hidden_opening = False
         self.suspected = False
         self._suspicious = suspicious
+        self._marks = MarkTranslator()
         self._seen = False  # there was reasoning
         self._expected = expected
         self._state: Callable[[bool], str] = self._begin
@@ -83,7 +85,7 @@ class ReasoningFilter:
 
     def feed(self, delta: str) -> str:
         """The text that can be shown now; may be empty."""
-        self._end += self._advance(delta)
+        self._end += self._advance(self._marks.feed(delta))
         self._has_strike = self._has_strike or "<s>" in self._end
         begun = _BEGUN_MARKS.search(self._end)
         place = begun.start() if begun else len(self._end)
@@ -92,7 +94,7 @@ class ReasoningFilter:
 
     def flush(self) -> str:
         """The text that was held back. Call it at the end of the text."""
-        rest = self._advance("", at_end=True)
+        rest = self._advance(self._marks.flush(), at_end=True)
         rest, self._end = self._end + rest, ""
         return rest if self._has_strike else _END_MARKS.sub("", rest)
 

@@ -85,7 +85,8 @@ def test_reasoning_that_only_its_end_tag_shows_is_never_stored(
     services: Services, llm: LLMServer
 ) -> None:
     ingest(services, make_pdf(["Otters live in the northern river and eat fish."]))
-    llm.default = Reply(deltas=["The user asks. Passage [1] it is.\n</think>\n\n", "In a river."])
+    said = ["The passage [1] tells it.", "\n</think>\n\n", "In", " a", " river."]
+    llm.default = Reply(deltas=said)
     for _ in range(2):
         answer = ask(services, new_session(services), "Where do otters live?")
         assert answer.content == "In a river."

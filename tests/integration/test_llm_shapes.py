@@ -82,6 +82,17 @@ SSE_LINES = [said("Otters live in the "), said(ANSWER[19:]), ended()]
 JSON_TYPE = {"Content-Type": "application/json"}
 PLAIN = {"Content-Type": "text/plain; charset=utf-8"}
 
+MARKED = {
+    "Magistral": f"[THINK]Passage [1] it is.[/THINK]{ANSWER}",
+    "Command A": f"<|START_THINKING|>Passage [1].<|END_THINKING|><|START_RESPONSE|>{ANSWER}"
+    "<|END_RESPONSE|>",
+    "Command A, opened by its template": f"Passage [1] it is.<|END_THINKING|>{ANSWER}",
+    "Seed": f"<seed:think>Passage [1].</seed:think>{ANSWER}",
+    "Kimi": f"◁think▷Passage [1].◁/think▷{ANSWER}",
+    "gpt-oss": "<|channel|>analysis<|message|>Passage [1].<|end|><|start|>assistant<|channel|>final"
+    f"<|message|>{ANSWER}<|return|>",
+    "gpt-oss without reasoning": f"<|channel|>final<|message|>{ANSWER}<|return|>",
+}
 SHAPES = {
     "a list of parts": Reply(chunks=[said([THINKING]), said(PARTS), said(""), ended()]),
     "a list, then text": Reply(chunks=[said([THINKING]), said(ANSWER), ended()]),
@@ -102,6 +113,15 @@ SHAPES = {
     ),
     "a finish reason in each part": Reply(
         chunks=[data(chunk({"content": part}, "stop")) for part in (ANSWER[:19], ANSWER[19:])]
+    ),
+    "Azure's filter results": Reply(
+        chunks=[
+            data({"id": "", "model": "", "choices": [], "prompt_filter_results": [{}]}),
+            *SSE_LINES[:2],
+            data({"choices": [{"index": 0, "finish_reason": None, "content_filter_results": {}}]}),
+            data({"choices": [{"index": 0, "delta": None, "finish_reason": None}]}),
+            ended(),
+        ]
     ),
     "status 201": Reply(chunks=SSE_LINES, status=201),
     "JSON labelled stream": Reply(
@@ -139,8 +159,16 @@ SHAPES = {
             *(said(ANSWER), ended()),
         ]
     ),
+    **{
+        f"marks: {name}": Reply(deltas=[text[at : at + 5] for at in range(0, len(text), 5)])
+        for name, text in MARKED.items()
+    },
     "</think> alone": Reply(
         chunks=[said("Passage [1] mentions"), said(" it.\n</think>\n\n"), said(ANSWER), ended()]
+    ),
+    "</think> alone, in small deltas": Reply(deltas=list(f"Passage [1].\n</think>\n\n{ANSWER}")),
+    "</think> alone, with the first text": Reply(
+        deltas=[f"Passage [1].\n</think>\n\n{ANSWER[:9]}", *ANSWER[9:]]
     ),
     "</think> alone in a whole": Reply(
         body=whole(message={"content": f"Passage [1].\n</think>\n\n{ANSWER}"})
@@ -226,6 +254,9 @@ def test_a_model_that_reasons_by_its_name_never_shows_it(llm: LLMServer, make: A
         "```\n<think>\nx\n</think>\n```\nThat is how.",
         "It is struck: <s>gone</s>",
         "Is a < b or a <b",
+        "Mistral writes [THINK] and [1]",
+        "`[THINK]` begins it and `[/THINK]` ends it.",
+        "```\n<|START_THINKING|>x<|END_THINKING|>\n```\nThat is how.",
     ],
 )
 def test_tags_that_the_answer_mentions_are_kept(

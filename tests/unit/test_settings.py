@@ -64,6 +64,14 @@ def test_a_key_is_stripped_of_its_line_end(name: str) -> None:
     assert getattr(settings, name).get_secret_value() == "sk-abc"
 
 
+@pytest.mark.parametrize(
+    ("name", "path"), [("chat_base_url", "chat/completions"), ("embedding_base_url", "embeddings")]
+)
+def test_the_address_of_an_endpoint_serves_as_its_base(name: str, path: str) -> None:
+    for given in ("http://h/v1", "http://h/v1/", f"http://h/v1/{path}", f"http://h/v1/{path}/"):
+        assert getattr(read_settings(**SOUND, **{name: given}), name) == "http://h/v1"
+
+
 @pytest.mark.parametrize("name", ["database_url", "redis_url", "chat_base_url", "chat_model"])
 def test_white_space_around_a_value_is_not_part_of_it(name: str) -> None:
     value = SOUND.get(name, "http://h/v1")
