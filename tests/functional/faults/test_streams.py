@@ -1,21 +1,36 @@
 """Answers survive the end of their web process, of Redis and of their listeners."""
 
-import json
+import os
+import re
 import signal
+import subprocess
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from pathlib import Path
 
-import httpx
 import pytest
 import redis
 
 from tests.fakes.llm_server import CHAT, LLMServer, Reply
 from tests.functional.conftest import MakeStack
 from tests.functional.faults.conftest import Client
+from tests.functional.faults.listening import (
+    Events,
+    active,
+    ask,
+    items_of,
+    message,
+    new_session,
+    resume,
+    text_of,
+)
+from tests.harness import ROOT, SLOW_MACHINE_SECONDS
+from tests.harness.local_llm import MODEL, LocalLLM
+from tests.harness.ports import free_port
+from tests.harness.stack import WAIT_SECONDS
 
 WORDS = [f"word{number} " for number in range(2000)]
-Events = list[tuple[str, str, Any]]
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -29,7 +44,7 @@ def llm() -> Iterator[LLMServer]:
 @pytest.fixture(scope="module")
 def webs(make_stack: MakeStack, llm: LLMServer) -> tuple[Client, Client]:
     """Two web servers of one service; the first one's process is killed by tests."""
-    env = llm.environment | {"WEB_THREADS": "4", "WEB_WORKERS": "1"}
+    env = {"CHAT_TIMEOUT_SECONDS": "20", "WEB_THREADS": "4", "WEB_WORKERS": "1"} | llm.environment
     first = make_stack(env=env)
     second = make_stack(
         env={**env, "API_KEY": first.api_key}, database_url=first.env["DATABASE_URL"]
@@ -42,61 +57,15 @@ def webs(make_stack: MakeStack, llm: LLMServer) -> tuple[Client, Client]:
 
 @pytest.fixture
 def session(webs: tuple[Client, Client]) -> str:
-    writer, _ = webs
-    if not writer.stack.is_running("web"):
-        writer.stack.start("web")
-        writer.stack.wait_ready()
-    made = writer.http.post("/api/v1/sessions", json={"user_id": "alice", "title": "t"}).json()
-    return f"/api/v1/sessions/{made['id']}"
+    """A session's path; both servers run."""
+    start_again(webs[0])
+    return new_session(webs[0])
 
 
-def parse(block: str) -> tuple[str, str, Any]:
-    fields = dict(line.split(": ", 1) for line in block.split("\n"))
-    return fields["id"], fields["event"], json.loads(fields["data"])
-
-
-def listen(response: httpx.Response, *, deltas: int | None = None) -> Events:
-    """The events of a stream: all, or the first ones up to `deltas` deltas."""
-    heard: Events = []
-    block: list[str] = []
-    try:
-        for line in response.iter_lines():
-            if line:
-                block.append(line)
-                continue
-            if block and not block[0].startswith(":"):
-                heard.append(parse("\n".join(block)))
-            block = []
-            if deltas is not None and sum(name == "delta" for _, name, _ in heard) >= deltas:
-                break
-    except httpx.TransportError:
-        pass  # the server was killed: only complete events count
-    return heard
-
-
-def ask(web: Client, session: str, *, deltas: int | None = None) -> Events:
-    body = {"message": "Hello?", "stream": True, "use_rag": False}
-    with web.http.stream("POST", f"{session}/chat", json=body) as response:
-        return listen(response, deltas=deltas)
-
-
-def resume(web: Client, message_id: str, heard: Events) -> Events:
-    headers = {"Last-Event-ID": heard[-1][0]} if heard else {}
-    path = f"/api/v1/messages/{message_id}/stream"
-    with web.http.stream("GET", path, headers=headers, timeout=120) as response:
-        assert response.status_code == 200
-        return listen(response)
-
-
-def items_of(web: Client, session: str) -> list[dict[str, Any]]:
-    items: list[dict[str, Any]] = web.http.get(f"{session}/messages").json()["items"]
-    return items
-
-
-def active(web: Client, session: str) -> str | None:
-    """The id of the answer that is being written."""
-    answer: str | None = web.http.get(session).json()["active_message_id"]
-    return answer
+def start_again(web: Client) -> None:
+    if not web.stack.is_running("web"):
+        web.stack.start("web")
+        web.stack.wait_ready()
 
 
 def has_text(web: Client, session: str, chars: int) -> bool:
@@ -118,10 +87,6 @@ def begin(
     answer = active(reader, session)
     assert answer is not None
     return early, answer
-
-
-def text_of(events: Events) -> str:
-    return "".join(data["content"] for _, name, data in events if name == "delta")
 
 
 def test_a_writer_is_killed_and_its_answer_is_read_elsewhere(
@@ -200,3 +165,116 @@ def test_a_turn_is_stopped_by_a_client_of_another_process(
     assert (ended["status"], ended["finish_reason"]) == ("interrupted", "cancelled")
     assert text_of(heard) == ended["content"]
     assert llm.wait_for_disconnect(30)
+
+
+@pytest.mark.parametrize(
+    ("replies", "content", "ended"),
+    [
+        ([Reply(delay=1.0, delay_between=0.4)], "Hello from the model.", "stop"),
+        ([Reply(drop_after=2)], "Hello from", "provider_unavailable"),
+        ([Reply(stall_after=3, stall_seconds=600)], "Hello from the", "provider_timeout"),
+        (
+            [Reply(status=429, headers={"Retry-After": "1"}), Reply()],
+            "Hello from the model.",
+            "stop",
+        ),
+    ],
+    ids=["slow", "failing at the third token", "hanging", "429, then well"],
+)
+def test_a_provider_is_slow_or_fails(
+    webs: tuple[Client, Client],
+    llm: LLMServer,
+    session: str,
+    replies: list[Reply],
+    content: str,
+    ended: str,
+) -> None:
+    """Two listeners at two processes hear the same, and the next turn is answered."""
+    writer, reader = webs
+    llm.script(*replies)
+    with ThreadPoolExecutor(2) as pool:
+        early = pool.submit(ask, writer, session)
+        reader.stack.wait_until(lambda: active(reader, session), what="the turn")
+        answer = active(reader, session) or items_of(reader, session)[1]["id"]
+        late = pool.submit(resume, reader, answer, [])
+        events = early.result(WAIT_SECONDS)
+        assert late.result(WAIT_SECONDS) == events
+    stored = message(reader, answer)
+    assert (stored["content"], text_of(events)) == (content, content)
+    if ended == "stop":
+        assert (stored["status"], stored["finish_reason"], stored["error"]) == (
+            "complete",
+            "stop",
+            None,
+        )
+        assert events[-1][1:] == ("message_completed", {"assistant_message": stored})
+    else:
+        assert (stored["status"], stored["error"]["code"]) == ("failed", ended)
+        assert (events[-1][1], events[-1][2]["code"]) == ("error", ended)
+    assert active(reader, session) is None
+    assert ask(reader, session)[-1][1] == "message_completed"
+
+
+def test_a_real_llm_s_answer_is_resumed_elsewhere_and_a_cancel_frees_its_slot(
+    webs: tuple[Client, Client], real_llm: LocalLLM, session: str
+) -> None:
+    """A third process of the same service asks it; the answer is heard and stopped elsewhere."""
+    stack, reader = webs[0].stack, webs[1]
+    port = free_port()
+    env = {"PORT": str(port), "CHAT_BASE_URL": real_llm.base_url, "CHAT_MODEL": MODEL}
+    stack.start("web-real", kind="web", env=env | {"CHAT_MAX_TOKENS": "300"})
+    stack.wait_ready()
+    http = stack.client()
+    http.base_url = f"http://127.0.0.1:{port}"
+    writer = Client(stack, http)
+    story = "Tell me a very long story about every animal of the forest, one after the other."
+    heard = ask(writer, session, question=story, deltas=3)
+    answer = active(reader, session)
+    assert answer
+    heard += resume(reader, answer, heard)
+    stored = message(writer, answer)
+    assert (stored["status"], stored["content"]) == ("complete", text_of(heard))
+    assert stored["usage"]["completion_tokens"] > 3
+    assert resume(writer, answer, []) == heard
+    ask(writer, session, question=story, deltas=1)
+    answer = active(reader, session)
+    assert real_llm.busy_slots() == 1
+    assert reader.http.post(f"/api/v1/messages/{answer}/cancel").status_code == 202
+    cancelled_at = time.monotonic()
+    stack.wait_until(lambda: real_llm.busy_slots() == 0, what="the slot is free")
+    assert time.monotonic() - cancelled_at < SLOW_MACHINE_SECONDS  # 1 on a machine at rest
+    assert reader.http.post(f"/api/v1/messages/{answer}/cancel").status_code == 202
+    stack.stop("web-real")
+
+
+def test_the_examples_for_authors_of_clients_work_as_they_are(
+    webs: tuple[Client, Client], llm: LLMServer, session: str, tmp_path: Path
+) -> None:
+    """All of docs/chat.md but the erasure's end, for which there is no worker here."""
+    slow = {"delay_between": 0.1, "deltas": WORDS[:40]}
+    llm.script(Reply(), Reply(), Reply(**slow), Reply(**slow, stall_after=2, stall_seconds=600))
+    llm.script(Reply(deltas=["again"]), Reply(deltas=["further"]), Reply(deltas=["of its lens"]))
+    text = (ROOT / "docs" / "chat.md").read_text()
+    commands = "\n".join(re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S))
+    commands = commands.replace("alice", "carol")  # whose erasure refuses her new sessions
+    web = webs[0]
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", commands],
+        cwd=tmp_path,
+        env={
+            "PATH": os.environ["PATH"],
+            "API": f"{web.stack.base_url}/api/v1",
+            "KEY": web.stack.api_key,
+        },
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    said = done.stdout
+    assert said.startswith("Hello from the model.\n")
+    assert said.count("event: message_completed") == 2
+    for line in ("cancelled", "again", "of its lens", "# Lighthouses", "erase_user"):
+        assert line in said.splitlines(), line
+    assert "{'rating': 'up', 'comment': 'Short and right.'}" in said

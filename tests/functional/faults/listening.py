@@ -1,0 +1,78 @@
+"""A client of event streams: hears a turn whole, or leaves and goes on with it elsewhere."""
+
+import json
+from typing import Any
+
+import httpx
+
+from tests.functional.faults.conftest import Client
+
+Events = list[tuple[str, str, Any]]  # id, name, data
+
+
+def new_session(web: Client) -> str:
+    """A session's path. It has a title, so no model is asked for one."""
+    made = web.http.post("/api/v1/sessions", json={"user_id": "alice", "title": "t"}).json()
+    return f"/api/v1/sessions/{made['id']}"
+
+
+def parse(block: str) -> tuple[str, str, Any]:
+    fields = dict(line.split(": ", 1) for line in block.split("\n"))
+    return fields["id"], fields["event"], json.loads(fields["data"])
+
+
+def listen(response: httpx.Response, *, deltas: int | None = None) -> Events:
+    """The events of a stream: all, or until it has brought so many deltas."""
+    heard: Events = []
+    block: list[str] = []
+    try:
+        for line in response.iter_lines():
+            if line:
+                block.append(line)
+                continue
+            if block and not block[0].startswith(":"):
+                heard.append(parse("\n".join(block)))
+            block = []
+            if deltas is not None and sum(name == "delta" for _, name, _ in heard) >= deltas:
+                break
+    except httpx.TransportError:
+        pass  # the server was killed: the events that came whole count
+    return heard
+
+
+def ask(
+    web: Client, session: str, *, question: str = "Hello?", deltas: int | None = None
+) -> Events:
+    """Ask, and hear the answer to its end, or leave after so many deltas."""
+    body = {"message": question, "stream": True, "use_rag": False}
+    with web.http.stream("POST", f"{session}/chat", json=body) as response:
+        return listen(response, deltas=deltas)
+
+
+def resume(web: Client, message_id: str, heard: Events) -> Events:
+    """The events that come behind those that were heard."""
+    headers = {"Last-Event-ID": heard[-1][0]} if heard else {}
+    path = f"/api/v1/messages/{message_id}/stream"
+    with web.http.stream("GET", path, headers=headers, timeout=120) as response:
+        assert response.status_code == 200
+        return listen(response)
+
+
+def active(web: Client, session: str) -> str | None:
+    """The id of the answer that is being written in a session."""
+    active: str | None = web.http.get(session).json()["active_message_id"]
+    return active
+
+
+def message(web: Client, message_id: str) -> dict[str, Any]:
+    found: dict[str, Any] = web.http.get(f"/api/v1/messages/{message_id}").json()
+    return found
+
+
+def items_of(web: Client, session: str) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = web.http.get(f"{session}/messages").json()["items"]
+    return items
+
+
+def text_of(events: Events) -> str:
+    return "".join(data["content"] for _, name, data in events if name == "delta")
