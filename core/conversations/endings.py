@@ -45,7 +45,8 @@ _END = text(
     SET status = :status, lease_expires_at = NULL, finish_reason = :finish_reason,
         error = :error, model = coalesce(:model, model), usage = :usage,
         content = coalesce(:content, content),
-        retrieved_context = coalesce(:retrieved_context, retrieved_context)
+        retrieved_context = coalesce(:retrieved_context, retrieved_context),
+        context_metadata = (context_metadata - 'support') || CAST(:metadata AS jsonb)
     WHERE id = :id AND attempt = :attempt AND status = 'in_progress'
     RETURNING session_id
     """
@@ -68,7 +69,11 @@ _EXPIRED = text(
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How an answer ends. `content` None keeps the text that is stored in its chunks."""
+    """How an answer ends. `content` None keeps the text that is stored in its chunks.
+
+    `support` is the share of its figures, names and dates that its passages hold, None if it
+    has none or nobody looked.
+    """
 
     status: str
     finish_reason: str | None = None
@@ -77,6 +82,7 @@ class Ending:
     passages: Sequence[Passage] = ()
     model: str | None = None
     usage: dict[str, Any] | None = None
+    support: float | None = None
 
 
 def end_answer(db: Session, *, message_id: UUID, attempt: int, ending: Ending) -> bool:
@@ -101,6 +107,7 @@ def end_answer(db: Session, *, message_id: UUID, attempt: int, ending: Ending) -
             "retrieved_context": Json(cited) if content else None,
             "model": model,
             "usage": ending.usage and Json(ending.usage),
+            "metadata": Json({} if ending.support is None else {"support": ending.support}),
         },
     )
     if session_id is None:

@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from core.answering.passages import Passage
+from core.answering.support import Support
 from core.conversations.memory import Recollection
 from core.errors import NotFound
 from core.search.retrieval import Scored
@@ -43,6 +44,7 @@ class TurnTrace:
     candidates: Sequence[Scored] = ()
     passages: Sequence[Passage] = ()
     memories: Sequence[Recollection] = ()
+    support: Support = field(default_factory=Support)
     timings: dict[str, float] = field(default_factory=dict)
     started: float = field(default_factory=time.perf_counter)
 
@@ -69,6 +71,7 @@ class TurnTrace:
             ],
             "model": model,
             "usage": usage,
+            "support": self.support.as_dict(),
             "timings_ms": {name: self._shown(name) for name in STAGES},
         }
 
@@ -87,5 +90,4 @@ def get_trace(db: Session, *, tenant_id: str, message_id: UUID) -> dict[str, Any
     data = db.scalar(_GET, {"tenant_id": tenant_id, "message_id": message_id})
     if data is None:
         raise NotFound("There is no trace of such a message.", code="trace_not_found")
-    found: dict[str, Any] = data
-    return found
+    return {"support": None, **data}  # older traces have no support

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from core.answering.base import AnswerStream, Question
 from core.answering.citations import CitationFilter, Verbatim
+from core.answering.support import measure_support
 from core.bootstrap import Services
 from core.conversations import endings, messages, titles, turns
 from core.conversations.chat import PreparedTurn, make_question
@@ -150,14 +151,19 @@ class AnswerWriter:
         error: dict[str, str] | None = None,
     ) -> Ending:
         stream = self.stream
+        content = "".join(self.parts)
+        self.trace.support = measure_support(
+            content, self.trace.passages, question=self.turn.rows.question.content
+        )
         return Ending(
             status=status,
             finish_reason=finish_reason,
             error=error,
-            content="".join(self.parts),
+            content=content,
             passages=self.trace.passages,
             model=stream.model if stream else self.services.answerer.model,
             usage=stream.usage.as_dict() if stream and stream.usage else None,
+            support=self.trace.support.share,
         )
 
     def _failed(self, error: RagError) -> Ending:

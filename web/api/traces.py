@@ -38,6 +38,36 @@ class TraceMemory(Schema):
     similarity = fields.Float(required=True, metadata={"example": 0.69})
 
 
+class TraceClaim(Schema):
+    kind = fields.String(required=True, metadata={"example": "figure"})
+    text = fields.String(required=True, metadata={"example": "34,229 million"})
+    supported = fields.Boolean(required=True, metadata={"description": "A cited passage has it."})
+
+
+class TraceStatement(Schema):
+    text = fields.String(required=True, metadata={"example": "Net sales, 2022: $34,229 million."})
+    passages = fields.List(
+        fields.Integer(),
+        required=True,
+        metadata={"example": [1], "description": "The passages it was checked against."},
+    )
+    supported = fields.Boolean(required=True)
+    claims = fields.List(fields.Nested(TraceClaim), required=True)
+
+
+class TraceSupport(Schema):
+    share = fields.Float(
+        required=True,
+        allow_none=True,
+        metadata={
+            "example": 1.0,
+            "description": "The share of the answer's figures, names and dates that the "
+            "passages it cites hold; null if it has none.",
+        },
+    )
+    statements = fields.List(fields.Nested(TraceStatement), required=True)
+
+
 class TraceTimings(Schema):
     embed = fields.Float(required=True, allow_none=True, metadata=_MILLISECONDS)
     search = fields.Float(required=True, allow_none=True, metadata=_MILLISECONDS)
@@ -71,6 +101,7 @@ class Trace(Schema):
     )
     model = fields.String(required=True, allow_none=True, metadata={"example": "extractive-1"})
     usage = fields.Dict(required=True, allow_none=True)
+    support = fields.Nested(TraceSupport, required=True, allow_none=True)
     timings_ms = fields.Nested(TraceTimings, required=True)
 
 

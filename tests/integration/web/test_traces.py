@@ -51,12 +51,28 @@ def test_from_an_answer_to_its_trace_and_the_quote_on_its_page(asker: Caller) ->
     assert trace["candidates"][0]["chunk_id"] == passage["chunk_id"]
     assert trace["candidates"][0]["filename"] == "a.pdf"
     assert (trace["model"], trace["usage"]) == (answer["model"], answer["usage"])
+    assert answer["context_metadata"] == {"support": 1.0}
+    assert trace["support"]["share"] == 1.0
     path = f"/documents/{document}/pages/{passage['page_start']}/image"
     plain = asker.get(path)
     marked = asker.get(path, query_string={"highlight": passage["quote"]})
     assert plain.headers["Content-Type"] == marked.headers["Content-Type"] == "image/png"
     assert yellow(marked.data) > 200 > yellow(plain.data) == 0
     assert asker.get(path, query_string={"highlight": passage["quote"]}).data == marked.data
+
+
+def test_a_statement_that_no_passage_supports_is_marked(asker: Caller, llm: LLMServer) -> None:
+    document = upload(asker)
+    llm.default = Reply(deltas=["It was built in 1848 by Albin Lind [1]."])
+    answer = ask(asker, document_ids=[document])["assistant_message"]
+    assert answer["content"] == "It was built in 1848 by Albin Lind [1]."
+    assert answer["context_metadata"] == {"support": 0.5}
+    (statement,) = asker.get(f"/messages/{answer['id']}/trace").get_json()["support"]["statements"]
+    assert statement["supported"] is False
+    assert [(one["text"], one["supported"]) for one in statement["claims"]] == [
+        ("1848", False),
+        ("Albin Lind", True),
+    ]
 
 
 def test_a_cached_image_is_not_sent_again(
