@@ -33,6 +33,7 @@ def read(words: list[Word]) -> str:
     return read_layout(words, width=WIDTH, height=HEIGHT).text()
 
 
+YEARS_AND_SPAN = ("2022", "2021", "2020", "2022-2021")
 LEFT = [
     "The herring fleet left port at four",
     "in the morning when the tide was",
@@ -121,6 +122,23 @@ def test_a_header_over_several_columns_belongs_to_each_of_them() -> None:
         "Cost of sales | Three Months 2023: (275) | Three Months 2022: (198)"
         " | Nine Months 2023: (775) | Nine Months 2022: (798)",
     ]
+
+
+def test_a_span_of_years_is_the_header_of_a_change() -> None:
+    columns = (300, 360, 420, 480)
+    words = [
+        *line("(in millions)", 60, 100),
+        *(
+            word
+            for text, x in zip(YEARS_AND_SPAN, columns, strict=True)
+            for word in line(text, x, 100)
+        ),
+    ]
+    for label, baseline in (("Creative", 114), ("Document", 128), ("Total", 142)):
+        words += line(label, 60, baseline)
+        for text, x in zip(("2,383", "1,974", "1,497", "21%"), columns, strict=True):
+            words += line(text, x, baseline)
+    assert "Document | 2022: 2,383 | 2021: 1,974 | 2020: 1,497 | 2022-2021: 21%" in read(words)
 
 
 def test_a_row_includes_the_line_above_it() -> None:
