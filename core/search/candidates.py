@@ -118,7 +118,7 @@ def find_candidates(
     compared only with vectors of the embedding model `model`, or with all if that is None.
     `db` must be bound to the tenant of `reach`.
     """
-    values = _reach_values(reach) | _query_values(query, vector, mode)
+    values = reach_values(reach) | _query_values(query, vector, mode)
     values |= {"most": most, "model": model}
     rows = db.execute(_SEARCH, values).all()
     # The column is text and is parsed once; psycopg2 would parse a JSON column in each row.
@@ -130,7 +130,8 @@ def find_candidates(
     )
 
 
-def _reach_values(reach: Reach) -> dict[str, Any]:
+def reach_values(reach: Reach) -> dict[str, Any]:
+    """The parameters of IN_REACH and of what narrows it."""
     ids = reach.document_ids
     return {
         "tenant_id": reach.tenant_id,

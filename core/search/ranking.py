@@ -3,7 +3,8 @@
 A score is the cosine plus a weighted sum of shares, each from 0 to 1:
 
 - words: BM25 (Robertson and Zaragoza, 2009) over the question's words, divided by its limit;
-- sentence: the largest weighted share of those words in one sentence;
+- sentence: the largest weighted share of those words in one sentence, or in one row of a table
+  and the caption above its rows;
 - pairs: the weighted share of neighbouring words of the question that are neighbours in the text;
 - period: the share of the question's year and quarter that the document's name states. If the
   question asks for the latest document, 1 for the newest of a series.
@@ -16,14 +17,14 @@ neighbour with a high score. docs/adr/0005 has the measurements behind the weigh
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from functools import lru_cache
 from itertools import pairwise
 from operator import attrgetter
 from statistics import fmean, median
-from typing import Any, Protocol
+from typing import NamedTuple, Protocol
 
+from core.search import rows
 from core.search.candidates import EXACT_MAX_CHUNKS
 from core.search.document_names import (
     Label,
@@ -47,9 +48,23 @@ _SATURATION = 0.6  # BM25's k1
 _LENGTH = 0.4  # BM25's b
 _PAIR_GAP = 16  # characters between two words that still count as neighbours
 _MAX_WORDS = 64  # of a question; each is looked for in each text
-_SHINGLE = 3  # words
-_REPEATED = 0.9  # share of the shorter text's shingles
 _SENTENCE_END = re.compile(r"[.!?…؟۔।][\"'”’)\]]*\s|[。！？｡]|\n\s*\n")
+# Tables write months in short. By stems, each the other's.
+_LONG = (
+    "januari",
+    "februari",
+    "march",
+    "april",
+    "june",
+    "juli",
+    "august",
+    "septemb",
+    "octob",
+    "novemb",
+    "decemb",
+)
+_SHORT = ("jan", "feb", "mar", "apr", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_MONTHS = dict(zip(_LONG + _SHORT, _SHORT + _LONG, strict=True))
 _LETTERS = re.compile(r"[^\W\d_]*")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _SINGLE = re.compile(f"[{SINGLE_CHARACTERS}]")
@@ -84,8 +99,7 @@ class Evidence(Protocol):
     def vector_score(self) -> float | None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Hit:
+class _Hit(NamedTuple):
     """A word of the question in a text."""
 
     word: str
@@ -130,22 +144,15 @@ def score(
     return _add_neighbours(candidates, scores)
 
 
-def without_repeats(texts: Iterable[str], *, limit: int) -> list[int]:
-    """The indices of the first `limit` texts that repeat no earlier one.
-
-    A text repeats another if the longer one contains nine tenths of the shorter
-    one's runs of three words (Broder's containment, 1997).
-    """
-    kept: list[int] = []
-    seen: list[_Words] = []
-    for index, text in enumerate(texts):
-        if len(kept) == limit:
+def missing_words(stems: Collection[str], candidates: Sequence[Evidence]) -> set[str]:
+    """Those of `stems` that no candidate holds, in its text or in what the index has besides."""
+    missing = set(stems)
+    for item in candidates:
+        found = _SearchedText(f"{item.context}\n\n{item.text}").locate(missing)
+        missing.difference_update(hit.word for hit in found)
+        if not missing:
             break
-        found = _Words(fold(text).split())
-        if not any(found.repeats(other) for other in seen):
-            kept.append(index)
-            seen.append(found)
-    return kept
+    return missing
 
 
 class _Question:
@@ -178,10 +185,15 @@ class _Question:
         return sum(self._weights[word] * n / (n + damping) for word, n in counts.items())
 
     def _best_sentence(self, text: str, hits: Sequence[_Hit]) -> float:
+        """The most weight in one sentence, or in one row of a table with the table's caption."""
+        caption, rows_start = _words_of_caption(text, hits)
         best, weight, held, end = 0.0, 0.0, set[str](), 0
         for hit in hits:
             if _SENTENCE_END.search(text, end, hit.start):
                 best, weight, held = max(best, weight), 0.0, set()
+                if hit.start >= rows_start:
+                    held = set(caption)
+                    weight = sum(self._weights[word] for word in held)
             if hit.word not in held:
                 held.add(hit.word)
                 weight += self._weights[hit.word]
@@ -197,11 +209,17 @@ class _Question:
         return sum(self._pairs.get(pair, 0.0) for pair in found) / self._pairs_total
 
 
+def _words_of_caption(text: str, hits: Sequence[_Hit]) -> tuple[set[str], int]:
+    """The question's words above a table's rows, and where the rows begin."""
+    begin, start = rows.caption_of(text)
+    return {hit.word for hit in hits if begin <= hit.start < start}, start
+
+
 class _SearchedText:
     """A text, normalised for looking up words."""
 
     def __init__(self, text: str) -> None:
-        self.plain = _SEPARATOR_OF_THOUSANDS.sub("", normalise(text))
+        self.plain = _SEPARATOR_OF_THOUSANDS.sub("", normalise(rows.set_apart(text)))
         self.folded = self.plain.casefold()
 
     def locate(self, asked: Collection[str]) -> list[_Hit]:
@@ -216,6 +234,8 @@ class _SearchedText:
                 hits += [_Hit(word, match.start(), match.end()) for match in found]
             else:
                 hits += _locate_word(self.folded, word)
+                if short := _MONTHS.get(word):
+                    hits += [hit._replace(word=word) for hit in _locate_word(self.folded, short)]
         return sorted(hits, key=attrgetter("start"))
 
 
@@ -343,25 +363,3 @@ def _add_neighbours(candidates: Sequence[Evidence], scores: Sequence[float]) -> 
         around = (places.get((item.document_id, item.ordinal + step), middle) for step in (-1, 1))
         raised.append(value + NEIGHBOUR_WEIGHT * max(0.0, *(near - middle for near in around)))
     return raised
-
-
-class _Words:
-    """A text's words, for telling whether it repeats another."""
-
-    def __init__(self, found: Sequence[str]) -> None:
-        self._found = found
-        self._single = set(found)
-
-    def repeats(self, other: "_Words") -> bool:
-        """Compares single words first: that is cheap and rules out almost every pair."""
-        return _contains(self._single, other._single) and _contains(self._runs, other._runs)
-
-    @cached_property
-    def _runs(self) -> set[tuple[str, ...]]:
-        found = self._found
-        starts = range(max(1, len(found) - _SHINGLE + 1))
-        return {tuple(found[start : start + _SHINGLE]) for start in starts}
-
-
-def _contains(one: Set[Any], other: Set[Any]) -> bool:
-    return len(one & other) >= _REPEATED * min(len(one), len(other))

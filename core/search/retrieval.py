@@ -16,7 +16,7 @@ from core.answering.citations import best_quote
 from core.answering.passages import Passage
 from core.bootstrap import Services
 from core.errors import ProviderRefused, Unavailable
-from core.search import embedding_model, ranking, reranking
+from core.search import embedding_model, ranking, repeats, reranking, spelling
 from core.search.candidates import Candidate, Candidates, Mode, find_candidates
 from core.search.reach import Reach, resolve_reach
 from core.text.questions import without_instructions
@@ -41,8 +41,12 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Passages, best first; the candidates behind them; milliseconds per stage."""
+    """Passages, best first; the candidates behind them; milliseconds per stage.
 
+    `query` is what was searched for in the end, with typos corrected.
+    """
+
+    query: str
     passages: list[Passage]
     candidates: list[Scored]
     timings: dict[str, float]
@@ -82,6 +86,8 @@ def find_in_reach(
     `reach` comes from `core.search.reach.resolve_reach`: its session and documents are not
     checked again. The query is embedded while no transaction is open.
 
+    A word that no chunk in reach holds is corrected if it is misspelt (`core.search.spelling`).
+
     While the database has vectors of another length than the embedder's (see
     `core.search.embedding_model`), `hybrid` searches by words alone.
 
@@ -90,21 +96,38 @@ def find_in_reach(
     """
     started = time.perf_counter()
     mode = _possible_mode(services, mode)
-    vector = None if mode == "text" else services.embedder.embed([without_instructions(query)])
-    embedded = time.perf_counter()
-    db = services.database.autocommit(tenant_id=reach.tenant_id)
     most = max(SHORTLIST, 2 * top_k)
-    model = None if mode == "text" else services.embedder.name
-    found = find_candidates(
-        db, reach=reach, query=query, vector=vector, mode=mode, model=model, most=most
-    )
+    found, embed = _candidates(services, reach=reach, query=query, mode=mode, most=most)
+    if mode != "vector":
+        db = services.database.autocommit(tenant_id=reach.tenant_id)
+        corrected = spelling.correct(db, reach=reach, query=query, found=found)
+        if corrected != query:
+            query = corrected
+            found, again = _candidates(services, reach=reach, query=query, mode=mode, most=most)
+            embed += again
     ranked = _ranked(query, found, mode=mode)
     passages = _passages(services, ranked, query=query, top_k=top_k)
-    timings = {
-        "embed": 1000 * (embedded - started),
-        "search": 1000 * (time.perf_counter() - embedded),
-    }
-    return Found(passages, ranked, timings)
+    search = 1000 * (time.perf_counter() - started) - embed
+    return Found(query, passages, ranked, {"embed": embed, "search": search})
+
+
+def _candidates(
+    services: Services, *, reach: Reach, query: str, mode: Mode, most: int
+) -> tuple[Candidates, float]:
+    """The candidates for `query`, and the milliseconds that its embedding took."""
+    started = time.perf_counter()
+    vector = None if mode == "text" else services.embedder.embed([without_instructions(query)])
+    embed = 1000 * (time.perf_counter() - started)
+    found = find_candidates(
+        services.database.autocommit(tenant_id=reach.tenant_id),
+        reach=reach,
+        query=query,
+        vector=vector,
+        mode=mode,
+        model=None if mode == "text" else services.embedder.name,
+        most=most,
+    )
+    return found, embed
 
 
 def _possible_mode(services: Services, mode: Mode) -> Mode:
@@ -135,7 +158,7 @@ def _passages(
 ) -> list[Passage]:
     """The best candidates without repeats, reordered by the reranker if there is one."""
     depth = top_k if services.reranker is None else max(top_k, reranking.DEPTH)
-    kept = ranking.without_repeats((one.candidate.text for one in ranked), limit=depth)
+    kept = repeats.without_repeats((one.candidate.text for one in ranked), limit=depth)
     passages = [
         _passage(index, ranked[place], query=query) for index, place in enumerate(kept, start=1)
     ]

@@ -142,7 +142,7 @@ def test_a_search_of_the_whole_tenant_reads_no_list_of_documents(
 def times_listed(library: Library, *, user_id: str | None) -> int:
     """How often PostgreSQL computes the list of documents in reach."""
     vector = library.vectors[library.documents["a"][0]][:1]
-    values = candidates._reach_values(Reach("a", user_id, None, None))
+    values = candidates.reach_values(Reach("a", user_id, None, None))
     values |= candidates._query_values("alphaword7 common", vector, "hybrid") | {"most": 40}
     explained = text(f"EXPLAIN (ANALYZE, FORMAT JSON) {candidates._SEARCH.text}")
     with library.database.transaction(tenant_id="a") as db:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from core.search import ranking
+from core.search import ranking, repeats
 
 
 @dataclass(frozen=True)
@@ -131,14 +131,14 @@ def test_a_good_neighbour_lifts_a_passage() -> None:
 def test_repeats_are_left_out_and_the_rest_moves_up() -> None:
     text = "The quick brown fox jumps over the lazy dog, and then it sleeps for a long time."
     texts = [text, f"{text} Quite long.", text.upper(), "Something else is told here.", "Third."]
-    assert ranking.without_repeats(texts, limit=3) == [0, 3, 4]
-    assert ranking.without_repeats(texts, limit=1) == [0]
-    assert ranking.without_repeats([], limit=3) == []
+    assert repeats.without_repeats(texts, limit=3) == [0, 3, 4]
+    assert repeats.without_repeats(texts, limit=1) == [0]
+    assert repeats.without_repeats([], limit=3) == []
 
 
 def test_tables_with_other_numbers_are_no_repeats() -> None:
     rows = [" ".join(f"Sales {year} {year * 7 + n}" for year in range(40)) for n in range(2)]
-    assert ranking.without_repeats(rows, limit=5) == [0, 1]
+    assert repeats.without_repeats(rows, limit=5) == [0, 1]
 
 
 def test_a_word_s_share_is_bm25_s() -> None:
@@ -161,3 +161,24 @@ def test_a_code_in_few_chunks_outweighs_any_cosine() -> None:
     weights, common = {"4187": 1.0, "clear": 1.0, "fault": 1.0}, {"4187": 500.0}
     scores = ranking.score("clear fault 4187", candidates, weights=weights, frequency=common)
     assert scores[0] > scores[1]
+
+
+def chunk_of_table(caption: str, *labels: str) -> str:
+    rows = "\n".join(
+        f"{label} | 2022: 1,{place}00 | 2021: 900" for place, label in enumerate(labels)
+    )
+    return f"{caption}\n{rows}"
+
+
+def test_words_in_one_row_count_for_more_than_words_in_several() -> None:
+    together = chunk_of_table("Output", "Africa, turbines", "Asia, pumps")
+    spread = chunk_of_table("Output", "Africa, pumps", "Asia, turbines")
+    assert best("turbines Africa", *apart(spread, together)) == together
+
+
+def test_a_table_s_caption_belongs_to_each_of_its_rows() -> None:
+    table = chunk_of_table("Sales", "Africa", "Europe")
+    filler = "The plants were built by others, who left. " * 6
+    captioned = f"Signs of it were good. {filler}\n{table}"
+    mentioned = f"Sales of it were good. {filler}\n{table.replace('Sales', 'Staff')}"
+    assert best("Europe sales", *apart(mentioned, captioned)) == captioned
