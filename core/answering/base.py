@@ -82,6 +82,7 @@ class Answerer(Protocol):
     """Writes an answer to a question from its passages."""
 
     model: str
+    top_k: int  # passages that are searched for it unless the request names a number
 
     def answer(
         self, question: Question, *, should_stop: Callable[[], bool] = lambda: False

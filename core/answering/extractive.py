@@ -3,14 +3,16 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 
+from core.answering.asking import Need
 from core.answering.base import AnswerStream, Question
 from core.answering.citations import strip_citations
+from core.answering.definitions import find_definition
 from core.answering.figures import find_figure, is_sure, say_figure
 from core.answering.passages import Passage
-from core.answering.scoring import Scored, rank_sentences
+from core.answering.scoring import Scored, is_row_of_figures, rank_sentences
 from core.embedding.base import Embedder
 from core.text.questions import without_instructions
-from core.text.words import words
+from core.text.words import content_stems, words
 
 NOTHING_FOUND = "I could not find anything about this in the documents in reach."
 DOCUMENTS_ONLY = (
@@ -31,6 +33,11 @@ HEADING_WORDS = 10
 MIN_WORDS = 3
 # A sentence is cut only if at least this much of it can be shown.
 MIN_EXCERPT = 60
+MIN_SHARE_OF_ROW = 0.6  # of the question's words, by weight
+SAME_MEANING = 0.75  # cosine; of sentences that count something else it is seldom so high
+NEARLY_ALL = 0.75  # of the question's words, by weight
+# By how much a score is ahead that needs no further sentence, and behind that is not said.
+CLEAR_MARGIN, FAR_BEHIND = 0.2, 0.3
 # Calibrated on SQuAD over PDFs: questions with their document in reach, against the same
 # questions without it (docs/adr/0010).
 MIN_CONFIDENCE = 0.535
@@ -72,6 +79,7 @@ class ExtractiveAnswerer:
     """
 
     model = "extractive-1"
+    top_k = 10  # a figure's row is often not among the first five; sentences come from those
 
     def __init__(self, *, embedder: Embedder) -> None:
         self._embedder = embedder
@@ -91,13 +99,17 @@ class ExtractiveAnswerer:
         if not question.grounded:
             return _by_memory(question) or DOCUMENTS_ONLY
         query = without_instructions(question.search_query or question.text)
+        definition = find_definition(query, question.passages)
+        if definition is not None:
+            return f"{strip_citations(definition.text)} [{definition.passage.index}]"
         figure = find_figure(query, question.passages)
         if figure is not None and is_sure(figure, query):
             return f"{say_figure(figure)} [{figure.passage.index}]"
         ranked = rank_sentences(query, question.passages, embedder=self._embedder)
-        if not ranked or confidence(ranked) < MIN_CONFIDENCE:
+        fitting = _with_what_is_needed(ranked, Need.read(query))
+        if not fitting or not _is_convincing(fitting):
             return _by_memory(question) or refuse(question.passages)
-        return join_sentences(ranked)
+        return join_sentences(fitting)
 
     def _write(
         self, stream: AnswerStream, question: Question, should_stop: Callable[[], bool]
@@ -146,6 +158,34 @@ def _asks_for_memory(text: str) -> bool:
     return _ASKS_FOR_MEMORY.search(text) is not None
 
 
+def _with_what_is_needed(ranked: Sequence[Scored], need: Need) -> list[Scored]:
+    """The sentences that have the kind of thing asked for, best first.
+
+    There is no answer to "how many" without a number. A date or an amount may be said in words
+    that nobody can list, so a sentence with nearly all of the question's words will do.
+    """
+    fitting = [item for item in ranked if need.is_met(item.text) and _counts(item, need)]
+    if need.kind == "count":
+        return fitting or [item for item in ranked if _may_count(item, need)]
+    if fitting and confidence(fitting) >= MIN_CONFIDENCE:
+        return [fitting[0], *(item for item in ranked if item is not fitting[0])]
+    return [item for item in ranked if need.kind in ("date", "other") or item.share > NEARLY_ALL]
+
+
+def _may_count(item: Scored, need: Need) -> bool:
+    """Whether the sentence has a number, and means what is asked or has nearly all of its words."""
+    if not need.has_number(item.text):
+        return False
+    named = need.names_counted(frozenset(item.candidate.stems)) and item.share > NEARLY_ALL
+    return named or item.cosine > SAME_MEANING
+
+
+def _counts(item: Scored, need: Need) -> bool:
+    """Whether the sentence, or the one before it, names what is counted."""
+    before = content_stems(item.candidate.before)
+    return need.names_counted(frozenset(item.candidate.stems).union(before))
+
+
 def confidence(ranked: Sequence[Scored]) -> float:
     """How well the best sentence fits the question; too low for an answer below MIN_CONFIDENCE."""
     return ranked[0].cosine + 0.3 * ranked[0].share
@@ -160,7 +200,8 @@ def join_sentences(ranked: Sequence[Scored]) -> str:
     parts: list[str] = []
     shown: list[str] = []
     left = MAX_CHARS
-    for item in _in_order([item for item in ranked if _is_informative(item.text)] or ranked):
+    telling = [item for item in ranked if _is_informative(item.text)] or ranked
+    for item in _in_order(_worth_saying(telling)):
         marker = f" [{item.candidate.passage.index}]"
         room = left - len(marker) - bool(parts)
         text = _self_contained(item, shown)
@@ -176,6 +217,28 @@ def join_sentences(ranked: Sequence[Scored]) -> str:
         if len(parts) == MAX_SENTENCES:
             break
     return " ".join(parts)
+
+
+def _is_convincing(ranked: Sequence[Scored]) -> bool:
+    """Whether the best sentence answers. A table's row of figures must have more of the words."""
+    if is_row_of_figures(ranked[0].text) and ranked[0].share < MIN_SHARE_OF_ROW:
+        return False
+    return confidence(ranked) >= MIN_CONFIDENCE
+
+
+def _worth_saying(ranked: Sequence[Scored]) -> list[Scored]:
+    """The best sentence, and those of its document that may be what was meant instead.
+
+    Alone where it is far ahead: what else the passages say is then beside the point.
+    """
+    best, *others = ranked
+    if others and best.score - others[0].score > CLEAR_MARGIN:
+        return [best]
+    near = best.score - FAR_BEHIND
+    document = best.candidate.passage.document_id
+    return [best] + [
+        one for one in others if one.score > near and one.candidate.passage.document_id == document
+    ]
 
 
 def _place(item: Scored, shown: Sequence[str]) -> int:

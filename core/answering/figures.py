@@ -8,12 +8,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain
 
+from core.answering.asking import Need
 from core.answering.passages import Passage
 from core.answering.tables import YEAR, Cell, read_cells
+from core.text.abbreviations import abbreviates, is_short_form, names_in, runs, stands_for
 from core.text.synonyms import synonyms_of
-from core.text.words import content_stems, fold
+from core.text.words import content_stems, fold, stem, words
 
 # Words that describe the form of a figure and do not tell which figure is meant.
 _FILLER = frozenset(
@@ -22,12 +23,12 @@ _FILLER = frozenset(
         " brought book earn carry full fiscal year quarter month week end ended"
         " ending three six nine twelve first second third fourth million billion thousand dollar"
         " percentage percent share large big high january february march april june july august"
-        " september october november december come provide well do did average was were use used"
-        " total overall company group hold total fy"
+        " september october november december come well do did average was were use used"
+        " total overall company group hold fy"
     )
 )
 _SPANS = {
-    "three": r"quarter|q[1-4]\b|three[- ]months?|1[34] weeks",
+    "three": r"quarter(?!ly)|q[1-4]\b|three[- ]months?|1[34] weeks",
     "six": r"six[- ]months?|26 weeks|half",
     "nine": r"nine[- ]months?|39 weeks",
     "twelve": (
@@ -40,25 +41,33 @@ _MONTHS = re.compile(
     re.IGNORECASE,
 )
 _CHANGE = re.compile(
-    r"chang|varianc|increas|decreas|grow|rise|rose|fell|drop|y\.o\.y", re.IGNORECASE
+    r"chang|varianc|increas|decreas|grow|rise|rose|fell|drop|y\.o\.y"
+    rf"|{YEAR} ?(?:vs\.?|to|over|[-–]) ?{YEAR}",
+    re.IGNORECASE,
 )
-_SHARE = re.compile(r"\b(?:what|which) (?:percent|percentage)\b|\bmarket share\b", re.IGNORECASE)
-_COUNT = re.compile(r"\bhow many\b(?! (?:million|billion|thousand|dollars))", re.IGNORECASE)
+# Little words that tell rows apart: income before taxes, loss per share.
+_TELLING = frozenset({"before", "after", "per", "other"})
+# Rows of the whole, which a question means that names no part.
+_WHOLE = frozenset(content_stems("total worldwide consolidated company group overall"))
+_SAYS_SHARE = frozenset(content_stems("share percent percentage rate proportion"))
 _PERCENT = re.compile(r"percent|share of|rate\b|margin|%|load factor|occupancy", re.IGNORECASE)
 
-# The weight of a question's word by the place where it is found.
-ROW, SECTION, NEARBY = 1.0, 0.7, 0.3
+# What a word of the question counts for, by where it is found.
+OTHERWISE, SECTION, NEARBY = 0.95, 0.7, 0.3  # 1 in the row's label or its column
 PRECISION_WEIGHT = 0.3
 FITS_WEIGHT = 0.2
-SYNONYM_BONUS = 0.15  # for a row whose label is a synonym of the question's words
-OTHER_DOCUMENT_PENALTY = 0.4  # if the question names another document than the cell's
+OTHER_DOCUMENT = 0.8  # against a document that the question does not name, if it names one
 RANK_WEIGHT = 0.02
-# A figure with a lower score is not given; the answer then consists of sentences. Fitted by hand
-# on questions about annual and quarterly reports (docs/adr/0010).
-MIN_SCORE, MIN_FITS = 0.68, 1.5
-MIN_SCORE_WITHOUT_PERIOD = 1.0
+# Fitted by hand on questions about annual and quarterly reports (docs/adr/0010): a figure is
+# given from here on, else sentences are.
+MIN_SCORE, MIN_FITS = 0.58, 1.5
+MIN_SCORE_WITHOUT_PERIOD = 0.7
+MIN_PRECISION = 0.4
+NEARLY_AS_GOOD = 0.15
 MAX_PASSAGES = 10
 _MAX_LABEL_WORDS = 12
+_MAX_CAPTION = 160  # characters; a longer line above a table is prose
+_MIN_ALIAS = 3  # letters of a short name
 _NO_FIGURE = re.compile(
     r"\b(?:who|whom|whose|where|when|why|how (?:do|does|did|can|is|are))\b"
     r"|\bwhat (?:is|are|does) (?:the )?(?-i:[A-Z]{2,})(?= (?:at|in|for|mean|stand)\b|\?|$)",
@@ -73,7 +82,9 @@ class Figure:
     cell: Cell
     passage: Passage
     score: float
-    fits: float  # how well its columns fit; negative if the question names other columns
+    fits: float  # of its columns; below 0 they are other ones than the question names
+    precision: float  # the share of its own label, columns and section that the question says
+    holds_rarest: bool  # the rarest word that labels of rows have in common with the question
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +92,7 @@ class _Asked:
     """The parts of a question that tell which figure it asks for."""
 
     text: str
+    words: tuple[str, ...]
     stems: tuple[str, ...]
     years: frozenset[str]
     months: frozenset[str]
@@ -88,12 +100,15 @@ class _Asked:
 
     @classmethod
     def read(cls, question: str) -> "_Asked":
+        years = _years(question)
         stems = tuple(
-            stem
-            for stem in dict.fromkeys(content_stems(question))
-            if stem not in _FILLER and not stem.isdigit()
+            word
+            for word in dict.fromkeys(content_stems(question))
+            if word not in _FILLER and word not in years
         )
-        return cls(question, stems, _years(question), _months(question), _span(question))
+        return cls(
+            question, tuple(words(question)), stems, years, _months(question), _span(question)
+        )
 
 
 def find_figure(question: str, passages: Sequence[Passage]) -> Figure | None:
@@ -106,10 +121,31 @@ def find_figure(question: str, passages: Sequence[Passage]) -> Figure | None:
     ]
     if not placed or not asked.stems:
         return None
-    sources = _Sources.read(asked, passages)
+    sources = _Sources.read(asked, passages, placed)
     weights = _weights(asked, placed)
     figures = [_judge(asked, one, sources, weights) for one in placed]
-    return max(figures, key=lambda one: one.score + FITS_WEIGHT * one.fits)
+    best = max(figures, key=_rating)
+    return max((one for one in figures if _is_alike(one, best)), key=_size, default=best)
+
+
+def _rating(figure: Figure) -> float:
+    return figure.score + FITS_WEIGHT * figure.fits
+
+
+def _is_alike(one: Figure, best: Figure) -> bool:
+    """Whether both figures have one label and period: the larger is then the whole of the other."""
+    return (
+        (one.cell.row, one.cell.columns) == (best.cell.row, best.cell.columns)
+        and one.passage.document_id == best.passage.document_id
+        and ("%" in one.cell.value) == ("%" in best.cell.value)
+        and "." not in best.cell.value
+        and _rating(one) > _rating(best) - NEARLY_AS_GOOD
+    )
+
+
+def _size(figure: Figure) -> float:
+    digits = re.sub(r"[^\d.]", "", figure.cell.value).strip(".")
+    return float(digits) if digits.count(".") < 2 and digits else 0.0
 
 
 def is_sure(figure: Figure, question: str) -> bool:
@@ -119,13 +155,23 @@ def is_sure(figure: Figure, question: str) -> bool:
         return False
     if _NO_FIGURE.search(question):
         return False
-    if _SHARE.search(question) and cell.unit and "%" not in cell.value:
+    if not _is_of_kind(cell, Need.read(question)):
         return False
-    if _COUNT.search(question) and cell.value.startswith(("$", "€", "£")):
+    if figure.precision < MIN_PRECISION or not figure.holds_rarest:
         return False
     if _years(question):
         return figure.score >= MIN_SCORE and figure.fits >= MIN_FITS
     return figure.score >= MIN_SCORE_WITHOUT_PERIOD and figure.fits > -1
+
+
+def _is_of_kind(cell: Cell, need: Need) -> bool:
+    """Whether the cell may be the count, share or amount that is asked for."""
+    said = _stems(" ".join((cell.section, cell.row, cell.column, *cell.heading)))
+    if need.kind == "percent":
+        return "%" in cell.value or not said.isdisjoint(_SAYS_SHARE) or "." in cell.value
+    if need.kind == "count":
+        return not cell.value.startswith(("$", "€", "£")) and need.names_counted(said)
+    return need.kind != "date"
 
 
 def _is_label(text: str) -> bool:
@@ -159,47 +205,54 @@ class _Placed:
     @classmethod
     def read(cls, cell: Cell, passage: Passage, rank: int) -> "_Placed":
         above = " ".join((cell.section, *cell.heading))
-        return cls(
-            cell,
-            passage,
-            rank,
-            _stems(cell.row),
-            _stems(cell.column),
-            _stems(above),
-        )
+        return cls(cell, passage, rank, _stems(cell.row), _stems(cell.column), _stems(above))
 
 
 @dataclass(frozen=True, slots=True)
 class _Sources:
-    """Stems and file names of the passages' documents, by document id.
+    """What the passages hold, by document.
 
-    `synonyms` are phrases for the question's stems. `named` are the question's stems that are
-    in a file name.
+    `names` are the stems of the question that a document's name holds or that are short for a
+    name in its passages (`amex`): they tell documents apart, not cells.
     """
 
+    labels: frozenset[str]  # the stems of all rows
     synonyms: Mapping[str, frozenset[tuple[str, ...]]]
     texts: Mapping[str, frozenset[str]]
-    names: Mapping[str, str]
-    named: frozenset[str]
+    names: Mapping[str, frozenset[str]]
 
     @classmethod
-    def read(cls, asked: _Asked, passages: Sequence[Passage]) -> "_Sources":
+    def read(
+        cls, asked: _Asked, passages: Sequence[Passage], placed: Sequence[_Placed]
+    ) -> "_Sources":
         texts: dict[str, frozenset[str]] = {}
+        names: dict[str, frozenset[str]] = {}
         for passage in passages:
-            known = texts.get(passage.document_id, frozenset())
-            texts[passage.document_id] = known | _stems(passage.text)
-        names = {one.document_id: re.sub(r"[\W_]+", "", fold(one.filename)) for one in passages}
-        named = {s for s in asked.stems if any(_in_name(s, name) for name in names.values())}
-        return cls(synonyms_of(asked.stems), texts, names, frozenset(named))
+            id_ = passage.document_id
+            texts[id_] = texts.get(id_, frozenset()) | _stems(passage.text)
+            names[id_] = names.get(id_, frozenset()) | _named_by(passage, asked)
+        labels = frozenset().union(*(one.row for one in placed))
+        return cls(labels, synonyms_of(asked.stems), texts, names)
+
+    @property
+    def named(self) -> frozenset[str]:
+        return frozenset().union(*self.names.values())
 
 
-def _in_name(stem: str, name: str) -> bool:
-    return len(stem) > 1 and stem in name
+def _named_by(passage: Passage, asked: _Asked) -> frozenset[str]:
+    """The stems of the question that a passage's document is named by."""
+    filename = re.sub(r"[\W_]+", "", fold(passage.filename))
+    held = {word for word in asked.stems if len(word) > 1 and word in filename}
+    unknown = set(asked.words) - held - set(words(passage.text))
+    short = [word for word in unknown if is_short_form(word) and len(word) >= _MIN_ALIAS]
+    names = names_in(passage.text) if short else []
+    held.update(stem(word) for word in short if any(stands_for(word, name) for name in names))
+    return frozenset(held)
 
 
-@lru_cache(maxsize=2000)
+@lru_cache(maxsize=4000)
 def _stems(text: str) -> frozenset[str]:
-    return frozenset(content_stems(text))
+    return frozenset(content_stems(text)) | _TELLING.intersection(words(text))
 
 
 def _weights(asked: _Asked, placed: Sequence[_Placed]) -> dict[str, float]:
@@ -207,72 +260,115 @@ def _weights(asked: _Asked, placed: Sequence[_Placed]) -> dict[str, float]:
     rows = {(one.row, one.around) for one in placed}
     total = len(rows)
     weights = {}
-    for stem in asked.stems:
-        frequency = sum(stem in row or stem in around for row, around in rows)
-        weights[stem] = 0.3 + math.log(1 + (total - frequency + 0.5) / (frequency + 0.5))
+    for word in asked.stems:
+        holding = sum(word in row or word in around for row, around in rows)
+        weights[word] = 0.3 + math.log(1 + (total - holding + 0.5) / (holding + 0.5))
     return weights
 
 
 def _judge(asked: _Asked, one: _Placed, sources: _Sources, weights: Mapping[str, float]) -> Figure:
     document = one.passage.document_id
-    name, text = sources.names[document], sources.texts[document]
-    total = found = 0.0
-    for stem in asked.stems:
-        if _in_name(stem, name):
-            continue  # it distinguishes documents, not cells
-        total += weights[stem]
-        if _holds(one.row, stem, sources) or _holds(one.column, stem, sources):
-            found += ROW * weights[stem]
-        elif _holds(one.around, stem, sources):
-            found += SECTION * weights[stem]
-        elif stem in text:
-            found += NEARBY * weights[stem]
-    share = found / total if total else 0.0
-    score = share + PRECISION_WEIGHT * _precision(asked, one, sources) - RANK_WEIGHT * one.rank
-    phrases = chain.from_iterable(sources.synonyms.values())
-    if any(len(phrase) > 1 and one.row.issuperset(phrase) for phrase in phrases):
-        score += SYNONYM_BONUS
-    if sources.named and not any(_in_name(stem, name) for stem in sources.named):
-        score -= OTHER_DOCUMENT_PENALTY
-    return Figure(one.cell, one.passage, score, _column_fit(asked, one.cell))
+    sought = [word for word in asked.stems if word not in sources.names[document]]
+    short = _abbreviated(asked.words, f"{one.cell.row} {one.cell.column}")
+    held = {word: _held(word, one, sources, short) for word in sought}
+    total = sum(weights[word] for word in sought)
+    score = sum(weights[word] * held[word] for word in sought) / total if total else 0.0
+    precision = _precision(asked, one, sources, short)
+    score += PRECISION_WEIGHT * precision - RANK_WEIGHT * one.rank
+    if sources.named and not sources.names[document]:
+        score -= OTHER_DOCUMENT
+    rarest = max(sources.labels.intersection(sought), key=lambda word: weights[word], default="")
+    return Figure(
+        one.cell,
+        one.passage,
+        score,
+        _column_fit(asked, one.cell),
+        precision,
+        held.get(rarest, 1.0) > NEARBY,
+    )
 
 
-def _precision(asked: _Asked, one: _Placed, sources: _Sources) -> float:
-    """The share of the row's label that the question contains, in its words or synonyms."""
-    if not one.row:
-        return 0.0
+def _held(word: str, one: _Placed, sources: _Sources, short: frozenset[str]) -> float:
+    """What a word of the question counts for, by where it is found; 0 where it is not."""
+    told = one.row | one.column
+    if word in told:
+        return 1.0
+    if word in short or _says_otherwise(told, word, sources):
+        return OTHERWISE
+    if word in one.around or _says_otherwise(one.around, word, sources):
+        return SECTION
+    return NEARBY if word in sources.texts[one.passage.document_id] else 0.0
+
+
+@lru_cache(maxsize=4000)
+def _abbreviated(asked: tuple[str, ...], label: str) -> frozenset[str]:
+    """The stems of the question that a label has in short (`FLNA`), or in full (`EMEA`)."""
+    held = set[str]()
+    own = words(label)
+    for token in filter(is_short_form, own):
+        for first, last in runs(asked):
+            if abbreviates(token, asked[first:last]):
+                held.update(map(stem, asked[first:last]))
+    for word in filter(is_short_form, asked):
+        if word not in own and stands_for(word, own):
+            held.add(stem(word))
+    return frozenset(held)
+
+
+def _precision(asked: _Asked, one: _Placed, sources: _Sources, short: frozenset[str]) -> float:
+    """The share of the row's label and columns that the question says, in its words or others."""
+    own, section = _telling(one.row | one.column), _telling(_stems(one.cell.section))
+    telling = own | section
+    if not telling:
+        return 1.0 if one.row else 0.0
     said = set(_stems(asked.text))
-    for phrase in chain.from_iterable(sources.synonyms.values()):
-        if one.row.issuperset(phrase):
-            said.update(phrase)
-    return len(one.row & said) / len(one.row)
+    for synonyms in sources.synonyms.values():
+        for synonym in synonyms:
+            if telling.issuperset(synonym):
+                said.update(synonym)
+    section = section - own
+    share = (len(own & said) + len(section & said) / 2) / (len(own) + len(section) / 2)
+    return max(share, OTHERWISE if short else 0.0)
 
 
-def _holds(stems: frozenset[str], stem: str, sources: _Sources) -> bool:
-    return stem in stems or any(map(stems.issuperset, sources.synonyms.get(stem, ())))
+def _telling(stems: frozenset[str]) -> frozenset[str]:
+    return frozenset(word for word in stems - _FILLER - _WHOLE if not word.isdigit())
+
+
+def _says_otherwise(stems: frozenset[str], word: str, sources: _Sources) -> bool:
+    return any(stems.issuperset(synonym) for synonym in sources.synonyms.get(word, ()))
 
 
 def _column_fit(asked: _Asked, cell: Cell) -> float:
-    """How well the columns fit the period and the kind of figure that the question asks for."""
-    text = " ".join((cell.column, cell.row))
-    years, span, months = _years(text), _span(cell.column), _months(text)
-    fit = 0.0
-    if asked.years and years:
-        fit += 2 if years & asked.years else -3
-    elif years:
-        fit += 0.02 * (int(max(years)) - 2000)
+    """How well the columns' period and kind are those asked for."""
+    text = " ".join((cell.column, cell.row, cell.section))
+    months, span = _months(text), _span(cell.column)
+    fit = _year_fit(asked, text, cell.heading)
     if asked.span and span:
         fit += 1.5 if asked.span == span else -2
     elif span == "twelve":
         fit += 0.2
     if asked.months and months:
-        fit += 0.5 if asked.months & months else -0.7
+        fit += 0.5 if asked.months & months else -1.5
+    if "total" in _stems(asked.text) & _stems(cell.column):
+        fit += 0.5
     if _CHANGE.search(cell.column) and not _CHANGE.search(asked.text):
         fit -= 2
     percent = "%" in cell.value or "%" in cell.column
     if percent != bool(_PERCENT.search(asked.text)):
         fit -= 2
     return fit
+
+
+def _year_fit(asked: _Asked, text: str, heading: Sequence[str]) -> float:
+    """Whether the year asked for is the cell's; of other years a later one is a bit better."""
+    years = _years(text)
+    if not years:
+        above = _years(" ".join(line for line in heading if len(line) <= _MAX_CAPTION))
+        return (1.5 if above & asked.years else -1.0) if above and asked.years else 0.0
+    if asked.years:
+        return 2.0 if years & asked.years else -3.0
+    return 0.02 * (int(max(years)) - 2000)
 
 
 def _years(text: str) -> frozenset[str]:

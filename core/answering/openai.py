@@ -91,6 +91,8 @@ class OpenAIAnswerer:
     message contains the key.
     """
 
+    top_k = 5
+
     def __init__(
         self,
         *,

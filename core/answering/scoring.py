@@ -4,7 +4,7 @@ import math
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -14,6 +14,7 @@ from core.answering.citations import mark_code, strip_citations
 from core.answering.passages import Passage
 from core.embedding.base import Embedder
 from core.text.sentences import split_sentences
+from core.text.synonyms import synonyms_of
 from core.text.words import content_stems
 
 # Sentences of the first MAX_PASSAGES passages are scored by their words, and the best
@@ -34,6 +35,8 @@ W_CONTEXT, W_NAMED = 0.24, 0.38
 W_PHRASE = 0.08
 W_KIND = 0.12
 W_RANK = 0.02
+W_LABEL = 0.15  # for `Sponsor: …` where the question says "sponsor"
+W_ROW = 0.1  # against a table's row, which core.answering.figures reads better
 
 _DATE = re.compile(
     r"\b(?:when|(?:what|which) (?:year|date|day|month|decade|century|time))\b", re.IGNORECASE
@@ -54,6 +57,8 @@ _NUMBER = re.compile(
     r"|half|third|quarter|dozen|hundred|thousand|million|billion)s?\b",
     re.IGNORECASE,
 )
+_CELL_WITH_FIGURE = re.compile(r" \| [^|]*\d")
+_LABEL = re.compile(r".{1,60}?(?:: | \| | = )")
 _CAPITALISED = re.compile(r"(?<=[\w,;:(\"“] )\W?[A-Z]\w+")
 
 
@@ -167,28 +172,45 @@ def _cut_in_pieces(line: str) -> list[str]:
     return [*(piece + _ELLIPSIS for piece in pieces[:-1]), pieces[-1]]
 
 
-def _weights(query: str, candidates: Sequence[Candidate]) -> dict[str, float]:
-    """The inverse document frequency of the question's words, with sentences as documents."""
+@dataclass(frozen=True, slots=True)
+class _Weights:
+    """The question's words with their inverse document frequency, and their synonyms."""
+
+    by_word: dict[str, float]
+    synonyms: Mapping[str, frozenset[tuple[str, ...]]]
+
+
+def _weights(query: str, candidates: Sequence[Candidate]) -> _Weights:
+    """The weights of the question's words, sentences being the documents."""
     frequency = Counter(stem for candidate in candidates for stem in set(candidate.stems))
     total = len(candidates)
-    return {
+    by_word = {
         stem: math.log(1 + (total - frequency[stem] + 0.5) / (frequency[stem] + 0.5))
         for stem in dict.fromkeys(content_stems(query))
     }
+    return _Weights(by_word, synonyms_of(by_word))
 
 
-def _share(weights: dict[str, float], stems: frozenset[str]) -> float:
-    total = sum(weights.values())
-    return sum(weight for stem, weight in weights.items() if stem in stems) / total if total else 0
+def _share(weights: _Weights, stems: frozenset[str]) -> float:
+    total = sum(weights.by_word.values())
+    held = sum(weight for word, weight in weights.by_word.items() if _holds(weights, word, stems))
+    return held / total if total else 0.0
 
 
-def _by_words(query: str, candidate: Candidate, weights: dict[str, float]) -> float:
+def _holds(weights: _Weights, word: str, stems: frozenset[str]) -> bool:
+    """Whether the word is among `stems`, or another way to say it."""
+    return word in stems or any(map(stems.issuperset, weights.synonyms.get(word, ())))
+
+
+def _by_words(query: str, candidate: Candidate, weights: _Weights) -> float:
     return (
         W_CONTEXT * _share(weights, candidate.context)
         + W_NAMED * _share(weights, candidate.named)
         + W_PHRASE * _phrases(query, candidate)
         + W_KIND * _fits_kind(query, candidate.text)
         - W_RANK * candidate.rank
+        + W_LABEL * _is_labelled(query, candidate.text)
+        - W_ROW * is_row_of_figures(candidate.text)
     )
 
 
@@ -196,6 +218,20 @@ def _phrases(query: str, candidate: Candidate) -> float:
     """The share of the question's pairs of neighbouring words that are neighbours here too."""
     pairs = set(pairwise(content_stems(query)))
     return len(pairs.intersection(pairwise(candidate.stems))) / max(1, len(pairs))
+
+
+def _is_labelled(query: str, text: str) -> bool:
+    """Whether the sentence begins with a label that the question has all words of."""
+    label, _, rest = (
+        re.split(r"(: | \| | = )", text, maxsplit=1) if _LABEL.match(text) else ("",) * 3
+    )
+    stems = content_stems(label)
+    return bool(stems and rest) and set(stems) <= set(content_stems(query))
+
+
+def is_row_of_figures(text: str) -> bool:
+    """Whether the text is a table's row with several figures."""
+    return len(_CELL_WITH_FIGURE.findall(text)) > 1
 
 
 def _fits_kind(query: str, text: str) -> bool:

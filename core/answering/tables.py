@@ -1,7 +1,8 @@
 """Reads the cells of tables in a passage's text, each with its row and columns. Pure.
 
-A page's text has a table's row on one line: its label, then its values. The lines above name
-the columns: years, dates, spans of time, or words.
+The page reader writes a table's row on one line, as `label | header: value | header: value`.
+Where it found no table, a row is a label and then its values; the lines above it say what the
+columns are: years, dates, spans of time, or words. Pure.
 """
 
 import re
@@ -16,6 +17,8 @@ _ROW = re.compile(rf"(?P<label>.*?)(?P<values>(?:(?:(?<=\s)|^)(?:{_VALUE})(?:\s+
 _VALUES = re.compile(rf"(?:(?<=\s)|^)(?:{_VALUE})(?=\s|$)")
 YEAR = r"(?:19|20)\d\d"
 _YEARS = re.compile(rf"^(?:FY ?)?{YEAR}$")
+_PERIOD = re.compile(rf"(?:FY ?)?{YEAR}(?: ?(?:[-–/]|vs\.?) ?{YEAR})?")
+_WITHOUT_YEAR = re.compile(rf"\b{YEAR}\b.*")
 _MONTH = (
     r"(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?"
     r"|Sept?(?:ember)?|Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?)"
@@ -33,9 +36,21 @@ _LABEL_OF_COLUMN = re.compile(
     re.IGNORECASE,
 )
 _CHANGE = re.compile(rf"change|variance|increase|decrease|{YEAR} \w+\.? {YEAR}", re.IGNORECASE)
-_UNIT = re.compile(r"\b(thousand|million|billion)s?\b", re.IGNORECASE)
+_UNIT = re.compile(
+    r"\bin (thousand|million|billion|crore|lakh)s?\b"
+    r"|\((?:[^()]*\b)?(thousand|million|billion|crore|lakh)s?\b[^()]*\)",
+    re.IGNORECASE,
+)
 _PER_UNIT = re.compile(r"\bper\b|ratio|number of", re.IGNORECASE)
 _PARENTHESIS = re.compile(r"\([^()]*\)")
+_CELL_END = " | "
+_MAX_TITLE = 30  # characters; a longer beginning of a header is the table's title
+_MAX_VALUE = 30  # characters
+_WORD = re.compile(r"[^\W\d_]{3}")
+_UNIT_NOTE = re.compile(
+    r"\((?:[^()]*\b(?:thousands?|millions?|billions?|except|(?:un)?audited)\b[^()]*)\)",
+    re.IGNORECASE,
+)
 _MAX_LINE = 240  # characters; a longer line is prose
 _MAX_LABEL = 120
 _MAX_HEADER_LINES = 8
@@ -77,23 +92,139 @@ class _Line:
         return not self.values or all(_YEARS.match(value) for value in self.values)
 
 
+@dataclass(frozen=True, slots=True)
+class LabelledRow:
+    """A row as the page reader writes it: `label | header: value | header: value`."""
+
+    label: str
+    cells: tuple[tuple[str, str], ...]  # of header and value; a header may be empty
+
+    def without_marks(self) -> str:
+        """The row as it is printed."""
+        return " ".join(
+            [self.label, *(f"{header} {value}".strip() for header, value in self.cells)]
+        )
+
+
 def read_cells(text: str) -> list[Cell]:
     """The cells of all tables in `text`, row by row."""
-    cells: list[Cell] = []
-    header: list[str] = []
-    above: list[str] = []  # lines without values since the last row
-    section = ""
-    for line in (_read_line(line.strip()) for line in text.split("\n")):
-        if line.is_header:
-            above += [line.text] if line.text else []
-            continue
-        if not header or any(map(_names_columns, above)):
-            header, section = above[-_MAX_HEADER_LINES:], ""
-        elif above:
-            section = above[-1]  # a heading between rows: the columns stay
-        above = []
-        cells += _cells_of_row(line, header, section)
-    return cells
+    reader = _Reader()
+    return [cell for line in text.split("\n") for cell in reader.read(line.strip())]
+
+
+class _Reader:
+    """Reads lines in order, and knows the header and the section that the next row is under."""
+
+    def __init__(self) -> None:
+        self._header: list[str] = []
+        self._above: list[str] = []  # lines without values since the last row
+        self._section = ""
+
+    def read(self, text: str) -> list[Cell]:
+        """The cells of one line; none if it is no row."""
+        labelled = read_row(text)
+        if labelled is not None and _is_header_row(labelled):
+            text, labelled = labelled.without_marks(), None
+        line = None if labelled else _read_line(text)
+        if line is not None and line.is_header:
+            self._above += [text] if text else []
+            return []
+        if self._above and (not self._header or any(map(_names_columns, self._above))):
+            self._header, self._section = self._above[-_MAX_HEADER_LINES:], ""
+        elif self._above:
+            self._section = self._above[-1]  # a heading between rows: the columns stay
+        self._above = []
+        if labelled is not None:
+            return list(self._labelled_cells(labelled))
+        return list(_cells_of_row(line, self._header, self._section)) if line else []
+
+    def _labelled_cells(self, row: LabelledRow) -> Iterator[Cell]:
+        section, _, label = row.label.rpartition(": ")
+        self._section = section or ("" if label else self._section)
+        above = " ".join(self._header)
+        # What the page reader gave to one column may be of all of them: a title, say.
+        headers = dict.fromkeys(re.sub(r"\d", "", header) for header, _ in row.cells)
+        heading = (*self._header, " ".join(headers))
+        for columns, (header, value) in zip(self._columns_of(row), row.cells, strict=True):
+            if columns and _is_value(value):
+                unit = "" if "%" in value + header else _unit_of(f"{above} {header}", row.label)
+                yield Cell(label, self._section, columns, heading, _tidy(value), unit)
+
+    def _columns_of(self, row: LabelledRow) -> list[tuple[str, ...]]:
+        """The names of each cell's columns: those it has, else by its place in the header."""
+        own = _spread_group([_without_unit(header) for header, _ in row.cells])
+        bare = [value for header, value in row.cells if not header]
+        placed = iter(
+            _columns(self._header, bare) if 2 * len(bare) > len(own) else [()] * len(bare)
+        )
+        return [(header,) if header else next(placed) for header in own]
+
+
+def read_row(line: str) -> LabelledRow | None:
+    """The label and cells of a table's row; None if the line is none."""
+    first, *others = line.split(_CELL_END)
+    if not others:
+        return None
+    label, cells = first, [_header_and_value(part) for part in others]
+    header, value = _header_and_value(first)
+    if header and _is_value(value):
+        label, cells = "", [(header, value), *cells]
+    return LabelledRow(label.strip(), tuple(cells))
+
+
+def _header_and_value(part: str) -> tuple[str, str]:
+    header, _, value = part.strip().rpartition(": ")
+    return header, value
+
+
+def _is_header_row(row: LabelledRow) -> bool:
+    """Whether the row's values are periods, which name columns."""
+    return all(_PERIOD.fullmatch(value) for _, value in row.cells)
+
+
+def _spread_group(headers: Sequence[str]) -> list[str]:
+    """The headers, each with the name of its group.
+
+    Of `2022`, `Revenue 2021`, `2020` the page reader gave the group's name to one only. A group
+    goes on until a year repeats.
+    """
+    spread = list(headers)
+    for run in _runs_of_years(headers):
+        names = {name for place in run if (name := _WITHOUT_YEAR.sub("", headers[place]).strip())}
+        if len(names) == 1:
+            (name,) = names
+            for place in run:
+                if _YEARS.match(headers[place]):
+                    spread[place] = f"{name} {headers[place]}"
+    return spread
+
+
+def _runs_of_years(headers: Sequence[str]) -> list[list[int]]:
+    """The places of neighbouring headers with different years."""
+    runs: list[list[int]] = []
+    seen: set[str] = set()
+    for place, header in enumerate(headers):
+        found = re.search(YEAR, header)
+        if found is None or found[0] in seen or not seen:
+            runs.append([])
+            seen = set()
+        if found is not None:
+            runs[-1].append(place)
+            seen.add(found[0])
+    return runs
+
+
+def _is_value(text: str) -> bool:
+    """Whether the text of a cell is a number, with its signs and notes."""
+    return len(text) <= _MAX_VALUE and any(map(str.isdigit, text)) and not _WORD.search(text)
+
+
+def _without_unit(header: str) -> str:
+    """A column's header without what it says of the unit, of audits, and of the whole table."""
+    title, _, own = header.rpartition(": ")
+    if own and len(title) > _MAX_TITLE:
+        header = own
+    return " ".join(_UNIT_NOTE.sub(" ", header).split()) or header
 
 
 def _read_line(text: str) -> _Line:
@@ -123,7 +254,7 @@ def _unit_of(above: str, label: str) -> str:
     if _PER_UNIT.search(label):
         return ""
     found = _UNIT.search(label) or _UNIT.search(above)
-    return found[1].lower() if found else ""
+    return (found[1] or found[2]).lower() if found else ""
 
 
 def _tidy(value: str) -> str:
@@ -176,6 +307,8 @@ def _spread(
     count = len(values)
     if not found:
         return None
+    if len(found) == 1 < count and _CHANGE.search(found[0]):
+        return [*[""] * (count - 1), found[0]]
     if len(found) == count - 1 and values[-1].endswith("%") and count > 1:
         return [*found, "Change"]  # the header of changes is often printed on separate lines
     if count % len(found) == 0:

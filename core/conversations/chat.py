@@ -28,7 +28,6 @@ from core.search.reach import Reach, resolve_reach
 Memory = Literal["none", "session", "user"]
 Opening = Callable[[Session], TurnRows]
 
-DEFAULT_TOP_K = 5
 SEARCH_MODE: Mode = "hybrid"
 HISTORY_MESSAGES = 40  # read from the session; the token budget cuts further
 
@@ -131,9 +130,10 @@ def make_question(services: Services, turn: PreparedTurn, trace: TurnTrace) -> Q
             services,
             reach=turn.reach,
             query=query,
-            top_k=options.get("top_k") or DEFAULT_TOP_K,
+            top_k=options.get("top_k") or services.answerer.top_k,
             mode=SEARCH_MODE,
         )
+        trace.query = query = found.query
         trace.candidates, trace.passages = found.candidates, found.passages
         trace.timings |= found.timings
     if options.get("memory") == "user":

@@ -392,3 +392,49 @@ def test_a_script_without_spaces_is_cut_anywhere(answerer: ExtractiveAnswerer) -
     answer = answerer.compose(Question("What did I say?", "", memories=(memory,)))
     assert MAX_CHARS - 20 < len(answer) <= MAX_CHARS
     assert answer.endswith(" …”")
+
+
+STAFF = (
+    "The global employees of Acme Resorts are proud of their company. It has won 12 prizes.\n"
+    "Acme Resorts owns 31 hotels."
+)
+
+
+def test_a_count_is_refused_where_no_number_counts_the_thing(answerer: ExtractiveAnswerer) -> None:
+    refused = answerer.compose(ask("How many employees does Acme Resorts have?", passage(1, STAFF)))
+    assert refused.startswith(NOTHING_FOUND)
+    assert cited_indexes(refused) == []
+    given = answerer.compose(ask("How many hotels does Acme Resorts own?", passage(1, STAFF)))
+    assert given.startswith("Acme Resorts owns 31 hotels. [1]")
+
+
+def test_a_term_is_defined_in_one_line(answerer: ExtractiveAnswerer) -> None:
+    key = "Key\nRPK = revenue passenger kilometers\nASK = available seat kilometers"
+    answer = answerer.compose(ask("What does ASK stand for?", passage(1, OIL), passage(2, key)))
+    assert answer == "ASK = available seat kilometers [2]"
+
+
+def test_a_sentence_that_is_far_ahead_comes_alone(answerer: ExtractiveAnswerer) -> None:
+    text = f"{OIL} The price of a barrel of herring fell. Herring oil was sold in barrels."
+    answer = answerer.compose(
+        ask("By the end of the embargo, to what had the price of oil risen?", passage(1, text))
+    )
+    assert answer == (
+        "By the end of the embargo in March 1974, the price of oil had risen to nearly $12. [1]"
+    )
+
+
+def test_further_sentences_are_of_the_same_document(answerer: ExtractiveAnswerer) -> None:
+    mine = Passage(1, "one", "one.pdf", 1, 1, "c1", "The Vinga lighthouse is of stone.", "", 1.0)
+    other = Passage(2, "two", "two.pdf", 1, 1, "c2", "The Kullen lighthouse is of iron.", "", 1.0)
+    answer = answerer.compose(ask("What is the Vinga lighthouse made of?", mine, other))
+    assert cited_indexes(answer) == [1]
+
+
+def test_a_figure_of_a_row_with_named_columns(answerer: ExtractiveAnswerer) -> None:
+    table = (
+        "Net revenue (in millions)\n"
+        "Latin America | 2022: $9,779 | 2021: $8,108\nTotal | 2022: $86,392 | 2021: $79,474"
+    )
+    question = ask("acme latam net revenue 2021", passage(1, OIL), passage(2, table, "acme.pdf"))
+    assert answerer.compose(question) == "Latin America, 2021: $8,108 million [2]"

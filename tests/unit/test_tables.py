@@ -76,3 +76,42 @@ def test_prose_has_no_cells(text: str) -> None:
 def test_a_long_text_is_read_in_linear_time() -> None:
     assert read_cells("1 " * 100_000) == []
     assert len(read_cells("Row 1 2 3\n" * 2_000)) == 6_000
+
+
+LABELLED = """Consolidated income, all amounts (in millions, except per share data)
+Years ended December 31
+Net sales | 2022: $34,229 | 2021: $35,355
+Operating expenses
+Operating expenses: Cost of sales | 2022: 19,232 | 2021: 18,795
+Operating expenses: Margin | 2022: 12% | 2021: —
+Earnings per share | 2022: $10.21 | 2021: $10.23"""
+GROUPS = "FLNA | 2022: $23 | Net Revenue 2021: $19 | Operating Profit 2022: $6 | 2021: $5"
+TITLED = (
+    "Casino | SUPPLEMENTAL DATA - NET REVENUES AND EBITDAR: Three months ended 2022: 17 | 2021: 9"
+)
+HEADER_AS_ROW = "(dollars in millions) | 2022 | 2021\nCreative Cloud | $10,459 | $9,546"
+
+
+@pytest.mark.parametrize(
+    ("text", "row", "value", "column", "section", "unit"),
+    [
+        (LABELLED, "Net sales", "$35,355", "2021", "", "million"),
+        (LABELLED, "Cost of sales", "19,232", "2022", "Operating expenses", "million"),
+        (LABELLED, "Margin", "12%", "2022", "Operating expenses", ""),
+        (LABELLED, "Earnings per share", "$10.21", "2022", "", ""),
+        (GROUPS, "FLNA", "$23", "Net Revenue 2022", "", ""),
+        (GROUPS, "FLNA", "$5", "Operating Profit 2021", "", ""),
+        (TITLED, "Casino", "17", "Three months ended 2022", "", ""),
+        (HEADER_AS_ROW, "Creative Cloud", "$9,546", "2021", "", "million"),
+    ],
+)
+def test_a_row_with_its_columns_named_is_read(
+    text: str, row: str, value: str, column: str, section: str, unit: str
+) -> None:
+    found = cell(text, row, value)
+    assert (found.column, found.section, found.unit) == (column, section, unit)
+
+
+def test_a_total_without_a_label_belongs_to_its_section() -> None:
+    found = cell("Revenues: Casino | 2022: 15\n2022: 35 | 2021: 30", "", "35")
+    assert (found.section, found.column) == ("Revenues", "2022")
