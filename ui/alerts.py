@@ -21,10 +21,11 @@ def show_error(error: ApiError) -> None:
     st.error(text, icon=":material/error:")
 
 
-def guarded(draw: Callable[[], None], *, name: str) -> None:
+def guarded(draw: Callable[[], None], *, name: str, says_missing: bool = True) -> None:
     """Draw one part of the page. What goes wrong stays in its place; the others are drawn.
 
     Trouble that may pass has its line at the top of the page, which tries again by itself.
+    `says_missing`: then a caption tells that this part is missing.
     Streamlit's own control flow (reruns, stops) is no `Exception` and passes through.
     """
     try:
@@ -32,7 +33,8 @@ def guarded(draw: Callable[[], None], *, name: str) -> None:
     except ApiError as error:
         if trouble.is_passing(error):
             trouble.note(error)
-            st.caption(f"{name} cannot be shown right now.")
+            if says_missing:
+                st.caption(f"{name} cannot be shown right now.")
         else:
             show_error(error)
     except Exception:

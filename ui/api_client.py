@@ -104,6 +104,11 @@ class ApiClient:
     def delete_session(self, session_id: str) -> None:
         self._send("DELETE", _path("sessions", session_id))
 
+    def export_session(self, session_id: str, *, format_: str) -> bytes:
+        """The conversation as a file; `format_` is `markdown` or `json`."""
+        path = _path("sessions", session_id, "export")
+        return self._send("GET", path, params={"format": format_}).content
+
     # Messages
 
     def recent_messages(self, session_id: str, *, limit: int = PAGE_SIZE) -> Listing:
@@ -111,17 +116,6 @@ class ApiClient:
         params = {"order": "desc", "limit": limit}
         page = _listing(self._json("GET", _path("sessions", session_id, "messages"), params=params))
         return Listing(page.items[::-1], page.total)
-
-    def all_messages(self, session_id: str) -> list[Json]:
-        """Every message of a conversation, oldest first."""
-        messages: list[Json] = []
-        params: dict[str, Any] = {"limit": PAGE_SIZE}
-        while True:
-            page = self._json("GET", _path("sessions", session_id, "messages"), params=params)
-            messages += page["items"]
-            if not page.get("next_cursor"):
-                return messages
-            params["cursor"] = page["next_cursor"]
 
     def get_message(self, message_id: str) -> Json:
         return self._json("GET", _path("messages", message_id))

@@ -1,6 +1,7 @@
 """The chat page: `streamlit run ui/app.py`."""
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import streamlit as st
 
@@ -33,15 +34,25 @@ def main() -> None:
 
 
 def _sidebar() -> None:
-    login.show_user()
     if not state.config().api_key:
         st.warning("API_KEY is not set: the service will refuse this page.")
+    conversations.show_new_button()
     chats, documents = st.tabs(["Conversations", "Documents"])
     with chats:
         guarded(conversations.show, name="The list of conversations")
     with documents:
         guarded(library.show, name="The list of documents")
-    st.caption(f"[Queue](http://127.0.0.1:{state.config().flower_port}) · for operators")
+    with st.container(key="who"):
+        login.show_user()
+        _link_to_flower()
+
+
+def _link_to_flower() -> None:
+    """Flower runs beside the page. In production it may be closed, so there is no link."""
+    config = state.config()
+    if not config.is_production:
+        host = urlsplit(st.context.url or "").hostname or "127.0.0.1"
+        st.caption(f"[Flower: workers and queue](http://{host}:{config.flower_port})")
 
 
 main()

@@ -49,7 +49,7 @@ def show_citation(messages: list[Json]) -> None:
         _dialog(views)
 
 
-@st.dialog("Source", width="large")
+@st.dialog("Source", width="medium")
 def _dialog(views: list[Json]) -> None:
     at = max(0, min(st.session_state.get("_quote_at", 0), len(views) - 1))
     view, passage = views[at], views[at]["passage"]
@@ -66,11 +66,21 @@ def _dialog(views: list[Json]) -> None:
 
 
 def _steps(at: int, count: int) -> None:
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="center"):
-        before = st.button("Previous quote", icon=":material/chevron_left:", disabled=at == 0)
-        st.caption(f"{at + 1} of {count}")
+    with st.container(key="steps", horizontal=True, vertical_alignment="center", wrap=False):
+        before = st.button(
+            "Previous quote",
+            icon=":material/chevron_left:",
+            disabled=at == 0,
+            key="previous",
+            shortcut="left",
+        )
+        st.caption(f"Quote {at + 1} of {count}", width="content")
         behind = st.button(
-            "Next quote", icon=":material/chevron_right:", disabled=at == count - 1, key="next"
+            "Next quote",
+            icon=":material/chevron_right:",
+            disabled=at == count - 1,
+            key="next",
+            shortcut="right",
         )
     if before or behind:
         st.session_state["_quote_at"] = at + (1 if behind else -1)
@@ -91,7 +101,7 @@ def _picture(document_id: str, page: int, *, highlight: str, name: str) -> None:
     st.image(image, width="stretch", alt=f"Page {page} of {name}")
 
 
-@st.dialog("Document", width="large")
+@st.dialog("Document", width="medium")
 def show_document(document: Json) -> None:
     """A document's pages as pictures, one at a time."""
     name = one_line(document["filename"], limit=120)

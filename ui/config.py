@@ -25,6 +25,7 @@ class Config:
     password: str = ""
     has_llm: bool = False
     flower_port: str = "5555"
+    is_production: bool = False
     problem: str = ""
 
 
@@ -41,6 +42,7 @@ def read_config(environ: Mapping[str, str] = os.environ) -> Config:
         password=environ.get("UI_PASSWORD", ""),
         has_llm=(environ.get("CHAT_PROVIDER") or "extractive") != "extractive",
         flower_port=environ.get("FLOWER_PORT") or "5555",
+        is_production=environ.get("APP_ENV") == "production",
         problem=_problem(environ, login),
     )
 

@@ -11,7 +11,14 @@ from ui.api_client import ApiError, Json, Listing
 from ui.citations import show_citation
 from ui.enhance import enhance
 from ui.escaping import label
-from ui.message import AVATARS, show_comment_dialog, show_message, show_sources, show_text
+from ui.message import (
+    AVATARS,
+    show_comment_dialog,
+    show_message,
+    show_question,
+    show_sources,
+    show_text,
+)
 from ui.turn import Turn
 
 REDRAW_SECONDS = 0.2
@@ -42,7 +49,7 @@ def show_field() -> None:
 def show() -> None:
     """Raises ApiError."""
     show_flash()
-    guarded(library.show_progress, name="The progress of documents")
+    guarded(library.show_progress, name="The progress of documents", says_missing=False)
     session_id = state.session_id()
     turn = _running_turn(session_id)
     messages: list[Json] = []
@@ -180,8 +187,8 @@ def _queued(session_id: str | None) -> None:
     question = st.session_state.get("_queue", {}).get(session_id)
     if question is not None:
         with st.chat_message("user", avatar=AVATARS["user"]):
-            st.text(question)
-            st.caption("Will be sent when the answer above is finished.")
+            show_question("queued", question)
+        st.caption("Will be sent when the answer above is finished.", text_alignment="right")
 
 
 def _give_back_the_question() -> None:
@@ -223,7 +230,7 @@ def _adopt(turn: Turn) -> bool:
 def _show_turn(turn: Turn) -> None:
     """The question and its answer as it arrives, drawn apart from the rest of the page."""
     with st.chat_message("user", avatar=AVATARS["user"]):
-        st.text(turn.question)
+        show_question("running", turn.question)
     with st.chat_message("assistant", avatar=AVATARS["assistant"]):
         if turn.error is None:
             st.fragment(_draw_turn, run_every=REDRAW_SECONDS)(turn)

@@ -11,10 +11,10 @@ from ui import state
 from ui.alerts import attempt, show_error
 from ui.api_client import ApiError, Json, Listing
 from ui.escaping import label, one_line
-from ui.wording import as_markdown
 
 FIRST_ROWS = 30
 MORE_ROWS = 100
+MAX_QUERY = 200  # characters
 UNTITLED = "New conversation"
 ACTIONS = {
     "rename": ":material/edit: Rename",
@@ -23,10 +23,14 @@ ACTIONS = {
     "export": ":material/download: Export",
     "delete": ":material/delete: Delete",
 }
+# The API's name of a format, the words on its button, the file's ending and its type.
+EXPORTS = (
+    ("markdown", "Markdown", "md", "text/markdown"),
+    ("json", "JSON", "json", "application/json"),
+)
 
 
-def show() -> None:
-    """New conversation, search, and the user's conversations. Raises ApiError."""
+def show_new_button() -> None:
     st.button(
         "New conversation",
         icon=":material/edit_square:",
@@ -35,6 +39,10 @@ def show() -> None:
         args=(None,),
         key="new_conversation",
     )
+
+
+def show() -> None:
+    """The search field and the user's conversations. Raises ApiError."""
     query = st.text_input(
         "Search conversations",
         key="search",
@@ -42,10 +50,9 @@ def show() -> None:
         placeholder="Search conversations",
         label_visibility="collapsed",
         icon=":material/search:",
-        max_chars=200,
     )
     if query and query.strip():
-        _found(query.strip())
+        _found(query.strip()[:MAX_QUERY])
     else:
         _all()
 
@@ -222,21 +229,19 @@ def _rename(session: Json) -> None:
 @st.dialog("Export this conversation")
 def _export(session: Json) -> None:
     st.text(title_of(session))
-    try:
-        content = as_markdown(title_of(session), state.client().all_messages(session["id"]))
-    except ApiError as error:
-        show_error(error)
-        return
-    st.download_button(
-        "Download as Markdown",
-        content,
-        file_name=f"{one_line(title_of(session), limit=60).replace('/', '-')}.md",
-        mime="text/markdown",
-        icon=":material/download:",
-        type="primary",
-        on_click="ignore",
-        key="download_export",
-    )
+    st.caption("Markdown is for reading. JSON has everything and can be imported again.")
+    name = one_line(title_of(session), limit=60).replace("/", "-")
+    with st.container(horizontal=True):
+        for format_, words, ending, mime in EXPORTS:
+            st.download_button(
+                words,
+                partial(state.client().export_session, session["id"], format_=format_),
+                file_name=f"{name}.{ending}",
+                mime=mime,
+                icon=":material/download:",
+                on_click="ignore",
+                key=f"export_{format_}",
+            )
 
 
 @st.dialog("Delete this conversation?")

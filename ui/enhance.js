@@ -22,6 +22,7 @@ function install() {
   document.addEventListener("input", saveDraft, true);
   document.addEventListener("dragover", onDrag, true);
   document.addEventListener("drop", onDrop, true);
+  if (field()?.value) saveDraft({ target: field() }); // typed before this script was there
 }
 
 // Citations: the badges that Markdown drew for [n] become buttons.

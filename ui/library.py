@@ -186,12 +186,18 @@ def _choose(key: str, document: Json) -> None:
     """A document's menu: what it opens is drawn by `show_dialog` in this run."""
     action, client = st.session_state.get(key), state.client()
     if action == "retry":
-        attempt(partial(client.reingest, document["id"], key=new_key()))
+        _read_again(document["id"])
     elif action == "cancel" and document.get("job_id"):
         attempt(partial(client.cancel_job, document["job_id"], key=new_key()))
     elif action:
         st.session_state["_document_dialog"] = (action, document)
         return
+    state.watcher().forget()
+    state.forget("documents")
+
+
+def _read_again(document_id: str) -> None:
+    attempt(partial(state.client().reingest, document_id, key=new_key()))
     state.watcher().forget()
     state.forget("documents")
 
@@ -216,13 +222,20 @@ def _row_state(document: Json) -> None:
         share, words = progress_of(job)
         st.progress(share, text=label(words))
     elif document["status"] == "failed":
-        st.caption(f":red[{label(job_error_text(job), limit=200)}]")
+        st.markdown(f":small[:red[{label(job_error_text(job), limit=200)}]]")
+        st.button(
+            "Read it again",
+            key=f"again-document-{document['id']}",
+            icon=":material/refresh:",
+            on_click=_read_again,
+            args=(document["id"],),
+        )
     else:
         scope = " · this conversation" if document.get("session_id") else ""
         scope = scope or ("" if document.get("user_id") else " · shared")
         st.caption(label(document_text(document) + scope))
     for note in notes_text(document):
-        st.caption(f":orange[{label(note, limit=200)}]")
+        st.markdown(f":small[:orange[{label(note, limit=200)}]]")
 
 
 @st.dialog("Download")

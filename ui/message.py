@@ -3,6 +3,7 @@
 from functools import partial
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from ui import state
 from ui.alerts import attempt
@@ -24,12 +25,18 @@ def show_message(message: Json, *, is_last: bool, is_last_question: bool) -> Non
         if sender == "assistant":
             _show_answer(message, is_last=is_last)
         else:
-            with st.container(key=f"question-{message['id']}", horizontal=True, wrap=False):
-                st.text(message["content"], width="stretch")
+            with show_question(message["id"], message["content"]):
                 if is_last_question and _icon_button(
                     "Edit", ":material/edit:", key=f"edit-{message['id']}"
                 ):
                     _edit(message)
+
+
+def show_question(message_id: str, text: str) -> DeltaGenerator:
+    """A question's text, in a line that a button can be added to."""
+    line = st.container(key=f"question-{message_id}", horizontal=True, wrap=False)
+    line.text(text)
+    return line
 
 
 def show_text(message_id: str, text: str, passages: list[Json]) -> None:
@@ -108,7 +115,7 @@ def _icon_button(words: str, icon: str, *, key: str, **options: object) -> bool:
 def _model(message: Json) -> None:
     model = str(message.get("model") or "")
     if model and not model.startswith(EXTRACTIVE):
-        st.caption(label(model, limit=60))
+        st.caption(label(model, limit=60), width="content")
 
 
 def _answer_again(message: Json, how: str) -> None:
@@ -173,7 +180,7 @@ def _alternatives(message: Json) -> None:
         (1, "Later answer", ":material/chevron_right:"),
     ):
         if step > 0:
-            st.caption(f"{at + 1}/{len(ids)}")
+            st.caption(f"{at + 1}/{len(ids)}", width="content")
         target = ids[at + step] if 0 <= at + step < len(ids) else None
         st.button(
             words,

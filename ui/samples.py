@@ -21,12 +21,21 @@ QUESTIONS = (
 
 def welcome(ask: Callable[[str], None]) -> None:
     """What to do first; with the sample document there are questions to click."""
-    st.header("Ask your documents", anchor=False)
-    st.text("Answers come from your PDFs, with the page each statement is taken from.")
+    with st.container(key="welcome", horizontal_alignment="center"):
+        _welcome(ask)
+
+
+def _welcome(ask: Callable[[str], None]) -> None:
+    st.header("Ask your documents", anchor=False, text_alignment="center")
+    st.text(
+        "Answers come from your PDFs, with the page each statement is taken from.",
+        text_alignment="center",
+    )
     if not state.config().has_llm:
         st.caption(
             "No language model is connected: answers are quotes from your documents. "
-            "CHAT_PROVIDER=openai with CHAT_BASE_URL and CHAT_MODEL connects one."
+            "CHAT_PROVIDER=openai with CHAT_BASE_URL and CHAT_MODEL connects one.",
+            text_alignment="center",
         )
     try:
         documents = library.current()
@@ -34,17 +43,17 @@ def welcome(ask: Callable[[str], None]) -> None:
         return  # the page's top line says why
     if not documents:
         _first_steps()
-    elif any(document["filename"] == SAMPLE_NAME for document in documents):
-        _sample_questions(ask)
+    elif sample := next((item for item in documents if item["filename"] == SAMPLE_NAME), None):
+        _sample_questions(ask, is_ready=sample["status"] == "ready")
     else:
-        st.text("Type a question below to start a conversation.")
+        st.text("Type a question below to start a conversation.", text_alignment="center")
 
 
 def _first_steps() -> None:
     with st.container(border=True, key="first_steps"):
-        st.markdown("**1** — Drop PDFs on this page, or add them in the panel on the left.")
-        st.markdown("**2** — Wait until they say *Ready*: a few seconds for a short file.")
-        st.markdown("**3** — Ask a question in the field below.")
+        st.markdown(":material/upload_file: Drop PDFs on this page, or add them with + below.")
+        st.markdown(":material/hourglass_top: Wait for their bars: a short file takes seconds.")
+        st.markdown(":material/chat: Ask a question, and click on a citation to see its page.")
     if SAMPLE.exists():
         st.button(
             "Try it with a sample document",
@@ -66,8 +75,14 @@ def _add_sample() -> None:
     state.forget("documents")
 
 
-def _sample_questions(ask: Callable[[str], None]) -> None:
-    st.caption("Some questions about the sample document:")
-    with st.container(key="sample_questions"):
+def _sample_questions(ask: Callable[[str], None], *, is_ready: bool) -> None:
+    st.caption("Some questions about the sample document:", text_alignment="center")
+    with st.container(key="sample_questions", horizontal_alignment="center", gap="xsmall"):
         for number, question in enumerate(QUESTIONS):
-            st.button(question, key=f"sample-{number}", on_click=ask, args=(question,))
+            st.button(
+                question,
+                key=f"sample-{number}",
+                on_click=ask,
+                args=(question,),
+                disabled=not is_ready,
+            )

@@ -62,7 +62,9 @@ def _countdown() -> None:
         st.rerun()
     text = label(error_text(error), limit=400)
     request = f" Request {label(error.request_id)}." if error.request_id else ""
-    with st.container(key="trouble", horizontal=True, vertical_alignment="center", border=True):
+    with st.container(
+        key="trouble", horizontal=True, vertical_alignment="center", border=True, wrap=False
+    ):
         st.markdown(f":material/cloud_off: {text} :small[Trying again in {left:.0f} s.{request}]")
         if st.button("Try again", key="try_now", icon=":material/refresh:"):
             st.session_state["_trouble"] = (error, 0.0)

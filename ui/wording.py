@@ -131,19 +131,6 @@ def page_text(passage: Json, page: int | None = None) -> str:
     return f"page {page}"
 
 
-def as_markdown(title: str, messages: list[Json]) -> str:
-    """A conversation as a Markdown document, with the sources of each answer."""
-    parts = [f"# {title}"]
-    for message in messages:
-        name = "Question" if message["sender"] == "user" else "Answer"
-        parts += [f"## {name}, {message['created_at']}", message["content"]]
-        for number, passage in enumerate(message.get("retrieved_context") or [], start=1):
-            where = ", ".join(filter(None, [passage.get("filename"), page_text(passage)]))
-            quote = " ".join((passage.get("quote") or passage.get("text") or "").split())
-            parts.append(f"- [{passage.get('index') or number}] {where}: “{quote}”")
-    return "\n\n".join(parts) + "\n"
-
-
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
