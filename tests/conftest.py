@@ -38,6 +38,8 @@ hypothesis.settings.load_profile("thorough")
 
 # Files whose tests share no expensive fixture: pytest-xdist may distribute their tests.
 SPREAD = {"test_faults.py"}
+# Directories whose files share a fixture of the session: they run in one process.
+TOGETHER = ("tests/functional/page",)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -51,7 +53,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """For `--dist loadgroup`: the tests of a file run in one process and share its fixtures."""
     for item in items:
         if item.path.name not in SPREAD:
-            item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(ROOT))))
+            file = str(item.path.relative_to(ROOT))
+            group = next((name for name in TOGETHER if file.startswith(name)), file)
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -1,6 +1,7 @@
 """Headless Chromium, and its network requests."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -129,9 +130,22 @@ class Page:
             if urlsplit(url).scheme not in {"data", "blob", "about"} and urlsplit(url).netloc != own
         ]
 
-    def screenshot(self, file: Path, *, width: int = 1280, height: int = 900) -> None:
-        self.driver.set_window_size(width, height)
-        self.driver.save_screenshot(str(file))
+    def resize(self, width: int, height: int = 900) -> None:
+        """Show the page in a window of this many pixels; narrower than Chromium's own may be."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 768}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+    def prefer(self, scheme: str) -> None:
+        """Have the system prefer `light` or `dark` and wait for the page to follow; "": neither."""
+        features = [{"name": "prefers-color-scheme", "value": scheme}] if scheme else []
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        if scheme:
+            self.wait(lambda: self._is_dark() == (scheme == "dark"), f"the {scheme} theme")
+
+    def _is_dark(self) -> bool:
+        script = "return getComputedStyle(document.querySelector('.stApp')).backgroundColor"
+        colour = str(self.driver.execute_script(script))
+        return sum(int(part) for part in re.findall(r"\d+", colour)[:3]) < 3 * 128
 
     def describe(self) -> list[tuple[str, str]]:
         """The page's text and log, for the report of a failed test."""

@@ -52,21 +52,31 @@ def make_stack(
     `make_stack(env={...}, database_url=...)`; all processes end with the module's tests.
     """
     with ExitStack() as cleanup:
+        yield stacks(tmp_path_factory, new_database, model_dir, cleanup)
 
-        def make(*, env: Mapping[str, str] | None = None, database_url: str | None = None) -> Stack:
-            directory = tmp_path_factory.mktemp("stack")
-            redis = start_redis(directory / "redis")
-            cleanup.callback(redis.stop)
-            stack = Stack(
-                directory,
-                database_url=database_url or new_database(),
-                redis=redis,
-                env={"MODEL_DIR": str(model_dir)} | dict(env or {}),
-            )
-            cleanup.callback(stack.close)
-            return stack
 
-        yield make
+def stacks(
+    tmp_path_factory: pytest.TempPathFactory,
+    new_database: Callable[[], str],
+    model_dir: Path,
+    cleanup: ExitStack,
+) -> MakeStack:
+    """What `make_stack` gives; the processes end with `cleanup`."""
+
+    def make(*, env: Mapping[str, str] | None = None, database_url: str | None = None) -> Stack:
+        directory = tmp_path_factory.mktemp("stack")
+        redis = start_redis(directory / "redis")
+        cleanup.callback(redis.stop)
+        stack = Stack(
+            directory,
+            database_url=database_url or new_database(),
+            redis=redis,
+            env={"MODEL_DIR": str(model_dir)} | dict(env or {}),
+        )
+        cleanup.callback(stack.close)
+        return stack
+
+    return make
 
 
 @pytest.fixture(scope="module")

@@ -217,6 +217,9 @@ def _assert_everything_answers(service: Service) -> None:
     flower = f"http://127.0.0.1:{service.ports['FLOWER_PORT']}/workers"
     assert httpx.get(flower).status_code == 401
     assert httpx.get(flower, auth=("admin", service.key)).status_code == 200
+    broker = httpx.get(flower.replace("/workers", "/broker"), auth=("admin", service.key))
+    assert broker.status_code == 200
+    assert "ingest" in broker.text
 
 
 def _assert_the_worker_yields(service: Service) -> None:

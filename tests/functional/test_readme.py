@@ -1,10 +1,12 @@
-"""Runs the README's tour, and compares its table of settings with the code.
+"""Runs the commands of the API guide, and compares the README's table of settings with the code.
 
 After a change of settings: python -m tests.functional.test_readme
 """
 
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,10 +17,11 @@ from tests.harness.stack import Stack
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
+API_GUIDE = (ROOT / "docs" / "api.md").read_text()
 
 
 def tour() -> str:
-    section = README.split("<!-- tour")[1].split("<!-- end of tour -->")[0]
+    section = API_GUIDE.split("<!-- tour")[1].split("<!-- end of tour -->")[0]
     return "\n".join(re.findall(r"^```sh\n(.*?)^```", section, re.M | re.S))
 
 
@@ -66,6 +69,24 @@ def test_the_tour_works(stack: Stack, tmp_path: Path) -> None:
     assert "delta" in events
     assert "1847" in done.stdout
     assert '"retrieved_context"' in done.stdout
+
+
+@pytest.mark.functional
+def test_the_python_script_works_as_it_is(stack: Stack, tmp_path: Path) -> None:
+    section = API_GUIDE.split("<!-- python")[1].split("<!-- end of python -->")[0]
+    (script,) = re.findall(r"^```python\n(.*?)^```", section, re.M | re.S)
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False,
+        env=os.environ | {"API": f"{stack.base_url}/api/v1", "KEY": stack.api_key},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "succeeded None"
+    assert re.search(r"Elsa Holm.*\[\d+\]", done.stdout)
+    assert re.search(r"^\[1\] norrskar-lighthouse.pdf, page \d: .*Elsa Holm", done.stdout, re.M)
+    assert "1847" in lines[-1]
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from ui.config import read_config
 from ui.conversations import by_day
 from ui.escaping import label, one_line, unwrapped
 from ui.wording import (
-    as_markdown,
     document_text,
     error_text,
     job_error_text,
@@ -133,18 +132,6 @@ def test_each_quote_of_an_answer_is_a_view_of_its_own():
         (4, "c", 1),
         (4, "d", 2),
     ]
-
-
-def test_a_conversation_is_exported_with_its_sources():
-    passage = {"index": 2, "filename": "a.pdf", "page_start": 3, "quote": "It was\nbuilt."}
-    messages = [
-        {"sender": "user", "content": "When?", "created_at": "T1"},
-        {"sender": "assistant", "content": "Then [2].", "created_at": "T2"}
-        | {"retrieved_context": [passage]},
-    ]
-    text = as_markdown("About it", messages)
-    assert text.startswith("# About it\n\n## Question, T1\n\nWhen?\n\n## Answer, T2")
-    assert "- [2] a.pdf, page 3: “It was built.”" in text
 
 
 def test_conversations_are_grouped_by_day():

@@ -1,0 +1,65 @@
+"""Documents: added, followed, read again; and what a newcomer does first."""
+
+import re
+
+import pytest
+
+from tests.pdfs import make_pdf
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+
+
+LONG = [f"Page {number} speaks of barley, rope and weather. " * 30 for number in range(1, 81)]
+
+
+def test_three_files_at_once_each_have_a_bar(page, tmp_path):
+    files = []
+    for number in range(3):
+        files.append(tmp_path / f"part {number}.pdf")
+        files[-1].write_bytes(make_pdf([f"Part {number} speaks of oats."]))
+    page.upload("\n".join(map(str, files)))
+    page.wait(lambda: page.find(".st-key-at_work"), "the bars beside the conversation")
+    page.tab("Documents")
+    page.wait(lambda: page.text().count("Ready · 1 page") == 3, "all three")
+    page.wait(lambda: not page.find(".st-key-at_work"), "no bar is left")
+
+
+def test_the_bar_moves_while_a_document_is_read(page, tmp_path):
+    file = tmp_path / "long.pdf"
+    file.write_bytes(make_pdf(LONG))
+    page.tab("Documents")
+    page.upload(file)
+    seen = []
+
+    def is_ready() -> bool:
+        text = page.find(".st-key-documents").text
+        seen.extend(re.findall(r"(\d+) of 80 pages", text))
+        return "Ready · 80 pages" in text
+
+    page.wait(is_ready, "the long document", seconds=500)
+    counts = [int(count) for count in seen]
+    assert counts == sorted(counts)
+    assert len({count for count in counts if 0 < count < 80}) >= 2
+
+
+def test_a_file_without_text_says_why_it_failed_and_is_read_again(page, tmp_path, api, user):
+    file = tmp_path / "blank.pdf"
+    file.write_bytes(make_pdf([""]))  # a scan would be read by OCR
+    page.tab("Documents")
+    page.upload(file)
+    page.wait_for_text("pictures without text")
+    first = api.documents_in_reach(user_id=user, session_id=None)[0]["job_id"]
+    page.click("[class*='st-key-again-document-'] button")
+    page.wait(
+        lambda: api.documents_in_reach(user_id=user, session_id=None)[0]["job_id"] != first,
+        "another job",
+    )
+
+
+def test_a_file_that_is_no_pdf_says_so(page, tmp_path):
+    file = tmp_path / "page.pdf"
+    file.write_text("<html>not a PDF</html>")
+    page.upload(file)
+    page.wait_for_text("This is not a PDF")
+    page.tab("Documents")
+    page.wait_for_text("No documents yet")
