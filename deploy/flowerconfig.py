@@ -1,6 +1,7 @@
 """Flower's options (`--conf`); a file, since arguments are in everybody's `ps`."""
 
 from core.settings import get_settings
+from worker.app import app
 
 _settings = get_settings()
 _password = _settings.flower_password.get_secret_value() or _settings.api_key.get_secret_value()
@@ -12,4 +13,6 @@ persistent = False
 natural_time = True
 # Messages have no arguments (the jobs table says what to do), so those columns stay away.
 tasks_columns = "name,state,received,started,runtime,worker,uuid"
+# Flower's broker page knows Redis by kombu's name of it, not by ours (core/queue/transport.py).
+app.conf.broker_transport = ""
 logging = "error"  # at each start it warns that no worker answers yet

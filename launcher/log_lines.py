@@ -11,7 +11,10 @@ _LEFT_OUT = {
 }
 _QUIET_PATHS = ("/health", "/metrics")
 # Tasks that beat runs every few seconds or minutes, whether there is work or not.
-_QUIET_TASKS = ("ingest.sweep", "ingest.count", "ingest.index", "ingest.tidy", "memory.")
+_QUIET_TASKS = (
+    *("ingest.sweep", "ingest.count", "ingest.index", "ingest.tidy"),
+    *("memory.", "chat.close_abandoned", "users.erase"),
+)
 
 
 def shorten(line: bytes) -> bytes | None:

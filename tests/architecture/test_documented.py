@@ -1,5 +1,6 @@
 """Documentation, Procfile and schema agree with the code."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -9,6 +10,7 @@ from alembic import command
 
 from core.db import alembic_config
 from core.settings import Settings
+from launcher.log_lines import shorten
 from worker import tasks
 from worker.app import QUEUES, app
 
@@ -47,6 +49,12 @@ def test_scheduled_tasks_use_a_queue_with_a_worker() -> None:
         assert entry["task"] in {
             task.name for task in vars(tasks).values() if hasattr(task, "name")
         }
+
+
+def test_make_run_shows_no_line_for_each_run_of_the_schedule() -> None:
+    for entry in app.conf.beat_schedule.values():
+        line = {"level": "info", "event": "task", "task": entry["task"], "outcome": "done"}
+        assert shorten(json.dumps(line).encode()) is None, entry["task"]
 
 
 def test_the_migrations_make_the_schema_of_the_models(database_url: str) -> None:
