@@ -7,10 +7,10 @@ COMPILE = $(PYTHON_IN_VENV) -m uv pip compile --quiet --universal --generate-has
 LOCKED = core web worker flower ui cli local model
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test faults unit llm sure check lock
+.PHONY: help run install test faults unit llm sure check lock screenshots
 
 help:  ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 14
 
 run:  ## Run the whole service here until Ctrl-C; needs Python 3.11 and nothing else
 	@deploy/install.sh run
@@ -34,6 +34,9 @@ llm: install  ## Serve a small LLM on the CPU until Ctrl-C, to try one without a
 sure: check  ## Run all that CI runs: format, lint, types, imports, both kinds of tests
 	@$(MAKE) faults
 	@$(MAKE) test
+
+screenshots: install  ## Take the README's pictures from the running service; needs Chromium
+	@$(PYTHON_IN_VENV) -m tests.harness.screenshots
 
 check: install
 	@$(PYTHON_IN_VENV) -m ruff format --check .
