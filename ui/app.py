@@ -1,5 +1,6 @@
 """The chat page: `streamlit run ui/app.py`."""
 
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -30,7 +31,7 @@ def main() -> None:
     guarded(conversations.show_dialog, name="The dialog")
     guarded(library.show_dialog, name="The dialog")
     with trouble_line:
-        trouble.show()
+        trouble.show(forget=partial(state.forget, ""))
 
 
 def _sidebar() -> None:

@@ -49,7 +49,6 @@ def show() -> None:
         type="search",
         placeholder="Search conversations",
         label_visibility="collapsed",
-        icon=":material/search:",
     )
     if query and query.strip():
         _found(query.strip()[:MAX_QUERY])

@@ -45,21 +45,23 @@ def watched(load: Callable[[], T]) -> T:
     return loaded
 
 
-def show() -> None:
-    """One line with a countdown, while there is trouble; then the page is drawn anew."""
+def show(*, forget: Callable[[], None]) -> None:
+    """One line with a countdown, while there is trouble; then the page is read and drawn anew.
+
+    `forget` has everything read again, which tells whether the trouble is over.
+    """
     if "_trouble" in st.session_state:
-        st.fragment(_countdown, run_every=1.0)()
+        st.fragment(_countdown, run_every=1.0)(forget)
 
 
-def _countdown() -> None:
+def _countdown(forget: Callable[[], None]) -> None:
     known = st.session_state.get("_trouble")
     if known is None:
         return
     error, until = known
     left = until - time.monotonic()
     if left <= 0:
-        st.session_state["_trouble"] = (error, 0.0)
-        st.rerun()
+        _try_again(forget)
     text = label(error_text(error), limit=400)
     request = f" Request {label(error.request_id)}." if error.request_id else ""
     with st.container(
@@ -67,5 +69,10 @@ def _countdown() -> None:
     ):
         st.markdown(f":material/cloud_off: {text} :small[Trying again in {left:.0f} s.{request}]")
         if st.button("Try again", key="try_now", icon=":material/refresh:"):
-            st.session_state["_trouble"] = (error, 0.0)
-            st.rerun()
+            _try_again(forget)
+
+
+def _try_again(forget: Callable[[], None]) -> None:
+    st.session_state.pop("_trouble", None)
+    forget()
+    st.rerun()
