@@ -54,7 +54,7 @@ def test_a_limit_that_is_reached_is_said_and_passes_by_itself(open_page, stack, 
     page.wait(lambda: _draft(page) == "Is anybody there?", "the question in its field")
     page.wait(lambda: "Too many requests" not in page.text(), "the limit passes", seconds=180)
     page.find("[data-testid=stChatInputTextArea]").send_keys(Keys.ENTER)
-    page.wait(lambda: "Hello from the model." in page.messages()[-1], "the answer", seconds=300)
+    page.wait(lambda: len(page.messages()) == 2, "the question and its answer")
 
 
 def test_a_wrong_key_is_said(open_page, user):
