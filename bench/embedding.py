@@ -1,16 +1,17 @@
-"""Compares runtimes and precisions of the local embedding model.
+"""Runtimes and precisions of the local embedding model, side by side.
 
-    python bench/embedding.py [--texts FOLDER] [--rounds N]
+    python -m bench.embedding [--texts FOLDER] [--rounds N] [--only NAME …]
 
-The candidates take turns to embed the same texts of about 200 tokens on one thread, so that
-other load on the machine affects all of them: compare the ratios. Agreement is the mean and
-the lowest cosine to full precision, and the share of each text's five nearest neighbours that
-are the same. `--texts` names a folder of .txt files to cut texts from; without it, texts are
-made of the calibration sentences. onnxruntime takes part if it is installed. Needs
-requirements/model.txt.
+The candidates take turns to embed the same texts of about 200 tokens on one thread.
+Other load on the machine then affects all of them alike: compare the ratios. Agreement
+is the mean and the lowest cosine to full precision, and the share of each text's five
+nearest neighbours that are the same; at the end, the same between the ways that are shipped.
+`--texts` names a folder of .txt files to cut texts from; without it they are joined from the
+calibration sentences. Needs requirements/model.txt; CTranslate2 takes part if it is installed.
 """
 
 import argparse
+import itertools
 import random
 import statistics
 import tempfile
@@ -21,10 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from core.embedding import artefacts, build, local
-from core.embedding.graph import build_onnx
+from bench import embedding_candidates
+from core.embedding import build, local, runtimes
+from core.embedding.graph import HIDDEN, LAYERS
 
 WORDS, TOKENS = 180, 200
+BASE = "openvino-fp32"
 Embed = Callable[[list[str]], Any]
 
 
@@ -34,14 +37,29 @@ def main() -> None:
     parser.add_argument("--models-dir", type=Path, default=Path("data/models"))
     parser.add_argument("--count", type=int, default=80)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", nargs="+", default=[])
     options = parser.parse_args()
     directory = build.build(options.models_dir)
     embedder = local.open_model(directory)
     texts = [cut(text, embedder) for text in read_texts(options.texts, count=options.count)]
-    lengths = [embedder.count_tokens(text) for text in texts]
-    print(f"{len(texts)} texts, {statistics.mean(lengths):.0f} tokens in the mean")
-    rates = measure(candidates(directory), texts, rounds=options.rounds)
-    report(*rates)
+    lengths = [embedder.count_tokens(text) + 2 for text in texts]  # with [CLS] and [SEP]
+    length = statistics.mean(lengths)
+    print(f"{len(texts)} texts, {length:.0f} tokens in the mean; {processor()}")
+    with tempfile.TemporaryDirectory() as folder:
+        embeds = embedding_candidates.all_candidates(directory, Path(folder))
+        if options.only:
+            embeds = {name: embeds[name] for name in (BASE, *options.only)}
+        rates, vectors = measure(embeds, texts, rounds=options.rounds)
+    report(rates, vectors, length=length)
+    report_pairs({name: vectors[name] for name in runtimes.RUNTIMES if name in vectors})
+    questions = [" ".join(text.split()[:10]) + "?" for text in texts]
+    report_questions(embeds, questions)
+
+
+def processor() -> str:
+    info = runtimes.cpu_info()
+    names = {line.split(":")[1].strip() for line in info.splitlines() if "model name" in line}
+    return f"{', '.join(names)}; int8 saturates: {runtimes.saturates(info)}"
 
 
 def cut(text: str, embedder: local.LocalEmbedder) -> str:
@@ -59,55 +77,6 @@ def read_texts(folder: Path | None, *, count: int) -> list[str]:
         starts = range(0, min(len(words) - WORDS, WORDS * 8), WORDS)
         texts += [" ".join(words[start : start + WORDS]) for start in starts]
     return random.Random(1).sample(texts, min(count, len(texts)))
-
-
-def candidates(directory: Path) -> dict[str, Embed]:
-    tokenizer = local.open_tokenizer(directory)
-    source = build.find_weights()
-    fp32, int8 = build.read_fp32(source), local.ov.Core().read_model(directory / artefacts.GRAPH)
-
-    def openvino(model: Any, **options: Any) -> Embed:
-        return local.compile_model(model, tokenizer=tokenizer, options=options).embed
-
-    found = {
-        "OpenVINO fp32": openvino(fp32),
-        "OpenVINO bf16": openvino(fp32, INFERENCE_PRECISION_HINT="bf16"),
-        "OpenVINO int8": openvino(int8),
-    }
-    try:
-        import onnxruntime  # noqa: F401
-    except ImportError:
-        return found
-    return found | onnxruntime_candidates(source, directory)
-
-
-def onnxruntime_candidates(source: Path, directory: Path) -> dict[str, Embed]:
-    from onnxruntime.quantization import quantize_dynamic
-    from safetensors.numpy import load_file
-
-    with tempfile.TemporaryDirectory() as folder:
-        full, small = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
-        full.write_bytes(build_onnx(load_file(source / "model.safetensors")).SerializeToString())
-        quantize_dynamic(full, small, per_channel=True)
-        return {
-            "onnxruntime fp32": onnxruntime_embed(full, directory),
-            "onnxruntime int8 (dynamic)": onnxruntime_embed(small, directory),
-        }
-
-
-def onnxruntime_embed(path: Path, directory: Path) -> Embed:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    embedder = local.open_model(directory)  # its batches, with another engine
-
-    def infer(ids: Any, mask: Any) -> Any:
-        return session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
-
-    embedder._infer = infer  # type: ignore[method-assign]
-    return embedder.embed
 
 
 def measure(
@@ -131,20 +100,46 @@ def neighbours(vectors: Any) -> Any:
     return np.argsort(-likeness, axis=1)[:, :5]
 
 
-def report(rates: dict[str, list[float]], vectors: dict[str, Any]) -> None:
-    exact = vectors["OpenVINO fp32"]
-    base = statistics.median(rates["OpenVINO fp32"])
-    print("| candidate | chunks/s | ratio | cosine, mean | least | same neighbours of 5 |")
-    print("| --- | --- | --- | --- | --- | --- |")
+def agreement(vectors: Any, others: Any) -> str:
+    cosines = (vectors * others).sum(axis=1)
+    pairs = zip(neighbours(vectors), neighbours(others), strict=True)
+    same = statistics.mean(len(set(a) & set(b)) / 5 for a, b in pairs)
+    return f"{cosines.mean():.4f} | {cosines.min():.4f} | {same:.3f}"
+
+
+def report(rates: dict[str, list[float]], vectors: dict[str, Any], *, length: float) -> None:
+    # Products by weights and, for each other token, by keys and values.
+    operations = 2 * LAYERS * (12 * HIDDEN**2 + 2 * length * HIDDEN)
+    print("| candidate | chunks/s | tokens/s | Gop/s | ratio | cosine, mean | least | same of 5 |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for name, rate in rates.items():
-        cosines = (vectors[name] * exact).sum(axis=1)
-        pairs = zip(neighbours(vectors[name]), neighbours(exact), strict=True)
-        same = statistics.mean(len(set(a) & set(b)) / 5 for a, b in pairs)
         median = statistics.median(rate)
+        # Load changes from round to round, so each round has its own ratio.
+        ratio = statistics.median(a / b for a, b in zip(rate, rates[BASE], strict=True))
+        tokens = median * length
         print(
-            f"| {name} | {median:.1f} | {median / base:.2f} | "
-            f"{cosines.mean():.4f} | {cosines.min():.4f} | {same:.3f} |"
+            f"| {name} | {median:.1f} | {tokens:,.0f} | {tokens * operations / 1e9:.0f} | "
+            f"{ratio:.2f} | {agreement(vectors[name], vectors[BASE])} |"
         )
+
+
+def report_pairs(vectors: dict[str, Any]) -> None:
+    print("| ways | cosine, mean | least | same of 5 |")
+    print("| --- | --- | --- | --- |")
+    for one, other in itertools.combinations(vectors, 2):
+        print(f"| {one}, {other} | {agreement(vectors[one], vectors[other])} |")
+
+
+def report_questions(embeds: dict[str, Embed], questions: list[str]) -> None:
+    """Processor time of a question of ten words that comes alone."""
+    for name in (name for name in runtimes.RUNTIMES if name in embeds):
+        embeds[name](questions[:1])
+        times = []
+        for question in questions[1:]:
+            start = time.process_time()
+            embeds[name]([question])
+            times.append(1000 * (time.process_time() - start))
+        print(f"a question by {name}: {statistics.median(times):.1f} ms")
 
 
 if __name__ == "__main__":

@@ -137,6 +137,13 @@ class Settings(BaseSettings):
     embedding_provider: Literal["local", "openai"] = Field(
         "local", description="`local` runs all-MiniLM-L6-v2 here; `openai` calls an endpoint."
     )
+    embedding_runtime: Literal["auto", "openvino-int8", "openvino-fp32", "onnxruntime-int8"] = (
+        Field(
+            "auto",
+            description="How the local model runs. `auto` measures once per kind of processor "
+            "which is fastest of `openvino-int8`, `openvino-fp32` and `onnxruntime-int8`.",
+        )
+    )
     embedding_base_url: str = Field(
         "https://api.openai.com/v1", description="Base of an OpenAI-compatible embedding API."
     )

@@ -23,6 +23,8 @@ from tests.harness.local_llm import LocalLLM, running_llm
 API_KEY = "test-key-0123456789abcdef"
 # Built once for all runs, because that takes about a minute.
 MODEL_DIR = ROOT / "data" / "models"
+# Runs on every processor. A measurement in each test's own data folder would take too long.
+EMBEDDING_RUNTIME = "onnxruntime-int8"
 NOWHERE_POSTGRES = "postgresql://nobody@127.0.0.1:1/none"
 NO_BROWSER = (
     "they need chromium and chromedriver on PATH "
@@ -94,6 +96,7 @@ def _no_settings_from_outside(servers_dir: Path) -> None:
         REDIS_URL=NOWHERE_REDIS,
         DATA_DIR=str(servers_dir / "data"),
         MODEL_DIR=str(MODEL_DIR),
+        EMBEDDING_RUNTIME=EMBEDDING_RUNTIME,
     )
     get_settings.cache_clear()
 

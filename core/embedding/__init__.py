@@ -1,9 +1,13 @@
 """Embedding: the model in this process, or an endpoint."""
 
-from core.embedding import artefacts
+import structlog
+
+from core.embedding import artefacts, runtimes
 from core.embedding.base import Embedder, endpoint_model_name
 from core.errors import Invalid
 from core.settings import Settings
+
+log = structlog.get_logger(__name__)
 
 # Each provider is imported when it is chosen: importing OpenVINO takes a while, and a process
 # that needs only the types, or an endpoint, should not wait for it.
@@ -32,12 +36,20 @@ def describe_model(settings: Settings) -> tuple[str, int]:
 def _load_local(settings: Settings) -> Embedder:
     from core.embedding import local  # noqa: PLC0415
 
-    embedder = local.load(settings.model_dir)
-    if embedder.dimensions != settings.embedding_dimensions:
+    if settings.embedding_dimensions != artefacts.DIMENSIONS:
         raise Invalid(
-            f"EMBEDDING_DIMENSIONS: the local model's vectors have {embedder.dimensions} numbers"
+            f"EMBEDDING_DIMENSIONS: the local model's vectors have {artefacts.DIMENSIONS} numbers"
         )
-    return embedder
+    directory = artefacts.model_directory(settings.model_dir)
+    artefacts.check(directory)
+    choice = runtimes.choose(
+        settings.embedding_runtime,
+        directory=directory,
+        data_dir=settings.data_dir,
+        cpu=runtimes.cpu_info(),
+    )
+    log.info("embedding_runtime", runtime=choice.runtime, reason=choice.reason)
+    return local.open_model(directory, runtime=choice.runtime)
 
 
 def _create_openai(settings: Settings) -> Embedder:

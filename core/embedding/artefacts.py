@@ -5,6 +5,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+# Stored with every vector, whatever runtime made it. The first runtime was OpenVINO in int8.
 MODEL_NAME = "all-MiniLM-L6-v2-int8-ov"
 # model.safetensors of sentence-transformers/all-MiniLM-L6-v2 as published.
 SOURCE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -15,9 +16,11 @@ DIMENSIONS = 384
 WINDOW = 256
 
 GRAPH, WEIGHTS, TOKENIZER, MANIFEST = "model.xml", "model.bin", "tokenizer.json", "manifest.json"
-# For processors on which int8 saturates; see local.saturates.
+# The same model in full precision, and in int8 for processors on which the first saturates; see
+# runtimes.saturates.
 EXACT_GRAPH, EXACT_WEIGHTS = "exact.xml", "exact.bin"
-ARTEFACTS = (GRAPH, WEIGHTS, EXACT_GRAPH, EXACT_WEIGHTS, TOKENIZER)
+ONNX_GRAPH, WORDS = "int8.onnx", "words.npy"
+ARTEFACTS = (GRAPH, WEIGHTS, EXACT_GRAPH, EXACT_WEIGHTS, ONNX_GRAPH, WORDS, TOKENIZER)
 BUILD_COMMAND = "python -m core.embedding.build"
 
 

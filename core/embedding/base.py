@@ -12,8 +12,8 @@ Vectors = NDArray[np.float32]
 class Embedder(Protocol):
     """Maps texts to unit vectors.
 
-    `name` identifies model and precision and is stored with every vector;
-    vectors of different names are not comparable. `dimensions` is their length.
+    `name` identifies the model and is stored with every vector; vectors of
+    different names are not comparable. `dimensions` is their length.
     """
 
     name: str

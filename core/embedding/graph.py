@@ -25,7 +25,7 @@ MASKED = -10_000.0
 Array = NDArray[Any]
 
 
-class _Graph:
+class GraphBuilder:
     """Builds an ONNX graph. Each method adds nodes and returns the name of their output."""
 
     def __init__(self, weights: Mapping[str, Array]) -> None:
@@ -37,10 +37,15 @@ class _Graph:
         self._constants: dict[str, Any] = {}
 
     def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
-        output = f"{kind}_{len(self._nodes)}"
-        node = self._onnx.helper.make_node(kind, list(inputs), [output], output, **attributes)
+        return self.ops(kind, *inputs, count=1, **attributes)[0]
+
+    def ops(self, kind: str, *inputs: str, count: int, **attributes: Any) -> list[str]:
+        """Add an operator that has `count` outputs. An input of "" is left out."""
+        name = f"{kind}_{len(self._nodes)}"
+        outputs = [name if place == 0 else f"{name}_{place}" for place in range(count)]
+        node = self._onnx.helper.make_node(kind, list(inputs), outputs, name, **attributes)
         self._nodes.append(node)
-        return output
+        return outputs
 
     def constant(self, value: Array, *, name: str = "") -> str:
         name = name or f"constant_{len(self._constants)}"
@@ -71,7 +76,16 @@ class _Graph:
         product = self.op("Mul", x, self.op("Add", erf, self.floats(1.0)))
         return self.op("Mul", product, self.floats(0.5))
 
-    def finish(self, output: str) -> Any:
+    def finish(
+        self,
+        output: str,
+        *,
+        inputs: Mapping[str, tuple[str, list[Any]]],
+        domains: Mapping[str, int] | None = None,
+    ) -> Any:
+        """The model whose result is `output`. `inputs` are types and shapes by name, `domains`
+        the versions of operator sets besides ONNX's own.
+        """
         helper, kind = self._onnx.helper, self._onnx.TensorProto
         self.op("Identity", output)
         self._nodes[-1].output[0] = "embeddings"
@@ -79,14 +93,15 @@ class _Graph:
             self._nodes,
             "all-MiniLM-L6-v2",
             [
-                helper.make_tensor_value_info(name, kind.INT64, ["batch", "length"])
-                for name in ("input_ids", "attention_mask")
+                helper.make_tensor_value_info(name, getattr(kind, element), shape)
+                for name, (element, shape) in inputs.items()
             ],
             [helper.make_tensor_value_info("embeddings", kind.FLOAT, ["batch", HIDDEN])],
             list(self._constants.values()),
         )
-        opset = [helper.make_opsetid("", OPSET)]
-        model = helper.make_model(graph, opset_imports=opset, ir_version=8)
+        versions = {"": OPSET, **(domains or {})}
+        opsets = [helper.make_opsetid(domain, version) for domain, version in versions.items()]
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
         self._onnx.checker.check_model(model)
         return model
 
@@ -97,24 +112,31 @@ def build_onnx(weights: Mapping[str, Array]) -> Any:
 
     `weights` are the tensors of `model.safetensors` under their published names.
     """
-    graph = _Graph(weights)
+    graph = GraphBuilder(weights)
     mask = graph.op("Cast", "attention_mask", to=1)  # TensorProto.FLOAT
     hidden = _embed_tokens(graph, weights)
     bias = _attention_bias(graph, mask)
     for layer in range(LAYERS):
         hidden = _encode(graph, hidden, bias, name=f"encoder.layer.{layer}")
-    return graph.finish(_normalise(graph, _mean_pool(graph, hidden, mask)))
+    vectors = _normalise(graph, _mean_pool(graph, hidden, mask))
+    shape = ["batch", "length"]
+    inputs = {"input_ids": ("INT64", shape), "attention_mask": ("INT64", shape)}
+    return graph.finish(vectors, inputs=inputs)
 
 
-def _embed_tokens(graph: _Graph, weights: Mapping[str, Array]) -> str:
+def position_table(weights: Mapping[str, Array]) -> Array:
+    """The position embeddings, with the segment's added: every token is of segment 0."""
+    positions = weights["embeddings.position_embeddings.weight"]
+    table: Array = positions + weights["embeddings.token_type_embeddings.weight"][0]
+    return table
+
+
+def _embed_tokens(graph: GraphBuilder, weights: Mapping[str, Array]) -> str:
     words = graph.op("Gather", graph.weight("embeddings.word_embeddings.weight"), "input_ids")
-    # Every token is of segment 0, so its row goes into the position table.
-    table = weights["embeddings.position_embeddings.weight"]
-    table = table + weights["embeddings.token_type_embeddings.weight"][0]
     length = graph.op("Slice", graph.op("Shape", "input_ids"), graph.integers(1), graph.integers(2))
     positions = graph.op(
         "Slice",
-        graph.constant(table, name="positions"),
+        graph.constant(position_table(weights), name="positions"),
         graph.integers(0),
         length,
         graph.integers(0),
@@ -122,12 +144,12 @@ def _embed_tokens(graph: _Graph, weights: Mapping[str, Array]) -> str:
     return graph.layer_norm(graph.op("Add", words, positions), "embeddings.LayerNorm")
 
 
-def _attention_bias(graph: _Graph, mask: str) -> str:
+def _attention_bias(graph: GraphBuilder, mask: str) -> str:
     missing = graph.op("Sub", graph.floats(1.0), graph.op("Unsqueeze", mask, graph.integers(1, 2)))
     return graph.op("Mul", missing, graph.floats(MASKED))
 
 
-def _encode(graph: _Graph, x: str, bias: str, *, name: str) -> str:
+def _encode(graph: GraphBuilder, x: str, bias: str, *, name: str) -> str:
     attended = graph.linear(_attend(graph, x, bias, name=name), f"{name}.attention.output.dense")
     x = graph.layer_norm(graph.op("Add", attended, x), f"{name}.attention.output.LayerNorm")
     inner = graph.gelu(graph.linear(x, f"{name}.intermediate.dense"))
@@ -135,7 +157,7 @@ def _encode(graph: _Graph, x: str, bias: str, *, name: str) -> str:
     return graph.layer_norm(graph.op("Add", outer, x), f"{name}.output.LayerNorm")
 
 
-def _attend(graph: _Graph, x: str, bias: str, *, name: str) -> str:
+def _attend(graph: GraphBuilder, x: str, bias: str, *, name: str) -> str:
     split = graph.integers(0, 0, HEADS, HEAD_SIZE)
     query, key, value = (
         graph.op("Reshape", graph.linear(x, f"{name}.attention.self.{part}"), split)
@@ -150,12 +172,12 @@ def _attend(graph: _Graph, x: str, bias: str, *, name: str) -> str:
     return graph.op("Reshape", heads, graph.integers(0, 0, HIDDEN))
 
 
-def _mean_pool(graph: _Graph, x: str, mask: str) -> str:
+def _mean_pool(graph: GraphBuilder, x: str, mask: str) -> str:
     axis = graph.integers(1)
     real = graph.op("Unsqueeze", mask, graph.integers(2))
     total = graph.op("ReduceSum", graph.op("Mul", x, real), axis, keepdims=0)
     return graph.op("Div", total, graph.op("ReduceSum", real, axis, keepdims=0))
 
 
-def _normalise(graph: _Graph, x: str) -> str:
+def _normalise(graph: GraphBuilder, x: str) -> str:
     return graph.op("Div", x, graph.op("ReduceL2", x, axes=[-1], keepdims=1))

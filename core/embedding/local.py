@@ -1,61 +1,44 @@
-"""all-MiniLM-L6-v2 in int8 on the CPU, by OpenVINO. No torch, no network."""
+"""all-MiniLM-L6-v2 on the CPU, by the runtime that suits the processor. No torch, no network."""
 
 import os
 import re
-import threading
 from collections.abc import Sequence
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
-import openvino as ov
-from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from core.embedding import artefacts
+from core.embedding import artefacts, runtimes
 from core.embedding.base import Vectors
-from core.embedding.words import WordEmbeddings, split
 from core.errors import ProviderError
 
 Ids = Sequence[int]
-
-# Measured in docs/adr/0001-embedding-runtime.md: larger batches are slower on one thread.
-BATCH_SIZE = 4
-# Lengths are padded up to a multiple of this, so that the runtime meets at most
-# WINDOW / LENGTH_STEP * BATCH_SIZE shapes and its per-shape kernels stay bounded.
-LENGTH_STEP = 16
-
-# A single text of at most this many tokens, such as a question, runs on a second model that is
-# compiled for this one shape. The general model spends 1.4 of 3.7 ms on a change of shape.
-QUESTION_LENGTH = 24
-_QUESTION_SHAPE = (1, QUESTION_LENGTH)
-# With a fixed shape OpenVINO fuses more operations, which changes the rounding: a question's
-# vector would differ from the vector of the same words in a batch (cosine 0.9988).
-_QUESTION_OPTIONS = {"SNIPPETS_MODE": "DISABLE"}
 
 _CACHED_WORDS = 30_000
 _LONGEST_WORD = 40  # characters; longer words rarely recur
 # `str.split` cuts at these characters. BERT's tokenizer deletes them, which joins their neighbours.
 _JOINING = re.compile("[\x0b\x0c\x1c-\x1f\x85]")
 
-COMPILE_OPTIONS: dict[str, Any] = {
-    # Several processes of one thread are faster than one process of several threads.
-    # With pinning, all of them would run on the first core.
-    "INFERENCE_NUM_THREADS": 1,
-    "NUM_STREAMS": 1,
-    "ENABLE_CPU_PINNING": False,
-    # The default is bfloat16 if the CPU has it: vectors would depend on the machine.
-    "INFERENCE_PRECISION_HINT": "f32",
-}
+
+class Engine(Protocol):
+    """Computes the vectors of up to `batch_size` texts at a time, from any thread."""
+
+    batch_size: int
+
+    def infer(self, inputs: Sequence[Ids]) -> Vectors:
+        """Vectors of shape (len(inputs), dimensions), float32, for the token ids of each text."""
+        ...
 
 
 class LocalEmbedder:
     """An Embedder over a built model. One instance serves all threads of a process.
 
-    Load it after the process has forked: the runtime's threads do not survive
-    a fork, and `embed` raises RuntimeError in a process that did not load it.
+    `runtime` names the engine's way, one of `runtimes.RUNTIMES`. Load it after the process has
+    forked: the runtime's threads do not survive a fork, and `embed` raises RuntimeError in a
+    process that did not load it.
     """
 
     name = artefacts.MODEL_NAME
@@ -63,23 +46,13 @@ class LocalEmbedder:
     # The model reads this many tokens of a text; [CLS] and [SEP] take two of its window.
     max_tokens = artefacts.WINDOW - 2
 
-    def __init__(
-        self,
-        *,
-        words: WordEmbeddings,
-        encoder: ov.Model,
-        tokenizer: Tokenizer,
-        options: dict[str, Any] | None = None,
-    ) -> None:
-        self._words = words
-        self._encoder = encoder
-        self._options = {**COMPILE_OPTIONS, **(options or {})}
-        self._request = _compile(encoder, self._options)
+    def __init__(self, *, engine: Engine, tokenizer: Tokenizer, runtime: str = "") -> None:
+        self.runtime = runtime
+        self._engine = engine
         self._tokenizer = tokenizer
         self._cls = cast(int, tokenizer.token_to_id("[CLS]"))
         self._sep = cast(int, tokenizer.token_to_id("[SEP]"))
         self._tokens_of_word = lru_cache(_CACHED_WORDS)(self._ids)
-        self._lock = threading.Lock()
         self._process = os.getpid()
 
     def warm_up(self) -> None:
@@ -98,9 +71,10 @@ class LocalEmbedder:
         inputs = [self._input_ids(text) for text in texts]
         order = sorted(range(len(inputs)), key=lambda index: len(inputs[index]))
         vectors = np.empty((len(inputs), self.dimensions), dtype=np.float32)
-        for start in range(0, len(order), BATCH_SIZE):
-            batch = order[start : start + BATCH_SIZE]
-            vectors[batch] = self._infer(*_pad([inputs[index] for index in batch]))
+        size = self._engine.batch_size
+        for start in range(0, len(order), size):
+            batch = order[start : start + size]
+            vectors[batch] = self._engine.infer([inputs[index] for index in batch])
         return _checked(vectors)
 
     def count_tokens(self, text: str) -> int:
@@ -139,70 +113,51 @@ class LocalEmbedder:
         tokens = chain.from_iterable(self._tokens(text))
         return [self._cls, *islice(tokens, self.max_tokens), self._sep]
 
-    def _infer(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> Vectors:
-        words = self._words(ids)
-        with self._lock:
-            request = self._question_request if ids.shape == _QUESTION_SHAPE else self._request
-            outputs = request.infer({"words": words, "attention_mask": mask})
-            return np.array(outputs[0], dtype=np.float32)
 
-    @cached_property
-    def _question_request(self) -> ov.InferRequest:
-        encoder = self._encoder.clone()
-        shape = list(_QUESTION_SHAPE)
-        encoder.reshape({"words": [*shape, self.dimensions], "attention_mask": shape})
-        return _compile(encoder, {**self._options, **_QUESTION_OPTIONS})
-
-
-def load(models_dir: Path) -> LocalEmbedder:
+def load(models_dir: Path, *, runtime: str = "") -> LocalEmbedder:
     """The model built below `models_dir`, its files checked against their hashes.
 
+    `runtime` is one of `runtimes.RUNTIMES`; by default the first that suits this processor.
     Raises ModelNotBuilt, whose text names the command that builds it.
     """
     directory = artefacts.model_directory(models_dir)
     artefacts.check(directory)
-    return open_model(directory)
+    return open_model(directory, runtime=runtime)
 
 
-def open_model(directory: Path, *, graph: str = "") -> LocalEmbedder:
-    """The model in `directory`, without a check of hashes.
-
-    `graph` is a file's name; by default the one that suits this processor.
-    """
-    graph = graph or (artefacts.EXACT_GRAPH if saturates(_cpu_info()) else artefacts.GRAPH)
-    model = ov.Core().read_model(directory / graph)
-    return compile_model(model, tokenizer=open_tokenizer(directory))
+def open_model(directory: Path, *, runtime: str = "") -> LocalEmbedder:
+    """The model in `directory`, without a check of hashes. `runtime` is as for `load`."""
+    runtime = runtime or runtimes.suitable(runtimes.cpu_info())[0]
+    tokenizer = open_tokenizer(directory)
+    return LocalEmbedder(engine=_ENGINES[runtime](directory), tokenizer=tokenizer, runtime=runtime)
 
 
-def saturates(cpu_info: str) -> bool:
-    """Whether int8 products overflow on the processor that this /proc/cpuinfo describes.
-
-    x86 without VNNI adds pairs of products in 16 bits, which saturate (oneDNN
-    developer guide, "Nuances of int8 computations"): some vectors then fall below
-    a cosine of 0.99, so such a processor gets full precision. The two kinds of
-    vectors are comparable and share a name.
-    """
-    flags = next((line.split() for line in cpu_info.splitlines() if line.startswith("flags")), [])
-    return bool(flags) and not {"avx512_vnni", "avx_vnni"} & set(flags)
+# A process needs one runtime; importing another takes half a second and tens of megabytes.
 
 
-def _cpu_info() -> str:
-    try:
-        return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:  # not Linux
-        return ""
+def _open_openvino_int8(directory: Path) -> Engine:
+    from core.embedding import openvino_engine  # noqa: PLC0415
+
+    return openvino_engine.open_engine(directory / artefacts.GRAPH)
 
 
-def compile_model(
-    model: ov.Model, *, tokenizer: Tokenizer, options: dict[str, Any] | None = None
-) -> LocalEmbedder:
-    """An embedder for a model of the same inputs and output. `options` override the usual ones."""
-    words, encoder = split(model)
-    return LocalEmbedder(words=words, encoder=encoder, tokenizer=tokenizer, options=options)
+def _open_openvino_fp32(directory: Path) -> Engine:
+    from core.embedding import openvino_engine  # noqa: PLC0415
+
+    return openvino_engine.open_engine(directory / artefacts.EXACT_GRAPH)
 
 
-def _compile(model: ov.Model, options: dict[str, Any]) -> ov.InferRequest:
-    return ov.Core().compile_model(model, "CPU", options).create_infer_request()
+def _open_onnxruntime_int8(directory: Path) -> Engine:
+    from core.embedding.onnxruntime_engine import OnnxruntimeEngine  # noqa: PLC0415
+
+    return OnnxruntimeEngine(directory / artefacts.ONNX_GRAPH, directory / artefacts.WORDS)
+
+
+_ENGINES = {
+    runtimes.OPENVINO_INT8: _open_openvino_int8,
+    runtimes.OPENVINO_FP32: _open_openvino_fp32,
+    runtimes.ONNXRUNTIME_INT8: _open_onnxruntime_int8,
+}
 
 
 def open_tokenizer(directory: Path) -> Tokenizer:
@@ -211,19 +166,6 @@ def open_tokenizer(directory: Path) -> Tokenizer:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
-
-
-def _pad(inputs: Sequence[Ids]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    longest = max(len(ids) for ids in inputs)
-    length = -(-longest // LENGTH_STEP) * LENGTH_STEP
-    if len(inputs) == 1 and longest <= QUESTION_LENGTH:
-        length = QUESTION_LENGTH
-    padded = np.zeros((len(inputs), length), dtype=np.int64)  # [PAD] is token 0
-    mask = np.zeros_like(padded)
-    for row, ids in enumerate(inputs):
-        padded[row, : len(ids)] = ids
-        mask[row, : len(ids)] = 1
-    return padded, mask
 
 
 def _checked(vectors: Vectors) -> Vectors:

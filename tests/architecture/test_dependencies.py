@@ -31,7 +31,7 @@ REQUIREMENTS = {
 }
 # `bench.embedding` compares with the first if it is installed. Workers have the second: the
 # parsing child imports it for pages that OCR has to read.
-OPTIONAL = {"onnxruntime", "tesserocr"}
+OPTIONAL = {"ctranslate2", "tesserocr"}
 OWN = {path.parent.name for path in ROOT.glob("*/*.py")}
 
 

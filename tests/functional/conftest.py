@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from launcher.servers import start_redis
-from tests.conftest import NO_BROWSER
+from tests.conftest import EMBEDDING_RUNTIME, NO_BROWSER
 from tests.functional import browser
 from tests.functional.browser import Page
 from tests.harness.stack import Stack
@@ -62,6 +62,7 @@ def stacks(
     cleanup: ExitStack,
 ) -> MakeStack:
     """What `make_stack` gives; the processes end with `cleanup`."""
+    model = {"MODEL_DIR": str(model_dir), "EMBEDDING_RUNTIME": EMBEDDING_RUNTIME}
 
     def make(*, env: Mapping[str, str] | None = None, database_url: str | None = None) -> Stack:
         directory = tmp_path_factory.mktemp("stack")
@@ -71,7 +72,7 @@ def stacks(
             directory,
             database_url=database_url or new_database(),
             redis=redis,
-            env={"MODEL_DIR": str(model_dir)} | dict(env or {}),
+            env=model | dict(env or {}),
         )
         cleanup.callback(stack.close)
         return stack

@@ -5,15 +5,21 @@ import shutil
 import threading
 import time
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openvino as ov
 import pytest
+from structlog.testing import capture_logs
 
-from core.embedding import artefacts, build, local
+from core.embedding import artefacts, build, create_embedder, local, openvino_engine, runtimes
+from core.embedding.graph import build_onnx
 from core.embedding.local import LocalEmbedder
+from core.embedding.openvino_engine import OpenVINOEngine
 from core.embedding.words import split
+from core.settings import Settings
 
 REFERENCE = json.loads((Path(__file__).parent / "minilm_reference.json").read_text())
 TEXTS: list[dict[str, Any]] = REFERENCE["texts"]
@@ -24,9 +30,12 @@ def directory(model_dir: Path) -> Path:
     return artefacts.model_directory(model_dir)
 
 
-@pytest.fixture(scope="module")
-def embedder(directory: Path) -> LocalEmbedder:
-    return local.load(directory.parent)
+SUITABLE = runtimes.suitable(runtimes.cpu_info())
+
+
+@pytest.fixture(scope="module", params=SUITABLE)
+def embedder(directory: Path, request: pytest.FixtureRequest) -> LocalEmbedder:
+    return local.load(directory.parent, runtime=request.param)
 
 
 def mixed_texts(count: int) -> list[str]:
@@ -53,8 +62,8 @@ def test_full_precision_graph_is_the_published_model(
 
 @pytest.fixture(scope="module")
 def exact(directory: Path) -> LocalEmbedder:
-    model = build.read_fp32(build.find_weights())
-    return local.compile_model(model, tokenizer=local.open_tokenizer(directory))
+    model = build.read_fp32(build_onnx(build.read_weights(build.find_weights())))
+    return LocalEmbedder(engine=OpenVINOEngine(model), tokenizer=local.open_tokenizer(directory))
 
 
 @pytest.mark.parametrize("case", TEXTS, ids=[case["label"] for case in TEXTS])
@@ -65,7 +74,72 @@ def test_the_replacement_of_int8_agrees(replacement: LocalEmbedder, case: dict[s
 
 @pytest.fixture(scope="module")
 def replacement(directory: Path) -> LocalEmbedder:
-    return local.open_model(directory, graph=artefacts.EXACT_GRAPH)
+    return local.open_model(directory, runtime=runtimes.OPENVINO_FP32)
+
+
+@pytest.fixture(scope="module")
+def ways(directory: Path) -> dict[str, Any]:
+    """The vectors of the same texts by each runtime that suits this processor, and in fp32."""
+    names = {*SUITABLE, runtimes.OPENVINO_FP32}
+    return {name: local.open_model(directory, runtime=name).embed(MIXED) for name in names}
+
+
+MIXED = mixed_texts(60)
+
+
+def test_vectors_of_all_runtimes_are_comparable(ways: dict[str, Any]) -> None:
+    for one, other in combinations(ways, 2):
+        assert (ways[one] * ways[other]).sum(axis=1).mean() >= 0.99
+
+
+def test_int8_keeps_the_nearest_neighbours(ways: dict[str, Any]) -> None:
+    exact, small = (
+        nearest(ways[name]) for name in (runtimes.OPENVINO_FP32, runtimes.ONNXRUNTIME_INT8)
+    )
+    same = [len(set(one) & set(other)) / 5 for one, other in zip(exact, small, strict=True)]
+    assert np.mean(same) >= 0.95
+
+
+def nearest(vectors: Any) -> Any:
+    likeness = vectors @ vectors.T - 2 * np.eye(len(vectors))
+    return np.argsort(-likeness, axis=1)[:, :5]
+
+
+def test_measures_every_runtime_that_suits(directory: Path) -> None:
+    times = runtimes.measure(directory, SUITABLE)
+    assert times.keys() == set(SUITABLE)
+    assert min(times.values()) > 0
+
+
+def test_a_measurement_without_a_model_fails(tmp_path: Path) -> None:
+    with pytest.raises(runtimes.MeasurementFailed):
+        runtimes.measure(tmp_path, SUITABLE)
+
+
+@pytest.mark.parametrize("runtime", SUITABLE)
+def test_the_setting_forces_a_runtime(directory: Path, runtime: str) -> None:
+    settings = Settings(model_dir=directory.parent, embedding_runtime=runtime)  # type: ignore[call-arg]
+    embedder = create_embedder(settings)
+    assert isinstance(embedder, LocalEmbedder)
+    assert embedder.runtime == runtime
+    assert embedder.name == artefacts.MODEL_NAME
+
+
+def test_takes_the_runtime_that_was_fastest_here(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(  # type: ignore[call-arg]
+        model_dir=directory.parent, data_dir=tmp_path, embedding_runtime="auto"
+    )
+    times = {name: 50.0 - place for place, name in enumerate(SUITABLE)}
+    monkeypatch.setattr(runtimes.choose, "__kwdefaults__", {"measure": lambda *_: times})
+    with capture_logs() as logs:
+        embedder = create_embedder(settings)
+    assert isinstance(embedder, LocalEmbedder)
+    assert embedder.runtime == SUITABLE[-1]
+    [line] = [entry for entry in logs if entry["event"] == "embedding_runtime"]
+    assert line["runtime"] == SUITABLE[-1]
+    assert f"{SUITABLE[-1]} 49 ms" in line["reason"]
 
 
 @pytest.mark.parametrize(
@@ -79,7 +153,7 @@ def replacement(directory: Path) -> LocalEmbedder:
     ],
 )
 def test_knows_where_int8_saturates(cpu_info: str, expected: bool) -> None:
-    assert local.saturates(cpu_info) is expected
+    assert runtimes.saturates(cpu_info) is expected
 
 
 def test_shape_type_and_norm(embedder: LocalEmbedder) -> None:
@@ -171,18 +245,20 @@ def test_strange_texts_have_vectors(embedder: LocalEmbedder, text: str) -> None:
     assert embedder.embed([text]).shape == (1, 384)
 
 
-def test_meets_few_shapes(embedder: LocalEmbedder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_meets_few_shapes(replacement: LocalEmbedder, monkeypatch: pytest.MonkeyPatch) -> None:
     shapes = set()
-    infer = embedder._infer
+    engine = replacement._engine
+    assert isinstance(engine, OpenVINOEngine)
+    infer = engine._infer
 
     def watch(ids: Any, mask: Any) -> Any:
         shapes.add(ids.shape)
         return infer(ids, mask)
 
-    monkeypatch.setattr(embedder, "_infer", watch)
+    monkeypatch.setattr(engine, "_infer", watch)
     for length in range(1, 300, 3):
-        embedder.embed(["word " * length] * (1 + length % 4))
-    shapes.remove((1, local.QUESTION_LENGTH))
+        replacement.embed(["word " * length] * (1 + length % 4))
+    shapes.remove((1, openvino_engine.QUESTION_LENGTH))
     assert all(rows <= 4 and length % 16 == 0 and length <= 256 for rows, length in shapes)
 
 
@@ -199,14 +275,14 @@ def test_a_question_s_vector_is_the_same_in_a_batch(embedder: LocalEmbedder) -> 
 def test_warming_up_leaves_nothing_to_compile(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    embedder = local.load(directory.parent)
+    embedder = local.load(directory.parent, runtime=runtimes.OPENVINO_FP32)
     embedder.warm_up()
-    monkeypatch.setattr(local, "_compile", None)
+    monkeypatch.setattr(openvino_engine, "_compile", None)
     assert embedder.embed(["Who kept the light?"]).shape == (1, 384)
 
 
 def test_the_table_of_words_is_not_unpacked(directory: Path) -> None:
-    model = local.ov.Core().read_model(directory / artefacts.GRAPH)
+    model = ov.Core().read_model(directory / artefacts.GRAPH)
     words, encoder = split(model)
     constants = [op for op in encoder.get_ops() if op.get_type_name() == "Constant"]
     assert max(constant.get_byte_size() for constant in constants) < 4_000_000
@@ -216,7 +292,7 @@ def test_the_table_of_words_is_not_unpacked(directory: Path) -> None:
 
 
 def test_refuses_to_split_another_model(directory: Path) -> None:
-    _, encoder = split(local.ov.Core().read_model(directory / artefacts.GRAPH))
+    _, encoder = split(ov.Core().read_model(directory / artefacts.GRAPH))
     with pytest.raises((ValueError, RuntimeError), match="input_ids"):
         split(encoder)
 
