@@ -1,6 +1,7 @@
 """Measures the local model's runtimes: `python -m core.embedding.measure DIRECTORY RUNTIME…`.
 
-Prints a JSON object of milliseconds of processor time per text, by runtime.
+Prints a JSON object of milliseconds of processor time per text, by runtime. The texts are the
+longest of the calibration.
 """
 
 import json
@@ -19,7 +20,7 @@ TEXTS = 2
 def measure(directory: Path, runtimes: Sequence[str]) -> dict[str, float]:
     """The median over rounds in which the runtimes take turns, so that load affects all alike."""
     embedders = {name: local.open_model(directory, runtime=name) for name in runtimes}
-    texts = build.calibration_texts()[-TEXTS:]
+    texts = sorted(build.calibration_texts(), key=len)[-TEXTS:]
     times: dict[str, list[float]] = {name: [] for name in runtimes}
     for number in range(ROUNDS + 1):
         for name, embedder in embedders.items():

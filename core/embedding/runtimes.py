@@ -72,7 +72,7 @@ def cpu_info() -> str:
 
 
 def measure(directory: Path, candidates: Sequence[str]) -> dict[str, float]:
-    """Milliseconds of processor time for a text of 200 tokens, by candidate.
+    """Milliseconds of processor time for a long text, by candidate.
 
     Runs in a process of its own, so that the candidates' memory does not stay in this one.
     Raises MeasurementFailed.
