@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,7 +21,8 @@ GRAPH, WEIGHTS, TOKENIZER, MANIFEST = "model.xml", "model.bin", "tokenizer.json"
 # runtimes.saturates.
 EXACT_GRAPH, EXACT_WEIGHTS = "exact.xml", "exact.bin"
 ONNX_GRAPH, WORDS = "int8.onnx", "words.npy"
-ARTEFACTS = (GRAPH, WEIGHTS, EXACT_GRAPH, EXACT_WEIGHTS, ONNX_GRAPH, WORDS, TOKENIZER)
+OPENVINO_FILES = (GRAPH, WEIGHTS, EXACT_GRAPH, EXACT_WEIGHTS)
+ARTEFACTS = (*OPENVINO_FILES, ONNX_GRAPH, WORDS, TOKENIZER)
 BUILD_COMMAND = "python -m core.embedding.build"
 
 
@@ -53,8 +55,8 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check(directory: Path) -> Manifest:
-    """Compare every artefact in `directory` with its hash in the manifest, and return that.
+def check(directory: Path, names: Sequence[str] = ARTEFACTS) -> Manifest:
+    """Compare the files `names` in `directory` with their hashes in the manifest, and return that.
 
     Raises ModelNotBuilt if a file is missing, altered, or made from weights
     other than the published ones.
@@ -62,12 +64,12 @@ def check(directory: Path) -> Manifest:
     try:
         fields = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
         manifest = Manifest(**fields)
-        found = {name: sha256(directory / name) for name in ARTEFACTS}
+        found = {name: sha256(directory / name) for name in names}
     except (OSError, ValueError, TypeError) as error:
         raise _not_built(directory, f"cannot be read ({type(error).__name__})") from error
     if manifest.name != MODEL_NAME or manifest.source != SOURCE_SHA256:
         raise _not_built(directory, "was made from other weights")
-    wrong = [name for name in ARTEFACTS if found[name] != manifest.artefacts.get(name)]
+    wrong = [name for name in names if found[name] != manifest.artefacts.get(name)]
     if wrong:
         raise _not_built(directory, f"is damaged: {', '.join(wrong)}")
     return manifest

@@ -94,7 +94,7 @@ def _build_into(target: Path) -> None:
     source = find_weights()
     staging = Path(tempfile.mkdtemp(prefix=".building-", dir=target.parent))
     try:
-        _write_artefacts(source, staging)
+        _write_artefacts(source, staging, older=target)
         shutil.rmtree(target, ignore_errors=True)
         staging.chmod(0o755)
         staging.rename(target)
@@ -120,16 +120,13 @@ def find_weights() -> Path:
     return weights[0].parent
 
 
-def _write_artefacts(source: Path, directory: Path) -> None:
-    import openvino as ov  # noqa: PLC0415
-
+def _write_artefacts(source: Path, directory: Path, *, older: Path) -> None:
     shutil.copyfile(source / "tokenizer.json", directory / artefacts.TOKENIZER)
     tokenizer = local.open_tokenizer(directory)
     weights = read_weights(source)
     exact = build_onnx(weights)
     reference = read_fp32(exact)
-    ov.save_model(reference, directory / artefacts.EXACT_GRAPH)
-    ov.save_model(quantize(reference.clone(), tokenizer), directory / artefacts.GRAPH)
+    _write_openvino(reference, tokenizer, directory, older=older)
     write_int8(weights, exact, model_inputs(calibration_texts()[::8], tokenizer), directory)
     artefacts.Manifest(
         name=artefacts.MODEL_NAME,
@@ -138,6 +135,29 @@ def _write_artefacts(source: Path, directory: Path) -> None:
         versions={name: importlib.metadata.version(name) for name in LIBRARIES},
         agreement=_check_agreement(reference, directory),
     ).write(directory)
+
+
+def _write_openvino(reference: Any, tokenizer: Any, directory: Path, *, older: Path) -> None:
+    """Quantize the model, or copy the files of a build before onnxruntime's were added."""
+    import openvino as ov  # noqa: PLC0415
+
+    if _has_same_openvino_files(older):
+        for name in artefacts.OPENVINO_FILES:
+            shutil.copyfile(older / name, directory / name)
+        return
+    ov.save_model(reference, directory / artefacts.EXACT_GRAPH)
+    ov.save_model(quantize(reference.clone(), tokenizer), directory / artefacts.GRAPH)
+
+
+def _has_same_openvino_files(older: Path) -> bool:
+    """Whether `older` has OpenVINO's files unaltered, made by the libraries that are installed."""
+    try:
+        versions = artefacts.check(older, artefacts.OPENVINO_FILES).versions
+    except artefacts.ModelNotBuilt:
+        return False
+    return all(
+        versions.get(name) == importlib.metadata.version(name) for name in ("openvino", "nncf")
+    )
 
 
 def read_weights(source: Path) -> dict[str, Any]:

@@ -365,7 +365,7 @@ def test_builds_once_when_many_ask_at_once(
 ) -> None:
     builds = []
 
-    def copy(source: Path, staging: Path) -> None:
+    def copy(source: Path, staging: Path, *, older: Path) -> None:
         builds.append(source)
         time.sleep(0.2)
         shutil.copytree(directory, staging, dirs_exist_ok=True)
@@ -390,10 +390,45 @@ def test_rebuilds_a_damaged_model(
     monkeypatch.setattr(
         build,
         "_write_artefacts",
-        lambda source, staging: shutil.copytree(directory, staging, dirs_exist_ok=True),
+        lambda source, staging, *, older: shutil.copytree(directory, staging, dirs_exist_ok=True),
     )
     build.build(tmp_path)
     assert local.load(tmp_path).embed(["text"]).shape == (1, 384)
+
+
+def test_completes_an_older_build_without_quantizing_again(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = artefacts.model_directory(tmp_path)
+    shutil.copytree(directory, copy)
+    for name in (artefacts.ONNX_GRAPH, artefacts.WORDS):
+        (copy / name).unlink()
+    monkeypatch.setattr(build, "quantize", None)
+    few = mixed_texts(24)
+    monkeypatch.setattr(build, "calibration_texts", lambda: few)
+    build.build(tmp_path)
+    assert local.load(tmp_path).embed(["text"]).shape == (1, 384)
+    assert (copy / artefacts.WEIGHTS).read_bytes() == (directory / artefacts.WEIGHTS).read_bytes()
+
+
+@pytest.mark.parametrize("change", ["file", "version"])
+def test_quantizes_again_what_changed(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    copy = artefacts.model_directory(tmp_path)
+    shutil.copytree(directory, copy)
+    (copy / artefacts.ONNX_GRAPH).unlink()
+    if change == "file":
+        (copy / artefacts.WEIGHTS).write_bytes(b"")
+    else:
+        edit_manifest(copy / artefacts.MANIFEST, versions={"openvino": "2020.1", "nncf": "1.0"})
+
+    def stop(model: Any, tokenizer: Any) -> Any:
+        raise build.BuildError("quantized again")
+
+    monkeypatch.setattr(build, "quantize", stop)
+    with pytest.raises(build.BuildError, match="quantized again"):
+        build.build(tmp_path)
 
 
 def _entries(directory: Path) -> Sequence[str]:
