@@ -9,7 +9,7 @@ from tests.pdfs import make_pdf
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 
-LONG = [f"Page {number} speaks of barley, rope and weather. " * 30 for number in range(1, 81)]
+LONG = [f"Page {number} speaks of barley, rope and weather. " * 30 for number in range(1, 41)]
 
 
 def test_three_files_at_once_each_have_a_bar(page, tmp_path):
@@ -33,13 +33,13 @@ def test_the_bar_moves_while_a_document_is_read(page, tmp_path):
 
     def is_ready() -> bool:
         text = page.find(".st-key-documents").text
-        seen.extend(re.findall(r"(\d+) of 80 pages", text))
-        return "Ready · 80 pages" in text
+        seen.extend(re.findall(r"(\d+) of 40 pages", text))
+        return "Ready · 40 pages" in text
 
     page.wait(is_ready, "the long document", seconds=500)
     counts = [int(count) for count in seen]
     assert counts == sorted(counts)
-    assert len({count for count in counts if 0 < count < 80}) >= 2
+    assert len({count for count in counts if 0 < count < 40}) >= 2
 
 
 def test_a_file_without_text_says_why_it_failed_and_is_read_again(page, tmp_path, api, user):
