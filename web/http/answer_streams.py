@@ -136,7 +136,7 @@ class _PendingFeed:
         events = AnswerEvents(
             self._feed, position=self._position, request_id=request_state().request_id
         )
-        return Response(events, headers=EVENT_STREAM_HEADERS)
+        return _event_stream(events)
 
     def abandon(self) -> None:
         """Nothing depends on this client."""
@@ -209,7 +209,7 @@ class _PendingTurn:
             on_leave=self._leave if self._cancel else None,
             may_end=lambda: self._is_over or self._ticket is None,
         )
-        return Response(self._events, headers=EVENT_STREAM_HEADERS)
+        return _event_stream(self._events)
 
     def _json_of(self, feed: Feed) -> Response:
         with self._over:
@@ -233,6 +233,11 @@ class _PendingTurn:
             log.debug("answer_over_before_cancel")
         except Exception as error:
             log.warning("answer_not_cancelled", error=type(error).__name__)
+
+
+def _event_stream(events: AnswerEvents) -> Response:
+    # Passed through: the server finds the events themselves, and writes them without a thread.
+    return Response(events, headers=EVENT_STREAM_HEADERS, direct_passthrough=True)
 
 
 def _answer_body(feed: Feed) -> Response:

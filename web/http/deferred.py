@@ -105,6 +105,8 @@ class DeferredBody:
 
 
 def source_of(body: Any) -> EventSource | None:
-    """The event source behind a WSGI body, if it is an event stream's."""
-    inner = getattr(body, "response", body)  # Werkzeug's ClosingIterator hides it
-    return cast(EventSource, inner) if hasattr(inner, "subscribe") else None
+    """The event source that a WSGI body is, None for any other body.
+
+    Werkzeug wraps a body unless its response has `direct_passthrough`.
+    """
+    return cast(EventSource, body) if hasattr(body, "subscribe") else None

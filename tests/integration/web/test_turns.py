@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
+from werkzeug.test import EnvironBuilder
 
 from core.conversations import live
 from core.conversations.sweeping import close_abandoned
@@ -15,6 +16,7 @@ from tests.conftest import API_KEY
 from tests.fakes.llm_server import CHAT, LLMServer, Reply
 from tests.integration.steps import wait_until
 from tests.integration.web.conftest import Caller
+from web.http.deferred import DETACH, source_of
 
 STORY = "Once upon a time, in a lighthouse far away, lived 3 keepers — and 一只猫 too.  The\n\nend."
 WORDS = [f" {word}" if number else word for number, word in enumerate(STORY.split(" "))]
@@ -288,6 +290,23 @@ def end_lease(caller: Caller, answer: str) -> None:
             text("UPDATE messages SET lease_expires_at = now() - interval '1 s' WHERE id = :id"),
             {"id": answer},
         )
+
+
+def test_a_stream_needs_no_thread(asker: Caller, llm: LLMServer) -> None:
+    """Our gunicorn worker finds the events behind the response, and reads them in its loop."""
+    answer = done(asker, asker.new_session()["id"])
+    headers = {"X-API-Key": API_KEY}
+    for path, method, body in (
+        (f"/messages/{answer['id']}/stream", "GET", None),
+        (f"/messages/{answer['id']}/regenerate", "POST", {"stream": True}),
+    ):
+        builder = EnvironBuilder(f"/api/v1{path}", method=method, json=body, headers=headers)
+        environ = builder.get_environ() | {DETACH: True}
+        response: Any = asker.app.wsgi_app(environ, lambda *_: lambda _: None)
+        assert response.deferred is not None
+        source = source_of(response.begin())
+        assert source is not None
+        response.close()
 
 
 # --- cancelling -------------------------------------------------------------------------------
