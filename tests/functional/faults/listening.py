@@ -1,6 +1,8 @@
 """A client of event streams: hears a turn whole, or leaves and goes on with it elsewhere."""
 
 import json
+from collections.abc import Callable, Sequence
+from random import Random
 from typing import Any
 
 import httpx
@@ -8,6 +10,9 @@ import httpx
 from tests.functional.faults.conftest import Client
 
 Events = list[tuple[str, str, Any]]  # id, name, data
+
+TERMINAL = {"message_completed", "error"}
+SHORT = 200  # bytes: some events
 
 
 def new_session(web: Client) -> str:
@@ -76,3 +81,41 @@ def items_of(web: Client, session: str) -> list[dict[str, Any]]:
 
 def text_of(events: Events) -> str:
     return "".join(data["content"] for _, name, data in events if name == "delta")
+
+
+class RestlessListener:
+    """Leaves after a random number of bytes, also in mid-event, and goes on at another process.
+
+    It stays longer after it has heard no whole event. `webs` is called before each connection:
+    the processes that run by then.
+    """
+
+    def __init__(self, webs: Callable[[], Sequence[Client]], message_id: str, *, seed: int) -> None:
+        self._webs, self._message_id, self._dice = webs, message_id, Random(seed)
+        self.heard: Events = []
+        self.cuts = 0
+
+    def run(self) -> Events:
+        """All events of the answer."""
+        longest = SHORT
+        while not (self.heard and self.heard[-1][1] in TERMINAL):
+            webs, known = self._webs(), len(self.heard)
+            self._listen(webs[self.cuts % len(webs)], size=self._dice.randint(1, longest))
+            longest = 2 * longest if len(self.heard) == known else SHORT
+            self.cuts += 1
+        return self.heard
+
+    def _listen(self, web: Client, *, size: int) -> None:
+        headers = {"Last-Event-ID": self.heard[-1][0]} if self.heard else {}
+        path, data = f"/api/v1/messages/{self._message_id}/stream", b""
+        try:
+            with web.http.stream("GET", path, headers=headers) as response:
+                assert response.status_code == 200, response.read()
+                for piece in response.iter_bytes():
+                    data += piece
+                    if len(data) >= size:
+                        break
+        except httpx.TransportError:
+            pass  # killed meanwhile
+        blocks = data[:size].decode("utf-8", "ignore").split("\n\n")[:-1]
+        self.heard += [parse(block) for block in blocks if not block.startswith(":")]

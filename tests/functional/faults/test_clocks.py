@@ -2,7 +2,8 @@
 
 import shutil
 import subprocess
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -10,7 +11,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from launcher.servers import PostgresServer, start_postgres
+from tests.fakes.llm_server import LLMServer, Reply
 from tests.functional.conftest import MakeStack
+from tests.functional.faults import listening
 from tests.functional.faults.conftest import QUICK, Client, assert_whole, long_pdf
 from tests.harness.ports import free_port
 
@@ -24,13 +28,25 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def client(make_stack: MakeStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+def skew() -> Iterator[Callable[[timedelta], dict[str, str]]]:
+    """The environment of a process whose clock is off; PostgreSQL's user can read the library."""
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)
+        library = Path(directory) / "skew.so"
+        command = [str(CC), "-shared", "-fPIC", "-o", str(library), str(SOURCE)]
+        subprocess.run(command, check=True)
+
+        def environment(by: timedelta) -> dict[str, str]:
+            seconds = str(int(by.total_seconds()))
+            return {"LD_PRELOAD": str(library), "CLOCK_SKEW_SECONDS": seconds}
+
+        yield environment
+
+
+@pytest.fixture(scope="module")
+def client(make_stack: MakeStack, skew: Callable[[timedelta], dict[str, str]]) -> Iterator[Client]:
     """Web and a worker an hour ahead; beat, another worker and another web an hour behind."""
-    library = tmp_path_factory.mktemp("skew") / "skew.so"
-    command = [str(CC), "-shared", "-fPIC", "-o", str(library), str(SOURCE)]
-    subprocess.run(command, check=True)
-    ahead = {"LD_PRELOAD": str(library), "CLOCK_SKEW_SECONDS": "3600"}
-    behind = {"LD_PRELOAD": str(library), "CLOCK_SKEW_SECONDS": "-3600"}
+    ahead, behind = skew(timedelta(hours=1)), skew(timedelta(hours=-1))
     stack = make_stack(env=QUICK | {"LEASE_SECONDS": "30"})
     stack.start("web", env=ahead)
     stack.start("worker", env=ahead)
@@ -80,3 +96,53 @@ def test_keys_expire_by_the_clock_of_the_database(client: Client) -> None:
         client.execute("UPDATE api_keys SET expires_at = now() - interval '30 minutes'")
         for service in (ahead, behind):
             assert service.get("/api/v1/sessions", headers=key).status_code == 401
+
+
+@pytest.fixture
+def postgres(tmp_path: Path) -> Iterator[PostgresServer]:
+    """PostgreSQL of this test's own."""
+    server = start_postgres(tmp_path / "postgres", durable=False)
+    yield server
+    server.stop("immediate")
+
+
+def test_answers_are_replayed_a_day_later(
+    make_stack: MakeStack,
+    postgres: PostgresServer,
+    skew: Callable[[timedelta], dict[str, str]],
+    llm: LLMServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that was whole, and one whose process was killed the day before and was never closed."""
+    url = postgres.url.replace("postgresql:", "postgresql+psycopg2:")
+    stack = make_stack(env=llm.environment, database_url=url)
+    stack.migrate()
+    stack.start("web")
+    stack.wait_ready()
+    web = Client(stack, stack.client())
+    whole = listening.ask(web, listening.new_session(web))
+    llm.script(Reply(deltas=["one ", "two ", "three "] * 100, delay_between=0.05))
+    session = listening.new_session(web)
+    half = listening.ask(web, session, deltas=5)
+    cut = listening.active(web, session)
+    assert cut
+    stack.kill("web")
+    postgres.stop()
+    with monkeypatch.context() as patch:
+        for name, value in skew(timedelta(days=1)).items():
+            patch.setenv(name, value)
+        postgres.start()
+    stack.redis.stop()
+    stack.start("web", env=skew(timedelta(days=1)))
+    stack.wait_ready()
+    ((now,),) = web.query("SELECT clock_timestamp()")
+    assert now - datetime.now(UTC) > timedelta(hours=23)
+    answer = whole[-1][2]["assistant_message"]["id"]
+    assert listening.resume(web, answer, []) == whole
+    assert listening.resume(web, answer, whole[:3]) == whole[3:]
+    found = listening.message(web, cut)
+    assert (found["status"], listening.active(web, session)) == ("interrupted", None)
+    rest = listening.resume(web, cut, half)
+    assert rest[-1][2]["code"] == "answer_interrupted"
+    assert listening.text_of(half + rest) == listening.message(web, cut)["content"]
+    assert listening.text_of(half)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -17,6 +18,7 @@ from tests.functional.conftest import MakeStack
 from tests.functional.faults.conftest import Client
 from tests.functional.faults.listening import (
     Events,
+    RestlessListener,
     active,
     ask,
     items_of,
@@ -167,6 +169,49 @@ def test_a_turn_is_stopped_by_a_client_of_another_process(
     assert llm.wait_for_disconnect(30)
 
 
+def test_cut_at_a_hundred_places_the_deltas_joined_are_the_answer(
+    webs: tuple[Client, Client], llm: LLMServer, session: str
+) -> None:
+    """Each time resumed at the other process, with Redis flushed and one writer killed meanwhile.
+
+    One answer is written by the process that is killed, the other one by the process that
+    stays; then both are heard once more, in other pieces, with the first process started again.
+    """
+    writer, reader = webs
+    llm.script(Reply(deltas=WORDS, delay_between=0.02))
+    asked = len(llm.requests_to(CHAT))
+    ask(writer, session, deltas=1)
+    killed = active(reader, session)
+    llm.script(Reply(deltas=WORDS[:500], delay_between=0.02))
+    other = new_session(reader)
+    ask(reader, other, deltas=1)
+    finished = active(reader, other)
+    assert killed
+    assert finished
+    assert len(llm.requests_to(CHAT)) == asked + 2
+    running = list(webs)
+    live = [RestlessListener(lambda: running, id_, seed=1) for id_ in (killed, finished)]
+    with ThreadPoolExecutor(2) as pool:
+        heard = [pool.submit(listener.run) for listener in live]
+        reader.stack.wait_until(lambda: min(one.cuts for one in live) >= 40, what="forty cuts")
+        with redis.Redis.from_url(writer.stack.redis.url) as client:
+            client.flushall()
+        running.remove(writer)
+        writer.stack.kill("web")
+        events = [future.result(WAIT_SECONDS) for future in heard]
+    start_again(writer)
+    late = [RestlessListener(lambda: webs, id_, seed=2) for id_ in (killed, finished)]
+    assert [listener.run() for listener in late] == events
+    for listeners in zip(live, late, strict=True):
+        assert sum(listener.cuts for listener in listeners) >= 100
+    stored = [message(writer, killed), message(writer, finished)]
+    assert [one["status"] for one in stored] == ["interrupted", "complete"]
+    assert [one["content"] for one in stored] == [text_of(one) for one in events]
+    assert stored[0]["content"].startswith("word0 word1 ")
+    assert stored[1]["content"] == "".join(WORDS[:500])
+    assert len(llm.requests_to(CHAT)) == asked + 2, "resuming asks no model"
+
+
 @pytest.mark.parametrize(
     ("replies", "content", "ended"),
     [
@@ -213,6 +258,76 @@ def test_a_provider_is_slow_or_fails(
         assert (events[-1][1], events[-1][2]["code"]) == ("error", ended)
     assert active(reader, session) is None
     assert ask(reader, session)[-1][1] == "message_completed"
+
+
+def test_a_tab_that_slept_asks_for_the_session(
+    webs: tuple[Client, Client], llm: LLMServer, session: str
+) -> None:
+    """It wakes up once while the answer is written, and once when it is over."""
+    writer, reader = webs
+    llm.script(Reply(deltas=WORDS[:200], delay_between=0.03))
+    heard = ask(writer, session, deltas=2)
+    answer = active(reader, session)
+    assert answer
+    assert message(reader, answer)["status"] == "in_progress"
+    rest = resume(reader, answer, heard)
+    assert text_of(heard + rest) == "".join(WORDS[:200])
+    assert active(reader, session) is None
+    assert items_of(reader, session)[1] == rest[-1][2]["assistant_message"]
+    assert resume(writer, answer, heard) == rest
+
+
+def test_fifty_turns_at_once_on_two_processes_follow_each_other(
+    webs: tuple[Client, Client], session: str
+) -> None:
+    def take_turn(number: int) -> int:
+        body = {"message": f"q{number}", "use_rag": False}
+        return webs[number % 2].http.post(f"{session}/chat", json=body).status_code
+
+    with ThreadPoolExecutor(50) as pool:
+        assert set(pool.map(take_turn, range(50))) == {200}
+    items = webs[0].http.get(f"{session}/messages", params={"limit": 100}).json()["items"]
+    assert [item["position"] for item in items] == list(range(1, 101))
+    assert [item["sender"] for item in items] == ["user", "assistant"] * 50
+    assert {item["content"] for item in items[::2]} == {f"q{number}" for number in range(50)}
+    assert {item["content"] for item in items[1::2]} == {"Hello from the model."}
+
+
+def test_idle_processes_ask_the_database_nothing(
+    webs: tuple[Client, Client], llm: LLMServer, session: str
+) -> None:
+    """While nobody listens. A listener to a silent answer costs one LISTEN and a poll a second."""
+    writer, reader = webs
+    llm.script(Reply(deltas=["one ", "two "], stall_after=1, stall_seconds=600))
+    ask(writer, session, deltas=1)
+    answer = active(reader, session)
+    with reader.http.stream("GET", f"/api/v1/messages/{answer}/stream") as stream:
+        assert "event: delta" in iter(stream.iter_lines())
+        assert len(statements(reader, seconds=6)) >= 3, "the poll is seen"
+        assert len(listening_backends(reader)) == 1
+    reader.http.post(f"/api/v1/messages/{answer}/cancel")
+    reader.stack.wait_until(lambda: not listening_backends(reader), what="no LISTEN is left")
+    reader.stack.wait_until(lambda: not statements(reader, seconds=6), what="silence", seconds=60)
+
+
+def listening_backends(web: Client) -> list[Any]:
+    return web.query(
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+        " AND query LIKE 'LISTEN %%' AND pid <> pg_backend_pid()"
+    )
+
+
+def statements(web: Client, *, seconds: float) -> set[Any]:
+    """(process, time) of each statement that others send; those a quarter second apart count."""
+    query = (
+        "SELECT pid, state_change FROM pg_stat_activity WHERE datname = current_database()"
+        " AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+    )
+    known, seen, until = set(web.query(query)), set(), time.monotonic() + seconds
+    while time.monotonic() < until:
+        seen |= set(web.query(query)) - known
+        time.sleep(0.25)
+    return seen
 
 
 def test_a_real_llm_s_answer_is_resumed_elsewhere_and_a_cancel_frees_its_slot(
