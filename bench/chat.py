@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import json
 import platform
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -43,9 +42,19 @@ class Delays:
 
 
 async def read_stream(
-    port: int, method: str, path: str, body: dict[str, object] | None, key: str, heard: Delays
+    port: int,
+    method: str,
+    path: str,
+    body: dict[str, object] | None,
+    key: str,
+    heard: Delays,
+    *,
+    question: asyncio.Future[str] | None = None,
 ) -> None:
-    """Read the event stream that a request returns, and record each token's delay."""
+    """Read the event stream that a request returns, and record each token's delay.
+
+    `question` gets the id of the question from the stream's first event.
+    """
     started = time.monotonic()
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
     data = json.dumps(body or {}).encode() if method == "POST" else b""
@@ -59,6 +68,8 @@ async def read_stream(
     is_first = True
     async for line in reader:
         now = time.monotonic()
+        if question is not None and not question.done() and b'"user_message"' in line:
+            question.set_result(json.loads(line[6:])["user_message"]["id"])
         token = token_in(line)
         if token is None:
             continue
@@ -115,30 +126,22 @@ async def through(
     started = time.monotonic()
 
     async def turn(session: str) -> None:
-        path = f"/api/v1/sessions/{session}"
+        question: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        path = f"/api/v1/sessions/{session}/chat"
         body: dict[str, object] = {"message": "Hello?", "stream": True, "use_rag": False}
         asked = asyncio.create_task(
-            read_stream(writer.port, "POST", f"{path}/chat", body, key, direct)
+            read_stream(writer.port, "POST", path, body, key, direct, question=question)
         )
-        await follow(reader, path, key, followed)
+        await asyncio.wait([question, asked], return_when=asyncio.FIRST_COMPLETED)
+        if question.done():  # a second browser tab, at the other process
+            path = f"/api/v1/messages/{question.result()}/stream"
+            await read_stream(reader.port, "GET", path, None, key, followed)
         await asked
 
     await asyncio.gather(*(turn(session) for session in sessions))
     direct.elapsed = time.monotonic() - started
     over.set()
     return direct, followed, await probes
-
-
-async def follow(reader: Stack, path: str, key: str, heard: Delays) -> None:
-    """Listen to a session's live answer at the other process, like a second browser tab."""
-    async with httpx.AsyncClient(base_url=reader.base_url, trust_env=False) as client:
-        for _ in range(200):
-            found = await client.get(path, headers={"X-API-Key": key}, timeout=30)
-            if answer := found.json()["active_message_id"]:
-                stream = f"/api/v1/messages/{answer}/stream"
-                return await read_stream(reader.port, "GET", stream, None, key, heard)
-            await asyncio.sleep(0.05)
-    return None
 
 
 def processor_name() -> str:
@@ -168,24 +171,32 @@ def main() -> None:
         stack.callback(llm.kill)
         writer, reader = start(stack, directory, llm_port)
         print(f"{processor_name()}, {platform.python_version()}; {options.tokens} tokens a turn")
-        print(
-            "streams | LLM alone: first, delay p50 | first p50 | delay p50 p99 |"
-            " turns/s | other process: delay p50 p99 | GET p50 p99 | failures"
-        )
+        print(HEAD)
         for count in map(int, options.streams.split(",")):
             sessions = make_sessions(writer, count)
             bare = asyncio.run(read_llm(llm_port, count))
-            direct, followed, probes = asyncio.run(through(writer, reader, sessions))
-            print(
-                f"{count} | {ms(bare.first, 0.5)}, {ms(bare.delays, 0.5)}"
-                f" | {ms(direct.first, 0.5)} | {ms(direct.delays, 0.5)} {ms(direct.delays, 0.99)}"
-                f" | {count / direct.elapsed:.1f}"
-                f" | {ms(followed.delays, 0.5)} {ms(followed.delays, 0.99)}"
-                f" | {ms(probes, 0.5)} {ms(probes, 0.99)}"
-                f" | {direct.failures + followed.failures}"
-                f" (probes {len(probes)}, median {1000 * statistics.median(probes):.1f} ms)",
-                flush=True,
-            )
+            print(row(count, bare, *asyncio.run(through(writer, reader, sessions))), flush=True)
+
+
+HEAD = """\
+| streams | LLM alone: first p50 | turns/s | first p50 | turns/s | share of the LLM's |\
+ delay p50, p99 | other process: delay p50, p99 | GET p50, p99 | failures |
+| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"""
+
+
+def row(count: int, bare: Delays, direct: Delays, followed: Delays, probes: Sequence[float]) -> str:
+    """One line of the table."""
+    cells = [
+        str(count),
+        ms(bare.first, 0.5),
+        f"{count / bare.elapsed:.2f}",
+        ms(direct.first, 0.5),
+        f"{count / direct.elapsed:.2f}",
+        f"{bare.elapsed / direct.elapsed:.2f}",
+        *(f"{ms(one, 0.5)}, {ms(one, 0.99)}" for one in (direct.delays, followed.delays, probes)),
+        str(direct.failures + followed.failures),
+    ]
+    return f"| {' | '.join(cells)} |"
 
 
 def start(stack: ExitStack, directory: Path, llm_port: int) -> tuple[Stack, Stack]:
