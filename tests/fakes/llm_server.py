@@ -113,6 +113,12 @@ class LLMServer:
         with self._lock:
             self._scripts[path].extend(replies)
 
+    def forget_scripts(self) -> None:
+        """Drop replies that no request has taken, and the count of clients that disconnected."""
+        with self._lock:
+            self._scripts.clear()
+            self.disconnects = 0
+
     def requests_to(self, path: str) -> list[Recorded]:
         with self._lock:
             return [request for request in self.requests if request.path == path]

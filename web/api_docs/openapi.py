@@ -73,6 +73,7 @@ _PARTICULAR = {
     "show_page": (409,),
     "edit_message": (409,),
     "rate_message": (409,),
+    "unrate_message": (409,),
     "search": (404, 502, 504),
 }
 

@@ -58,9 +58,10 @@ def webs(make_stack: MakeStack, llm: LLMServer) -> tuple[Client, Client]:
 
 
 @pytest.fixture
-def session(webs: tuple[Client, Client]) -> str:
-    """A session's path; both servers run."""
+def session(webs: tuple[Client, Client], llm: LLMServer) -> str:
+    """A session's path; both servers run, and no reply of another test is left."""
     start_again(webs[0])
+    llm.forget_scripts()
     return new_session(webs[0])
 
 
@@ -157,7 +158,7 @@ def test_a_turn_is_stopped_by_a_client_of_another_process(
     _, reader = webs
     llm.script(Reply(deltas=WORDS, delay_between=0.02))
     with ThreadPoolExecutor(2) as pool:
-        early, answer = begin(pool, webs, session, until=lambda: active(reader, session))
+        early, answer = begin(pool, webs, session, until=lambda: has_text(reader, session, 1))
         late = pool.submit(resume, reader, answer, [])
         assert reader.http.post(f"/api/v1/messages/{answer}/cancel").status_code == 202
         heard, followed = early.result(60), late.result(60)
