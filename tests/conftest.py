@@ -6,11 +6,13 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import psycopg2
 import pytest
 import redis
+from xdist.scheduler import LoadScopeScheduling
 
 from core.db import migrate
 from core.embedding.build import build
@@ -50,14 +52,23 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return min(8, 2 * (os.cpu_count() or 1))
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For `--dist loadgroup`: the tests of a file run in one process and share its fixtures."""
-    for item in items:
-        if item.path.name not in SPREAD:
-            file = str(item.path.relative_to(ROOT))
-            group = next((name for name in TOGETHER if file.startswith(name)), file)
-            item.add_marker(pytest.mark.xdist_group(group))
+class Scheduling(LoadScopeScheduling):
+    """The tests of a file run in one process and share its fixtures.
+
+    Not by `--dist loadgroup`: pytest-xdist 3.8 hands groups over in the ids of tests, which
+    pytest 9.2 does not let it change.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        if Path(file).name in SPREAD:
+            return nodeid
+        return next((name for name in TOGETHER if file.startswith(name)), file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    return Scheduling(config, log)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
