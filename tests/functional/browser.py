@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from selenium.common.exceptions import WebDriverException
+from selenium.common.exceptions import TimeoutException, WebDriverException
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -96,7 +96,16 @@ class Page:
             field.send_keys(question, Keys.ENTER)
             return True
 
+        def is_taken() -> bool:
+            field = self.find("[data-testid=stChatInputTextArea]")
+            return field is not None and not field.get_attribute("value")
+
         self.wait(type_, "the question's field")
+        try:
+            self.wait(is_taken, "the question to leave its field", seconds=10)
+        except TimeoutException:
+            # The page ignores Enter while it is drawn anew; a person presses it once more.
+            self.find_all("[data-testid=stChatInputTextArea]")[0].send_keys(Keys.ENTER)
 
     def tab(self, name: str) -> None:
         """Show a tab of the sidebar: Conversations or Documents."""
