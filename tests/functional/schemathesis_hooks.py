@@ -17,16 +17,13 @@ schemathesis.openapi.format("binary", st.binary(max_size=8).map(lambda tail: _PD
 
 @schemathesis.hook
 def before_call(context: HookContext, case: Case, kwargs: Any) -> None:
-    """Apply three rules: only the service makes cursors, each key is new, and each id too."""
+    """Apply two rules: only the service makes cursors, and each key is new."""
     mode = case.meta.generation.mode if case.meta else GenerationMode.POSITIVE
     if mode is not GenerationMode.POSITIVE:
         return
     (case.query or {}).pop("cursor", None)
     if "Idempotency-Key" in (case.headers or {}):
         case.headers["Idempotency-Key"] = str(uuid4())
-    if case.operation.label == "POST /api/v1/sessions/import":
-        for message in case.body["messages"]:
-            message["id"] = str(uuid4())
 
 
 @schemathesis.hook
