@@ -109,7 +109,9 @@ class ExtractiveAnswerer:
         fitting = _with_what_is_needed(ranked, Need.read(query))
         if not fitting or not _is_convincing(fitting):
             return _by_memory(question) or refuse(question.passages)
-        return join_sentences(fitting)
+        # The words of a follow-up are few, so the best sentence may be about the question before.
+        is_follow_up = question.search_query not in ("", question.text)
+        return join_sentences(fitting if is_follow_up else _worth_saying(fitting))
 
     def _write(
         self, stream: AnswerStream, question: Question, should_stop: Callable[[], bool]
@@ -200,8 +202,8 @@ def join_sentences(ranked: Sequence[Scored]) -> str:
     parts: list[str] = []
     shown: list[str] = []
     left = MAX_CHARS
-    telling = [item for item in ranked if _is_informative(item.text)] or ranked
-    for item in _in_order(_worth_saying(telling)):
+    telling = _informative(ranked)
+    for item in _in_order(telling):
         marker = f" [{item.candidate.passage.index}]"
         room = left - len(marker) - bool(parts)
         text = _self_contained(item, shown)
@@ -219,6 +221,10 @@ def join_sentences(ranked: Sequence[Scored]) -> str:
     return " ".join(parts)
 
 
+def _informative(ranked: Sequence[Scored]) -> Sequence[Scored]:
+    return [item for item in ranked if _is_informative(item.text)] or ranked
+
+
 def _is_convincing(ranked: Sequence[Scored]) -> bool:
     """Whether the best sentence answers. A table's row of figures must have more of the words."""
     if is_row_of_figures(ranked[0].text) and ranked[0].share < MIN_SHARE_OF_ROW:
@@ -231,7 +237,7 @@ def _worth_saying(ranked: Sequence[Scored]) -> list[Scored]:
 
     Alone where it is far ahead: what else the passages say is then beside the point.
     """
-    best, *others = ranked
+    best, *others = _informative(ranked)
     if others and best.score - others[0].score > CLEAR_MARGIN:
         return [best]
     near = best.score - FAR_BEHIND

@@ -122,10 +122,13 @@ def _remembered_times(
     if (known := _find_times(path, key, candidates)) is not None:
         return known
     data_dir.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock", timeout=_LONGEST_MEASUREMENT):
+    lock = Path(f"{path}.lock")
+    with FileLock(lock, timeout=_LONGEST_MEASUREMENT):
         if (known := _find_times(path, key, candidates)) is None:
             known = measure(directory, candidates)
             _write(path, {**_read(path), key: known})
+        # Whoever waits for it finds the times now; nobody needs the file again.
+        lock.unlink(missing_ok=True)
     return known
 
 

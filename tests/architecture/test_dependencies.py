@@ -29,9 +29,9 @@ REQUIREMENTS = {
     "tests": ("dev",),
     "bench": ("dev",),
 }
-# `bench.embedding` compares with the first if it is installed. Workers have the second: the
-# parsing child imports it for pages that OCR has to read.
-OPTIONAL = {"ctranslate2", "tesserocr"}
+# `bench.embedding` and `bench.servers` compare with the first two if they are installed. Workers
+# have the third: the parsing child imports it for pages that OCR has to read.
+OPTIONAL = {"ctranslate2", "gevent", "tesserocr"}
 OWN = {path.parent.name for path in ROOT.glob("*/*.py")}
 
 

@@ -79,7 +79,7 @@ def test_a_page_with_a_password_lets_nobody_in_without_it(open_page, user):
     assert user in page.text()
     page.click(".st-key-sign_out button")
     page.wait_for_text("Your name")
-    assert user not in page.text()
+    page.wait(lambda: user not in page.text(), "nothing of the user")
 
 
 def test_production_refuses_a_page_that_asks_for_no_name(open_page):
