@@ -33,6 +33,7 @@ def test_the_service_conforms_to_its_document(web: Stack, tmp_path: Path) -> Non
     # `/users/{user_id}` has the path of `/users/{user_id}/export` too, since ids of users may
     # contain slashes: the latter allows DELETE, and its part of the document does not say so.
     command += ["--exclude-checks", "allow_header_conformance"]
+    command += ["--exclude-path", "/api/v1/documents/events"]  # these events never end
     command += ["--seed", "1", "--request-timeout", "20"]
     # The stateful phase uses ids that the service generates, so no seed can repeat it.
     command += ["--phases", "examples,coverage,fuzzing"]
