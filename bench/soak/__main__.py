@@ -7,7 +7,7 @@ six pages. One in twenty each is broken, encrypted, without text, deleted, cance
 again or sent twice. Meanwhile random faults happen; the seed chooses times and processes. A
 client whose request breaks off repeats it with the same key. In the end all jobs must be over
 without help, and each document with its chunks, vectors, pages and bytes must exist once and
-equal what was sent. The exit status is 1 if a check fails.
+equal its upload. The exit status is 1 if a check fails.
 """
 
 import argparse

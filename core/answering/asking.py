@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from core.text.synonyms import synonyms_of
+from core.text.table_rows import CELL_END
 from core.text.words import FUNCTION_WORDS, content_stems, stem, words
 
 Kind = Literal["count", "money", "percent", "date", "other"]
@@ -84,9 +85,9 @@ class Need:
             case "count":
                 return _counts(text, self.counted)
             case "money":
-                return bool(_MONEY.search(text)) or " | " in text
+                return bool(_MONEY.search(text)) or CELL_END in text
             case "percent":
-                return bool(_PERCENT.search(text)) or " | " in text
+                return bool(_PERCENT.search(text)) or CELL_END in text
             case "date":
                 return bool(_YEAR.search(text) or _MONTH.search(text) or _NUMBER.search(text))
             case _:
@@ -118,7 +119,7 @@ def _counts(text: str, counted: str) -> bool:
         said = next((at for at, one in enumerate(after) if one in _SAYING), len(after))
         if any(map(_NUMBER.match, after[said : said + _SAID])):
             return True
-    return " | " in text and bool(_NUMBER.search(text))
+    return CELL_END in text and bool(_NUMBER.search(text))
 
 
 def _last_noun(text: str) -> str:

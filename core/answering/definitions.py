@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from core.answering.passages import Passage
 from core.text.abbreviations import abbreviates
 from core.text.sentences import split_sentences
+from core.text.table_rows import CELL_END
 from core.text.words import fold, words
 
 _TERM = r"[\"“‘']?(?P<term>[\w&/.-]+(?: [\w&/.-]+){0,3}?)[\"”’']?"
@@ -63,7 +64,7 @@ def _in_key(term: str, text: str) -> Iterator[str]:
     """`ASK = available seat kilometers`, on a line of its own."""
     pattern = re.compile(rf"^\W*{re.escape(term)}\s*[=:]\s*(?P<meaning>[^\W\d].+)$", re.I | re.M)
     for found in pattern.finditer(text):
-        if len(found[0]) <= _MAX_CHARS and " | " not in found[0]:
+        if len(found[0]) <= _MAX_CHARS and CELL_END not in found[0]:
             yield f"{term} = {' '.join(found['meaning'].split())}"
 
 

@@ -11,6 +11,7 @@ from core.answering.figures import find_figure, is_sure, say_figure
 from core.answering.passages import Passage
 from core.answering.scoring import Scored, is_row_of_figures, rank_sentences
 from core.embedding.base import Embedder
+from core.text.dates import MONTH
 from core.text.questions import without_instructions
 from core.text.words import content_stems, words
 
@@ -52,8 +53,7 @@ _UNFINISHED = re.compile(r"[^\d]*[^\d.!?。！？؟…;\"”’)\]]|.*:")
 # Rest of headers, footers and lists: numbers, dates and titles alone, "Page 3",
 # "Annual report | 3", "Item 1. Business".
 _FURNITURE = re.compile(
-    r"(?:[\W\d_]|\b(?:page|date|jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?"
-    r"|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\b)+"
+    rf"(?:[\W\d_]|\b(?:page|date|{MONTH})\b)+"
     r"|.{0,100}\|\s*(?:page\s*)?\d{1,4}"
     r"|(?:note|item|part|section|chapter)\s+\d{1,2}\w?\b\.?[^.!?]{0,60}",
     re.IGNORECASE,
@@ -111,7 +111,8 @@ class ExtractiveAnswerer:
             return _by_memory(question) or refuse(question.passages)
         # The words of a follow-up are few, so the best sentence may be about the question before.
         is_follow_up = question.search_query not in ("", question.text)
-        return join_sentences(fitting if is_follow_up else _worth_saying(fitting))
+        telling = [item for item in fitting if _is_informative(item.text)] or fitting
+        return join_sentences(telling if is_follow_up else _worth_saying(telling))
 
     def _write(
         self, stream: AnswerStream, question: Question, should_stop: Callable[[], bool]
@@ -202,8 +203,7 @@ def join_sentences(ranked: Sequence[Scored]) -> str:
     parts: list[str] = []
     shown: list[str] = []
     left = MAX_CHARS
-    telling = _informative(ranked)
-    for item in _in_order(telling):
+    for item in _in_order(ranked):
         marker = f" [{item.candidate.passage.index}]"
         room = left - len(marker) - bool(parts)
         text = _self_contained(item, shown)
@@ -221,10 +221,6 @@ def join_sentences(ranked: Sequence[Scored]) -> str:
     return " ".join(parts)
 
 
-def _informative(ranked: Sequence[Scored]) -> Sequence[Scored]:
-    return [item for item in ranked if _is_informative(item.text)] or ranked
-
-
 def _is_convincing(ranked: Sequence[Scored]) -> bool:
     """Whether the best sentence answers. A table's row of figures must have more of the words."""
     if is_row_of_figures(ranked[0].text) and ranked[0].share < MIN_SHARE_OF_ROW:
@@ -237,7 +233,7 @@ def _worth_saying(ranked: Sequence[Scored]) -> list[Scored]:
 
     Alone where it is far ahead: what else the passages say is then beside the point.
     """
-    best, *others = _informative(ranked)
+    best, *others = ranked
     if others and best.score - others[0].score > CLEAR_MARGIN:
         return [best]
     near = best.score - FAR_BEHIND

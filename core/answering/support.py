@@ -12,16 +12,13 @@ from typing import Any
 
 from core.answering.citations import citing_statements, strip_citations
 from core.answering.passages import Passage
+from core.text.dates import MONTH
 from core.text.sentences import split_sentences
 from core.text.words import STOP_WORDS, fold, stem, words
 
-_MONTH = (
-    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?"
-    r"|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)"
-)
 _DATE = re.compile(
-    rf"\b{_MONTH}\.? \d{{1,2}}(?:st|nd|rd|th)?,? \d{{4}}\b"
-    rf"|\b\d{{1,2}}(?:st|nd|rd|th)?\.? {_MONTH}\.?,? \d{{4}}\b",
+    rf"\b{MONTH}\.? \d{{1,2}}(?:st|nd|rd|th)?,? \d{{4}}\b"
+    rf"|\b\d{{1,2}}(?:st|nd|rd|th)?\.? {MONTH}\.?,? \d{{4}}\b",
     re.IGNORECASE,
 )
 _FIGURE = re.compile(
@@ -242,6 +239,6 @@ def _number(digits: str) -> Decimal | None:
 
 def _date_key(text: str) -> tuple[str, ...]:
     """A date's parts whatever their order: month by its first letters, day, year."""
-    month = re.search(_MONTH, text, re.IGNORECASE)
+    month = re.search(MONTH, text, re.IGNORECASE)
     numbers = sorted(int(part) for part in re.findall(r"\d+", text))
     return ((month[0][:3].lower() if month else ""), *map(str, numbers))

@@ -1,13 +1,16 @@
 """Reads the cells of tables in a passage's text, each with its row and columns. Pure.
 
-The page reader writes a table's row on one line, as `label | header: value | header: value`.
+The page reader writes a table's row on one line, see `core.text.table_rows`.
 Where it found no table, a row is a label and then its values; the lines above it say what the
-columns are: years, dates, spans of time, or words. Pure.
+columns are: years, dates, spans of time, or words.
 """
 
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+
+from core.text.dates import MONTH
+from core.text.table_rows import CELL_END
 
 _VALUE = (
     r"(?:[$€£¥] ?)?\(?[-−]?[$€£¥]?\d(?:[\d,]*\d)?(?:\.\d+)?\)?(?: ?%\)?|x|bps)?"
@@ -19,14 +22,10 @@ YEAR = r"(?:19|20)\d\d"
 _YEARS = re.compile(rf"^(?:FY ?)?{YEAR}$")
 _PERIOD = re.compile(rf"(?:FY ?)?{YEAR}(?: ?(?:[-–/]|vs\.?) ?{YEAR})?")
 _WITHOUT_YEAR = re.compile(rf"\b{YEAR}\b.*")
-_MONTH = (
-    r"(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?"
-    r"|Sept?(?:ember)?|Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?)"
-)
-_DATE = re.compile(rf"{_MONTH}\.? \d{{1,2}},?(?: {YEAR})?|{_MONTH}\.? {YEAR}", re.IGNORECASE)
+_DATE = re.compile(rf"{MONTH}\.? \d{{1,2}},?(?: {YEAR})?|{MONTH}\.? {YEAR}", re.IGNORECASE)
 _SPAN = re.compile(
-    rf"(?:three|six|nine|twelve|\d{{1,2}}) (?:months|weeks) ended(?: {_MONTH}\.? \d{{1,2}},?)?"
-    rf"|(?:fiscal )?(?:years?|quarters?) ended(?: {_MONTH}\.? \d{{1,2}},?)?"
+    rf"(?:three|six|nine|twelve|\d{{1,2}}) (?:months|weeks) ended(?: {MONTH}\.? \d{{1,2}},?)?"
+    rf"|(?:fiscal )?(?:years?|quarters?) ended(?: {MONTH}\.? \d{{1,2}},?)?"
     r"|(?:first|second|third|fourth) quarter|full year|year[- ]to[- ]date",
     re.IGNORECASE,
 )
@@ -43,7 +42,6 @@ _UNIT = re.compile(
 )
 _PER_UNIT = re.compile(r"\bper\b|ratio|number of", re.IGNORECASE)
 _PARENTHESIS = re.compile(r"\([^()]*\)")
-_CELL_END = " | "
 _MAX_TITLE = 30  # characters; a longer beginning of a header is the table's title
 _MAX_VALUE = 30  # characters
 _WORD = re.compile(r"[^\W\d_]{3}")
@@ -162,7 +160,7 @@ class _Reader:
 
 def read_row(line: str) -> LabelledRow | None:
     """The label and cells of a table's row; None if the line is none."""
-    first, *others = line.split(_CELL_END)
+    first, *others = line.split(CELL_END)
     if not others:
         return None
     label, cells = first, [_header_and_value(part) for part in others]

@@ -34,7 +34,7 @@ def _find_problem(url: str) -> str | None:
             connections.append(made)
         if _share_sessions(*connections):
             return f"leads to a pooler in transaction mode; {_NEEDED}"
-        if _ask(connections[0], "SHOW statement_timeout") in ("0", 0):
+        if _ask(connections[0], "SHOW statement_timeout") == "0":
             return f"leads to a pooler that drops the connection's options; {_NEEDED}"
     except psycopg2.OperationalError as error:
         if "unsupported startup parameter" in str(error):

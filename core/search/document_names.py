@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import PurePath
 
+from core.text.dates import MONTH
 from core.text.words import STOP_WORDS, stem, words
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -24,8 +25,7 @@ _PERIOD = re.compile(
     r"(?:fiscal[\s_]+)?(?P<part>quarter|half)(?![^\W_])"
     r"|(?<![^\W\d_])(?P<letter>[qh])\s?(?P<number>[1-4])(?!\d)"
     r"|(?<![\d.,])(?P<leading>[1-4])(?P<trailing>[qh])(?:'?(?P<quarters>\d\d))?(?![^\W_])"
-    r"|(?<![^\W\d_])(?P<name>jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?"
-    r"|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)"
+    rf"|(?<![^\W\d_])(?P<name>{MONTH})"
     rf"(?=[\s_.,-]{{0,2}}(?:\d\d?,?\s+)?{_YEAR})",
     re.IGNORECASE,
 )

@@ -1,9 +1,7 @@
-"""Rows of tables in a text that is searched. Pure.
+"""Rows of tables in a text that is searched, see `core.text.table_rows`. Pure."""
 
-The page reader writes a row as `label | column: value | column: value`.
-"""
+from core.text.table_rows import CELL_END
 
-CELL_END = " | "
 _CAPTION_CHARS = 240
 
 

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from core.text.table_rows import CELL_END
+
 _CLOSERS = "\"'”’»)\\]」』）】》"
 # A full stop needs white space behind it, except in Chinese and Japanese.
 # Footnote numbers may follow the stop: "… in 1903.[12] It …". The look-behind keeps the
@@ -43,8 +45,6 @@ _JOINING_END = re.compile(
     r"|which|our|its|their|this|these|de|la|le|les|des|du|und|der|die|das|von|mit|y|el|los|et))$",
     re.IGNORECASE,
 )
-# A row of a table, as the page reader writes it: label | header: value | header: value.
-_ROW = " | "
 _HEADING_MAX_CHARS = 90
 _HEADING_MAX_WORDS = 12
 _SHORT_LINE = 0.65  # of the width of a full line
@@ -100,7 +100,7 @@ def _runs_on(text: str, last: str, head: str) -> bool:
 
 def _segments(text: str) -> Iterator[Segment]:
     for start, end, heading in _blocks(text):
-        if heading or _ROW in text[start:end]:
+        if heading or CELL_END in text[start:end]:
             yield Segment(start, end, heading)
             continue
         for first, last in _sentences(text, start, end):
@@ -128,7 +128,7 @@ def _ends_block(lines: Sequence[str], headings: Sequence[bool], index: int, widt
     line, following = lines[index].strip(), lines[index + 1].strip()
     if not line or not following or headings[index] or headings[index + 1]:
         return True
-    if _LIST_MARKER.match(following) or _ROW in line or _ROW in following:
+    if _LIST_MARKER.match(following) or CELL_END in line or CELL_END in following:
         return True
     # A line that stops early ended on purpose: it is a row, or the last line of a paragraph.
     stops_early = len(line) < _SHORT_LINE * width and not _JOINING_END.search(line[-12:])
@@ -146,7 +146,7 @@ def _is_heading(lines: Sequence[str], index: int, width: float) -> bool:
     if not line or len(line) > _HEADING_MAX_CHARS or index + 1 >= len(lines):
         return False
     words = line.split()
-    if _ROW in line or len(words) > _HEADING_MAX_WORDS or _looks_like_row(line, words):
+    if CELL_END in line or len(words) > _HEADING_MAX_WORDS or _looks_like_row(line, words):
         return False
     if re.match(r"[•▪◦‣●○■□☐☒$(]", line) or re.search(r"[.,;!?]$", line) or line[0].islower():
         return False

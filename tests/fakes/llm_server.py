@@ -16,7 +16,9 @@ from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from typing import Any
+
+from tests.fakes.server_thread import ServerThread
 
 CHAT, EMBEDDINGS, MODELS = "/v1/chat/completions", "/v1/embeddings", "/v1/models"
 
@@ -57,8 +59,13 @@ class Recorded:
     body: Any
     at: float
 
+    @property
+    def is_for_title(self) -> bool:
+        """Whether the LLM is asked for the title of a session, and not for an answer."""
+        return "Write a title" in str(self.body)
 
-class LLMServer:
+
+class LLMServer(ServerThread):
     """Serves on a free port of 127.0.0.1 between `start` and `stop`, or inside `with`."""
 
     def __init__(self, *, port: int = 0, dimensions: int = 384, model: str = "test-model") -> None:
@@ -71,14 +78,11 @@ class LLMServer:
         self._scripts: dict[str, deque[Reply]] = defaultdict(deque)
         self._lock = threading.Lock()
         self._stopping = threading.Event()
-        self._server = _Server(("127.0.0.1", port), self)
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
-        )
+        super().__init__(_Server(("127.0.0.1", port), self))
 
     @property
     def base_url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+        return f"http://{self.address}/v1"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -92,21 +96,9 @@ class LLMServer:
             "CHAT_MODEL": "m",
         }
 
-    def start(self) -> Self:
-        self._thread.start()
-        return self
-
     def stop(self) -> None:
         self._stopping.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(5)
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
+        super().stop()
 
     def script(self, *replies: Reply, path: str = CHAT) -> None:
         """Answer the next requests to `path` with these, one each, in order."""
@@ -126,7 +118,7 @@ class LLMServer:
     def answer_requests(self) -> list[Recorded]:
         """Chat requests for answers; those for a session's title are left out."""
         chats = self.requests_to(CHAT)
-        return [request for request in chats if "Write a title" not in str(request.body)]
+        return [request for request in chats if not request.is_for_title]
 
     def wait_for_disconnect(self, seconds: float = 30.0) -> bool:
         until = time.monotonic() + seconds

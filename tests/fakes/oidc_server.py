@@ -10,16 +10,17 @@ import base64
 import html
 import json
 import secrets
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from joserfc import jwt
 from joserfc.jwk import RSAKey
+
+from tests.fakes.server_thread import ServerThread
 
 CLIENT_ID, CLIENT_SECRET = "chat-page", "a secret of the client"
 _METADATA = "/.well-known/openid-configuration"
@@ -34,34 +35,22 @@ class _Grant:
     nonce: str | None
 
 
-class OIDCServer:
+class OIDCServer(ServerThread):
     """Serves on a free port of 127.0.0.1 inside `with`. `users`: names by `sub`."""
 
     def __init__(self, *, users: Mapping[str, str]) -> None:
         self.users = users
         self.key = RSAKey.generate_key(2048, parameters={"kid": "1", "use": "sig", "alg": "RS256"})
         self.grants: dict[str, _Grant] = {}
-        self._server = _Server(("127.0.0.1", 0), self)
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
-        )
+        super().__init__(_Server(("127.0.0.1", 0), self))
 
     @property
     def issuer(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"http://{self.address}"
 
     @property
     def metadata_url(self) -> str:
         return self.issuer + _METADATA
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(5)
 
     def metadata(self) -> dict[str, Any]:
         return {

@@ -5,30 +5,22 @@ import socket
 import struct
 import threading
 from socketserver import BaseRequestHandler, ThreadingTCPServer
-from typing import Self
+
+from tests.fakes.server_thread import ServerThread
 
 
-class SocksProxy:
+class SocksProxy(ServerThread):
     """Serves on a free port of 127.0.0.1 inside `with`; `targets` lists what clients asked for."""
 
     def __init__(self) -> None:
         self.targets: list[tuple[str, int]] = []
-        self._server = _Server(("127.0.0.1", 0), _Handler)
-        self._server.targets = self.targets
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        server = _Server(("127.0.0.1", 0), _Handler)
+        server.targets = self.targets
+        super().__init__(server)
 
     @property
     def url(self) -> str:
-        return f"socks5://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        return f"socks5://{self.address}"
 
 
 class _Server(ThreadingTCPServer):

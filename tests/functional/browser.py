@@ -107,6 +107,13 @@ class Page:
             # The page ignores Enter while it is drawn anew; a person presses it once more.
             self.find_all("[data-testid=stChatInputTextArea]")[0].send_keys(Keys.ENTER)
 
+    def wait_for_end(self) -> None:
+        """Wait for the buttons below the only answer. The page is drawn anew before they are there.
+
+        A click until then may be lost.
+        """
+        self.wait(lambda: self.find("[class*='st-key-copy-']"), "the end of the answer")
+
     def tab(self, name: str) -> None:
         """Show a tab of the sidebar: Conversations or Documents."""
         self.click_text(name, "[data-testid=stSidebar] [role=tab]")

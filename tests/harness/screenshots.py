@@ -35,7 +35,7 @@ ANSWER = (
 
 class _LLM(LLMServer):
     def record(self, request: Recorded) -> Reply:
-        is_title = "Write a title" in str(request.body)
+        is_title = request.is_for_title
         return Reply(deltas=["The last keeper and the lens"] if is_title else ANSWER)
 
 

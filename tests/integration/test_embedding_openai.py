@@ -1,7 +1,6 @@
 """OpenAIEmbedder against a real HTTP server."""
 
 import json
-import threading
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from core.embedding import create_embedder
 from core.embedding.openai import OpenAIEmbedder
 from core.errors import ProviderBusy, ProviderError, ProviderRefused, ProviderTimeout
 from core.settings import read_settings
+from tests.fakes.server_thread import ServerThread
 from tests.harness import SLOW_MACHINE_SECONDS
 
 KEY = "sk-very-secret-0123456789"
@@ -27,28 +27,18 @@ Request = dict[str, Any]
 Answer = tuple[int, dict[str, str], bytes] | None
 
 
-class EmbeddingServer:
+class EmbeddingServer(ServerThread):
     """Answers `POST /v1/embeddings` with `answer`; records bodies and bearer tokens."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
         self.tokens: list[str | None] = []
         self.answer: Callable[[Request], Answer] = good
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        super().__init__(ThreadingHTTPServer(("127.0.0.1", 0), self._handler()))
 
     @property
     def base_url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}/v1"
-
-    def __enter__(self) -> "EmbeddingServer":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        return f"http://{self.address}/v1"
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         server = self

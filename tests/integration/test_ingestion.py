@@ -32,7 +32,7 @@ from tests.pdfs import make_encrypted_pdf, make_mixed_pdf, make_pdf, make_scanne
 
 
 class Refusing:
-    """An embedder that raises the given errors before it embeds."""
+    """An embedder that raises its `errors` before it embeds."""
 
     def __init__(self, inner: Embedder, *answers: Exception) -> None:
         self.inner, self.answers, self.calls = inner, list(answers), 0

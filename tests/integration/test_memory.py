@@ -261,7 +261,7 @@ class Counting:
 
 
 class Refusing(Counting):
-    """An embedder that raises the given errors before it embeds."""
+    """An embedder that raises its `errors` before it embeds."""
 
     def __init__(self, inner: Embedder, *answers: Exception) -> None:
         super().__init__(inner)

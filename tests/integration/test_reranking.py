@@ -2,7 +2,6 @@
 
 import json
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -18,6 +17,7 @@ from core.providers.reranker import HttpReranker
 from core.search import retrieval
 from core.search.reranking import rerank
 from core.telemetry import configure_logging
+from tests.fakes.server_thread import ServerThread
 from tests.integration.steps import TENANT, ingest
 from tests.pdfs import make_pdf
 
@@ -69,12 +69,9 @@ def by_length(documents: list[str]) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def server() -> Iterator[RerankServer]:
-    with RerankServer() as running:
-        thread = threading.Thread(target=running.serve_forever, args=(0.02,))
-        thread.start()
+    running = RerankServer()
+    with ServerThread(running):
         yield running
-        running.shutdown()
-        thread.join()
 
 
 @pytest.fixture

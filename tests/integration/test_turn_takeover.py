@@ -198,7 +198,7 @@ def test_a_deleted_answer_is_not_stored_again(services: Services, llm: LLMServer
 def test_turns_of_one_session_follow_each_other_in_two_processes(
     services: Services, make_services: Callable[..., Services], llm: LLMServer
 ) -> None:
-    """Two registries stand for two processes that share only the database."""
+    """Two registries, which like two processes share only the database."""
     llm.default = Reply(delay_between=0.01)
     session = new_session(services)
     processes = [LiveAnswers(services), LiveAnswers(services)]

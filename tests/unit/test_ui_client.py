@@ -2,7 +2,6 @@
 
 import io
 import json
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import httpx
 import pytest
 
+from tests.fakes.server_thread import ServerThread
 from tests.harness import SLOW_MACHINE_SECONDS
 from tests.harness.ports import free_port
 from ui.api_client import ApiClient, ApiError
@@ -69,13 +69,9 @@ def server() -> Iterator[Server]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        told.url = f"http://127.0.0.1:{http.server_address[1]}"
-        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with ServerThread(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as running:
+        told.url = f"http://{running.address}"
         yield told
-        http.shutdown()
-        thread.join()
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """One running stack and one browser for all tests of the chat page."""
 
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -59,8 +58,9 @@ class PageLLM(LLMServer):
     """Answers requests for titles by itself, so that a script is for answers alone."""
 
     def record(self, request: Recorded) -> Reply:
-        if "Write a title" in json.dumps(request.body):
-            return Reply(deltas=["About something"])
+        if request.is_for_title:
+            # As late as a real model's: the page has shown the answer's end by then.
+            return Reply(deltas=["About something"], delay=2.0)
         return super().record(request)
 
 

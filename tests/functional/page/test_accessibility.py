@@ -24,7 +24,7 @@ def test_the_page_is_accessible(page, llm, api, user, tmp_path, width):
         llm.script(Reply(deltas=["## By whom\n\nIngrid ", "Solberg built it [1].\n\n`code`"]))
         page.ask("Who built the Amber Lighthouse?")
         page.wait(lambda: page.find(".citation[role=button]"), "a citation")
-        page.wait(lambda: page.find("[class*='st-key-copy-']"), "the end of the answer")
+        page.wait_for_end()
         _check(page, width, state="an answer")
         page.click(".citation[role=button]")
         page.wait(lambda: page.find("[role=dialog] img"), "the page's picture")

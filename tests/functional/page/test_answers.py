@@ -5,7 +5,8 @@ import re
 import pytest
 from selenium.webdriver.common.keys import Keys
 
-from tests.fakes.llm_server import LLMServer, Recorded, Reply
+from tests.fakes.llm_server import LLMServer, Reply
+from tests.functional.browser import Page
 from tests.functional.page.conftest import LIGHTHOUSE, GatedDeltas
 from tests.pdfs import make_pdf
 
@@ -23,6 +24,7 @@ def test_from_upload_to_a_cited_answer_that_a_reload_keeps(page, llm, tmp_path):
     page.wait(lambda: "Ingrid Solberg" in page.messages()[-1], "the answer")
     page.wait_for_text("[1] Amber Lighthouse.pdf · page 1")
     assert "Who built the Amber Lighthouse?" in page.messages()[0]
+    page.wait_for_end()
     page.click(".citation[role=button]")
     page.wait(lambda: page.find("[role=dialog] img").size["width"] > 200, "the page's picture")
     assert "built in 1871 by Ingrid Solberg" in page.find(".st-key-quote").text
@@ -35,18 +37,24 @@ def test_from_upload_to_a_cited_answer_that_a_reload_keeps(page, llm, tmp_path):
     assert page.foreign_requests() == []
 
 
-def test_an_answer_is_drawn_as_it_is_written_and_asked_once(page, llm, api, user):
+def ask_for_half(page: Page, llm: LLMServer, question: str) -> GatedDeltas:
+    """Ask, and wait for the first half of the answer; the second comes after `release`."""
     deltas = GatedDeltas(["The first ", "words. ", "Then "], ["the last ", "words."])
     llm.script(Reply(deltas=deltas))
-    asked = len(answers_asked(llm))
-    page.ask("Tell me something.")
+    page.ask(question)
     page.wait(lambda: "The first words." in page.messages()[-1], "the first words")
+    return deltas
+
+
+def test_an_answer_is_drawn_as_it_is_written_and_asked_once(page, llm, api, user):
+    asked = len(llm.answer_requests())
+    deltas = ask_for_half(page, llm, "Tell me something.")
     page.driver.refresh()
     page.wait(lambda: "The first words." in page.messages()[-1], "them again, after a reload")
     assert "the last words." not in page.text()
     deltas.release()
     page.wait(lambda: "the last words." in page.messages()[-1], "the last words")
-    assert len(answers_asked(llm)) == asked + 1
+    assert len(llm.answer_requests()) == asked + 1
     session = api.list_sessions(user_id=user).items[0]
     page.wait(
         lambda: [m["status"] for m in api.recent_messages(session["id"]).items] == ["complete"] * 2,
@@ -54,17 +62,8 @@ def test_an_answer_is_drawn_as_it_is_written_and_asked_once(page, llm, api, user
     )
 
 
-def answers_asked(llm: LLMServer) -> list[Recorded]:
-    """The requests for answers, without those for the title of a conversation."""
-    asked = [request for request in llm.requests if (request.body or {}).get("stream")]
-    return [request for request in asked if "Write a title" not in str(request.body)]
-
-
 def test_a_second_tab_follows_the_answer(page, llm):
-    deltas = GatedDeltas(["The first ", "words. ", "Then "], ["the last ", "words."])
-    llm.script(Reply(deltas=deltas))
-    page.ask("Tell me something long.")
-    page.wait(lambda: "The first words." in page.messages()[-1], "the first words")
+    deltas = ask_for_half(page, llm, "Tell me something long.")
     address, first = page.driver.current_url, page.driver.current_window_handle
     page.driver.switch_to.new_window("tab")
     try:
@@ -79,10 +78,7 @@ def test_a_second_tab_follows_the_answer(page, llm):
 
 
 def test_an_answer_is_stopped_written_again_and_chosen(page, llm):
-    deltas = GatedDeltas(["The first ", "words. ", "Then "], ["the last ", "words."])
-    llm.script(Reply(deltas=deltas))
-    page.ask("Tell me everything.")
-    page.wait(lambda: "The first words." in page.messages()[-1], "the first words")
+    deltas = ask_for_half(page, llm, "Tell me everything.")
     page.click(".st-key-stop button")
     page.wait_for_text("You stopped this answer.")
     deltas.release()
@@ -131,10 +127,7 @@ def test_markdown_is_drawn_with_code_tables_and_formulas(page, llm):
 
 
 def test_the_field_keeps_its_focus_and_takes_what_is_typed_ahead(page, llm):
-    deltas = GatedDeltas(["The first ", "words. ", "Then "], ["the last ", "words."])
-    llm.script(Reply(deltas=deltas))
-    page.ask("First question?")
-    page.wait(lambda: "The first words." in page.messages()[-1], "the first words")
+    deltas = ask_for_half(page, llm, "First question?")
     page.ask("Second question?")
     page.wait_for_text("Will be sent when the answer above is finished.")
     deltas.release()

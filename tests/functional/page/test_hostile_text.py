@@ -1,6 +1,5 @@
 """What documents, messages, names and models wrote is shown and does nothing."""
 
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from tests.fakes.llm_server import Reply
+from tests.fakes.server_thread import ServerThread
 from tests.functional.page.conftest import ingest
 from ui.api_client import new_key
 
@@ -38,13 +38,9 @@ def trap() -> Iterator[Trap]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        trap.url = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
+    with ServerThread(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as running:
+        trap.url = f"http://{running.address}"
         yield trap
-        server.shutdown()
-        thread.join()
 
 
 def _hostile(trap: Trap, where: str) -> str:
@@ -68,6 +64,7 @@ def test_what_others_wrote_loads_links_and_runs_nothing(page, llm, api, trap, us
     llm.script(Reply(deltas=[_hostile(trap, "answer"), " It was good [1]."]))
     page.open(f"?user={user}&session={session['id']}")
     page.ask(f"How was the quince harvest? {_hostile(trap, 'question')}")
+    page.wait_for_end()
     page.click(".citation[role=button]")
     page.wait(lambda: "document.png" in page.find(".st-key-quote").text, "the quote")
     time.sleep(1)  # for what might still be loaded

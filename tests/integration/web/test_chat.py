@@ -34,15 +34,6 @@ def events_of(response: Any) -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
-def chats(llm: LLMServer) -> int:
-    """The number of requests for answers, without those for a session's title."""
-    return sum(not is_for_title(request) for request in llm.requests_to(CHAT))
-
-
-def is_for_title(request: Any) -> bool:
-    return str(request.body["messages"][-1]["content"]).startswith("Write a title")
-
-
 def chat(caller: Caller, session: str, **body: Any) -> Any:
     headers = body.pop("headers", {})
     return caller.post(f"/sessions/{session}/chat", {"message": "hello?", **body}, headers=headers)
@@ -162,7 +153,7 @@ def test_equal_turns_at_once_ask_the_provider_once(
         assert again.headers.get(name) == first.headers.get(name)
     done = [answer.data for answer in answers if answer.status_code == 200]
     assert set(done) == {again.data}
-    assert chats(llm) == 1
+    assert len(llm.answer_requests()) == 1
     assert asker.get(f"/sessions/{session}/messages").get_json()["total"] == 2
 
 
@@ -246,7 +237,7 @@ def test_a_completed_turn_is_replayed(asker: Caller, llm: LLMServer, stream: boo
             {"asked": UUID(items[0]["id"]).bytes, "key": session},
         )
     again = chat(asker, session, stream=stream, headers=key)
-    assert chats(llm) == 1
+    assert len(llm.answer_requests()) == 1
     assert asker.get(f"/sessions/{session}/messages").get_json()["items"] == items
     if not stream:
         assert again.get_json() == first.get_json()
@@ -299,7 +290,7 @@ def test_a_repeated_request_gets_the_answer_to_the_same_question(
     items = asker.get(f"/sessions/{session}/messages").get_json()["items"]
     assert [item["status"] for item in items] == ["complete", "complete"]
     assert items[1]["content"] == "one two three " * 10
-    assert chats(llm) == 1
+    assert len(llm.answer_requests()) == 1
 
 
 def leave_at_the_first_delta(
