@@ -1,6 +1,7 @@
 """The open conversation: its history, the question, the answer while it is written."""
 
 import time
+from dataclasses import dataclass
 from functools import partial
 
 import streamlit as st
@@ -13,6 +14,7 @@ from ui.enhance import enhance
 from ui.escaping import label
 from ui.message import (
     AVATARS,
+    is_extractive,
     show_comment_dialog,
     show_message,
     show_question,
@@ -22,8 +24,9 @@ from ui.message import (
 from ui.turn import Turn
 
 REDRAW_SECONDS = 0.2
-# The service names a conversation after its first answer; the page looks for it this often.
-TITLE_LOOKS, TITLE_SECONDS = 4, 4.0
+# After its first answer a conversation is named after its question; a language model may find a
+# better name a little later. The page looks for that name after each of these waits.
+TITLE_WAITS = (1.0, 2.0, 4.0, 8.0, 16.0)
 FIELD = "ask"
 
 
@@ -142,18 +145,31 @@ def _close_unknown() -> None:
 
 
 def _heading(session: Json) -> None:
-    listed = conversations.find(session["id"])  # its title may be newer
+    shown = conversations.find(session["id"]) or session  # the listed title may be newer
     with st.container(key="heading"):
-        st.subheader(label(conversations.title_of(listed or session)), anchor=False)
-    if not (listed or session).get("title") and st.session_state.get("_title_looks"):
-        st.fragment(_look_for_title, run_every=TITLE_SECONDS)()
+        st.subheader(label(conversations.title_of(shown)), anchor=False)
+    search: _TitleSearch | None = st.session_state.get("_title_search")
+    if search and search.goes_on(shown):
+        st.fragment(_look_for_title, run_every=search.waits[0])(time.monotonic() + search.waits[0])
 
 
-def _look_for_title() -> None:
-    due = time.monotonic() - st.session_state.get("_title_looked", 0.0) >= TITLE_SECONDS - 0.5
-    if due and st.session_state["_title_looks"] > 0:
-        st.session_state["_title_looks"] -= 1
-        st.session_state["_title_looked"] = time.monotonic()
+@dataclass
+class _TitleSearch:
+    """Looks for the better title of a conversation that is still named after its question."""
+
+    session_id: str
+    question: str
+    waits: list[float]
+
+    def goes_on(self, session: Json) -> bool:
+        title = (session.get("title") or "").rstrip("…")
+        is_first = " ".join(self.question.split()).startswith(title)
+        return bool(self.waits) and session["id"] == self.session_id and is_first
+
+
+def _look_for_title(due: float) -> None:
+    if time.monotonic() >= due - 0.5:
+        del st.session_state["_title_search"].waits[0]
         state.forget("sessions")
         st.rerun()
 
@@ -212,7 +228,9 @@ def _settle(turn: Turn) -> None:
     session_id = turn.session_id
     state.turns().pop(session_id, None)
     state.forget("sessions", "search-", f"session-{session_id}", f"messages-{session_id}")
-    st.session_state["_title_looks"] = TITLE_LOOKS
+    if turn.position == 1 and not is_extractive(turn.stored_answer or {}):
+        waits = list(TITLE_WAITS)
+        st.session_state["_title_search"] = _TitleSearch(str(session_id), turn.question, waits)
 
 
 def _adopt(turn: Turn) -> bool:

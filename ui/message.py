@@ -112,9 +112,14 @@ def _icon_button(words: str, icon: str, *, key: str, **options: object) -> bool:
     return st.button(words, icon=icon, key=key, type="tertiary", help=words, **options)  # type: ignore[arg-type]
 
 
+def is_extractive(message: Json) -> bool:
+    """Whether the answer was quoted from documents, without a language model."""
+    return str(message.get("model") or "").startswith(EXTRACTIVE)
+
+
 def _model(message: Json) -> None:
-    model = str(message.get("model") or "")
-    if model and not model.startswith(EXTRACTIVE):
+    model = message.get("model")
+    if model and not is_extractive(message):
         st.caption(label(model, limit=60), width="content")
 
 
