@@ -14,7 +14,7 @@ def test_a_service_that_is_down_is_said_and_found_when_it_is_back(page, stack, u
     page.open(f"?user={user}")
     page.wait_for_text("The service does not answer")
     page.wait_for_text("Trying again in")
-    assert page.find("[data-testid=stChatInputTextArea]"), "the page is not blank"
+    page.wait(lambda: page.find("[data-testid=stChatInputTextArea]"), "a page that is not blank")
     assert not page.find_all("[data-testid=stException]")
     stack.start("web")
     stack.wait_ready()
@@ -61,7 +61,7 @@ def test_a_wrong_key_is_said(open_page, user):
     page = open_page({"API_KEY": "wrong"})
     page.open(f"?user={user}")
     page.wait_for_text("does not accept this page's API key")
-    assert "Request" in page.text()
+    page.wait_for_text("Request")
 
 
 def test_a_page_with_a_password_lets_nobody_in_without_it(open_page, user):
