@@ -4,7 +4,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from ipaddress import ip_address
 from pathlib import Path
 from typing import IO, Any
@@ -24,6 +24,8 @@ _UPLOAD_TIMEOUT = httpx.Timeout(300, connect=5)
 # For 429 and 503 in a row. A rate limit's window is a minute.
 _PATIENCE_SECONDS = 150.0
 _BUSY = frozenset({429, 503})
+_BROKEN = frozenset({"broken_off", "unreachable"})
+_RESUME_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
 
 
 class ApiClient:
@@ -71,24 +73,39 @@ class ApiClient:
     def chat(self, session_id: str, *, message: str, **options: Any) -> Iterator[tuple[str, Json]]:
         """Ask, and yield (event, data) as they arrive, up to `message_completed`.
 
-        Closing the iterator hangs up. An `error` event, and a stream that ends early
-        (`broken_off`), raise ApiError.
+        A stream that breaks off is resumed where it ended, since the service completes the
+        answer meanwhile; if that fails too, it raises `broken_off`. An `error` event raises
+        ApiError. Closing the iterator hangs up.
         """
         body = {"message": message, "stream": True} | options
-        headers = {"Accept": "text/event-stream", "Idempotency-Key": uuid.uuid4().hex}
-        path = _path("sessions", session_id, "chat")
-        response = self._patiently(
-            lambda: self._http.send(
-                self._http.build_request(
-                    "POST", path, json=body, headers=headers, timeout=_STREAM_TIMEOUT
-                ),
-                stream=True,
-            )
+        headers = {"Idempotency-Key": uuid.uuid4().hex}
+        events = self._stream("POST", _path("sessions", session_id, "chat"), headers, json=body)
+        question, last_id = None, ""
+        for wait in (*_RESUME_SECONDS, None):
+            try:
+                for event_id, name, data in events:
+                    if name == "message_created":
+                        question = data["user_message"]["id"]
+                    last_id = event_id
+                    yield name, data
+                return
+            except ApiError as error:
+                if wait is None or question is None or error.code not in _BROKEN:
+                    raise
+                time.sleep(wait)
+            path = _path("messages", question, "stream")
+            events = self._stream("GET", path, {"Last-Event-ID": last_id})
+
+    def _stream(
+        self, method: str, path: str, headers: dict[str, str], **options: Any
+    ) -> Iterator[tuple[str, str, Json]]:
+        """The (id, name, data) of an answer's events."""
+        accept = {"Accept": "text/event-stream"}
+        request = self._http.build_request(
+            method, path, headers=headers | accept, timeout=_STREAM_TIMEOUT, **options
         )
-        try:
+        with closing(self._patiently(lambda: self._http.send(request, stream=True))) as response:
             yield from _events(response)
-        finally:
-            response.close()
 
     def cancel_answer(self, session_id: str) -> None:
         """Stop the answer that is being written in a session, if there is one."""
@@ -230,7 +247,7 @@ def _path(*parts: str) -> str:
     return "/api/v1/" + "/".join(quote(part, safe="") for part in parts)
 
 
-def _events(response: httpx.Response) -> Iterator[tuple[str, Json]]:
+def _events(response: httpx.Response) -> Iterator[tuple[str, str, Json]]:
     try:
         with _reachable(code="broken_off"):
             for event in EventSource(response).iter_sse():
@@ -239,7 +256,7 @@ def _events(response: httpx.Response) -> Iterator[tuple[str, Json]]:
                 data = json.loads(event.data)
                 if event.event == "error":
                     raise _problem_from(data, status=data.get("status"), request_id=None)
-                yield event.event, data
+                yield event.id, event.event, data
                 if event.event == "message_completed":
                     return
     except (SSEError, json.JSONDecodeError, UnicodeDecodeError):

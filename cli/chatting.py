@@ -123,6 +123,8 @@ def _take_turn(run: Run, session_id: str, question: str, options: Json) -> Json:
     try:
         with closing(run.api.chat(session_id, message=question, **options)) as events:  # type: ignore[type-var]
             for name, data in events:
+                if name == "message_created" and shown:
+                    run.out.note("\nThe answer begins again:")
                 if name == "delta" and not run.out.as_json:
                     run.out.text(data["content"], end="")
                     shown = True

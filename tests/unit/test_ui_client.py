@@ -4,13 +4,11 @@ import io
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import pytest
 
-from tests.fakes.server_thread import ServerThread
+from tests.fakes.scripted_server import Answer, ScriptedServer, event
 from tests.harness import SLOW_MACHINE_SECONDS
 from tests.harness.ports import free_port
 from ui.api_client import ApiClient, ApiError
@@ -21,76 +19,25 @@ from ui.watcher import Watcher
 SESSION = "01890a5d-ac96-774b-bcce-b302099a8057"
 
 
-@dataclass
-class Seen:
-    method: str
-    path: str
-    headers: dict[str, str]
-    body: bytes
-
-
-@dataclass
-class Server:
-    """`answers` are taken one per request: (status, headers, the body's parts)."""
-
-    url: str = ""
-    answers: list[tuple[int, dict[str, str], list[bytes]]] = field(default_factory=list)
-    pause: float = 0
-    seen: list[Seen] = field(default_factory=list)
-
-    def will_send(self, body: object, *, status: int = 200, **headers: str) -> None:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        self.answers.append((status, named, [json.dumps(body).encode()]))
-
-    def will_stream(self, *parts: bytes) -> None:
-        self.answers.append((200, {"Content-Type": "text/event-stream"}, list(parts)))
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    with ScriptedServer() as server:
+        yield server
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    told = Server()
-
-    class Handler(BaseHTTPRequestHandler):
-        def _answer(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            told.seen.append(Seen(self.command, self.path, dict(self.headers), body))
-            status, headers, parts = told.answers.pop(0)
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-            for part in parts:
-                self.wfile.write(part)
-                self.wfile.flush()
-                time.sleep(told.pause)
-
-        do_GET = do_POST = do_DELETE = do_PUT = do_PATCH = _answer
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ServerThread(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as running:
-        told.url = f"http://{running.address}"
-        yield told
-
-
-@pytest.fixture
-def client(server: Server) -> Iterator[ApiClient]:
+def client(server: ScriptedServer) -> Iterator[ApiClient]:
     client = ApiClient(Config(server.url, "the-key", 50))
     yield client
     client.close()
 
 
-def _event(name: str, data: object, *, identifier: int = 1) -> bytes:
-    return f"id: {identifier}\nevent: {name}\ndata: {json.dumps(data)}\n\n".encode()
-
-
 def _turn(*deltas: str) -> list[bytes]:
     return [
-        _event("message_created", {"user_message": {"id": "q", "position": 5, "content": "?"}}),
-        _event("retrieval", {"passages": []}),
-        *(_event("delta", {"content": delta}) for delta in deltas),
-        _event("message_completed", {"assistant_message": {}}),
+        event("message_created", {"user_message": {"id": "q", "position": 5, "content": "?"}}),
+        event("retrieval", {"passages": []}),
+        *(event("delta", {"content": delta}) for delta in deltas),
+        event("message_completed", {"assistant_message": {}}),
     ]
 
 
@@ -130,7 +77,7 @@ def test_deltas_are_seen_while_the_answer_is_still_being_written(server, client)
 
 def test_an_error_event_is_raised_with_its_request_id(server, client):
     problem = {"code": "provider_timeout", "detail": "x", "status": 504, "request_id": "r1"}
-    server.will_stream(*_turn("half")[:3], _event("error", problem))
+    server.will_stream(*_turn("half")[:3], event("error", problem))
     events = client.chat(SESSION, message="?", key="k")
     with pytest.raises(ApiError) as raised:
         list(events)
@@ -152,7 +99,7 @@ def test_a_stream_that_ends_early_or_is_no_json_is_an_error(server, client, part
     assert raised.value.code == code
 
 
-def test_a_refused_question_is_an_error_before_any_event(server, client):
+def test_a_refused_question_is_an_error_before_anyevent(server, client):
     server.will_send({"code": "rate_limited", "detail": "x"}, status=429, Retry_After="3")
     with pytest.raises(ApiError) as raised:
         list(client.chat(SESSION, message="?", key="k"))
@@ -180,7 +127,7 @@ def test_nobody_there_is_an_error():
 def test_a_service_that_does_not_answer_in_time_is_an_error(server):
     server.pause = 0.5
     client = ApiClient(Config(server.url, "k", 50), timeout=httpx.Timeout(0.1))
-    server.answers.append((200, {"Content-Length": "9"}, [b"{", b"}"]))
+    server.answers.append(Answer(200, {"Content-Length": "9"}, [b"{", b"}"]))
     with pytest.raises(ApiError) as raised:
         client.get_session(SESSION)
     client.close()
@@ -268,14 +215,14 @@ def test_a_question_that_failed_is_asked_again_with_the_same_keys(server, client
     assert len(keys) == 3
 
 
-def test_an_answer_that_breaks_off_is_followed_from_its_last_event(server, client):
+def test_an_answer_that_breaks_off_is_followed_from_its_lastevent(server, client):
     first = [
-        _event("message_created", {"user_message": {"id": "q", "position": 1, "content": "?"}}),
-        _event("delta", {"content": "half "}, identifier=3),
+        event("message_created", {"user_message": {"id": "q", "position": 1, "content": "?"}}),
+        event("delta", {"content": "half "}, identifier=3),
     ]
     rest = [
-        _event("delta", {"content": "whole"}, identifier=4),
-        _event("message_completed", {"assistant_message": {"id": "a"}}, identifier=5),
+        event("delta", {"content": "whole"}, identifier=4),
+        event("message_completed", {"assistant_message": {"id": "a"}}, identifier=5),
     ]
     server.will_stream(*first)
     server.will_stream(*rest)
@@ -307,7 +254,7 @@ def test_documents_are_followed_by_one_stream_while_some_are_at_work(server, cli
     waiting = _document("1", status="queued", updated_at="2026-01-01T00:00:00Z")
     reading = waiting | {"status": "processing", "updated_at": "2026-01-01T00:00:01Z"}
     server.pause = 0.2
-    server.will_stream(_event("document", reading), _event("document", reading))
+    server.will_stream(event("document", reading), event("document", reading))
     watcher = Watcher(client)
     watcher.want([_document("0")])
     assert server.seen == []
