@@ -8,7 +8,7 @@ from typing import Any
 
 from celery import Task
 
-from core.conversations import erasure, memory, message_words
+from core.conversations import erasure, memory, message_index
 from core.conversations.sweeping import close_abandoned
 from core.documents import ingestion, sweeping
 from core.errors import Unavailable
@@ -89,7 +89,7 @@ def count_terms() -> None:
 def index_vectors() -> None:
     vector_index.catch_up(services())
     word_index.catch_up(services())
-    message_words.catch_up(services())
+    message_index.index_pending(services())
 
 
 @app.task(base=LoggedTask, name=TIDY_TASK, send_events=False)

@@ -1,1 +1,1 @@
-"""Sessions, messages, chat turns, memory."""
+"""Chat sessions: their messages, turns and memory, and their export, import and erasure."""

@@ -1,12 +1,12 @@
-"""Everything of one user as a zip archive, written while it is sent.
+"""Exports all data of one user as a zip archive, written while it is sent.
 
-    user.json                the user's id, when the archive was made, what it holds
-    sessions/ID.json         a conversation, as `core.conversations.transfer` writes and reads it
+    user.json                the user's id, the time of the export, counts of the other entries
+    sessions/ID.json         a session, as `core.conversations.transfer` writes and reads it
     documents/ID.json        a document's record
-    documents/ID.pdf         its file, byte for byte
+    documents/ID.pdf         the document's file, unchanged
 
-Between two blocks no transaction is open and at most one conversation is held, in a temporary
-file: the client may read as slowly as it likes.
+Between two blocks no transaction is open, and at most one session is held, in a temporary
+file. So a client may read slowly without harm.
 """
 
 from collections.abc import Iterator
@@ -37,14 +37,14 @@ _DOCUMENT_FIELDS = (
 )  # fmt: skip
 
 
-def own_sessions(tenant_id: str, user_id: str) -> ColumnElement[bool]:
-    """The condition for the user's sessions."""
+def sessions_of_user(tenant_id: str, user_id: str) -> ColumnElement[bool]:
+    """Return the SQL condition for the user's sessions."""
     return and_(ChatSession.tenant_id == tenant_id, ChatSession.user_id == user_id)
 
 
-def own_documents(tenant_id: str, user_id: str) -> ColumnElement[bool]:
-    """The condition for the user's documents, and those attached to the user's sessions."""
-    attached = select(ChatSession.id).where(own_sessions(tenant_id, user_id))
+def documents_of_user(tenant_id: str, user_id: str) -> ColumnElement[bool]:
+    """Return the SQL condition for the user's documents and those attached to their sessions."""
+    attached = select(ChatSession.id).where(sessions_of_user(tenant_id, user_id))
     return and_(
         Document.tenant_id == tenant_id,
         or_(Document.user_id == user_id, Document.session_id.in_(attached)),
@@ -52,9 +52,9 @@ def own_documents(tenant_id: str, user_id: str) -> ColumnElement[bool]:
 
 
 def has_anything(db: Session, *, tenant_id: str, user_id: str) -> bool:
-    """Whether the user has a session or a document here."""
-    session = select(ChatSession.id).where(own_sessions(tenant_id, user_id)).limit(1)
-    document = select(Document.id).where(own_documents(tenant_id, user_id)).limit(1)
+    """Whether the user has a session or a document in this tenant."""
+    session = select(ChatSession.id).where(sessions_of_user(tenant_id, user_id)).limit(1)
+    document = select(Document.id).where(documents_of_user(tenant_id, user_id)).limit(1)
     return db.scalar(session) is not None or db.scalar(document) is not None
 
 
@@ -65,9 +65,10 @@ def user_not_found() -> NotFound:
 def export_user(
     services: Services, *, tenant_id: str, user_id: str, now: datetime
 ) -> Iterator[bytes]:
-    """The archive, in blocks. Raises NotFound before the first block for an unknown user.
+    """Yield the archive in blocks. Raises NotFound before the first block for an unknown user.
 
-    What is deleted meanwhile is left out. What is added meanwhile may be in it.
+    The archive leaves out data that is deleted during the export. It may contain data that is
+    added during the export.
     """
     with services.database.transaction(tenant_id=tenant_id) as db:
         if not has_anything(db, tenant_id=tenant_id, user_id=user_id):
@@ -101,12 +102,12 @@ def _blocks(services: Services, tenant_id: str, user_id: str, now: datetime) -> 
 
 
 def _add_document(services: Services, archive: ZipStream, document: Document) -> Iterator[bytes]:
-    """Raises NotFound, with nothing added, for a file that is gone."""
+    """Raises NotFound, and adds nothing, if the file is gone."""
     blocks = uploads.read_content(services, document)
     first = next(blocks, b"")
     name = f"documents/{document.id}"
     archive.add(transfer.encode(_document_fields(document)), f"{name}.json")
-    # Most of a PDF is compressed already.
+    # Stored, because most of a PDF is compressed already.
     archive.add(chain([first], blocks), f"{name}.pdf", compress_type=ZIP_STORED)
     yield from archive.all_files()
 
@@ -119,7 +120,7 @@ def _document_fields(document: Document) -> dict[str, Any]:
 def _session_ids(services: Services, tenant_id: str, user_id: str) -> Iterator[UUID]:
     last = _FIRST
     while True:
-        query = select(ChatSession.id).where(own_sessions(tenant_id, user_id))
+        query = select(ChatSession.id).where(sessions_of_user(tenant_id, user_id))
         query = query.where(ChatSession.id > last).order_by(ChatSession.id).limit(BATCH)
         with services.database.transaction(tenant_id=tenant_id) as db:
             found = list(db.scalars(query))
@@ -132,7 +133,7 @@ def _session_ids(services: Services, tenant_id: str, user_id: str) -> Iterator[U
 def _documents(services: Services, tenant_id: str, user_id: str) -> Iterator[Document]:
     last = _FIRST
     while True:
-        query = select(Document).where(own_documents(tenant_id, user_id), Document.id > last)
+        query = select(Document).where(documents_of_user(tenant_id, user_id), Document.id > last)
         with services.database.transaction(tenant_id=tenant_id) as db:
             found = list(db.scalars(query.order_by(Document.id).limit(BATCH)))
         if not found:

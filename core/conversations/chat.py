@@ -1,4 +1,4 @@
-"""What a chat turn is made of: its options, its first transaction, and what the answerer gets.
+"""Prepares a chat turn: its options, its first transaction, and the question for the answerer.
 
 `core.conversations.live` runs turns; `core.conversations.writer` writes their answers.
 """
@@ -29,7 +29,7 @@ Memory = Literal["none", "session", "user"]
 Opening = Callable[[Session], TurnRows]
 
 SEARCH_MODE: Mode = "hybrid"
-HISTORY_MESSAGES = 40  # read from the session; the token budget cuts further
+HISTORY_MESSAGES = 40  # read from the session; the token budget may keep fewer
 
 
 def turn_options(
@@ -40,9 +40,9 @@ def turn_options(
     memory: Memory = "session",
     request_id: str | None = None,
 ) -> dict[str, Any]:
-    """A turn's options as they are stored with its answer, for `retry` and `regenerate`.
+    """Return the options to store with a turn's answer, for `retry` and `regenerate`.
 
-    `request_id` is that of the request that begins the turn.
+    `request_id` is the id of the request that begins the turn.
     """
     ids = None if document_ids is None else [str(one) for one in document_ids]
     options = {"use_rag": use_rag, "top_k": top_k, "document_ids": ids, "memory": memory}
@@ -51,7 +51,7 @@ def turn_options(
 
 @dataclass(slots=True)
 class PreparedTurn:
-    """A turn whose rows are committed. `reach` is None when nothing is to be searched."""
+    """A turn whose rows are committed. `reach` is None if the turn does not search."""
 
     tenant_id: str
     rows: TurnRows
@@ -62,11 +62,11 @@ class PreparedTurn:
 def prepare_turn(
     services: Services, *, tenant_id: str, opening: Opening, claim: Claim | None = None
 ) -> PreparedTurn:
-    """The turn's first transaction: its rows, its history and what is in reach.
+    """Run the turn's first transaction: write its rows, read its history, resolve its reach.
 
-    `opening` writes the rows. `claim` is that on the request's idempotency key: with it the
-    turn that an earlier attempt at the same request opened is gone on with. Raises what
-    `opening` raises, and NotFound for a document out of reach.
+    `opening` writes the rows. `claim` is the claim on the request's idempotency key. If an
+    earlier attempt at the same request opened a turn, that turn continues instead. Raises the
+    errors of `opening`, and NotFound for a document out of reach.
     """
     with services.database.transaction(tenant_id=tenant_id) as db:
         rows = _open(db, tenant_id=tenant_id, opening=opening, claim=claim)
@@ -79,8 +79,8 @@ def prepare_turn(
 
 def _open(db: Session, *, tenant_id: str, opening: Opening, claim: Claim | None) -> TurnRows:
     if claim is not None and claim.checkpoint is not None:
-        begun = UUID(bytes=claim.checkpoint)
-        return turns.resume_turn(db, tenant_id=tenant_id, message_id=begun)
+        question_id = UUID(bytes=claim.checkpoint)
+        return turns.resume_turn(db, tenant_id=tenant_id, message_id=question_id)
     rows = opening(db)
     if claim is not None:
         idempotency.note(db, claim, rows.question.id.bytes)
@@ -118,12 +118,12 @@ def _history(db: Session, tenant_id: str, rows: TurnRows) -> list[Turn]:
 
 
 def make_question(services: Services, turn: PreparedTurn, trace: TurnTrace) -> Question:
-    """What the answerer gets: history, the query made from it, passages, memories.
+    """Search, recall memories, and return the Question for the answerer.
 
     No transaction is open while the query is embedded. Raises ProviderError.
     """
-    asked, options = turn.rows.question, turn.rows.options
-    trace.query = query = standalone_query(asked.content, turn.history)
+    question, options = turn.rows.question, turn.rows.options
+    trace.query = query = standalone_query(question.content, turn.history)
     if turn.reach is not None:
         trace.mode = SEARCH_MODE
         found = retrieval.find_in_reach(
@@ -137,9 +137,9 @@ def make_question(services: Services, turn: PreparedTurn, trace: TurnTrace) -> Q
         trace.candidates, trace.passages = found.candidates, found.passages
         trace.timings |= found.timings
     if options.get("memory") == "user":
-        _recall(services, tenant_id=turn.tenant_id, asked=asked, trace=trace)
+        _recall(services, tenant_id=turn.tenant_id, question=question, trace=trace)
     return Question(
-        text=asked.content,
+        text=question.content,
         search_query=query,
         passages=trace.passages,
         history=turn.history,
@@ -148,18 +148,20 @@ def make_question(services: Services, turn: PreparedTurn, trace: TurnTrace) -> Q
     )
 
 
-def _recall(services: Services, *, tenant_id: str, asked: MessageRecord, trace: TurnTrace) -> None:
+def _recall(
+    services: Services, *, tenant_id: str, question: MessageRecord, trace: TurnTrace
+) -> None:
     started = time.perf_counter()
     trace.memories = memories.recall(
         services,
         tenant_id=tenant_id,
-        session_id=asked.session_id,
-        query=trace.query or asked.content,
-        asked=asked.content,
+        session_id=question.session_id,
+        query=trace.query or question.content,
+        question=question.content,
     )
     trace.note("recall", since=started)
 
 
-def without_defaults(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The `options` that the client has set: those that are not None."""
+def without_none(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that the client has set: those that are not None."""
     return {name: value for name, value in options.items() if value is not None}

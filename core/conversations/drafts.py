@@ -1,10 +1,10 @@
-"""Stores the text of all answers that this process writes, many in one statement.
+"""Stores the text of all answers that this process writes, many answers per statement.
 
-A listener sees text only after it is stored: what a client has received is never lost, and
-every process shows the same. One thread flushes: FLUSH_SECONDS after the last time, or at once
-when an answer has FLUSH_CHARS more. It renews the leases too, and finds out who was cancelled:
-a draft whose attempt is outdated stores nothing more and is `lost`. No connection is held
-between two flushes.
+Listeners see text only after it is stored. So text that a client has received is never lost,
+and every process shows the same text. One thread flushes: FLUSH_SECONDS after the last flush,
+or at once when an answer has FLUSH_CHARS new characters. The thread also renews the leases and
+notices cancelled answers: their draft becomes `lost` and stores nothing more. Between two
+flushes the thread holds no connection.
 """
 
 import threading
@@ -26,7 +26,7 @@ log = get_logger(__name__)
 FLUSH_SECONDS = 0.1
 FLUSH_CHARS = 1024
 RETRY_SECONDS = 1.0  # after a flush that failed
-CHECK_SECONDS = 0.4  # a cancelled answer's provider call ends within a second
+CHECK_SECONDS = 0.4  # so that a cancelled answer's provider call ends within a second
 
 _STORE = text(
     """
@@ -37,7 +37,7 @@ _STORE = text(
         ) AS new (message_id, attempt, number, text)
     ),
     held AS MATERIALIZED (
-        -- The lock orders this before or after a cancel: no chunk is stored behind its back.
+        -- The lock orders this before or after a cancel, so no chunk is stored after a cancel.
         SELECT m.id, m.tenant_id FROM messages m
         WHERE (m.id, m.attempt) IN (SELECT message_id, attempt FROM new)
           AND m.status = 'in_progress'
@@ -69,24 +69,24 @@ _CHECK = text(
 
 
 class Attempt(NamedTuple):
-    """What a writer holds: an answer, and how often it was begun."""
+    """One attempt at an answer; attempts count from 1. A writer owns exactly one attempt."""
 
     message_id: UUID
     attempt: int
 
 
 class Chunk(NamedTuple):
-    """Text that is stored by one flush; `number` counts from 1 within an attempt."""
+    """The text that one flush stores; `number` counts from 1 within an attempt."""
 
     number: int
     text: str
 
 
 class Draft:
-    """The text of one answer on its way into the database. One thread writes to it.
+    """The text of one answer that waits to be stored. One thread adds text to it.
 
-    The flushing thread calls `on_stored` with each text that is committed. `is_lost`
-    becomes true when the answer was cancelled or taken over: nothing more of it is stored.
+    The flushing thread calls `on_stored` with each committed text. `is_lost` becomes true when
+    the answer was cancelled or another process took it over; then no more text is stored.
     """
 
     def __init__(self, *, message_id: UUID, attempt: int, on_stored: Callable[[str], None]) -> None:
@@ -99,17 +99,17 @@ class Draft:
         self._in_flight = False
 
     @property
-    def held_by(self) -> Attempt:
+    def attempt_key(self) -> Attempt:
         return Attempt(self.message_id, self.attempt)
 
     def add(self, text: str) -> int:
-        """Take more text; the number of characters that wait to be stored."""
+        """Add text, and return the number of characters that wait to be stored."""
         with self._settled:
             self._pending.append(text)
             return sum(map(len, self._pending))
 
     def take(self) -> Chunk | None:
-        """The next chunk, if there is one; `settle` or `put_back` must follow."""
+        """Remove and return the waiting text, if any; then call `settle` or `put_back`."""
         with self._settled:
             if not self._pending:
                 return None
@@ -119,7 +119,7 @@ class Draft:
             return Chunk(self._number, text)
 
     def settle(self, text: str, *, stored: bool) -> None:
-        """The chunk is committed, or refused since the attempt is outdated."""
+        """Note that the chunk was committed, or was refused because the attempt is outdated."""
         if stored:
             self._on_stored(text)
         with self._settled:
@@ -128,7 +128,7 @@ class Draft:
             self._settled.notify_all()
 
     def put_back(self, text: str) -> None:
-        """The flush failed and nothing was committed: the chunk goes with the next one."""
+        """Return the text after a failed flush; the next flush stores it."""
         with self._settled:
             self._pending.insert(0, text)
             self._number -= 1
@@ -136,14 +136,14 @@ class Draft:
             self._settled.notify_all()
 
     def wait_settled(self) -> None:
-        """Return when no flush of this draft is under way, so that the answer may end."""
+        """Wait until no flush of this draft is under way, so that the answer may end."""
         with self._settled:
             while self._in_flight:
                 self._settled.wait()
 
 
 class DraftWriter:
-    """The thread that flushes; it runs while there are drafts."""
+    """Flushes drafts in one thread, which runs while there are drafts."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -161,13 +161,13 @@ class DraftWriter:
                 self._thread.start()
 
     def remove(self, draft: Draft) -> None:
-        """No more of it is to be stored; waits for a flush that is under way."""
+        """Stop storing the draft, and wait for a flush that is under way."""
         with self._lock:
             self._drafts.discard(draft)
         draft.wait_settled()
 
     def write(self, draft: Draft, text: str) -> None:
-        """Take more text of an answer, to be stored within FLUSH_SECONDS."""
+        """Add text to a draft; it is stored within FLUSH_SECONDS."""
         if draft.add(text) >= FLUSH_CHARS:
             self._is_urgent.set()
         self._has_text.set()
@@ -183,7 +183,7 @@ class DraftWriter:
                     self._thread = None
                     return
             self._flush(drafts)
-            self._keep_alive(drafts)
+            self._renew_or_check(drafts)
             self._is_urgent.wait(FLUSH_SECONDS)
 
     def _flush(self, drafts: list[Draft]) -> None:
@@ -200,7 +200,7 @@ class DraftWriter:
             time.sleep(RETRY_SECONDS)
             return
         for draft, chunk in taken:
-            draft.settle(chunk.text, stored=draft.held_by in held)
+            draft.settle(chunk.text, stored=draft.attempt_key in held)
 
     @staticmethod
     def _store(db: Session, taken: list[tuple[Draft, Chunk]]) -> set[Attempt]:
@@ -217,7 +217,8 @@ class DraftWriter:
         notify(db, {one.message_id for one in held})
         return held
 
-    def _keep_alive(self, drafts: list[Draft]) -> None:
+    def _renew_or_check(self, drafts: list[Draft]) -> None:
+        """Renew the leases or, more often, only check them; mark drafts that lost theirs."""
         now = time.monotonic()
         if now - self._renewed_at >= RENEW_SECONDS:
             statement, self._renewed_at, self._checked_at = _RENEW, now, now
@@ -240,4 +241,4 @@ class DraftWriter:
             self._renewed_at = 0.0
             return
         for draft in drafts:
-            draft.is_lost = draft.is_lost or draft.held_by not in held
+            draft.is_lost = draft.is_lost or draft.attempt_key not in held

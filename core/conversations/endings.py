@@ -1,4 +1,4 @@
-"""How an answer ends, whoever ends it: its writer, a cancel, or the sweep for a dead writer.
+"""Ends answers: when the writer finishes, on a cancel, or when the writer is dead.
 
 Each function takes `db` and never commits.
 """
@@ -16,8 +16,8 @@ from core.answering.grounding import cited_passages
 from core.answering.passages import Passage
 from core.conversations.message_columns import INTERRUPTED
 
-CHANNEL = "rag_answers"  # NOTIFY: the ids of answers that changed, separated by commas
-NOTIFY_IDS = 200  # in one payload, which must be shorter than 8,000 bytes
+CHANNEL = "rag_answers"  # of NOTIFY; a payload is the ids of changed answers, comma-separated
+NOTIFY_IDS = 200  # per payload, because a payload must be shorter than 8,000 bytes
 
 _STORED = text(
     """
@@ -29,7 +29,7 @@ _STORED = text(
 _SET_CONTEXT = text(
     """
     WITH held AS MATERIALIZED (
-        -- The lock orders this before or after a cancel, which listeners have heard as the end.
+        -- The lock orders this before or after a cancel, so nothing is stored after a cancel.
         SELECT id, attempt, tenant_id FROM messages
         WHERE id = :id AND attempt = :attempt AND status = 'in_progress' FOR SHARE
     )
@@ -69,10 +69,10 @@ _EXPIRED = text(
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How an answer ends. `content` None keeps the text that is stored in its chunks.
+    """How an answer ends. If `content` is None, the text stored in its chunks becomes final.
 
-    `support` is the share of its figures, names and dates that its passages hold, None if it
-    has none or nobody looked.
+    `support` is the share of the answer's figures, names and dates that its passages contain.
+    It is None if the answer has none of these, or if the share was not measured.
     """
 
     status: str
@@ -88,7 +88,7 @@ class Ending:
 def end_answer(db: Session, *, message_id: UUID, attempt: int, ending: Ending) -> bool:
     """Store how an answer ended, free its session and wake its listeners.
 
-    False if somebody else ended it first: then nothing changes.
+    Changes nothing and returns False if the attempt is no longer in progress.
     """
     content, passages, model = ending.content, ending.passages, ending.model
     if content is None:
@@ -102,7 +102,7 @@ def end_answer(db: Session, *, message_id: UUID, attempt: int, ending: Ending) -
             "status": ending.status,
             "finish_reason": ending.finish_reason,
             "error": ending.error and Json(ending.error),
-            # An attempt that produced nothing leaves the text of the one before.
+            # An attempt without text keeps the text of the attempt before it.
             "content": content or None,
             "retrieved_context": Json(cited) if content else None,
             "model": model,
@@ -119,12 +119,12 @@ def end_answer(db: Session, *, message_id: UUID, attempt: int, ending: Ending) -
 
 
 def close_expired(db: Session, *, ids: Collection[UUID] | None = None) -> int:
-    """End answers whose writer is dead, those of `ids` or of all tenants; how many.
+    """End answers whose writer is dead, and return their number.
 
-    `db` must be the service's own, across tenants.
+    Looks at the answers `ids`, or at those of all tenants. `db` must be a transaction across
+    all tenants.
     """
-    listed = None if ids is None else list(ids)
-    expired = db.execute(_EXPIRED, {"ids": listed}).all()
+    expired = db.execute(_EXPIRED, {"ids": None if ids is None else list(ids)}).all()
     for row in expired:
         ending = Ending(status="interrupted", error=INTERRUPTED)
         end_answer(db, message_id=row.id, attempt=row.attempt, ending=ending)
@@ -132,24 +132,24 @@ def close_expired(db: Session, *, ids: Collection[UUID] | None = None) -> int:
 
 
 def notify(db: Session, ids: Collection[UUID]) -> None:
-    """Wake, at the commit, the processes that follow these answers."""
-    listed = list(map(str, ids))
-    for start in range(0, len(listed), NOTIFY_IDS):
-        payload = ",".join(listed[start : start + NOTIFY_IDS])
+    """Wake the processes that follow these answers. PostgreSQL sends it at the commit."""
+    texts = list(map(str, ids))
+    for start in range(0, len(texts), NOTIFY_IDS):
+        payload = ",".join(texts[start : start + NOTIFY_IDS])
         db.execute(_NOTIFY, {"channel": CHANNEL, "payload": payload})
 
 
 def set_context(db: Session, *, message_id: UUID, attempt: int, data: Mapping[str, Any]) -> bool:
-    """Keep what a live answer is given: `passages` as `Passage.stored` has them, the `model`.
+    """Store the context of a live answer: `passages` (see `Passage.stored`) and `model`.
 
-    False if the answer was ended or begun anew meanwhile: then nothing is kept.
+    Stores nothing and returns False if the attempt is no longer in progress.
     """
     values = {"id": message_id, "attempt": attempt, "data": Json(dict(data))}
     return db.scalar(_SET_CONTEXT, values) is not None
 
 
 def _stored(db: Session, message_id: UUID, attempt: int) -> tuple[str, list[Passage], str | None]:
-    """Text, passages and model of an answer, as far as its writer stored them."""
+    """Return the text, passages and model that the answer's writer has stored so far."""
     content, data = db.execute(_STORED, {"id": message_id, "attempt": attempt}).one()
     data = data or {}
     passages = [Passage(**passage) for passage in data.get("passages") or ()]

@@ -1,12 +1,12 @@
-"""The erasure of a user: a job that leaves nothing of the user behind.
+"""Erases all data of a user in a background job.
 
 `accept_erasure` writes the job. A worker then deletes one document or session per transaction
-and adds to the receipt's counts in the same commit: a worker that is killed in the middle
-loses nothing, and the sweep goes on from there. While the `erasures` row exists, a trigger
-refuses new sessions and documents of the user.
+and updates the receipt's counts in the same commit. If the worker is killed, the sweep
+continues at the next document or session. While the `erasures` row exists, a trigger refuses
+new sessions and documents of the user.
 
-A file is deleted after its row: `erasure_items` keeps its storage key until it is gone. The
-items are also the ids by which the stored responses to the user's requests are found, last.
+A file is deleted after its row: `erasure_items` keeps its storage key until the file is gone.
+At the end, the ids in `erasure_items` serve to find stored responses to the user's requests.
 """
 
 import json
@@ -34,7 +34,7 @@ log = get_logger(__name__)
 
 JOB_TYPE = "erase_user"
 LEASE_SECONDS = 90.0
-RUN_SECONDS = 300.0  # below the task's time limit; the next sweep goes on
+RUN_SECONDS = 300.0  # below the task's time limit; the next sweep continues
 RETRY_SECONDS = 5.0
 WAIT_SECONDS = 0.5
 RESPONSES_AT_A_TIME = 50  # of up to 4 MiB each
@@ -46,10 +46,10 @@ COUNTED = (
 
 _UUID = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
-# Without it a session of many thousand messages could not be deleted in one statement.
-_NO_TIMEOUT = text("SET LOCAL statement_timeout = '10min'")
-# The trigger takes the same lock, shared: whoever writes a row of the user has either
-# committed before the erasure begins, or finds it.
+# Deleting a session of many thousand messages exceeds the usual timeout.
+_LONG_TIMEOUT = text("SET LOCAL statement_timeout = '10min'")
+# The trigger takes the same lock in shared mode. So a transaction that writes a row of the user
+# either commits before the erasure begins, or sees the erasure.
 _LOCK_USER = text(
     "SELECT pg_advisory_xact_lock(hashtextextended(:tenant_id || chr(1) || :user_id, 0))"
 )
@@ -82,7 +82,7 @@ _HOLD = text(
     RETURNING job_id
     """
 )
-# With a delay: the run that gives an erasure back must not claim it again at once.
+# With a delay, so that the run that releases an erasure does not claim it again at once.
 _RELEASE = text(
     """
     UPDATE erasures
@@ -103,7 +103,7 @@ _PARTS_OF_DOCUMENT = {
 }
 _DOCUMENT = {"documents": text("DELETE FROM documents WHERE id = :id")}
 _OF_MESSAGES = "USING messages m WHERE m.session_id = :id AND m.id = x.message_id"
-_OF_SESSION = {
+_PARTS_OF_SESSION = {
     "vectors": text(f"DELETE FROM message_vectors x {_OF_MESSAGES}"),  # noqa: S608
     "traces": text(f"DELETE FROM message_traces x {_OF_MESSAGES}"),  # noqa: S608
     "contexts": text(f"DELETE FROM answer_contexts x {_OF_MESSAGES}"),  # noqa: S608
@@ -117,8 +117,8 @@ _SETTLE = text(
     RETURNING settled_at
     """
 )
-# A request that began before the last row went may still store its response.
-_IS_ANSWERING = text(
+# A request that began before the last row was deleted may still store its response.
+_HAS_OPEN_REQUESTS = text(
     """
     SELECT EXISTS (
         SELECT FROM idempotency_keys
@@ -137,13 +137,13 @@ _RESPONSES = text(
 _FORGET = text("DELETE FROM idempotency_keys WHERE tenant_id = :tenant_id AND key = ANY(:keys)")
 
 
-class _ClaimLost(Exception):  # ends a run; nothing went wrong
-    """Another worker goes on with the erasure."""
+class _ClaimLost(Exception):  # ends a run; it is not an error
+    """Another worker continues the erasure."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """An erasure in one worker's hands. `attempt` is the fencing token."""
+    """One worker's claim on an erasure. `attempt` is the fencing token."""
 
     job_id: UUID
     tenant_id: str
@@ -156,9 +156,9 @@ class Claim:
 
 
 def accept_erasure(db: Session, *, tenant_id: str, user_id: str) -> Job:
-    """Promise to erase a user; the job under way if it is promised already. Never commits.
+    """Create the job that erases a user, or return the one that exists. Never commits.
 
-    Raises NotFound for a user of whom there is neither session nor document.
+    Raises NotFound if the user has neither a session nor a document.
     """
     db.execute(_LOCK_USER, {"tenant_id": tenant_id, "user_id": user_id})
     of_user = (Erasure.tenant_id == tenant_id, Erasure.user_id == user_id)
@@ -176,7 +176,7 @@ def accept_erasure(db: Session, *, tenant_id: str, user_id: str) -> Job:
 
 
 def erase_pending(services: Services) -> int:
-    """Go on with the erasures that nobody works on; how many were finished."""
+    """Work on the erasures that no worker holds; return how many were finished."""
     finished, until = 0, time.monotonic() + RUN_SECONDS
     while time.monotonic() < until and (claim := _claim(services)) is not None:
         finished += _erase(services, claim, until=until)
@@ -193,10 +193,10 @@ def _claim(services: Services) -> Claim | None:
 
 
 def _erase(services: Services, claim: Claim, *, until: float) -> bool:
-    """Work on an erasure until it is finished or the time is over; whether it is finished."""
+    """Work on an erasure until it is finished or time is up; return whether it is finished."""
     try:
         while time.monotonic() < until:
-            worked = [step(services, claim) for step in _STEPS]  # all, whatever the first did
+            worked = [step(services, claim) for step in _STEPS]  # a list: every step must run
             if any(worked):
                 continue
             if _finish(services, claim):
@@ -218,18 +218,18 @@ def _hold(db: Session, claim: Claim) -> None:
     values = {"job_id": claim.job_id, "attempt": claim.attempt, "lease_seconds": LEASE_SECONDS}
     if db.execute(_HOLD, values).one_or_none() is None:
         raise _ClaimLost
-    db.execute(_NO_TIMEOUT)
+    db.execute(_LONG_TIMEOUT)
 
 
 def _count(db: Session, claim: Claim, gone: Mapping[str, int]) -> None:
-    """Add to the receipt, in the transaction that deletes."""
+    """Add to the receipt's counts, in the transaction that deletes."""
     erasure = db.get_one(Erasure, claim.job_id)
     erasure.counts = {name: erasure.counts.get(name, 0) + gone.get(name, 0) for name in COUNTED}
     db.flush()
 
 
 def _stop_answers(services: Services, claim: Claim) -> bool:
-    """End the answers that are being written: their writers and listeners find out."""
+    """End the answers that are being written. Their writers and listeners notice it."""
     with services.database.transaction(tenant_id=claim.tenant_id) as db:
         _hold(db, claim)
         live = db.execute(_LIVE, claim.owner).all()
@@ -240,15 +240,15 @@ def _stop_answers(services: Services, claim: Claim) -> bool:
 
 
 def _erase_document(services: Services, claim: Claim) -> bool:
-    """Delete one document's rows, its jobs stopped; its file is noted for `_erase_file`."""
-    own = archive.own_documents(claim.tenant_id, claim.user_id)
+    """Stop one document's jobs and delete its rows; note its file for `_erase_file`."""
+    own = archive.documents_of_user(claim.tenant_id, claim.user_id)
     with services.database.transaction(tenant_id=claim.tenant_id) as db:
         _hold(db, claim)
         found = db.scalar(select(Document.id).where(own).order_by(Document.id).limit(1))
         document = found and records.find_locked(db, tenant_id=claim.tenant_id, document_id=found)
         if not document:
             return found is not None
-        # Before the jobs are cancelled, which deletes what they wrote without a count.
+        # Before the cancel of the jobs, because a cancel deletes their chunks without counting.
         gone = _delete(db, _PARTS_OF_DOCUMENT, document.id)
         uploads.cancel_open_jobs(db, document)
         item = ErasureItem(
@@ -264,7 +264,7 @@ def _erase_document(services: Services, claim: Claim) -> bool:
 
 
 def _erase_file(services: Services, claim: Claim) -> bool:
-    """Delete one file, its pictures, and the jobs of its document. Raises Unavailable."""
+    """Delete one file, its page images, and the jobs of its document. Raises Unavailable."""
     with services.database.transaction(tenant_id=claim.tenant_id) as db:
         _hold(db, claim)
         item = db.scalar(
@@ -284,15 +284,18 @@ def _erase_file(services: Services, claim: Claim) -> bool:
 
 
 def _delete_jobs(db: Session, document_id: UUID) -> int:
-    """How many. Ranges go first: workers lock a range before its job."""
+    """Delete the jobs, and return their number.
+
+    Page ranges first, because workers lock a range before its job.
+    """
     own = select(Job.id).where(Job.document_id == document_id)
     db.execute(delete(PageRange).where(PageRange.job_id.in_(own)))
     return count_changed(db.execute(delete(Job).where(Job.document_id == document_id)))
 
 
 def _erase_session(services: Services, claim: Claim) -> bool:
-    """Delete one session, unless a document was attached to it meanwhile: that goes first."""
-    own = archive.own_sessions(claim.tenant_id, claim.user_id)
+    """Delete one session, unless a document is attached to it: the document must go first."""
+    own = archive.sessions_of_user(claim.tenant_id, claim.user_id)
     with services.database.transaction(tenant_id=claim.tenant_id) as db:
         _hold(db, claim)
         found = db.scalar(
@@ -304,7 +307,7 @@ def _erase_session(services: Services, claim: Claim) -> bool:
             return True
         db.add(ErasureItem(job_id=claim.job_id, tenant_id=claim.tenant_id, id=found))
         db.flush()
-        _count(db, claim, _delete(db, _OF_SESSION, found))
+        _count(db, claim, _delete(db, _PARTS_OF_SESSION, found))
     return True
 
 
@@ -317,7 +320,7 @@ _STEPS: tuple[Callable[[Services, Claim], bool], ...] = (
 
 
 def _delete(db: Session, statements: Mapping[str, Any], id_: UUID) -> dict[str, int]:
-    """Run each statement; how many rows each deleted."""
+    """Run each statement, and return how many rows each deleted."""
     return {
         name: count_changed(db.execute(statement, {"id": id_}))
         for name, statement in statements.items()
@@ -325,14 +328,14 @@ def _delete(db: Session, statements: Mapping[str, Any], id_: UUID) -> dict[str, 
 
 
 def _finish(services: Services, claim: Claim) -> bool:
-    """Forget the responses and end the job; False while a response may still be stored."""
+    """Delete stored responses and end the job. False while a request may still store one."""
     with services.database.transaction(tenant_id=claim.tenant_id) as db:
         _hold(db, claim)
         settled_at = db.scalar(_SETTLE, {"job_id": claim.job_id})
         values = {"tenant_id": claim.tenant_id, "settled_at": settled_at}
-        if db.scalar(_IS_ANSWERING, values):
+        if db.scalar(_HAS_OPEN_REQUESTS, values):
             return False
-    _forget_responses(services, claim)
+    _delete_responses(services, claim)
     with services.database.transaction(tenant_id=claim.tenant_id) as db:
         _hold(db, claim)
         erasure = db.get_one(Erasure, claim.job_id)
@@ -345,17 +348,17 @@ def _finish(services: Services, claim: Claim) -> bool:
     return True
 
 
-def _forget_responses(services: Services, claim: Claim) -> None:
+def _delete_responses(services: Services, claim: Claim) -> None:
     """Delete the stored responses that name the user, or a session or document of the user."""
     after: str | None = ""
     while after is not None:
         with services.database.transaction(tenant_id=claim.tenant_id) as db:
             _hold(db, claim)
-            after = _forget_batch(db, claim, after=after)
+            after = _delete_response_batch(db, claim, after=after)
 
 
-def _forget_batch(db: Session, claim: Claim, *, after: str) -> str | None:
-    """The last key that was looked at; None at the end."""
+def _delete_response_batch(db: Session, claim: Claim, *, after: str) -> str | None:
+    """Delete from the next batch of responses; return the batch's last key, None at the end."""
     values = {"tenant_id": claim.tenant_id, "after": after, "limit": RESPONSES_AT_A_TIME}
     rows = [(row.key, bytes(row.body)) for row in db.execute(_RESPONSES, values)]
     named = {key: {UUID(one.decode()) for one in _UUID.findall(body)} for key, body in rows}

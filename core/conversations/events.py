@@ -1,11 +1,11 @@
-"""The events of an answer, computed from what is stored of it: the same while it is written,
-afterwards, and on every process.
+"""Computes the events of an answer from its stored state.
 
-The order is `message_created`, `retrieval`, `delta` …, then `message_completed` or `error`.
-A delta is a piece of the text whose end depends on the text before it alone, so the text as
-it is stored says where each event begins: no second copy is kept. The id of an event is its
-number, from 1; a further attempt at the same answer counts on from the next multiple of
-ATTEMPT_STRIDE, so that an id never names two events.
+The events are the same while the answer is written, afterwards, and on every process. Their
+order is `message_created`, `retrieval`, `delta` …, then `message_completed` or `error`.
+Where a delta ends depends only on the text before that point. So the stored text alone
+determines all deltas, and no second copy is kept. The id of an event is its number, from 1. A
+new attempt at the same answer counts from the next multiple of ATTEMPT_STRIDE, so that no two
+events have the same id.
 """
 
 import re
@@ -18,10 +18,10 @@ from core.errors import Invalid
 from core.text.words import SINGLE_CHARACTERS
 
 ATTEMPT_STRIDE = 10_000_000
-MAX_PIECE = 16  # characters, so that a long word, a link say, streams too
+MAX_PIECE = 16  # characters, so that a long word (a link, for example) streams too
 
 # A word with the white space after it, a character of a script without spaces, or a part of
-# a long word. What is shorter at the end of the text may still grow: it is held back.
+# a long word. A shorter rest at the end of the text may still grow, so it is held back.
 _PIECE = re.compile(
     rf"[^\s{SINGLE_CHARACTERS}]{{0,{MAX_PIECE - 1}}}[\s{SINGLE_CHARACTERS}]"
     rf"|[^\s{SINGLE_CHARACTERS}]{{{MAX_PIECE}}}"
@@ -30,7 +30,7 @@ _PIECE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class ChatEvent:
-    """`name` is that of the server-sent event; `data` holds records, not JSON."""
+    """One event. `name` is the server-sent event's name; `data` holds records, not JSON."""
 
     number: int
     name: str
@@ -43,10 +43,10 @@ class ChatEvent:
 
 @dataclass(slots=True)
 class AnswerState:
-    """What is stored of an answer at one moment.
+    """The stored state of an answer at one moment.
 
-    `passages` is None until the retrieval is over. `answer` is the message as it ended, None
-    while it is written.
+    `passages` is None until the search is over. `answer` is the final message, and None while
+    the answer is being written.
     """
 
     question: MessageRecord
@@ -62,11 +62,11 @@ class AnswerState:
 
     @property
     def count(self) -> int:
-        """How many events there are by now."""
+        """How many events exist so far."""
         return 1 + (self.passages is not None) + len(self.pieces) + (self.answer is not None)
 
     def add_text(self, text: str) -> None:
-        """Take further text: whole pieces become deltas."""
+        """Add text: complete pieces become deltas."""
         text = self.held_back + text
         position = 0
         while match := _PIECE.match(text, position):
@@ -75,7 +75,7 @@ class AnswerState:
         self.held_back = text[position:]
 
     def end(self, answer: MessageRecord) -> None:
-        """The answer is over: take what is left of its text."""
+        """End the answer, and turn the rest of its text into deltas."""
         known = sum(map(len, self.pieces)) + len(self.held_back)
         self.add_text(answer.content[known:])
         if self.held_back:
@@ -84,9 +84,10 @@ class AnswerState:
         self.answer = answer
 
     def number_after(self, last_event_id: str | None) -> int:
-        """How many of this attempt's events the client has. Raises Invalid for an unknown id.
+        """Return how many events of this attempt the client has.
 
-        An id of an earlier attempt counts as none: that text is replaced.
+        For an id of an earlier attempt it is 0, because this attempt replaces that text.
+        Raises Invalid for an unknown id.
         """
         if last_event_id is None:
             return 0
@@ -97,7 +98,7 @@ class AnswerState:
         return max(0, int(last_event_id) - self.base)
 
     def events(self, after: int = 0) -> Iterator[ChatEvent]:
-        """The events behind the first `after` ones."""
+        """Yield the events after the first `after` ones."""
         for index in range(after, self.count):
             yield self._event(index)
 
@@ -117,5 +118,5 @@ class AnswerState:
 
 
 def ending_name(answer: MessageRecord) -> str:
-    """`error` when something went wrong; a cancelled answer ends as it was asked to."""
+    """Return `error` if the answer failed. A cancelled answer ends with `message_completed`."""
     return "error" if answer.error is not None else "message_completed"

@@ -1,7 +1,8 @@
-"""A feed: the events of one answer, for any number of listeners, while it is written and after.
+"""A feed gives the events of one answer to any number of listeners.
 
-A feed holds what is stored of the answer. The thread that stores text adds to it; listeners
-read from it, each from where it is. A listener that must not block subscribes.
+A feed holds the stored state of an answer, which may still be being written. The thread that
+stores text adds it to the feed. Each listener reads from its own position. A listener that must
+not block subscribes instead.
 """
 
 import threading
@@ -34,7 +35,7 @@ class Feed:
 
     @property
     def answer(self) -> MessageRecord | None:
-        """The message as it ended, None while it is written."""
+        """The final message, or None while the answer is being written."""
         return self._state.answer
 
     def set_passages(self, passages: Sequence[dict[str, Any]]) -> None:
@@ -49,33 +50,33 @@ class Feed:
         self._notify()
 
     def end(self, answer: MessageRecord) -> None:
-        """The answer is over, and `answer` is what is stored of it."""
+        """End the feed with the final message `answer`."""
         with self._changed:
             if self._state.answer is None:
                 self._state.end(answer)
         self._notify()
 
     def fail(self, error: RagError) -> None:
-        """No more can be known of the answer: listeners raise `error`."""
+        """Stop the feed without an end: listeners raise `error`."""
         with self._changed:
             self._failure = error
         self._notify()
 
     def restart(self, state: AnswerState) -> None:
-        """A new attempt at the answer began: listeners go on with its first event."""
+        """Switch to a new attempt at the answer: listeners continue with its first event."""
         with self._changed:
             self._state = state
         self._notify()
 
     def position_after(self, last_event_id: str | None) -> int:
-        """The id of the last event that a client has, 0 for none. Raises Invalid."""
+        """Return a client's position: the id of its last event, 0 for none. Raises Invalid."""
         with self._changed:
             return self._state.base + self._state.number_after(last_event_id)
 
     def read(self, position: int) -> list[ChatEvent]:
-        """The events there are behind the one with the id `position`. Never waits.
+        """Return the events after the one with the id `position`, without waiting.
 
-        Raises the error of `fail`.
+        Raises the error given to `fail`.
         """
         with self._changed:
             events = list(self._state.events(max(0, position - self._state.base)))
@@ -90,7 +91,7 @@ class Feed:
             return state.answer is not None and position >= state.base + state.count
 
     def wait(self, position: int, *, timeout: float) -> list[ChatEvent]:
-        """As `read`, but waits for an event for up to `timeout` seconds."""
+        """Like `read`, but wait up to `timeout` seconds for an event."""
         with self._changed:
             self._changed.wait_for(lambda: self._has_more(position), timeout)
         return self.read(position)
@@ -100,7 +101,7 @@ class Feed:
         return state.base + state.count > position or self._failure is not None
 
     def subscribe(self, wake: Callable[[], None]) -> None:
-        """Call `wake`, which must not block, at each change, and once now."""
+        """Call `wake` now and at each change. It must not block."""
         with self._changed:
             self._subscribers.append(wake)
         wake()
@@ -112,13 +113,13 @@ class Feed:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether anybody listens or is about to: the follower drops what nobody wants."""
+        """Whether anybody listens; the follower drops feeds without listeners."""
         with self._changed:
             return self._readers > 0 or bool(self._subscribers)
 
     @contextmanager
     def reader(self) -> Iterator[None]:
-        """Around the time in which somebody listens."""
+        """Count the caller as a listener inside the `with` block."""
         with self._changed:
             self._readers += 1
         try:
@@ -136,7 +137,7 @@ class Feed:
 
 
 def listen(feed: Feed, *, position: int = 0, patience: float = 10.0) -> Iterator[ChatEvent | None]:
-    """The events behind `position` until the last one; None each `patience` seconds of silence."""
+    """Yield the events after `position` up to the last; None after `patience` idle seconds."""
     with feed.reader():
         while True:
             events = feed.wait(position, timeout=patience)

@@ -1,7 +1,7 @@
-"""Follows answers that other processes write, and reads those that are over.
+"""Follows answers that other processes write, and reads finished answers.
 
-NOTIFY only wakes: the thread also polls once a second, so a lost connection or a pooler that
-passes no notifications costs a second of delay and nothing else. The thread and its one
+NOTIFY only wakes the thread, which also polls once a second. So a lost connection, or a pooler
+that passes no notifications, only delays events by up to a second. The thread and its one
 connection exist only while somebody listens to a live answer of another process.
 """
 
@@ -29,7 +29,7 @@ from core.telemetry import get_logger
 log = get_logger(__name__)
 
 POLL_SECONDS = 1.0
-UNWANTED_SECONDS = 10.0  # how long a feed is kept up to date that nobody reads
+UNWANTED_SECONDS = 10.0  # how long a feed without listeners is kept up to date
 
 _CONTEXT = text("SELECT data FROM answer_contexts WHERE message_id = :id AND attempt = :attempt")
 _CHANGES = text(
@@ -53,7 +53,7 @@ _CHANGES = text(
 
 
 def read_state(db: Session, *, tenant_id: str, answer: MessageRecord) -> AnswerState:
-    """The state of an answer that is over, or of a live one before its first chunk."""
+    """Return the state of a finished answer, or of a live answer before its first chunk."""
     assert answer.reply_to is not None
     question = messages.get_message(db, tenant_id=tenant_id, message_id=answer.reply_to)
     state = AnswerState(question, answer.attempt)
@@ -62,19 +62,19 @@ def read_state(db: Session, *, tenant_id: str, answer: MessageRecord) -> AnswerS
     data = db.scalar(_CONTEXT, {"id": answer.id, "attempt": answer.attempt})
     if data is not None:
         state.passages = shown_passages(data)
-    elif answer.status == "complete":  # written elsewhere: an import, an earlier version
+    elif answer.status == "complete":  # imported, or written by an earlier version
         state.passages = answer.retrieved_context
     state.end(answer)
     return state
 
 
 def shown_passages(context: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The passages of an answer's context, as the `retrieval` event has them."""
+    """Return the passages of an answer's context in the form of the `retrieval` event."""
     return [Passage(**passage).as_dict() for passage in context["passages"]]
 
 
 class _Followed:
-    """A feed that the follower keeps up to date, and the last chunk it has."""
+    """A feed that the follower keeps up to date, and the number of its last chunk."""
 
     def __init__(self, feed: Feed, *, tenant_id: str, message_id: UUID) -> None:
         self.feed, self.tenant_id, self.message_id = feed, tenant_id, message_id
@@ -84,7 +84,7 @@ class _Followed:
 
 
 class Follower:
-    """One thread and one LISTEN connection for all followed answers of this process."""
+    """Follows answers with one thread and one LISTEN connection per process."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -93,10 +93,13 @@ class Follower:
         self._thread: threading.Thread | None = None
         self._connection: Any = None
         self._is_closed = False
-        self._updating = threading.Lock()  # no chunk is applied twice
+        self._updating = threading.Lock()  # so that no chunk is applied twice
 
     def follow(self, feed: Feed, *, tenant_id: str, message_id: UUID) -> Feed:
-        """Keep `feed` up to date until its answer ends; the feed of an earlier call, if any."""
+        """Keep `feed` up to date until its answer ends, and return it.
+
+        If the answer is followed already, return the feed of the earlier call.
+        """
         with self._lock:
             known = self._followed.get(message_id)
             if known is not None:
@@ -108,19 +111,19 @@ class Follower:
         return feed
 
     def catch_up(self, message_id: UUID) -> None:
-        """Bring one feed up to date now: a client may know events of it from the writer."""
+        """Update one feed now, because a client may have newer events from the writer's process."""
         with self._lock:
             one = self._followed.get(message_id)
         if one is not None:
             self._update([one])
 
     def close(self) -> None:
-        """Follow nothing any more; the thread ends within POLL_SECONDS."""
+        """Stop following; the thread ends within POLL_SECONDS."""
         self._is_closed = True
 
     def _run(self) -> None:
         self._listen()
-        changed: set[UUID] | None = None  # None: look at all
+        changed: set[UUID] | None = None  # None means all
         while (followed := self._drop_unwanted()) is not None:
             due = [one for one in followed if changed is None or one.message_id in changed]
             try:
@@ -132,7 +135,7 @@ class Follower:
             changed = self._wait()
 
     def _drop_unwanted(self) -> list[_Followed] | None:
-        """What is followed; None, and the thread ends, when that is nothing."""
+        """Drop unwanted feeds and return the rest. None, if there is none, ends the thread."""
         now = time.monotonic()
         with self._lock:
             for message_id, one in list(self._followed.items()):
@@ -183,7 +186,7 @@ class Follower:
             self._reread(one)
 
     def _reread(self, one: _Followed) -> None:
-        """The answer ended, or began anew."""
+        """Read an answer that ended, or of which a new attempt began."""
         with self._database.transaction(tenant_id=one.tenant_id) as db:
             answer = messages.get_message(db, tenant_id=one.tenant_id, message_id=one.message_id)
             state = read_state(db, tenant_id=one.tenant_id, answer=answer)
@@ -196,7 +199,7 @@ class Follower:
             one.feed.end(state.answer)
 
     def _listen(self) -> None:
-        """Open the LISTEN connection; without it the poll alone serves."""
+        """Open the LISTEN connection. If that fails, the thread only polls."""
         try:
             url = self._database.engine.url.set(drivername="postgresql")
             connection = psycopg2.connect(
@@ -216,7 +219,7 @@ class Follower:
                 connection.close()
 
     def _wait(self) -> set[UUID] | None:
-        """The answers that changed; None after POLL_SECONDS without news of any."""
+        """Wait for a notification; return the changed answers, None after POLL_SECONDS."""
         connection = self._connection
         if connection is None:
             time.sleep(POLL_SECONDS)

@@ -1,8 +1,8 @@
-"""The live turns of a process: starts them, lets others listen, stops them.
+"""Starts the turns of a process, lets clients listen to them, and stops them.
 
-A turn runs in a thread of its own and goes on when its client leaves. Turns of one session
-follow each other: within a process in the order they came, between processes by the lock on
-the session's row (`core.conversations.turns`).
+A turn runs in its own thread and continues when its client leaves. A session runs one turn at
+a time: within a process in the order of the requests, between processes by the lock on the
+session's row (`core.conversations.turns`).
 """
 
 import threading
@@ -29,22 +29,23 @@ from core.telemetry import get_logger
 
 log = get_logger(__name__)
 
-MAX_TURNS = 256  # of one process at the same time, waiting ones included: a thread each
-# A title waits until no turn has begun for this long, because many LLMs answer one at a time.
+MAX_TURNS = 256  # per process, with waiting turns, because each turn has a thread
+# The LLM is asked for a title only after no turn has begun for this long, because many LLMs
+# answer one request at a time.
 TITLE_DELAY_SECONDS = 1.5
-TITLE_PATIENCE_SECONDS = 8.0  # on a busy process
+TITLE_PATIENCE_SECONDS = 8.0  # the longest wait for such a quiet moment
 TITLE_POLL_SECONDS = 0.1
-WAIT_POLL_SECONDS = 0.2  # how often the first in line asks whether its session is free
+WAIT_POLL_SECONDS = 0.2  # how often the first waiting turn checks whether its session is free
 
 
 class TooManyTurns(Unavailable):
-    """The process writes as many answers as it can."""
+    """The process has reached its limit of turns at the same time."""
 
     default_code = "too_many_streams"
 
 
 class Turn:
-    """A turn that was asked for. It is refused, or it gets a feed."""
+    """A requested turn. Later it is either refused or gets a feed."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition(threading.RLock())
@@ -58,7 +59,7 @@ class Turn:
             return self._feed is not None or self._refusal is not None
 
     def feed(self) -> Feed:
-        """The turn's feed; waits for it. Raises what refused the turn."""
+        """Wait for the turn's feed and return it. Raises the error that refused the turn."""
         with self._changed:
             self._changed.wait_for(lambda: self._feed is not None or self._refusal is not None)
             if self._refusal is not None:
@@ -67,7 +68,7 @@ class Turn:
             return self._feed
 
     def when_decided(self, callback: Callable[[], None]) -> None:
-        """Call `callback`, which must not block, once the turn is opened or refused."""
+        """Call `callback` once the turn is opened or refused. It must not block."""
         with self._changed:
             if not self.is_decided:
                 self._callbacks.append(callback)
@@ -75,7 +76,7 @@ class Turn:
         callback()
 
     def when_refused(self, callback: Callable[[], None]) -> None:
-        """Call `callback`, which must not block, if the turn is refused."""
+        """Call `callback` if the turn is refused. It must not block."""
         self.when_decided(lambda: None if self._refusal is None else callback())
 
     def decide(self, *, feed: Feed | None = None, refusal: Exception | None = None) -> None:
@@ -88,7 +89,7 @@ class Turn:
 
 
 class LiveAnswers:
-    """The answers that this process writes, and those of other processes it listens to."""
+    """The answers that this process writes, or follows while another process writes them."""
 
     def __init__(self, services: Services, *, max_turns: int = MAX_TURNS) -> None:
         self._services = services
@@ -100,7 +101,7 @@ class LiveAnswers:
         self._feeds: dict[UUID, Feed] = {}
         self._lines: dict[UUID, deque[object]] = {}
         self._stop = threading.Event()
-        self._begun_at = 0.0  # the last turn, by the monotonic clock
+        self._begun_at = 0.0  # monotonic time of the last turn's begin
 
     def start(
         self,
@@ -113,8 +114,8 @@ class LiveAnswers:
     ) -> Turn:
         """Begin a turn and return at once. Raises TooManyTurns.
 
-        `opening` writes its rows once the session is free. `when_over` is called in the
-        turn's thread when the end of the answer is stored.
+        `opening` writes the turn's rows once the session is free. The turn's thread calls
+        `when_over` after it has stored the end of the answer.
         """
         turn = Turn()
         thread = threading.Thread(
@@ -129,11 +130,11 @@ class LiveAnswers:
         return turn
 
     def follow(self, *, tenant_id: str, message_id: UUID) -> Feed:
-        """The feed of an answer, or of the answer to a question. Raises NotFound."""
+        """Return the feed of an answer; `message_id` may be its question's. Raises NotFound."""
         database = self._services.database
         with database.transaction(tenant_id=tenant_id) as db:
             answer = turns.find_answer(db, tenant_id=tenant_id, message_id=message_id)
-            feed = self._own_feed(answer)
+            feed = self._local_feed(answer)
             if feed is not None:
                 return feed
             state = read_state(db, tenant_id=tenant_id, answer=answer)
@@ -146,18 +147,19 @@ class LiveAnswers:
         return feed
 
     def _close_dead(self, message_id: UUID) -> bool:
-        """Close an answer whose writer is dead; False if that is done already.
+        """End an answer whose writer seems dead; False if it has ended already.
 
-        Until then its writer may come back and go on, and listeners would have heard an end.
+        Before listeners hear of an end it must be stored, because until then a writer that was
+        only delayed could continue.
         """
         with self._services.database.transaction(tenant_id=None) as db:
             return endings.close_expired(db, ids=[message_id]) > 0
 
     def cancel(self, *, tenant_id: str, message_id: UUID) -> MessageRecord:
-        """End a live answer with what is stored of it, whichever process writes it.
+        """End a live answer with its stored text, whichever process writes it.
 
-        The writer finds out within a second and ends its call to the provider. Raises
-        NotFound, and Conflict (`message_finished`) for an answer that ended otherwise.
+        The writer notices it within a second and ends its call to the provider. Raises
+        NotFound, and Conflict (`message_finished`) for an answer that ended in another way.
         """
         with self._services.database.transaction(tenant_id=tenant_id) as db:
             answer = turns.find_answer(db, tenant_id=tenant_id, message_id=message_id)
@@ -169,7 +171,7 @@ class LiveAnswers:
         return stored
 
     def close(self, *, patience: float = 0.0) -> None:
-        """Let live answers end for up to `patience` seconds, then interrupt them; wait for both."""
+        """Give live answers `patience` seconds to end, then interrupt them and wait for them."""
         deadline = time.monotonic() + patience
         with self._changed:
             self._changed.wait_for(lambda: not self._threads, max(0.0, patience))
@@ -182,11 +184,11 @@ class LiveAnswers:
 
     @property
     def count(self) -> int:
-        """How many turns run or wait."""
+        """The number of running and waiting turns."""
         with self._changed:
             return len(self._threads)
 
-    def _own_feed(self, answer: MessageRecord) -> Feed | None:
+    def _local_feed(self, answer: MessageRecord) -> Feed | None:
         with self._changed:
             feed = self._feeds.get(answer.id)
         return feed if feed is not None and feed.attempt == answer.attempt else None
@@ -218,7 +220,7 @@ class LiveAnswers:
                 self._changed.notify_all()
 
     def _wait_for_quiet(self) -> bool:
-        """Whether a title can be written now; False if the process ends."""
+        """Wait until a title can be written. False if the process ends."""
         over_at = time.monotonic()
         while not self._stop.wait(TITLE_POLL_SECONDS):
             now = time.monotonic()
@@ -230,7 +232,7 @@ class LiveAnswers:
     def _prepare(
         self, tenant_id: str, session_id: UUID, opening: Opening, claim: Claim | None
     ) -> PreparedTurn:
-        """Wait for the session's turn; the first in line asks. Raises TurnInProgress."""
+        """Wait until the session is free, in order of arrival. Raises TurnInProgress."""
         deadline = time.monotonic() + self._services.settings.chat_wait_seconds
         ticket = object()
         with self._changed:
@@ -266,7 +268,7 @@ class LiveAnswers:
             self._changed.notify_all()
 
     def _write(self, turn: Turn, prepared: PreparedTurn) -> tuple[Feed, bool]:
-        """Write the answer to its end; its feed, and whether the LLM is to name the session."""
+        """Write the whole answer. Return its feed, and whether the session needs an LLM's title."""
         rows, tenant_id = prepared.rows, prepared.tenant_id
         if rows.is_over:
             feed = self.follow(tenant_id=tenant_id, message_id=rows.answer.id)
@@ -284,13 +286,13 @@ class LiveAnswers:
                 if self._feeds.get(rows.answer.id) is feed:
                     del self._feeds[rows.answer.id]
                 self._changed.notify_all()
-        if feed.answer is None:  # its end could not be stored: others will close it
+        if feed.answer is None:  # the end could not be stored; the sweep will end the answer
             self._follower.follow(feed, tenant_id=tenant_id, message_id=rows.answer.id)
         return feed, needs_title
 
 
 def drain(turn: Turn) -> Iterator[ChatEvent]:
-    """The events of a turn, waiting for each. Raises what refused it."""
+    """Yield the events of a turn as they come. Raises the error that refused the turn."""
     for event in listen(turn.feed()):
         if event is not None:
             yield event

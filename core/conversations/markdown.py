@@ -1,4 +1,4 @@
-"""A conversation as Markdown, for people to read. Nothing reads it back."""
+"""Writes a session as Markdown for people to read; it cannot be imported."""
 
 import re
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ _SPEAKERS = {"user": "User", "assistant": "Assistant", "system": "System"}
 
 
 def heading(session: ChatSession, *, now: datetime) -> str:
-    """The file's first lines: title, user and times."""
+    """Return the file's first lines: title, user and times."""
     title = _plain(session.title or "Conversation")
     return (
         f"# {title}\n\n"
@@ -23,9 +23,9 @@ def heading(session: ChatSession, *, now: datetime) -> str:
 
 
 def message(fields: Mapping[str, Any], *, superseded: bool) -> str:
-    """A message with its sources and rating. `fields` are those of the JSON export.
+    """Return a message with its sources and rating. `fields` are those of the JSON export.
 
-    The text is as it was written: what an answer holds of Markdown stays Markdown.
+    The text is not escaped, so Markdown in an answer stays Markdown.
     """
     speaker = _SPEAKERS[fields["sender"]]
     kind = f"Earlier answer to message {fields['position'] - 1}" if superseded else speaker
@@ -55,7 +55,7 @@ def _source(passage: Mapping[str, Any]) -> str:
 
 
 def _plain(text: str) -> str:
-    """`text` on one line, without any meaning in Markdown or HTML."""
+    """Return `text` on one line, escaped for Markdown and HTML."""
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
 
 

@@ -1,9 +1,8 @@
-"""What a user said in other sessions, recalled by meaning.
+"""Recalls messages of the same user from other sessions, by similarity of embeddings.
 
-The messages table is the truth: workers embed, on beat's clock, what stands there without a
-vector, so that appending a message costs nothing more. What they have not come to yet is
-embedded within the turn that asks, if it is fresh. Vectors go with their message, and so with
-its session.
+Appending a message does not embed it. A periodic task embeds messages without a vector. A turn
+that recalls also embeds the messages of the last hour that the task has not reached yet. A
+vector is deleted with its message, and so with its session.
 """
 
 import time
@@ -27,25 +26,26 @@ from core.text.words import content_stems
 log = get_logger(__name__)
 
 TOP = 5
-# Measured with all-MiniLM-L6-v2 on 21 questions: what was said about a question's subject has
-# a cosine of .28 to .79 to it, all but one; the nearest of what was said about anything else
-# .18 to .24, and up to .43 where both are about business.
+# Measured with all-MiniLM-L6-v2 on 21 questions. All but one message about a question's subject
+# have a cosine similarity of .28 to .79 to the question. The most similar messages about other
+# subjects have .18 to .24, and up to .43 if both are about business.
 MIN_SIMILARITY = 0.25
 MAX_CHARS = 500  # of one message, in a prompt
 EMBEDDED_CHARS = 2000  # more than the local model's window, less than any endpoint's limit
-BATCH = 64  # a document that arrives waits for one of these at most
-RUN_SECONDS = 10.0  # how long one run may keep a worker from other work
+BATCH = 64  # messages; a document that arrives waits for at most one batch
+RUN_SECONDS = 10.0  # the longest that one run keeps a worker from other work
 LEASE_SECONDS = 60
-FRESH = 16  # messages embedded within a turn at most
+FRESH = 16  # the most messages that a turn embeds
 _CANDIDATES = 20
-# Ids are ordered by the clocks of the processes that made them, an hour apart at worst, and
-# messages are embedded in their order: nothing older than this before the newest is left.
+# Messages are embedded in the order of their ids. Ids begin with the time of the process that
+# made them, and clocks differ by an hour at worst. So every message that is older by more than
+# this than the newest embedded message has a vector.
 _OVERLAP_MS = 2 * 3600 * 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Recollection:
-    """What the same user said in another session; `similarity` is a cosine."""
+    """A message of the same user in another session; `similarity` is a cosine."""
 
     message_id: UUID
     session_id: UUID
@@ -54,12 +54,12 @@ class Recollection:
 
 
 def recall(
-    services: Services, *, tenant_id: str, session_id: UUID, query: str, asked: str
+    services: Services, *, tenant_id: str, session_id: UUID, query: str, question: str
 ) -> list[Recollection]:
-    """What the session's user said elsewhere about `query`: at most TOP messages.
+    """Return at most TOP messages of the session's user in other sessions about `query`.
 
-    Statements first, then questions, each by similarity; never `asked` itself.
-    Nothing if the texts cannot be embedded: an answer does not depend on it.
+    Statements come first, then questions, each by similarity. Repeats of `question` are left
+    out. Returns an empty list if embedding fails, because answers work without memories.
     """
     with services.database.transaction(tenant_id=tenant_id) as db:
         scope = {"tenant_id": tenant_id, "session_id": session_id, "limit": FRESH}
@@ -79,23 +79,23 @@ def recall(
         Recollection(row.id, row.session_id, row.content, float(vector @ vectors[0]))
         for row, vector in zip(fresh, vectors[1:], strict=True)
     ]
-    return _choose(found, asked=asked)
+    return _choose(found, question=question)
 
 
 def excerpt(content: str) -> str:
-    """As much of a message as a prompt is given."""
+    """Return the part of a message that goes into a prompt."""
     return content if len(content) <= MAX_CHARS else content[: MAX_CHARS - 2].rstrip() + " …"
 
 
-def _choose(found: Sequence[Recollection], *, asked: str) -> list[Recollection]:
-    chosen = {_fold(asked): None}
-    kept = []
+def _choose(found: Sequence[Recollection], *, question: str) -> list[Recollection]:
+    seen = {_fold(question)}
+    chosen = []
     order = sorted(found, key=lambda one: (_fold(one.content).endswith("?"), -one.similarity))
     for one in order:
-        if one.similarity >= MIN_SIMILARITY and _fold(one.content) not in chosen:
-            chosen[_fold(one.content)] = None
-            kept.append(one)
-    return kept[:TOP]
+        if one.similarity >= MIN_SIMILARITY and _fold(one.content) not in seen:
+            seen.add(_fold(one.content))
+            chosen.append(one)
+    return chosen[:TOP]
 
 
 def _fold(content: str) -> str:
@@ -119,7 +119,8 @@ _FRESH = text(
     ORDER BY m.id DESC LIMIT :limit
     """
 )
-# Exact: one user's messages are few, and a shared index would miss them among all others.
+# An exact scan, because one user has few messages, and a vector index over the messages of all
+# users could miss them.
 _NEAREST = text(
     """
     SELECT m.id, m.session_id, m.content, nearest.similarity
@@ -153,10 +154,10 @@ def _nearest(
 
 
 def embed_pending(services: Services) -> int:
-    """Embed what users said and has no vector yet, oldest first; how many messages that was.
+    """Embed users' messages without a vector, oldest first; return their number.
 
-    One batch, and further ones for RUN_SECONDS as long as no document waits to be ingested.
-    What fails is due again when its lease is over.
+    Embeds one batch, and then more for RUN_SECONDS while no document waits for ingestion. A
+    message whose embedding failed is due again when its lease expires.
     """
     until, done = time.monotonic() + RUN_SECONDS, 0
     while True:
@@ -170,29 +171,29 @@ def embed_pending(services: Services) -> int:
 
 
 def _embed_batch(services: Services) -> int:
-    """Embed one batch; how many messages were claimed for it."""
+    """Embed one batch, and return how many messages were claimed for it."""
     with services.database.transaction(tenant_id=None) as db:
         model, _ = describe_model(services.settings)
         claimed = claim_messages(db, model=model, limit=BATCH)
     if not claimed:
-        return 0  # before the embedder loads its model
-    worth = {id_: text[:EMBEDDED_CHARS] for id_, text in claimed if is_worth_embedding(text)}
-    # What is said again and again, a suggested question say, is embedded once.
-    place = {content: number for number, content in enumerate(dict.fromkeys(worth.values()))}
+        return 0  # without loading the embedding model
+    texts = {id_: text[:EMBEDDED_CHARS] for id_, text in claimed if is_worth_embedding(text)}
+    # A text that occurs several times, such as a suggested question, is embedded once.
+    row_of = {content: number for number, content in enumerate(dict.fromkeys(texts.values()))}
     try:
-        vectors = services.embedder.embed(list(place))
+        vectors = services.embedder.embed(list(row_of))
     except ProviderError as error:
         log.warning("messages_not_embedded", code=error.code, detail=error.detail)
         return 0
     with services.database.transaction(tenant_id=None) as db:
-        own = [place[content] for content in worth.values()]
-        _record(db, ids=list(worth), vectors=vectors[own])
-        _settle(db, ids=[id_ for id_, _ in claimed])
+        rows = [row_of[content] for content in texts.values()]
+        _record_vectors(db, ids=list(texts), vectors=vectors[rows])
+        _end_leases(db, ids=[id_ for id_, _ in claimed])
     return len(claimed)
 
 
 def is_worth_embedding(content: str) -> bool:
-    """Whether it says something by itself; "hello" and "yes" do not."""
+    """Whether a message has enough words of its own; "hello" and "yes" have not."""
     return len(content_stems(content[:EMBEDDED_CHARS])) >= 2
 
 
@@ -236,35 +237,38 @@ _CLAIM = text(
 
 
 def claim_messages(db: Session, *, model: str, limit: int) -> list[tuple[UUID, str]]:
-    """Messages without a vector, as (id, text), in this caller's hands for LEASE_SECONDS."""
+    """Claim messages without a vector for LEASE_SECONDS; return (id, text) pairs."""
     lease = {"lease": LEASE_SECONDS, "model": model}
     rows = db.execute(_RECLAIM, {**lease, "limit": limit}).all()
     if left := limit - len(rows):
-        since = _settled_before(db.scalar(_NEWEST))
+        since = _first_pending_id(db.scalar(_NEWEST))
         rows = [*rows, *db.execute(_CLAIM, {**lease, "limit": left, "since": since})]
     return [(row[0], row[1]) for row in rows]
 
 
-def _settled_before(newest: UUID | None) -> UUID:
-    """The least id that may still be without a vector. The first 48 bits are milliseconds."""
-    moment = 0 if newest is None else max(0, (newest.int >> 80) - _OVERLAP_MS)
-    return UUID(int=moment << 80)
+def _first_pending_id(newest: UUID | None) -> UUID:
+    """Return a lower bound of the ids without a vector; `newest` is the newest id with one.
+
+    The first 48 bits of a UUIDv7 are its time in milliseconds.
+    """
+    milliseconds = 0 if newest is None else max(0, (newest.int >> 80) - _OVERLAP_MS)
+    return UUID(int=milliseconds << 80)
 
 
 _SET_VECTOR = text(
     "UPDATE message_vectors SET embedding = :vector WHERE message_id = :id"
 ).bindparams(bindparam("vector", type_=MessageVector.embedding.type))
-_SETTLE = text(
+_END_LEASES = text(
     "UPDATE message_vectors SET lease_expires_at = NULL"
     " WHERE message_id = ANY(CAST(:ids AS uuid[]))"
 )
 
 
-def _record(db: Session, *, ids: Sequence[UUID], vectors: Vectors) -> None:
+def _record_vectors(db: Session, *, ids: Sequence[UUID], vectors: Vectors) -> None:
     rows = [{"id": id_, "vector": vector} for id_, vector in zip(ids, vectors, strict=True)]
     if rows:
         db.execute(_SET_VECTOR, rows)
 
 
-def _settle(db: Session, *, ids: Sequence[UUID]) -> None:
-    db.execute(_SETTLE, {"ids": list(ids)})
+def _end_leases(db: Session, *, ids: Sequence[UUID]) -> None:
+    db.execute(_END_LEASES, {"ids": list(ids)})

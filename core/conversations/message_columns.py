@@ -1,8 +1,8 @@
-"""The columns of messages as readers see them, in SQL: `{m}` is the alias of the table."""
+"""The SQL of a message's columns for readers. `{m}` is the alias of the table."""
 
-# A live answer's text is in `answer_chunks`; the row gets it when the answer ends. A row
-# whose writer's lease ran out belongs to a dead process: it reads as interrupted from that
-# moment on, whether or not the sweep has closed it.
+# A live answer's text is in `answer_chunks`; its row gets the text when the answer ends. If the
+# writer's lease has expired, its process is dead. Readers then see the answer as interrupted,
+# even before the sweep has ended it.
 _IS_DEAD = "{m}.status = 'in_progress' AND {m}.lease_expires_at < clock_timestamp()"
 STATUS = f"CASE WHEN {_IS_DEAD} THEN 'interrupted' ELSE {{m}}.status END AS status"
 CONTENT = """CASE WHEN {m}.status = 'in_progress' THEN coalesce((
@@ -20,7 +20,7 @@ _ANSWER_FIELDS = f"{{m}}.finish_reason, {ERROR}, {{m}}.feedback"
 
 
 def message_fields(m: str) -> str:
-    """The columns of a MessageRecord, in its order, of the table alias `m`."""
+    """Return the columns of a MessageRecord, in its order. `m` is the alias of the table."""
     return (
         f"{m}.id, {m}.session_id, {m}.position, {m}.sender, {CONTENT}, {m}.context_metadata,"
         f" {m}.retrieved_context, {STATUS}, {m}.model, {m}.usage, {m}.reply_to, {m}.created_at,"
@@ -28,8 +28,9 @@ def message_fields(m: str) -> str:
     ).format(m=m)
 
 
-# For lists: most messages have no context, and no JSON is then decoded; the session is known.
-LEAN_FIELDS = (
+# For lists: without the session's id, which the caller knows. An empty context is NULL, so that
+# no JSON is decoded for it.
+LIST_FIELDS = (
     f"m.id::text, m.position, m.sender, {CONTENT},"
     " nullif(m.context_metadata, '{{}}') AS context_metadata,"
     f" nullif(m.retrieved_context, '[]') AS retrieved_context, {STATUS}, m.model, m.usage,"

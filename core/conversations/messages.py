@@ -1,9 +1,9 @@
-"""Messages: records. Each function takes an open db session and never commits.
+"""Reads and writes messages. Each function takes an open db session and never commits.
 
-A function whose `db` is an Executor sends a single statement, so `Database.autocommit` can
-run it too. Appending and listing are the most frequent calls: each is one plain statement
-without mapped objects. Two locks keep other tenants' rows out: the condition in each
-statement and row-level security.
+A function whose `db` is an Executor sends a single statement, so it also works with
+`Database.autocommit`. Appending and listing are the most frequent calls, so each is one plain
+statement without mapped objects. Two mechanisms keep other tenants' rows out: the condition in
+each statement, and row-level security.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from psycopg2.extras import Json
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from core.conversations.message_columns import LEAN_FIELDS, message_fields
+from core.conversations.message_columns import LIST_FIELDS, message_fields
 from core.db import Executor
 from core.db.models import new_id
 from core.db.paging import Page, PageRequest, cursor_scope, decode_cursor, encode_cursor
@@ -29,12 +29,12 @@ Order = Literal["asc", "desc"]
 
 @dataclass(slots=True)
 class MessageRecord:
-    """A message as it is stored. `retrieved_context` is a list of Passages as dicts.
+    """A stored message. `retrieved_context` is a list of Passages as dicts.
 
     The fields from `finish_reason` on belong to answers: `error` is `{code, detail}`,
-    `feedback` is `{rating, comment}`, `alternatives` are the ids of the earlier answers to
-    the same question, `attempt` counts how often this answer was begun, and `request_id` is
-    that of the request that began it last.
+    `feedback` is `{rating, comment}`, `alternatives` are the ids of the other answers to the
+    same question, `attempt` is the number of the last attempt at this answer, and `request_id`
+    is the id of the request that began it.
     """
 
     id: UUID
@@ -59,7 +59,7 @@ class MessageRecord:
 
 @dataclass(slots=True)
 class ListedMessage:
-    """A message of a list. Its ids are text: fifty UUID objects take longer than the rest."""
+    """A message in a list. Its ids are text, because parsing UUIDs is slow for a whole page."""
 
     session_id: UUID
     id: str
@@ -80,14 +80,14 @@ class ListedMessage:
 
 @dataclass(frozen=True, slots=True)
 class MessageHit:
-    """A message that matches a search; `snippet` is the part of its text that matches best."""
+    """A message that matches a search; `snippet` is the best matching part of its text."""
 
     message: MessageRecord
     snippet: str
 
 
-# clock_timestamp(), since now() is when the transaction began, which may be
-# before the append that this one waited for.
+# clock_timestamp(), because now() is the begin of the transaction. That may be earlier than
+# an append for which this transaction had to wait.
 _APPEND = text(
     """
     WITH counted AS (
@@ -130,10 +130,10 @@ def append_message(
     reply_to: UUID | None = None,
     message_id: UUID | None = None,
 ) -> MessageRecord:
-    """Append to a session; its `position` is the next one, whoever else appends meanwhile.
+    """Append a message to a session, at the session's next `position`.
 
-    Holds the session's row until the transaction ends, so end it soon.
-    Raises NotFound for an unknown session.
+    Concurrent appends get different positions, because this locks the session's row until the
+    transaction ends. So end the transaction soon. Raises NotFound for an unknown session.
     """
     id_ = message_id or new_id()
     metadata, passages = context_metadata or {}, list(retrieved_context or ())
@@ -178,7 +178,7 @@ _SET_FEEDBACK = text(
 def set_feedback(
     db: Session, *, tenant_id: str, message_id: UUID, feedback: dict[str, Any] | None
 ) -> MessageRecord:
-    """Rate an answer, `{rating, comment}`, or take the rating back with None.
+    """Rate an answer with `{rating, comment}`, or remove the rating with None.
 
     Raises NotFound, and Conflict (`not_an_answer`) for a message of another sender.
     """
@@ -195,13 +195,13 @@ def not_an_answer() -> Conflict:
 
 
 def _list_statement(*, by_sender: bool, descending: bool) -> Any:
-    """Session, total and page in one statement; no row at all means no such session."""
+    """Return a statement for session, total and page; no row means no such session."""
     sender = "AND m.sender = :sender" if by_sender else ""
     total = (
         "(SELECT count(*) FROM messages m WHERE m.session_id = s.id"  # noqa: S608
         f" AND NOT m.superseded {sender})"
         if by_sender
-        else "s.message_count"  # messages go only with their session, so the counter is exact
+        else "s.message_count"  # exact, because a message is deleted only with its session
     )
     beyond, order = ("<", "DESC") if descending else (">", "ASC")
     return text(
@@ -209,7 +209,7 @@ def _list_statement(*, by_sender: bool, descending: bool) -> Any:
         SELECT {total}, m.*
         FROM sessions s
         LEFT JOIN LATERAL (
-            SELECT {LEAN_FIELDS} FROM messages m
+            SELECT {LIST_FIELDS} FROM messages m
             WHERE m.tenant_id = :tenant_id AND m.session_id = s.id {sender}
               AND NOT m.superseded AND m.position {beyond} :after
             ORDER BY m.position {order} LIMIT :limit OFFSET :skip
@@ -236,14 +236,14 @@ def list_messages(
     order: Order = "asc",
     sender: str | None = None,
 ) -> Page[ListedMessage]:
-    """A session's messages by position. Raises NotFound for an unknown session."""
+    """Return a page of a session's messages by position. Raises NotFound for an unknown session."""
     name = cursor_scope("messages", session_id=session_id, order=order, sender=sender)
     after, skip, rows_before = (2**31 - 1 if order == "desc" else 0), page.skip, page.skip
     if page.cursor is not None:
         position = decode_cursor(page.cursor, scope=name, types=[int])
         after, skip, rows_before = position.keys[0], 0, position.rows_before
     elif sender is None and order == "asc":
-        after, skip = skip, 0  # positions have no gap: jump instead of counting
+        after, skip = skip, 0  # positions have no gap, so the index can jump there
     rows = db.execute(
         _LIST[sender is not None, order],
         {
@@ -257,7 +257,7 @@ def list_messages(
     ).all()
     if not rows:
         raise session_not_found()
-    items = [_lean(row, session_id) for row in rows[: page.limit] if row[1] is not None]
+    items = [_listed_message(row, session_id) for row in rows[: page.limit] if row[1] is not None]
     next_cursor = None
     if len(rows) > page.limit:
         keys = [items[-1].position]
@@ -265,7 +265,7 @@ def list_messages(
     return Page(items, rows[0][0], rows_before, page.limit, next_cursor)
 
 
-def _lean(row: Any, session_id: UUID) -> ListedMessage:
+def _listed_message(row: Any, session_id: UUID) -> ListedMessage:
     _, id_, position, sender, content, metadata, passages, *rest, alternatives = row
     values = (session_id, id_, position, sender, content, metadata or {}, passages or [], *rest)
     return ListedMessage(*values, alternatives or [])  # type: ignore[call-arg]
@@ -289,7 +289,7 @@ def recent_messages(
     limit: int,
     before_position: int | None = None,
 ) -> list[MessageRecord]:
-    """The last `limit` messages, oldest first; those before `before_position` if it is given."""
+    """Return the last `limit` messages (before `before_position`, if given), oldest first."""
     rows = db.execute(
         _RECENT,
         {
@@ -302,9 +302,9 @@ def recent_messages(
     return [MessageRecord(*row) for row in reversed(rows)]
 
 
-# messages_with is bound to the transaction's tenant. It finds by an index what row-level
-# security would have this statement look for in every message. Messages whose words are not
-# cut yet (core.conversations.message_words) are looked for in PostgreSQL's own way.
+# The SQL function messages_with reads only the transaction's tenant. It uses the index, which
+# row-level security would keep this statement from using. For messages without a `tsv`
+# (core.conversations.message_index), PostgreSQL's own text search is used.
 _SEARCH = text(
     f"""
     WITH ranked AS MATERIALIZED (
@@ -336,9 +336,9 @@ _LAST_ID = UUID(int=2**128 - 1)
 def search_messages(
     db: Executor, *, tenant_id: str, q: str, page: PageRequest, user_id: str | None = None
 ) -> Page[MessageHit]:
-    """Messages that hold a word of `q`, best first; see `core.search.lexemes.query_of`.
+    """Return messages that contain a word of `q`, best first (see `core.search.lexemes.query_of`).
 
-    `db` must be bound to `tenant_id`; in a transaction of the service's own it finds nothing.
+    `db` must be bound to `tenant_id`; in a transaction across all tenants it finds nothing.
     """
     name = cursor_scope("message search", q=q, user_id=user_id)
     rank, after, skip, rows_before = float("inf"), _LAST_ID, page.skip, page.skip

@@ -1,4 +1,4 @@
-"""Chat sessions: records. Each function takes an open db session and never commits."""
+"""Reads and writes chat sessions. Each function takes an open db session and never commits."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -44,12 +44,12 @@ def get_session(db: Session, *, tenant_id: str, session_id: UUID) -> ChatSession
     ).one_or_none()
     if found is None:
         raise session_not_found()
-    _forget_dead_turns(db, [found])
+    _hide_dead_turns(db, [found])
     return found
 
 
-def _forget_dead_turns(db: Session, found: Sequence[ChatSession]) -> None:
-    """Show no answer as active whose writer is dead. Sends nothing when no turn is live."""
+def _hide_dead_turns(db: Session, found: Sequence[ChatSession]) -> None:
+    """Clear `active_message_id` where the answer's writer is dead. No query if none is set."""
     active = {one.active_message_id for one in found if one.active_message_id is not None}
     if not active:
         return
@@ -59,7 +59,7 @@ def _forget_dead_turns(db: Session, found: Sequence[ChatSession]) -> None:
             set_committed_value(one, "active_message_id", None)
 
 
-# As core.text.words folds a text: without accents, whatever its case and normal form.
+# The same folding as core.text.words: no accents, lower case, one normal form.
 _FOLDED_TITLE = func.replace(
     func.translate(
         func.lower(
@@ -87,7 +87,7 @@ def list_sessions(
     is_favorite: bool | None = None,
     q: str | None = None,
 ) -> Page[ChatSession]:
-    """Sessions, most recently active first. A title matches that holds each part of `q`."""
+    """Return sessions, most recently active first. A title must contain each part of `q`."""
     rows = select(ChatSession).where(ChatSession.tenant_id == tenant_id)
     if user_id is not None:
         rows = rows.where(ChatSession.user_id == user_id)
@@ -102,7 +102,7 @@ def list_sessions(
         page=page,
         scope=cursor_scope("sessions", user_id=user_id, is_favorite=is_favorite, q=q),
     )
-    _forget_dead_turns(db, page_of_sessions.items)
+    _hide_dead_turns(db, page_of_sessions.items)
     return page_of_sessions
 
 
@@ -114,7 +114,7 @@ def update_session(
     title: str | None = UNSET,
     metadata: dict[str, Any] = UNSET,
 ) -> ChatSession:
-    """Change what is given and leave the rest. Raises NotFound."""
+    """Change the given fields and leave the others. Raises NotFound."""
     values: dict[str, Any] = {}
     if title is not UNSET:
         values |= {"title": title, "title_is_automatic": False}
@@ -126,7 +126,7 @@ def update_session(
 def set_favorite(
     db: Session, *, tenant_id: str, session_id: UUID, is_favorite: bool | None = None
 ) -> ChatSession:
-    """Set the mark, or turn it over if `is_favorite` is None. Raises NotFound."""
+    """Set the favourite mark, or toggle it if `is_favorite` is None. Raises NotFound."""
     value: Any = ~ChatSession.is_favorite if is_favorite is None else is_favorite
     return _update(db, tenant_id=tenant_id, session_id=session_id, values={"is_favorite": value})
 
@@ -143,5 +143,5 @@ def _update(
     ).one_or_none()
     if found is None:
         raise session_not_found()
-    _forget_dead_turns(db, [found])
+    _hide_dead_turns(db, [found])
     return found

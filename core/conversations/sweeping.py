@@ -1,4 +1,4 @@
-"""Closes answers whose web process died: on beat's clock, for sessions nobody looks at."""
+"""Ends answers whose web process died. A periodic task calls it for sessions nobody reads."""
 
 from core.bootstrap import Services
 from core.conversations.endings import close_expired
@@ -8,7 +8,7 @@ log = get_logger(__name__)
 
 
 def close_abandoned(services: Services) -> int:
-    """End the answers whose lease ran out, with the text that is stored; how many."""
+    """End the answers whose lease has expired, with their stored text; return their number."""
     with services.database.transaction(tenant_id=None) as db:
         closed = close_expired(db)
     if closed:

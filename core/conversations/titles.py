@@ -1,4 +1,4 @@
-"""The automatic title of a session: from its first question, then by the LLM if there is one."""
+"""Gives a session a title: first from its first question, then by the LLM if there is one."""
 
 import re
 
@@ -14,7 +14,7 @@ from core.telemetry import get_logger
 log = get_logger(__name__)
 
 MAX_CHARS = 60
-MAX_QUESTION_CHARS = 2000  # of the question, for the LLM
+MAX_QUESTION_CHARS = 2000  # of the question in the LLM's prompt
 _INSTRUCTION = (
     "Write a title of at most six words for a conversation that begins with the message"
     " below, in the language of the message. Answer with the title alone, without quotation"
@@ -32,14 +32,14 @@ _IMPROVE = text(
 
 
 def set_first_title(db: Session, *, tenant_id: str, rows: TurnRows) -> bool:
-    """Name a session that has no title after the question; whether it had none."""
+    """Make the question the title of a session without one; return whether it had none."""
     title = title_from(rows.question.content)
     values = {"tenant_id": tenant_id, "id": rows.question.session_id, "title": title}
     return bool(title) and db.scalar(_SET_FIRST, values) is not None
 
 
 def improve_title(services: Services, *, tenant_id: str, rows: TurnRows) -> None:
-    """Let the LLM name the session, unless a user has meanwhile. Never raises."""
+    """Let the LLM write the title, unless a user has changed it. Never raises."""
     if services.settings.chat_provider == "extractive":
         return
     prompt = _INSTRUCTION + rows.question.content[:MAX_QUESTION_CHARS]
@@ -52,12 +52,12 @@ def improve_title(services: Services, *, tenant_id: str, rows: TurnRows) -> None
                 db.execute(_IMPROVE, values)
     except RagError as error:
         log.info("title_not_improved", code=error.code)
-    except Exception as error:  # the process ends, say
+    except Exception as error:  # for example because the process ends
         log.warning("title_not_improved", error=type(error).__name__)
 
 
 def title_from(text: str) -> str:
-    """The first line of `text` in at most MAX_CHARS characters, cut between words."""
+    """Return the first line of `text`, cut between words to at most MAX_CHARS characters."""
     lines = [line for line in text.strip().splitlines() if line.strip()]
     title = re.sub(r"\s+", " ", lines[0]).strip(" \"'“”«»*#`") if lines else ""
     if len(title) <= MAX_CHARS:

@@ -1,4 +1,4 @@
-"""How an answer came about: collected during a turn, stored with the answer, read by `/trace`."""
+"""Records how an answer was made: collected in a turn, stored with it, read by `/trace`."""
 
 import time
 from collections.abc import Sequence
@@ -27,16 +27,16 @@ _GET = text(
     "SELECT data FROM message_traces WHERE tenant_id = :tenant_id AND message_id = :message_id"
 )
 
-CANDIDATES_KEPT = 30  # a row of JSON each, with every answer
+CANDIDATES_KEPT = 30  # per answer, because each is stored as JSON
 STAGES = ("embed", "search", "recall", "prompt", "first_token", "generate", "total")
 
 
 @dataclass(slots=True)
 class TurnTrace:
-    """`mode` is None when nothing was searched. Times are milliseconds.
+    """The trace of one turn. `mode` is None if the turn did not search. Times are milliseconds.
 
-    `first_token` and `generate` count from the moment the provider was asked, `total` from
-    the beginning of the turn. A stage that was not reached has none.
+    `first_token` and `generate` count from the request to the provider, `total` from the begin
+    of the turn. A stage that was not reached has no time.
     """
 
     query: str | None = None
@@ -49,11 +49,11 @@ class TurnTrace:
     started: float = field(default_factory=time.perf_counter)
 
     def note(self, stage: str, *, since: float) -> None:
-        """Note what a stage took that began at `since` of `time.perf_counter`."""
+        """Note the duration of a stage that began at `since` (`time.perf_counter`)."""
         self.timings[stage] = 1000 * (time.perf_counter() - since)
 
     def as_dict(self, *, model: str | None, usage: dict[str, Any] | None) -> dict[str, Any]:
-        """As it is stored. Of memories no text: it goes when its own session does."""
+        """Return the trace to store. It holds no text of memories, so a deleted text is gone."""
         self.note("total", since=self.started)
         in_prompt = {passage.chunk_id for passage in self.passages}
         return {
@@ -81,12 +81,12 @@ class TurnTrace:
 
 
 def record_trace(db: Session, *, tenant_id: str, message_id: UUID, data: dict[str, Any]) -> None:
-    """Keep an answer's trace, instead of an earlier one. A message that is gone has none."""
+    """Store an answer's trace, replacing an earlier one. Stores nothing for a deleted message."""
     db.execute(_RECORD, {"tenant_id": tenant_id, "message_id": message_id, "data": Json(data)})
 
 
 def get_trace(db: Session, *, tenant_id: str, message_id: UUID) -> dict[str, Any]:
-    """Raises NotFound, for a message that was not answered here too."""
+    """Raises NotFound, also for a message that this service did not answer."""
     data = db.scalar(_GET, {"tenant_id": tenant_id, "message_id": message_id})
     if data is None:
         raise NotFound("There is no trace of such a message.", code="trace_not_found")

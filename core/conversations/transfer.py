@@ -1,9 +1,10 @@
-"""Conversations as files: export to JSON or Markdown, import from JSON.
+"""Exports sessions to JSON or Markdown files, and imports the JSON files.
 
 The JSON is an object with `format`, `version`, `exported_at`, `session`, `messages` (the
-current ones, by position) and `alternatives` (earlier answers to the same questions). A file
-that is imported gets new ids; its export equals the file but for ids and `exported_at`. An
-answer that was still being written when the file was made is imported as interrupted.
+current ones, by position) and `alternatives` (other answers to the same questions). An import
+assigns new ids. An export of the imported session equals the file, except for ids and
+`exported_at`. An answer that was being written at the time of the export is imported as
+interrupted.
 """
 
 import json
@@ -30,7 +31,7 @@ Format = Literal["json", "markdown"]
 
 FORMAT = "rag-chat-service/session"
 VERSION = 1
-SPOOL_BYTES = 1024 * 1024  # of an export in memory; a longer one goes to a temporary file
+SPOOL_BYTES = 1024 * 1024  # a larger export is written to a temporary file
 FETCH_ROWS = 50
 INSERT_ROWS = 100
 
@@ -40,7 +41,7 @@ MESSAGE_FIELDS = (
     "reply_to", "answer_context", "turn_options",
 )  # fmt: skip
 
-# One statement, so that the file shows the conversation at one moment.
+# One statement, so that the file shows the session at one moment.
 _DECLARE = text(
     f"""
     DECLARE export NO SCROLL CURSOR FOR
@@ -85,7 +86,7 @@ _INSERT_CONTEXTS = text(
 
 @dataclass(frozen=True, slots=True)
 class _Exported:
-    """A session at one moment, and its messages in the order of the file."""
+    """A session at one moment, with its messages in the order of the file."""
 
     session: ChatSession
     rows: Iterator[tuple[bool, dict[str, Any]]]  # whether superseded, and the message's fields
@@ -94,9 +95,9 @@ class _Exported:
 def export_session(
     services: Services, *, tenant_id: str, session_id: UUID, format_: Format, now: datetime
 ) -> Iterator[bytes]:
-    """The file of a conversation, in blocks. Raises NotFound before the first block.
+    """Yield a session's file in blocks. Raises NotFound before the first block.
 
-    No transaction is open between two blocks: the file is complete before the first one.
+    The whole file is written before the first block, so no transaction is open between blocks.
     """
     directory = staging_directory(services.settings)
     directory.mkdir(parents=True, exist_ok=True)
@@ -166,7 +167,7 @@ def _read_all(spool: IO[bytes]) -> Iterator[bytes]:
 
 
 def encode(value: Any) -> bytes:
-    """Compact JSON in UTF-8 of plain values, UUIDs and times."""
+    """Return compact JSON in UTF-8. `value` may contain UUIDs and times."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_as_text).encode()
 
 
@@ -177,11 +178,11 @@ def _as_text(value: Any) -> str:
 
 
 def import_session(db: Session, *, tenant_id: str, file: Mapping[str, Any]) -> ChatSession:
-    """Write the conversation of a JSON file under new ids. Never commits.
+    """Write the session of a JSON file under new ids. Never commits.
 
-    `file` has the members `session`, `messages` and `alternatives` of an export, their types
-    checked; of a message only `sender` and `content` are required. Raises Invalid with the
-    field's path for a message out of place or a reference that leads nowhere.
+    `file` has the members `session`, `messages` and `alternatives` of an export, with checked
+    types. A message needs only `sender` and `content`. Raises Invalid, with the field's path,
+    for a wrong position or a reference to a message that is not in the file.
     """
     current, earlier = list(file.get("messages", ())), list(file.get("alternatives", ()))
     rows = _Renumbering(current, earlier).rows()
@@ -219,7 +220,7 @@ def _insert_session(
         created_at=created_at,
         updated_at=given.get("updated_at") or now,
         last_message_at=last_message_at,
-        active_at=min(last_message_at or created_at, now),  # a date in the future sorts as now
+        active_at=min(last_message_at or created_at, now),  # never in the future
     )
     db.add(session)
     db.flush()
@@ -227,7 +228,7 @@ def _insert_session(
 
 
 class _Renumbering:
-    """The messages of a file as rows with new ids and positions."""
+    """Turns the messages of a file into rows with new ids and positions."""
 
     def __init__(
         self, current: Sequence[Mapping[str, Any]], earlier: Sequence[Mapping[str, Any]]
@@ -236,11 +237,11 @@ class _Renumbering:
         self._earlier = [(f"alternatives.{i}", one) for i, one in enumerate(earlier)]
         self._new_ids = self._number()
         self._positions: dict[UUID, int] = {}
-        self._questions: dict[UUID, UUID] = {}  # of an answer's id: its question's
+        self._questions: dict[UUID, UUID] = {}  # from an answer's id to its question's id
         self._answered: set[UUID] = set()
 
     def _number(self) -> list[UUID]:
-        """New ids in the order of the old: of two answers, the later one has the greater id."""
+        """Return new ids in the order of the old ones, because ids tell which answer is later."""
         old = [message.get("id") for _, message in self._messages + self._earlier]
         known = [one for one in old if one is not None]
         if len(set(known)) < len(known):
@@ -298,7 +299,7 @@ class _Renumbering:
     ) -> dict[str, Any]:
         row = {"context_metadata": {}, "retrieved_context": [], "status": "complete", **message}
         question: Any = message.get("reply_to")
-        if row["status"] == "in_progress":  # nobody goes on with it here
+        if row["status"] == "in_progress":  # no writer exists in this service
             row |= {"status": "interrupted", "error": INTERRUPTED}
         place = int(path.rpartition(".")[2]) + 1
         row |= {

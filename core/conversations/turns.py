@@ -1,9 +1,9 @@
-"""The two messages of a chat turn: records. A function that takes `db` never commits.
+"""Reads and writes the two messages of a chat turn. Functions that take `db` never commit.
 
-A session has one turn at a time: `sessions.active_message_id` names the answer that is being
-written. The writer of an answer holds it by `(id, attempt)` and a lease that it renews. When
-the lease runs out, the writer's process is dead: anybody may close the answer, with all the
-text that was stored. From then on the old writer changes no row.
+A session has one turn at a time: `sessions.active_message_id` is the answer that is being
+written. The writer of an answer owns the pair `(id, attempt)` and renews a lease on it. If the
+lease expires, the writer's process counts as dead. Any process may then end the answer with
+its stored text, and after that the old writer cannot change any row.
 """
 
 from collections.abc import Mapping
@@ -66,7 +66,7 @@ _INSERT_ALTERNATIVE = text(
 )
 _SUPERSEDE = text("UPDATE messages SET superseded = :superseded WHERE id = :id")
 _SET_ALTERNATIVES = text("UPDATE messages SET alternatives = :ids WHERE id = :id")
-_FORGET_ALTERNATIVES = text("DELETE FROM messages WHERE superseded AND reply_to = :question_id")
+_DELETE_ALTERNATIVES = text("DELETE FROM messages WHERE superseded AND reply_to = :question_id")
 _EDIT = text("UPDATE messages SET content = :content WHERE tenant_id = :tenant_id AND id = :id")
 _LAST_QUESTION = text(
     "SELECT id FROM messages WHERE tenant_id = :tenant_id AND session_id = :session_id"
@@ -76,9 +76,9 @@ _LAST_QUESTION = text(
 
 @dataclass(slots=True)
 class TurnRows:
-    """A question, its answer, and the options the turn runs with.
+    """A question, its answer, and the options of the turn.
 
-    `is_over`: the answer is complete already, and nothing is left to write.
+    `is_over` is true if the answer is complete already, so nothing needs to be written.
     """
 
     question: MessageRecord
@@ -89,7 +89,7 @@ class TurnRows:
 
 
 class TurnInProgress(Conflict):
-    """Another turn of the session is under way: wait for it, or give up."""
+    """Another turn of the session is in progress."""
 
     default_code = "turn_in_progress"
 
@@ -104,7 +104,7 @@ def open_turn(
 
     Raises NotFound, and TurnInProgress while another answer is being written.
     """
-    user_id = _take_session(db, tenant_id=tenant_id, session_id=session_id)
+    user_id = _lock_idle_session(db, tenant_id=tenant_id, session_id=session_id)
     question = messages.append_message(
         db, tenant_id=tenant_id, session_id=session_id, sender="user", content=message
     )
@@ -115,7 +115,7 @@ def open_turn(
 def retry_turn(
     db: Session, *, tenant_id: str, message_id: UUID, options: Mapping[str, Any]
 ) -> TurnRows:
-    """Begin a failed or interrupted answer again, in its own row.
+    """Begin a new attempt at a failed or interrupted answer, in the same row.
 
     `message_id` is the answer's or its question's. Raises NotFound, TurnInProgress, and
     Conflict (`message_finished`) for a complete answer.
@@ -123,32 +123,36 @@ def retry_turn(
     question, answer, user_id = _find_turn(db, tenant_id=tenant_id, message_id=message_id)
     if answer.status == "complete":
         raise Conflict("The answer is complete.", code="message_finished")
-    return _begin(db, tenant_id, question, answer, user_id, _merged(db, tenant_id, answer, options))
+    return _begin(
+        db, tenant_id, question, answer, user_id, _merge_options(db, tenant_id, answer, options)
+    )
 
 
 def resume_turn(db: Session, *, tenant_id: str, message_id: UUID) -> TurnRows:
-    """Begin the answer to the question `message_id` again, unless it is complete.
+    """Begin a new attempt at the answer to the question `message_id`, unless it is complete.
 
     Raises NotFound, and Conflict (`idempotency_in_progress`) while a process writes it.
     """
     try:
         question, answer, user_id = _find_turn(db, tenant_id=tenant_id, message_id=message_id)
     except TurnInProgress as error:
-        raise taken_over() from error
+        raise duplicate_in_progress() from error
     if answer.status == "complete":
         return TurnRows(question, answer, user_id, {}, is_over=True)
-    return _begin(db, tenant_id, question, answer, user_id, _merged(db, tenant_id, answer, {}))
+    return _begin(
+        db, tenant_id, question, answer, user_id, _merge_options(db, tenant_id, answer, {})
+    )
 
 
 def regenerate_turn(
     db: Session, *, tenant_id: str, message_id: UUID, options: Mapping[str, Any]
 ) -> TurnRows:
-    """Begin a further answer to the same question; the present one becomes an alternative.
+    """Begin another answer to the same question; the current one becomes an alternative.
 
     Raises NotFound, TurnInProgress.
     """
     question, old, user_id = _find_turn(db, tenant_id=tenant_id, message_id=message_id)
-    options = _merged(db, tenant_id, old, options)
+    options = _merge_options(db, tenant_id, old, options)
     _set_superseded(db, old.id, True)
     id_ = new_id()
     db.execute(_INSERT_ALTERNATIVE, {"tenant_id": tenant_id, "id": old.id, "new_id": id_})
@@ -159,13 +163,13 @@ def regenerate_turn(
 def edit_turn(
     db: Session, *, tenant_id: str, message_id: UUID, content: str, options: Mapping[str, Any]
 ) -> TurnRows:
-    """Replace the user's last message and begin its answer anew.
+    """Replace the user's last message and begin a new answer to it.
 
-    Earlier answers were to another question: they are deleted. Raises NotFound,
+    Deletes the earlier answers, because they answer the old text. Raises NotFound,
     TurnInProgress, and Conflict (`not_last`) for any other message.
     """
     found = messages.get_message(db, tenant_id=tenant_id, message_id=message_id)
-    user_id = _take_session(db, tenant_id=tenant_id, session_id=found.session_id)
+    user_id = _lock_idle_session(db, tenant_id=tenant_id, session_id=found.session_id)
     scope = {"tenant_id": tenant_id, "session_id": found.session_id}
     if found.sender != "user" or db.scalar(_LAST_QUESTION, scope) != message_id:
         raise Conflict("Only the user's last message can be edited.", code="not_last")
@@ -175,8 +179,8 @@ def edit_turn(
     if answer is None:
         answer = _append_answer(db, tenant_id=tenant_id, question=found)
     else:
-        options = _merged(db, tenant_id, answer, options)
-        db.execute(_FORGET_ALTERNATIVES, {"question_id": message_id})
+        options = _merge_options(db, tenant_id, answer, options)
+        db.execute(_DELETE_ALTERNATIVES, {"question_id": message_id})
         db.execute(_SET_ALTERNATIVES, {"id": answer.id, "ids": []})
         answer.alternatives = []
     answer.content, answer.retrieved_context = "", []
@@ -184,9 +188,9 @@ def edit_turn(
 
 
 def restart_answer(db: Session, *, message_id: UUID, attempt: int) -> bool:
-    """Begin the next attempt at a live answer, without the text of this one.
+    """Begin the next attempt at a live answer, without the text of this attempt.
 
-    False if the answer was ended or begun anew meanwhile: then nothing changes.
+    Changes nothing and returns False if the attempt is no longer in progress.
     """
     return count_changed(db.execute(_RESTART, {"id": message_id, "attempt": attempt})) > 0
 
@@ -199,7 +203,7 @@ def select_answer(db: Session, *, tenant_id: str, message_id: UUID) -> MessageRe
     chosen = messages.get_message(db, tenant_id=tenant_id, message_id=message_id)
     if chosen.reply_to is None:
         raise messages.not_an_answer()
-    _take_session(db, tenant_id=tenant_id, session_id=chosen.session_id)
+    _lock_idle_session(db, tenant_id=tenant_id, session_id=chosen.session_id)
     question = messages.get_message(db, tenant_id=tenant_id, message_id=chosen.reply_to)
     current = _current_answer(db, tenant_id=tenant_id, question=question)
     if current is None or current.id == chosen.id:
@@ -213,9 +217,9 @@ def select_answer(db: Session, *, tenant_id: str, message_id: UUID) -> MessageRe
 
 
 def find_answer(db: Session, *, tenant_id: str, message_id: UUID) -> MessageRecord:
-    """The answer that `message_id` is, or the current one to the question it is.
+    """Return the answer `message_id`, or the current answer to the question `message_id`.
 
-    Raises NotFound, also for a message that has no answer.
+    Raises NotFound, also for a message without an answer.
     """
     found = messages.get_message(db, tenant_id=tenant_id, message_id=message_id)
     if found.reply_to is not None:
@@ -226,16 +230,17 @@ def find_answer(db: Session, *, tenant_id: str, message_id: UUID) -> MessageReco
     return answer
 
 
-def taken_over() -> Conflict:
+def duplicate_in_progress() -> Conflict:
     return Conflict(
         "Another request is writing the answer to this message.", code="idempotency_in_progress"
     )
 
 
-def _take_session(db: Session, *, tenant_id: str, session_id: UUID) -> str:
-    """Lock a session in which no answer is being written; its user.
+def _lock_idle_session(db: Session, *, tenant_id: str, session_id: UUID) -> str:
+    """Lock a session and return its user. Raises TurnInProgress if an answer is being written.
 
-    Two statements: the second sees what the transaction committed that held the lock before.
+    The check is a second statement, so it sees the changes of the transaction that held the
+    lock before.
     """
     row = db.execute(_LOCK_SESSION, {"tenant_id": tenant_id, "session_id": session_id}).first()
     if row is None:
@@ -250,9 +255,9 @@ def _take_session(db: Session, *, tenant_id: str, session_id: UUID) -> str:
 def _find_turn(
     db: Session, *, tenant_id: str, message_id: UUID
 ) -> tuple[MessageRecord, MessageRecord, str]:
-    """Question, current answer and user of a turn, its session locked."""
+    """Lock a turn's session; return the turn's question, current answer and user."""
     found = messages.get_message(db, tenant_id=tenant_id, message_id=message_id)
-    user_id = _take_session(db, tenant_id=tenant_id, session_id=found.session_id)
+    user_id = _lock_idle_session(db, tenant_id=tenant_id, session_id=found.session_id)
     question_id = found.reply_to or found.id
     question = messages.get_message(db, tenant_id=tenant_id, message_id=question_id)
     answer = _current_answer(db, tenant_id=tenant_id, question=question)
@@ -312,10 +317,10 @@ def _begin(
     return TurnRows(question, answer, user_id, dict(options))
 
 
-def _merged(
+def _merge_options(
     db: Session, tenant_id: str, answer: MessageRecord, options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The options of the turn's last attempt, with `options` over them."""
+    """Return the options of the turn's last attempt, updated with `options`."""
     earlier = db.scalar(_OPTIONS, {"tenant_id": tenant_id, "id": answer.id})
     return {**(earlier or {}), **options}
 

@@ -1,7 +1,7 @@
-"""Writes the answer of one turn, in a thread of its own, to its end.
+"""Writes the answer of one turn in the turn's thread.
 
-No transaction and no connection is held while the provider is awaited. Text goes through a
-draft (`core.conversations.drafts`), so that listeners see what is stored and nothing else.
+While it waits for the provider it holds no transaction and no connection. Text goes through a
+draft (`core.conversations.drafts`), so listeners see only stored text.
 """
 
 import threading
@@ -33,7 +33,7 @@ SAVE_PAUSE_SECONDS = 1.0
 
 @dataclass(slots=True)
 class AnswerWriter:
-    """One answer being written. `stop` asks it to end as interrupted: the process ends."""
+    """Writes one answer. If `stop` is set, the answer ends as interrupted."""
 
     services: Services
     turn: PreparedTurn
@@ -49,10 +49,10 @@ class AnswerWriter:
         self.draft = self._new_draft()
 
     def run(self) -> bool:
-        """Write the answer and store how it ended; whether its session got its first title.
+        """Write the answer and store its end; return whether the session got its first title.
 
-        Never raises. If the end cannot be stored the feed stays open: whoever follows the
-        answer in the database learns its end from there.
+        Never raises. If the end cannot be stored, the feed stays open, and the follower reads
+        the end from the database later.
         """
         try:
             ending = self._write()
@@ -88,7 +88,7 @@ class AnswerWriter:
         return self.draft.is_lost or self.stop.is_set()
 
     def _publish_context(self, question: Question) -> None:
-        """Store what the answer rests on before its first word, for the `retrieval` event."""
+        """Store the answer's passages before its first word, for the `retrieval` event."""
         with self.services.database.transaction(tenant_id=self.turn.tenant_id) as db:
             is_held = self._set_context(db, question, attempt=self.draft.attempt)
         if is_held:
@@ -107,7 +107,7 @@ class AnswerWriter:
     def _generate(self, question: Question) -> None:
         """Pass the provider's text on, without markers that refer to no passage."""
         assert self.stream is not None
-        asked = time.perf_counter()
+        started = time.perf_counter()
         citations = _citations(question)
         for delta in self.stream:
             if self.stream.restarted:
@@ -115,20 +115,20 @@ class AnswerWriter:
                 citations = _citations(question)
                 self._restart(question)
             if "first_token" not in self.trace.timings:
-                self.trace.note("first_token", since=asked)
-            self._take(citations.feed(delta))
-        self._take(citations.flush())
-        self.trace.note("generate", since=asked)
+                self.trace.note("first_token", since=started)
+            self._write_text(citations.feed(delta))
+        self._write_text(citations.flush())
+        self.trace.note("generate", since=started)
 
-    def _take(self, text: str) -> None:
+    def _write_text(self, text: str) -> None:
         if text:
             self.parts.append(text)
             self.drafts.write(self.draft, text)
 
     def _restart(self, question: Question) -> None:
-        """What was written turned out to be the model's reasoning: begin a new attempt.
+        """Begin a new attempt, because the text so far was the model's reasoning.
 
-        Listeners have seen it, so its event ids must not be used again.
+        Listeners have seen that text, so a new attempt is needed to get new event ids.
         """
         self.drafts.remove(self.draft)
         self.parts.clear()
@@ -186,7 +186,7 @@ class AnswerWriter:
         return False
 
     def _store(self, ending: Ending) -> bool:
-        """One commit: text, passages, status, trace, title; then the listeners' last event."""
+        """Commit text, passages, status, trace and title at once; then send the last event."""
         tenant_id, draft, titled = self.turn.tenant_id, self.draft, False
         with self.services.database.transaction(tenant_id=tenant_id) as db:
             ended = endings.end_answer(
@@ -200,7 +200,7 @@ class AnswerWriter:
         return titled
 
     def _end_feed(self) -> None:
-        """Tell the listeners what is stored, which a cancel may have decided."""
+        """Send the stored end to the listeners. A cancel may have ended the answer first."""
         try:
             with self.services.database.transaction(tenant_id=self.turn.tenant_id) as db:
                 stored = messages.get_message(
@@ -214,7 +214,10 @@ class AnswerWriter:
 
 
 def _citations(question: Question) -> CitationFilter | Verbatim:
-    """Keeps markers that refer to nothing out of an answer; without retrieval all is text."""
+    """Return the filter that removes markers that refer to no passage.
+
+    Without a search, `[n]` is ordinary text and stays.
+    """
     if not question.grounded:
         return Verbatim()
     return CitationFilter({passage.index for passage in question.passages})

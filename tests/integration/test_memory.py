@@ -46,7 +46,7 @@ def make_old(services: Services) -> None:
 
 def recalled(services: Services, session: UUID, query: str, tenant_id: str = TENANT) -> list[str]:
     found = memory.recall(
-        services, tenant_id=tenant_id, session_id=session, query=query, asked=query
+        services, tenant_id=tenant_id, session_id=session, query=query, question=query
     )
     return [one.content for one in found]
 

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from core.bootstrap import Services
-from core.conversations import message_words, messages, sessions
+from core.conversations import message_index, messages, sessions
 from core.db import APP_ROLE, Database, alembic_config, make_engine, migrate
 from core.db.paging import Page, PageRequest
 from core.search.lexemes import query_of
@@ -41,9 +41,9 @@ def filled(new_database: Callable[[], str]) -> Iterator[Database]:
     database = Database(make_engine(new_database(), pool_size=2))
     with database.transaction(tenant_id=None) as db:
         db.execute(text(FILL))
-    while message_words.cut_new(database, tenant_id="a"):
+    while message_index.index_new_messages(database, tenant_id="a"):
         pass
-    message_words.catch_up(cast(Services, SimpleNamespace(database=database)))
+    message_index.index_pending(cast(Services, SimpleNamespace(database=database)))
     yield database
     database.engine.dispose()
 
@@ -151,14 +151,14 @@ SPOKEN = (
     ],
 )
 def test_a_message_is_found_whatever_the_spelling(spoken: Database, q: str, held: str) -> None:
-    message_words.cut_new(spoken, tenant_id="a")
+    message_index.index_new_messages(spoken, tenant_id="a")
     found = search(spoken, q, None).items
     assert any(held in hit.message.content for hit in found)
     assert held in found[0].message.content
 
 
 def test_a_snippet_shows_the_match_in_its_surroundings(spoken: Database) -> None:
-    message_words.cut_new(spoken, tenant_id="a")
+    message_index.index_new_messages(spoken, tenant_id="a")
     (long,) = search(spoken, "otters", None).items
     assert "the otter swam by the jetty" in long.snippet
     assert long.snippet.startswith("… ")
@@ -174,16 +174,16 @@ def test_a_changed_message_is_found_by_its_new_words(spoken: Database) -> None:
         made = messages.append_message(
             db, tenant_id="a", session_id=session.id, sender="user", content="a heron waits"
         )
-    assert message_words.cut_new(spoken, tenant_id="a") > 0
+    assert message_index.index_new_messages(spoken, tenant_id="a") > 0
     assert search(spoken, "herons", None).total == 1
     with spoken.transaction(tenant_id="a") as db:
         change = text("UPDATE messages SET content = 'a puffin waits' WHERE id = :id")
         db.execute(change, {"id": made.id})
     services = cast(Services, SimpleNamespace(database=spoken))
-    assert message_words.catch_up(services) == 1
+    assert message_index.index_pending(services) == 1
     assert search(spoken, "herons", None).total == 0
     assert search(spoken, "puffins", None).total == 1
-    assert message_words.catch_up(services) == 0
+    assert message_index.index_pending(services) == 0
 
 
 def test_a_message_that_is_not_cut_yet_is_found_by_its_plain_words(spoken: Database) -> None:
@@ -193,7 +193,7 @@ def test_a_message_that_is_not_cut_yet_is_found_by_its_plain_words(spoken: Datab
             db, tenant_id="a", session_id=session.id, sender="user", content="a lynx slept"
         )
     assert search(spoken, "slept lynx", None).total == 1
-    message_words.cut_new(spoken, tenant_id="a")
+    message_index.index_new_messages(spoken, tenant_id="a")
     assert search(spoken, "slept lynx", None).total == 1
 
 

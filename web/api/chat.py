@@ -7,7 +7,7 @@ from uuid import UUID
 from flask import Response, request
 
 from core.conversations import messages, turns
-from core.conversations.chat import turn_options, without_defaults
+from core.conversations.chat import turn_options, without_none
 from web.http import schemas, turn_schemas
 from web.http.answer_streams import answer_turn, follow_answer, live_answers, wants_stream
 from web.http.auth import requires
@@ -135,7 +135,7 @@ def _answer_again(begin: Any, body: dict[str, Any], message_id: UUID) -> Respons
         begin,
         tenant_id=tenant_id(),
         message_id=message_id,
-        options=without_defaults(body | {"request_id": request_state().request_id}),
+        options=without_none(body | {"request_id": request_state().request_id}),
         **content,
     )
     return answer_turn(

@@ -6,7 +6,7 @@ from uuid import UUID
 from flask import Response
 from sqlalchemy.orm import Session
 
-from core.conversations import message_words, messages
+from core.conversations import message_index, messages
 from web.http import schemas
 from web.http.auth import requires
 from web.http.context import one_statement, services, tenant_id, transaction
@@ -58,7 +58,7 @@ def search_messages(query: dict[str, Any]) -> Response:
     `"a phrase"` must be there as it is, `-word` must not.
     """
     page = take_page(query)
-    message_words.cut_new(services().database, tenant_id=tenant_id())
+    message_index.index_new_messages(services().database, tenant_id=tenant_id())
     with one_statement() as db:
         found = messages.search_messages(db, tenant_id=tenant_id(), page=page, **query)
     return json_response(page_body(found, hit_body))

@@ -68,7 +68,7 @@ class Message(Base):
     model: Mapped[str | None]
     usage: Mapped[dict[str, Any] | None]
     reply_to: Mapped[UUID | None]
-    # The words of `content`; None until core.conversations.message_words has cut them.
+    # The search vector of `content`; None until core.conversations.message_index computes it.
     tsv: Mapped[str | None] = mapped_column(TSVECTOR, deferred=True)
     # Set while the answer is being written; the writer renews it. Afterwards it counts as dead.
     lease_expires_at: Mapped[datetime | None]
@@ -97,7 +97,7 @@ class Message(Base):
             "lease_expires_at",
             postgresql_where=text("lease_expires_at IS NOT NULL"),
         ),
-        # For messages whose words are not cut yet, see core.conversations.message_words.
+        # For messages without a `tsv`, see core.conversations.message_index.
         # left(): a tsvector is at most 1 MiB, and the insert of a longer text would fail.
         # The tenant is an additional lexeme: see docs/adr/0006.
         Index(

@@ -1,7 +1,8 @@
-"""Cuts the words of new and changed messages, for the search of messages.
+"""Computes the text search vectors (`tsv`) of new and changed messages.
 
-Writers of messages need not know of it: a new message has no `tsv`, and a trigger removes
-that of a changed one. A search cuts its tenant's new messages first, the worker the rest.
+Code that writes messages does not compute them: a new message has no `tsv`, and a trigger
+removes the `tsv` of a changed message. A search first indexes its tenant's newest messages; a
+periodic task indexes the rest.
 """
 
 import time
@@ -19,20 +20,20 @@ BATCH = 200  # messages
 MAX_CHARS = 100_000  # of a message; a tsvector holds at most 1 MiB
 MAX_SECONDS = 20.0  # of a worker's time for one call
 
-_UNCUT = text(
+_PENDING = text(
     """
     SELECT id, tenant_id, left(content, :max_chars) AS content FROM messages
     WHERE tsv IS NULL AND content <> '' AND tenant_id = :tenant_id
     ORDER BY id DESC LIMIT :batch
     """
 )
-_UNCUT_OF_ANY = text(
+_PENDING_OF_ALL = text(
     """
     SELECT id, tenant_id, left(content, :max_chars) AS content FROM messages
     WHERE tsv IS NULL AND content <> '' LIMIT :batch
     """
 )
-# Only where the text is still the one that was read.
+# Only where the message still has the text that was read.
 _RECORD = text(
     """
     UPDATE messages SET tsv = made.tsv::tsvector
@@ -44,33 +45,33 @@ _RECORD = text(
 )
 
 
-def cut_new(database: Database, *, tenant_id: str) -> int:
-    """Cut the words of a tenant's newest messages that have none. Gives their number."""
+def index_new_messages(database: Database, *, tenant_id: str) -> int:
+    """Index a tenant's newest messages without a `tsv`, and return their number."""
     db = database.autocommit(tenant_id=tenant_id)
     values = {"max_chars": MAX_CHARS, "batch": BATCH, "tenant_id": tenant_id}
-    rows = db.execute(_UNCUT, values).all()
+    rows = db.execute(_PENDING, values).all()
     if rows:
         db.execute(_RECORD, _vectors(rows))
     return len(rows)
 
 
-def catch_up(services: Services, *, max_seconds: float = MAX_SECONDS) -> int:
-    """Cut the words of messages of all tenants that have none. Gives their number.
+def index_pending(services: Services, *, max_seconds: float = MAX_SECONDS) -> int:
+    """Index messages of all tenants without a `tsv`, and return their number.
 
-    Stops after about `max_seconds`; the next call goes on. Several may run at once.
+    Stops after about `max_seconds`; the next call continues. Several calls may run at once.
     """
     deadline = time.monotonic() + max_seconds
     done = 0
-    while time.monotonic() < deadline and (count := _cut_batch(services.database)):
+    while time.monotonic() < deadline and (count := _index_batch(services.database)):
         done += count
     if done:
         log.info("messages_cut", count=done)
     return done
 
 
-def _cut_batch(database: Database) -> int:
+def _index_batch(database: Database) -> int:
     db = database.autocommit(tenant_id=None)
-    rows = db.execute(_UNCUT_OF_ANY, {"max_chars": MAX_CHARS, "batch": BATCH}).all()
+    rows = db.execute(_PENDING_OF_ALL, {"max_chars": MAX_CHARS, "batch": BATCH}).all()
     return len(db.execute(_RECORD, _vectors(rows)).all()) if rows else 0
 
 
