@@ -62,7 +62,7 @@ class _App(Flask):
     request_class = uploads.UploadRequest
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """No view is a coroutine. Flask would check that a dozen times per request."""
+        """Return `func` unchanged: no view is a coroutine, and Flask's check costs time."""
         return func
 
 
@@ -70,7 +70,7 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     """The WSGI application. It connects to nothing before the first request."""
     settings = settings or (services.settings if services else get_settings())
     configure_logging(level=settings.log_level)
-    # Alembic would log two lines at each readiness check, which reads the schema's version.
+    # At INFO, Alembic logs two lines at each readiness check, which reads the schema's version.
     logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
     app = _App("web", static_folder=None)
     app.extensions["services"] = services or bootstrap(
@@ -100,7 +100,7 @@ def _configure(app: Flask) -> None:
         MAX_FORM_PARTS=FORM_PARTS,
         **views.CONFIG,
     )
-    # No redirects to another spelling: they lose a POST's body and are not problem+json.
+    # No redirects that add or remove a slash: they lose a POST's body and are not problem+json.
     app.url_map.converters["user_id"] = users.UserIdConverter
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = False

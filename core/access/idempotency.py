@@ -30,7 +30,7 @@ _LOCK_NOT_AVAILABLE = "55P03"
 
 
 @dataclass(frozen=True, slots=True)
-class Remembered:
+class StoredResponse:
     """The stored response to the first request with a key."""
 
     status_code: int
@@ -99,7 +99,7 @@ _PURGE = text(
 
 def claim(
     db: Session, *, tenant_id: str, key: str, fingerprint: bytes, hold_seconds: float
-) -> Claim | Remembered:
+) -> Claim | StoredResponse:
     """Claim the key for `hold_seconds`, or return the response that is stored for it.
 
     `fingerprint` is a hash of the request. Raises Unprocessable (`idempotency_key_reused`) if
@@ -128,12 +128,12 @@ def _try_claim(db: Session, values: dict[str, Any]) -> Any:
     return taken
 
 
-def _read(found: Any, *, fingerprint: bytes) -> Remembered:
+def _read(found: Any, *, fingerprint: bytes) -> StoredResponse:
     if bytes(found.fingerprint) != fingerprint:
         raise Unprocessable("This Idempotency-Key was used for another request.")
     if found.status_code is None:
         raise in_progress()
-    return Remembered(found.status_code, found.headers, bytes(found.body))
+    return StoredResponse(found.status_code, found.headers, bytes(found.body))
 
 
 def in_progress() -> Conflict:
@@ -157,7 +157,7 @@ def note(db: Session, claimed: Claim, checkpoint: bytes) -> None:
         raise in_progress()
 
 
-def finish(db: Session, claimed: Claim, response: Remembered) -> bool:
+def finish(db: Session, claimed: Claim, response: StoredResponse) -> bool:
     """Store the response. Returns False, and stores nothing, if the claim is no longer valid."""
     stored = db.execute(
         _FINISH,

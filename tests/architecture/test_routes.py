@@ -12,7 +12,7 @@ from core.access.keys import SCOPES
 from core.bootstrap import bootstrap
 from core.settings import get_settings
 from web.app import create_app
-from web.http.auth import is_guarded
+from web.http.auth import needs_key
 from web.http.view_policy import policy_of
 
 OPEN = {
@@ -47,12 +47,12 @@ def document(app: Flask) -> dict[str, Any]:
 
 
 def test_open_routes_are_listed_here(rules: list[Rule]) -> None:
-    assert {rule.rule for rule in rules if not is_guarded(rule.rule)} == OPEN
+    assert {rule.rule for rule in rules if not needs_key(rule.rule)} == OPEN
 
 
 def test_each_guarded_route_names_its_scopes(app: Flask, rules: list[Rule]) -> None:
     for rule in rules:
-        if is_guarded(rule.rule):
+        if needs_key(rule.rule):
             scopes = policy_of(app.view_functions[rule.endpoint]).scopes
             assert scopes, rule.rule
             assert set(scopes) <= set(SCOPES)
@@ -75,7 +75,7 @@ def test_each_post_honours_the_idempotency_key(app: Flask, rules: list[Rule]) ->
 
 def test_each_list_is_a_page(app: Flask, rules: list[Rule], document: dict[str, Any]) -> None:
     for rule in rules:
-        if is_guarded(rule.rule) and "GET" in (rule.methods or ()) and LIST.search(rule.rule):
+        if needs_key(rule.rule) and "GET" in (rule.methods or ()) and LIST.search(rule.rule):
             operation = document["paths"][template(rule)]["get"]
             names = {parameter["name"] for parameter in operation["parameters"]}
             assert {"skip", "limit", "cursor"} <= names, rule.rule
@@ -93,11 +93,11 @@ def test_each_route_is_in_the_document(rules: list[Rule], document: dict[str, An
             operation = document["paths"][template(rule)][method.lower()]
             assert operation["summary"], rule.rule
             assert operation["operationId"]
-            if is_guarded(rule.rule):
+            if needs_key(rule.rule):
                 assert {"400", "401", "403", "429", "500", "503"} <= set(operation["responses"])
                 assert operation["security"]
                 assert operation["x-required-scopes"]
-            if "<" in rule.rule and is_guarded(rule.rule):
+            if "<" in rule.rule and needs_key(rule.rule):
                 assert "404" in operation["responses"]
 
 
@@ -129,7 +129,7 @@ def test_each_view_that_answers_a_question_costs_a_chat_turn(
     answering = [
         rule.endpoint
         for rule in rules
-        if is_guarded(rule.rule)
+        if needs_key(rule.rule)
         for method in (rule.methods or set()) & {"POST", "PUT"}
         if "event-stream" in str(document["paths"][template(rule)][method.lower()]["responses"])
     ]

@@ -13,7 +13,7 @@ from werkzeug.exceptions import RequestedRangeNotSatisfiable
 
 from core.db.paging import cursor_scope, decode_cursor, encode_cursor
 from core.errors import Invalid
-from web.http.downloads import find_range
+from web.http.downloads import parse_range
 from web.http.request_checks import MAX_DEPTH, MAX_DIGITS, parse_json
 from web.http.streaming import Event, encode
 
@@ -125,10 +125,10 @@ def test_an_event_is_one_block_whatever_its_text(text: str) -> None:
     ],
 )
 def test_ranges_follow_rfc_9110(asked: str, expected: tuple[int, int] | None) -> None:
-    assert find_range(asked, size=10) == expected
+    assert parse_range(asked, size=10) == expected
 
 
 @pytest.mark.parametrize("asked", ["bytes=10-", "bytes=10-12", "bytes=-0", "bytes=-00"])
 def test_a_range_without_a_byte_is_not_satisfiable(asked: str) -> None:
     with pytest.raises(RequestedRangeNotSatisfiable):
-        find_range(asked, size=10)
+        parse_range(asked, size=10)

@@ -1,1 +1,1 @@
-"""The resources of `/api/v1`, one file each."""
+"""The endpoints of `/api/v1`, one file per resource."""

@@ -107,8 +107,9 @@ def list_documents(query: dict[str, Any]) -> Response:
 def watch_documents(query: dict[str, Any]) -> Response:
     """Follow documents by server-sent events.
 
-    `document` carries a Document with its `job`: first each one that is being ingested, then
-    any of them at each change. The stream goes on until the client closes it.
+    Each `document` event is a Document with its `job`. First comes one event for each document
+    that is being ingested, then one for each change of a document. The stream lasts until the
+    client closes it.
     """
     watch = Watch(
         tenant_id=tenant_id(), user_id=query.get("user_id"), session_id=query.get("session_id")
@@ -117,7 +118,7 @@ def watch_documents(query: dict[str, Any]) -> Response:
 
 
 def _document_events(services: Services, watch: Watch, *, tenant_id: str) -> Iterator[Event | None]:
-    """An event for each change; None in between, when there is a moment to stop."""
+    """Yield an event for each change, and None between them, so that the stream can stop."""
     while True:
         with services.database.transaction(tenant_id=tenant_id) as db:
             changed = [document_with_job_body(found) for found in watch.look(db)]
@@ -151,7 +152,7 @@ def delete_document(document_id: UUID) -> Response:
 @idempotent(atomic=False)
 @blp.response(202, schemas.AcceptedUpload)
 def reingest_document(document_id: UUID) -> Response:
-    """Ingest anew; the present chunks serve until the new ones are complete."""
+    """Ingest a document again; searches use its old chunks until the new ones are complete."""
     accepted = uploads.reingest(
         services(), tenant_id=tenant_id(), document_id=document_id, claim=held_claim()
     )
@@ -177,7 +178,7 @@ def list_chunks(query: dict[str, Any], document_id: UUID) -> Response:
 @blp.response(206, schemas.BINARY, content_type="application/pdf")
 @blp.response(304)
 def download_document(document_id: UUID) -> Response:
-    """Download the uploaded PDF, unchanged. `Range` and `If-None-Match` are honoured."""
+    """Download the uploaded PDF, unchanged. Supports `Range` and `If-None-Match`."""
     with transaction() as db:
         document = records.get_document(db, tenant_id=tenant_id(), document_id=document_id)
     size, etag = document.size_bytes, document.sha256
@@ -203,11 +204,11 @@ def download_document(document_id: UUID) -> Response:
 @blp.response(200, schemas.BINARY, content_type="image/png")
 @blp.response(304)
 def show_page(query: dict[str, Any], document_id: UUID, number: int) -> Response:
-    """Render a page as PNG, with a text marked on it."""
+    """Render a page as PNG, and mark a text on it."""
     highlight = query.get("highlight")
     with transaction() as db:
         document = records.get_document(db, tenant_id=tenant_id(), document_id=document_id)
-    # A document that is read again, or by another reader, may have other pictures.
+    # Another ingestion, or another version of the reader, may draw the page differently.
     read = f"{document.generation} {READER_VERSION}"
     about = f"{document.sha256} {read} {number} {highlight}".encode()
     etag = hashlib.sha256(about).hexdigest()[:32]

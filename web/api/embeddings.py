@@ -1,4 +1,4 @@
-"""`flask --app web.app embeddings`: the operator's commands after a change of the model."""
+"""`flask --app web.app embeddings`: commands for the operator who changed the embedding model."""
 
 import click
 from flask import current_app
@@ -23,9 +23,9 @@ def _services() -> Services:
 
 @cli.command("renew")
 def renew_command() -> None:
-    """Queue every document whose vectors are of another model than the settings name.
+    """Queue every document whose vectors are not from the model in the settings.
 
-    May be run again at any time: documents that are done or under way are left alone.
+    It can be repeated at any time: it skips documents that are done or in progress.
     """
     queued = 0
     try:
@@ -38,7 +38,7 @@ def renew_command() -> None:
 
 @cli.command("status")
 def status_command() -> None:
-    """Say whether the documents' vectors are of the model that the settings name."""
+    """Report whether the documents' vectors are from the model in the settings."""
     try:
         change = _find_change(_services())
     except RagError as error:
@@ -47,11 +47,11 @@ def status_command() -> None:
 
 
 def warn_of_change(services: Services) -> None:
-    """Log one line at the start of a process if the model was changed."""
+    """Log one line at the start of a process if the model has changed."""
     try:
         change = _find_change(services)
     except RagError:
-        return  # the database is away, and readiness says so
+        return  # the database is unreachable; the readiness check reports it
     if change:
         log.warning("embedding_model_changed", detail=change.detail)
 

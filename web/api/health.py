@@ -1,4 +1,4 @@
-"""/health, /health/live, /health/ready, /metrics: no key, no rate limit, fast answers."""
+"""/health, /health/live, /health/ready, /metrics: no key, no rate limit, fast responses."""
 
 from typing import Any
 
@@ -30,11 +30,12 @@ _UNREADY = {"status": "unready", "reason": "database_unavailable"}
 @blp.response(200, system_schemas.Health)
 @blp.response(503, system_schemas.Health, example=_UNHEALTHY)
 def health() -> Response:
-    """Whether the service works. With Redis down it is `degraded`.
+    """Report whether the service works. It is `degraded` while Redis is down.
 
-    While it is, no work is lost and each process limits requests by itself. `workers` counts
-    the workers that sent a heartbeat within ten seconds, `queue` the page ranges that wait for
-    one, or the messages in the work queue if those are more.
+    While Redis is down, no work is lost, and each process counts rate limits by itself.
+    `workers` is the number of workers with a heartbeat in the last ten seconds. `queue` is the
+    number of page ranges that wait for a worker, or of messages in the work queue, whichever is
+    greater.
     """
     due = _count_due()
     database = due is not None
@@ -65,7 +66,7 @@ def _limiter() -> Limiter:
 
 
 def _count_due() -> int | None:
-    """Page ranges that are due, counted to MAX_DUE; None if PostgreSQL does not answer."""
+    """Count the due page ranges up to MAX_DUE; None if PostgreSQL does not answer."""
     try:
         with services().database.transaction(tenant_id=None) as db:
             return jobs.count_due(db, limit=MAX_DUE)
@@ -76,7 +77,7 @@ def _count_due() -> int | None:
 @blp.route("/health/live", methods=["GET"])
 @blp.response(200, system_schemas.Alive)
 def live() -> Response:
-    """Whether this process answers. It asks neither PostgreSQL nor Redis."""
+    """Report whether this process responds. It checks neither PostgreSQL nor Redis."""
     return _answer({"status": "alive"}, ok=True)
 
 
@@ -84,10 +85,10 @@ def live() -> Response:
 @blp.response(200, system_schemas.Ready)
 @blp.response(503, system_schemas.Ready, example=_UNREADY)
 def ready() -> Response:
-    """Whether to send requests here.
+    """Report whether this process can serve requests.
 
-    The database answers, has the schema of this version, and holds vectors of the embedding
-    model that the settings name.
+    It can if the database responds, has the schema of this version, and holds vectors of the
+    embedding model in the settings.
     """
     try:
         with services().database.transaction(tenant_id=None) as db:
@@ -109,5 +110,5 @@ def ready() -> Response:
 @blp.route("/metrics", methods=["GET"])
 @blp.response(200, {"type": "string"}, content_type="text/plain")
 def show_metrics() -> Response:
-    """Prometheus text: requests, their durations, jobs by state. It names no tenant or user."""
+    """Return Prometheus metrics: requests, durations, jobs by state, waiting page ranges."""
     return Response(metrics.render(services()), content_type=metrics.CONTENT_TYPE)

@@ -50,7 +50,7 @@ def get_job(job_id: UUID) -> Response:
 @idempotent(atomic=False)
 @blp.response(202, schemas.Job)
 def cancel_job(job_id: UUID) -> Response:
-    """Cancel a job; its worker stops within one page range."""
+    """Cancel a job; its worker stops after the current page range at the latest."""
     job = uploads.cancel_job(services(), tenant_id=tenant_id(), job_id=job_id)
     return json_response(job_body(job), status=202)
 
@@ -61,20 +61,20 @@ def cancel_job(job_id: UUID) -> Response:
 def watch_job(job_id: UUID) -> Response:
     """Follow a job by server-sent events.
 
-    `progress` carries the Job at each change; the stream ends with the job.
+    Each change sends a `progress` event with the Job. The stream ends when the job ends.
     """
     refuse_query()
     return event_response(_progress(services(), tenant_id=tenant_id(), job_id=job_id))
 
 
 def _progress(services: Services, *, tenant_id: str, job_id: UUID) -> Iterator[Event | None]:
-    """An event at each change; None in between, when there is a moment to stop."""
+    """Yield an event at each change, and None between them, so that the stream can stop."""
     seen: tuple[object, ...] | None = None
     while True:
         with services.database.transaction(tenant_id=tenant_id) as db:
             job = jobs.get_job(db, tenant_id=tenant_id, job_id=job_id)
-        if _look(job) != seen:
-            seen = _look(job)
+        if _visible_state(job) != seen:
+            seen = _visible_state(job)
             yield Event("progress", job_body(job))
         if job.state in TERMINAL_STATES:
             return
@@ -82,5 +82,5 @@ def _progress(services: Services, *, tenant_id: str, job_id: UUID) -> Iterator[E
         time.sleep(POLL_SECONDS)
 
 
-def _look(job: Job) -> tuple[object, ...]:
+def _visible_state(job: Job) -> tuple[object, ...]:
     return (job.state, job.stage, job.pages_total, job.pages_done, job.chunks_done, job.attempts)

@@ -16,7 +16,7 @@ from web.http import schemas
 from web.http.auth import requires
 from web.http.commands import command_services, errors_as_messages
 from web.http.context import principal, services, transaction
-from web.http.idempotency import idempotent, remember
+from web.http.idempotency import idempotent, store_response
 from web.http.parsing import Blueprint, load, take_page
 from web.http.presenters import json_response, key_body, new_key_body, no_content, page_body
 from web.http.request_checks import check_text
@@ -30,7 +30,7 @@ _NO_STORE = {"Cache-Control": "no-store"}
 
 
 def _managed_tenant() -> str | None:
-    """The tenant whose keys the caller manages; None, for all of them, if it is the operator."""
+    """Return the tenant whose keys the caller manages; None, for all tenants, for the operator."""
     caller = principal()
     return None if caller.is_operator else caller.tenant_id
 
@@ -41,7 +41,7 @@ def _managed_tenant() -> str | None:
 @blp.arguments(schemas.KeyCreate)
 @blp.response(201, schemas.NewKey)
 def create_key(body: dict[str, Any]) -> Response:
-    """Create a key. Only this response shows it."""
+    """Create a key. Only this response contains it."""
     tenant = body.pop("tenant", None) or principal().tenant_id
     if tenant != principal().tenant_id and not principal().is_operator:
         raise Forbidden("Only the first key makes keys for other tenants.", code="other_tenant")
@@ -49,7 +49,7 @@ def create_key(body: dict[str, Any]) -> Response:
         made = keys.create_key(
             db, tenant_id=tenant, pepper=services().settings.effective_key_pepper, **body
         )
-        return remember(db, json_response(new_key_body(made), status=201, headers=_NO_STORE))
+        return store_response(db, json_response(new_key_body(made), status=201, headers=_NO_STORE))
 
 
 @blp.route("/keys", methods=["GET"])
@@ -69,7 +69,7 @@ def list_keys(query: dict[str, Any]) -> Response:
 @blp.arguments(schemas.KeyRotate, required=False)
 @blp.response(201, schemas.NewKey)
 def rotate_key(body: dict[str, Any], key_id: UUID) -> Response:
-    """Replace a key by a new one with the same rights. The old one expires in `grace_seconds`."""
+    """Replace a key with a new one with the same rights. The old one expires in `grace_seconds`."""
     with transaction(across_tenants=principal().is_operator) as db:
         made = keys.rotate_key(
             db,
@@ -78,7 +78,7 @@ def rotate_key(body: dict[str, Any], key_id: UUID) -> Response:
             grace_seconds=body["grace_seconds"],
             pepper=services().settings.effective_key_pepper,
         )
-        return remember(db, json_response(new_key_body(made), status=201, headers=_NO_STORE))
+        return store_response(db, json_response(new_key_body(made), status=201, headers=_NO_STORE))
 
 
 @blp.route("/keys/<uuid:key_id>", methods=["DELETE"])

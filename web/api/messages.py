@@ -1,4 +1,4 @@
-"""/messages, and those of a session."""
+"""/messages and /sessions/{id}/messages."""
 
 from typing import Any, cast
 from uuid import UUID
@@ -10,7 +10,7 @@ from core.conversations import message_index, messages
 from web.http import schemas
 from web.http.auth import requires
 from web.http.context import one_statement, services, tenant_id, transaction
-from web.http.idempotency import idempotent, remember
+from web.http.idempotency import idempotent, store_response
 from web.http.parsing import Blueprint, take_page
 from web.http.presenters import hit_body, json_response, message_body, no_content, page_body
 
@@ -23,12 +23,12 @@ blp = Blueprint("messages", __name__, url_prefix="/api/v1", description="Message
 @blp.arguments(schemas.MessageCreate)
 @blp.response(201, schemas.Message)
 def append_message(body: dict[str, Any], session_id: UUID) -> Response:
-    """Append a message; positions count 1, 2, 3 … whoever else appends meanwhile."""
+    """Append a message. Positions are 1, 2, 3 … without gaps, also with concurrent appends."""
     with one_statement() as db:
         message = messages.append_message(db, tenant_id=tenant_id(), session_id=session_id, **body)
         headers = {"Location": f"/api/v1/messages/{message.id}"}
-        # With something to remember, `db` is a session.
-        return remember(
+        # `db` is a Session if there is a response to store.
+        return store_response(
             cast(Session, db), json_response(message_body(message), status=201, headers=headers)
         )
 
@@ -54,8 +54,8 @@ def list_messages(query: dict[str, Any], session_id: UUID) -> Response:
 def search_messages(query: dict[str, Any]) -> Response:
     """Search messages by their words, best first.
 
-    A message is found by any of the words; the last one may be the beginning of a word.
-    `"a phrase"` must be there as it is, `-word` must not.
+    A message matches if it contains any of the words; the last word may be a prefix. It must
+    contain each `"a phrase"` literally, and must not contain `-word`.
     """
     page = take_page(query)
     message_index.index_new_messages(services().database, tenant_id=tenant_id())
@@ -79,7 +79,7 @@ def get_message(message_id: UUID) -> Response:
 @blp.arguments(schemas.Feedback)
 @blp.response(200, schemas.Message)
 def rate_message(body: dict[str, Any], message_id: UUID) -> Response:
-    """Rate an answer, up or down, instead of an earlier rating."""
+    """Rate an answer up or down. This replaces an earlier rating."""
     feedback = {"rating": body["rating"], "comment": body.get("comment")}
     with transaction() as db:
         message = messages.set_feedback(
@@ -92,7 +92,7 @@ def rate_message(body: dict[str, Any], message_id: UUID) -> Response:
 @requires("write")
 @blp.response(204)
 def unrate_message(message_id: UUID) -> Response:
-    """Take the rating of an answer back."""
+    """Remove the rating of an answer."""
     with transaction() as db:
         messages.set_feedback(db, tenant_id=tenant_id(), message_id=message_id, feedback=None)
     return no_content()

@@ -1,4 +1,4 @@
-"""`flask --app web.app documents`: what an operator does to the documents of all tenants."""
+"""`flask --app web.app documents`: the operator's commands for the documents of all tenants."""
 
 import click
 from flask.cli import AppGroup
@@ -18,9 +18,9 @@ cli = AppGroup("documents", help="Look after the documents of all tenants.")
     help="Also documents with scanned or unreadable pages that were read without OCR.",
 )
 def reread_command(dry_run: bool, tenant: str | None, scans: bool) -> None:
-    """Ingest the documents anew that an older version read.
+    """Ingest again the documents that an older version of the reader ingested.
 
-    Their chunks serve until the new ones are complete.
+    Searches use their old chunks until the new ones are complete.
     """
     count = 0
     with errors_as_messages():

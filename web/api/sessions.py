@@ -11,7 +11,7 @@ from core.documents import uploads
 from web.http import schemas, transfer_schemas
 from web.http.auth import requires
 from web.http.context import services, tenant_id, transaction
-from web.http.idempotency import idempotent, remember
+from web.http.idempotency import idempotent, store_response
 from web.http.parsing import Blueprint, take_page
 from web.http.presenters import json_response, no_content, page_body, session_body
 from web.http.streaming import download_response
@@ -29,11 +29,11 @@ blp = Blueprint("sessions", __name__, url_prefix="/api/v1", description="Convers
 @blp.arguments(schemas.SessionCreate)
 @blp.response(201, schemas.Session)
 def create_session(body: dict[str, Any]) -> Response:
-    """Start a conversation."""
+    """Create a conversation."""
     with transaction() as db:
         session = sessions.create_session(db, tenant_id=tenant_id(), **body)
         headers = {"Location": f"/api/v1/sessions/{session.id}"}
-        return remember(db, json_response(session_body(session), status=201, headers=headers))
+        return store_response(db, json_response(session_body(session), status=201, headers=headers))
 
 
 @blp.route("/sessions", methods=["GET"])
@@ -63,7 +63,7 @@ def get_session(session_id: UUID) -> Response:
 @blp.arguments(schemas.SessionUpdate)
 @blp.response(200, schemas.Session)
 def update_session(body: dict[str, Any], session_id: UUID) -> Response:
-    """Change title or metadata; what is left out stays."""
+    """Change title or metadata. Omitted fields stay as they are."""
     with transaction() as db:
         session = sessions.update_session(db, tenant_id=tenant_id(), session_id=session_id, **body)
     return json_response(session_body(session))
@@ -74,7 +74,7 @@ def update_session(body: dict[str, Any], session_id: UUID) -> Response:
 @blp.arguments(schemas.FavoriteUpdate, required=False)
 @blp.response(200, schemas.Session)
 def set_favorite(body: dict[str, Any], session_id: UUID) -> Response:
-    """Set the favourite mark, or turn it over if there is no body."""
+    """Set the favourite mark, or toggle it if there is no body."""
     with transaction() as db:
         session = sessions.set_favorite(db, tenant_id=tenant_id(), session_id=session_id, **body)
     return json_response(session_body(session))
@@ -84,7 +84,7 @@ def set_favorite(body: dict[str, Any], session_id: UUID) -> Response:
 @requires("write")
 @blp.response(204)
 def delete_session(session_id: UUID) -> Response:
-    """Delete a conversation, its messages, and the documents attached to it alone."""
+    """Delete a conversation, its messages, and the documents attached to it."""
     uploads.delete_session(services(), tenant_id=tenant_id(), session_id=session_id)
     return no_content()
 
@@ -97,7 +97,7 @@ def delete_session(session_id: UUID) -> Response:
 def export_session(query: dict[str, Any], session_id: UUID) -> Response:
     """Export a conversation: messages, contexts, alternatives and feedback.
 
-    As JSON it can be imported again, here or elsewhere; as Markdown it is for people.
+    A JSON file can be imported into any installation; a Markdown file is for people.
     """
     format_ = query["format"]
     blocks = transfer.export_session(
@@ -122,10 +122,11 @@ def export_session(query: dict[str, Any], session_id: UUID) -> Response:
 def import_session(body: dict[str, Any]) -> Response:
     """Import a conversation from a JSON export, under new ids.
 
-    Its export equals the file but for ids and `exported_at`. An answer that was still being
-    written when the file was made is interrupted. A file may be as large as an upload.
+    An export of the new conversation equals the file, except for ids and `exported_at`. An
+    answer that was being written at the time of the export becomes interrupted. A file may be
+    as large as an upload.
     """
     with transaction() as db:
         session = transfer.import_session(db, tenant_id=tenant_id(), file=body)
         headers = {"Location": f"/api/v1/sessions/{session.id}"}
-        return remember(db, json_response(session_body(session), status=201, headers=headers))
+        return store_response(db, json_response(session_body(session), status=201, headers=headers))

@@ -12,10 +12,10 @@ from web.http.parsing import Blueprint
 from web.http.passage_schemas import ID, PAGE_LABEL, Passage
 from web.http.presenters import json_response
 
-blp = Blueprint("traces", __name__, url_prefix="/api/v1", description="How answers came about.")
+blp = Blueprint("traces", __name__, url_prefix="/api/v1", description="How answers were made.")
 
-_RANK = {"example": 1, "description": "From 1; null: not among this side's candidates."}
-_MILLISECONDS = {"example": 4.2, "description": "Null: not reached, or not asked for."}
+_RANK = {"example": 1, "description": "From 1; null if this search did not find it."}
+_MILLISECONDS = {"example": 4.2, "description": "Null if the stage did not run."}
 
 
 class TraceCandidate(Schema):
@@ -41,7 +41,9 @@ class TraceMemory(Schema):
 class TraceClaim(Schema):
     kind = fields.String(required=True, metadata={"example": "figure"})
     text = fields.String(required=True, metadata={"example": "34,229 million"})
-    supported = fields.Boolean(required=True, metadata={"description": "A cited passage has it."})
+    supported = fields.Boolean(
+        required=True, metadata={"description": "Whether a cited passage contains it."}
+    )
 
 
 class TraceStatement(Schema):
@@ -61,8 +63,8 @@ class TraceSupport(Schema):
         allow_none=True,
         metadata={
             "example": 1.0,
-            "description": "The share of the answer's figures, names and dates that the "
-            "passages it cites hold; null if it has none.",
+            "description": "The share of the answer's figures, names and dates that its "
+            "cited passages contain; null if it has none.",
         },
     )
     statements = fields.List(fields.Nested(TraceStatement), required=True)
@@ -84,20 +86,20 @@ class Trace(Schema):
         allow_none=True,
         metadata={
             "example": "How did revenue develop in 2023?",
-            "description": "What was searched for: the message, made to stand alone.",
+            "description": "The search query: the message, completed from the conversation.",
         },
     )
     mode = fields.String(
         required=True,
         allow_none=True,
-        metadata={"example": "hybrid", "description": "Null: nothing was searched."},
+        metadata={"example": "hybrid", "description": "Null if the turn did not search."},
     )
     candidates = fields.List(fields.Nested(TraceCandidate), required=True)
     prompt_passages = fields.List(fields.Nested(Passage), required=True)
     memories = fields.List(
         fields.Nested(TraceMemory),
         required=True,
-        metadata={"description": "What was recalled of other sessions, with `memory: user`."},
+        metadata={"description": "Messages recalled from other sessions, with `memory: user`."},
     )
     model = fields.String(required=True, allow_none=True, metadata={"example": "extractive-1"})
     usage = fields.Dict(required=True, allow_none=True)
@@ -109,9 +111,9 @@ class Trace(Schema):
 @requires("read")
 @blp.response(200, Trace)
 def get_trace(message_id: UUID) -> Response:
-    """Get how an answer came about: query, candidates, prompt, tokens, time.
+    """Get the trace of an answer: query, candidates, prompt, tokens, time.
 
-    404 for a message that was not answered here.
+    404 for a message that this service did not answer.
     """
     with transaction() as db:
         trace = traces.get_trace(db, tenant_id=tenant_id(), message_id=message_id)

@@ -1,7 +1,7 @@
-"""/users: everything of one user, exported or erased.
+"""/users: export or erase all data of one user.
 
-A user is whoever `user_id` names in sessions and documents. A user id can be any text, with
-slashes too.
+A user exists only as the `user_id` of sessions and documents. A user id can be any text, also
+with slashes.
 """
 
 from datetime import UTC, datetime
@@ -17,11 +17,11 @@ from web.http.parsing import Blueprint, refuse_query
 from web.http.presenters import job_body, json_response
 from web.http.streaming import download_response
 
-blp = Blueprint("users", __name__, url_prefix="/api/v1", description="Everything of one user.")
+blp = Blueprint("users", __name__, url_prefix="/api/v1", description="All data of one user.")
 
 
 class UserIdConverter(PathConverter):
-    """A path's part of any characters, a slash at its beginning too."""
+    """Matches any characters in a path, also a leading slash."""
 
     regex = ".+?"
     part_isolating = False
@@ -31,11 +31,12 @@ class UserIdConverter(PathConverter):
 @requires("read")
 @blp.response(200, schemas.BINARY, content_type="application/zip")
 def export_user(user_id: str) -> Response:
-    """Export everything of a user as a zip archive.
+    """Export all data of a user as a zip archive.
 
-    `sessions/ID.json` are conversations as `GET /sessions/{id}/export` gives them,
-    `documents/ID.json` and `documents/ID.pdf` the user's documents and those attached to the
-    user's sessions. `user.json` comes last and counts them: an archive without it broke off.
+    `sessions/ID.json` is a conversation in the format of `GET /sessions/{id}/export`.
+    `documents/ID.json` and `documents/ID.pdf` are the user's documents and those attached to
+    the user's sessions. `user.json` comes last and counts the others: an archive without it is
+    incomplete.
     """
     refuse_query()
     blocks = archive.export_user(
@@ -48,10 +49,11 @@ def export_user(user_id: str) -> Response:
 @requires("admin")
 @blp.response(202, schemas.Job)
 def erase_user(user_id: str) -> Response:
-    """Erase a user: sessions, messages, documents, files, vectors, pictures, traces.
+    """Erase a user: sessions, messages, documents, files, vectors, page images, traces.
 
-    A job does it; its `result` counts what is gone. Until it ends, new sessions and documents
-    of the user are refused (409 `user_being_erased`). Asked again meanwhile: the same job.
+    A job does the work; its `result` counts the deleted items. Until it ends, new sessions and
+    documents of the user are refused (409 `user_being_erased`), and a repeated request returns
+    the same job.
     """
     refuse_query()
     with transaction() as db:

@@ -1,4 +1,4 @@
-"""Examples of whole bodies for the OpenAPI document. Those in JSON are built from the fields'."""
+"""Examples of bodies for the OpenAPI document. JSON examples are built from those of the fields."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -57,7 +57,7 @@ _QUESTION: Document = {
     "usage": None,
     "finish_reason": None,
 }
-# Responses that are not JSON, by operation. Those of turns are TURN_EVENTS.
+# Responses that are not JSON, by operation. All turns share TURN_EVENTS.
 BODIES = {
     "stream_answer": (EVENT_STREAM, TURN_EVENTS),
     "watch_documents": (EVENT_STREAM, _DOCUMENT_EVENTS),
@@ -101,7 +101,7 @@ def _example(document: Document, schema: Document) -> Any:
 
 
 def _members(document: Document, schema: Document) -> Document:
-    """The required members, and those that have an example."""
+    """Return the required members, and those that have an example."""
     required = schema.get("required", ())
     return {
         name: _example(document, member)
@@ -111,7 +111,7 @@ def _members(document: Document, schema: Document) -> Document:
 
 
 def vary_messages(paths: Document) -> None:
-    """Messages share a schema, whose example is an answer. Show questions where they belong."""
+    """Show a question as the example where a message is one; the schema's example is an answer."""
     for path in paths.values():
         for operation in path.values():
             example = _json_example(operation, "200") if isinstance(operation, dict) else {}

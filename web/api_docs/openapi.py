@@ -1,7 +1,6 @@
-"""The OpenAPI document: flask-smorest's, completed by what is enforced around the views.
+"""The OpenAPI document: flask-smorest's, with keys, scopes, limits, errors and idempotency added.
 
-Errors, keys, scopes, limits and idempotency are described from the same declarations
-(`web.http.view_policy`) that enforce them.
+The additions come from the same declarations (`web.http.view_policy`) that the checks use.
 """
 
 import re
@@ -14,7 +13,7 @@ from flask_smorest import Api
 
 from web.api_docs.examples import BODIES, TURN_EVENTS, add_examples, vary_messages
 from web.http import schemas
-from web.http.auth import is_guarded
+from web.http.auth import needs_key
 from web.http.idempotency import HEADER
 from web.http.passage_schemas import ID
 from web.http.streaming import EVENT_STREAM
@@ -28,41 +27,42 @@ Conversations, PDF ingestion, search and cited answers.
 **Keys.** Everything under `/api/v1` needs `X-API-Key` (or `Authorization: Bearer`). A key has
 scopes: `read`, `write`, `chat`, `documents`, `admin`.
 
-**Errors** are `application/problem+json` (RFC 9457) with a stable `code`, the `request_id`,
-and for invalid input `errors`, from field path to messages.
+**Errors** are `application/problem+json` (RFC 9457) with a stable `code` and the `request_id`.
+Invalid input also has `errors`, which maps field paths to messages.
 
-**Limits.** `X-RateLimit-*` on each response; 429 has `Retry-After`.
+**Limits.** Each response has `X-RateLimit-*` headers; 429 has `Retry-After`.
 
-**Idempotency.** Each POST takes an `Idempotency-Key`: the same key with the same body gives the
-first response again for 24 hours, with `Idempotent-Replayed: true`.
+**Idempotency.** Each POST accepts an `Idempotency-Key`. For 24 hours, the same key with the same
+body returns the first response again, with `Idempotent-Replayed: true`.
 
-**Pages** go by `skip` or by `cursor` (the `next_cursor` of the page before), which misses and
-repeats nothing while rows are added.
+**Pages.** Use `skip`, or `cursor` with the `next_cursor` of the previous page. With `cursor`, no
+row is missed or repeated while rows are added.
 
 **Streams** are server-sent events: with `stream: true` or `Accept: text/event-stream`. A comment
-line comes at least every 15 seconds. An answer's events have ids; a client that lost its connection
-goes on with `GET /messages/{id}/stream` and `Last-Event-ID`.
+line comes at least every 15 seconds. An answer's events have ids. After a lost connection, a client
+continues with `GET /messages/{id}/stream` and `Last-Event-ID`.
 
-**Request ids.** `X-Request-ID` is taken if it is 1 to 128 of `A-Za-z0-9._-`, and returned.
+**Request ids.** The service uses and returns the client's `X-Request-ID` if it is 1 to 128
+characters of `A-Za-z0-9._-`.
 """
 
 _CODES = {
     400: ("invalid_request", "The request is not valid; see errors."),
     401: ("unauthorized", "A valid API key is required."),
     403: ("insufficient_scope", "The key lacks the scope."),
-    404: ("not_found", "Unknown, or somebody else's."),
-    408: ("request_timeout", "The body came too slowly."),
-    409: ("conflict", "Its state forbids it, or a request with this key is still under way."),
+    404: ("not_found", "It does not exist, or it belongs to another tenant."),
+    408: ("request_timeout", "The body arrived too slowly."),
+    409: ("conflict", "The state forbids it, or a request with this key is in progress."),
     413: ("payload_too_large", "The request is too large."),
     415: ("unsupported_media_type", "The media type is not supported."),
     416: ("range_not_satisfiable", "The range lies outside the content."),
     422: ("idempotency_key_reused", "This Idempotency-Key was used for another request."),
     429: ("rate_limited", "Too many requests; see Retry-After."),
-    500: ("internal_error", "Something went wrong here."),
+    500: ("internal_error", "An internal error happened."),
     502: ("provider_unavailable", "The LLM or embedding provider failed."),
     503: ("database_unavailable", "Try again after Retry-After seconds."),
     504: ("provider_timeout", "The LLM or embedding provider took too long."),
-    507: ("storage_full", "There is no room left."),
+    507: ("storage_full", "The storage is full."),
 }
 _EVERYWHERE = (400, 401, 403, 429, 500, 503)
 _PARTICULAR = {
@@ -86,21 +86,19 @@ _HEADERS: Document = {
     "X-Request-ID": _header("The request's id, also in the log."),
     "X-RateLimit-Limit": _header("Requests per minute for this key.", "integer"),
     "X-RateLimit-Remaining": _header("Requests left in this window.", "integer"),
-    "X-RateLimit-Reset": _header("When the window ends, in seconds since 1970.", "integer"),
+    "X-RateLimit-Reset": _header("The end of the window, in seconds since 1970.", "integer"),
     "Retry-After": _header("Seconds to wait.", "integer"),
-    "Location": _header("Where it is."),
-    "Idempotent-Replayed": _header("`true` if this is the first response again."),
-    "WWW-Authenticate": _header("The schemes that are taken."),
-    "Accept-Encoding": _header(
-        "`identity`, if it is the body's `Content-Encoding` that is not supported."
-    ),
+    "Location": _header("The URL of the new resource."),
+    "Idempotent-Replayed": _header("`true` if this repeats the first response."),
+    "WWW-Authenticate": _header("The accepted schemes."),
+    "Accept-Encoding": _header("`identity`, if the body's `Content-Encoding` is not supported."),
     "ETag": _header("For `If-None-Match`, `If-Range`."),
-    "Cache-Control": _header("What may keep it."),
+    "Cache-Control": _header("Who may cache the response."),
     "Accept-Ranges": _header("`bytes`."),
-    "Content-Range": _header("Which bytes of how many.", example="bytes 0-1023/120000"),
+    "Content-Range": _header("The bytes sent, and the total.", example="bytes 0-1023/120000"),
     "Content-Disposition": _header("`attachment`, with the file's name."),
 }
-# The headers of an operation's answers, by its name and their status.
+# The headers of an operation's responses, by operation and status.
 _ANSWER_HEADERS = {
     "create_session": {"201": ["Location"]},
     "import_session": {"201": ["Location"]},
@@ -155,11 +153,11 @@ def _request_header(name: str, description: str) -> Document:
     }
 
 
-_IF_NONE_MATCH = _request_header("If-None-Match", "ETags; 304 if one is the present one.")
+_IF_NONE_MATCH = _request_header("If-None-Match", "ETags; 304 if one of them is current.")
 _PARAMETERS = {
     "download_document": [
         _request_header("Range", "One range of bytes, such as `bytes=0-1023`."),
-        _request_header("If-Range", "An ETag: of another version, everything is sent."),
+        _request_header("If-Range", "An ETag; the range is ignored if the file has another."),
         _IF_NONE_MATCH,
     ],
     "show_page": [_IF_NONE_MATCH],
@@ -181,12 +179,12 @@ _UPLOAD_BODY: Document = {
                         "type": "string",
                         "minLength": 1,
                         "maxLength": 255,
-                        "description": "Whose it is; left out, it is shared by the tenant.",
+                        "description": "The document's user; without it, the tenant shares it.",
                     },
                     "session_id": {
                         "type": "string",
                         "format": "uuid",
-                        "description": "The session it is attached to.",
+                        "description": "The session to attach it to.",
                     },
                     "metadata": {"type": "object", "description": "Any JSON object."},
                 },
@@ -201,7 +199,7 @@ _UPLOAD_BODY: Document = {
 
 
 def build(app: Flask, api: Api) -> Document:
-    """The whole document."""
+    """Return the whole document."""
     document: Document = api.spec.to_dict()
     document["info"]["description"] = DESCRIPTION
     document["servers"] = [{"url": "/"}]
@@ -271,9 +269,9 @@ def _references(names: list[str]) -> Document:
 def _complete(operation: Document, *, rule: str, view: Any, writes: bool) -> None:
     name = view.__name__
     operation["operationId"] = name
-    for status in ("default", "400"):  # flask-smorest's own idea of an error
+    for status in ("default", "400"):  # flask-smorest's own error schema
         operation["responses"].pop(status, None)
-    guarded = is_guarded(rule)
+    guarded = needs_key(rule)
     operation["security"] = [{"ApiKey": []}, {"Bearer": []}] if guarded else []
     if name == "upload_document":
         operation["requestBody"] = _UPLOAD_BODY

@@ -28,7 +28,7 @@ _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline';"
     " img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'"
 )
-# $root is the path prefix of a reverse proxy, mostly empty.
+# $root is the path prefix of a reverse proxy, usually empty.
 _PAGE = f"""<!doctype html>
 <html lang="en">
 <head>
@@ -44,8 +44,8 @@ _PAGE = f"""<!doctype html>
 </body>
 </html>
 """
-# By default Swagger UI fills a form's optional fields with invented values, and sends fields
-# that the user has cleared. An upload would name a session that does not exist.
+# By default, Swagger UI fills a form's optional fields with invented values, and sends fields
+# that the user has cleared. So an upload would name a session that does not exist.
 _START = """const OptionalFieldsAreLeftOut = () => ({
   wrapComponents: {
     JsonSchemaForm: (Original, { React }) => (props) => {
@@ -73,7 +73,7 @@ SwaggerUIBundle({
 
 @blp.get("/")
 def home() -> Response:
-    """Lead whoever opens the API's address in a browser to its documentation."""
+    """Redirect a browser that opens the API's address to the documentation."""
     return Response(status=302, headers={"Location": "/docs"})
 
 

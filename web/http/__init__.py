@@ -1,1 +1,1 @@
-"""What every request passes: keys, limits, idempotency, parsing, errors, logging."""
+"""The layers that every request passes: keys, limits, idempotency, parsing, errors, logging."""

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from flask import Response, current_app, request
 
-from core.access.idempotency import Remembered
+from core.access.idempotency import StoredResponse
 from core.conversations.chat import Opening
 from core.conversations.events import ChatEvent
 from core.conversations.feeds import Feed
@@ -28,15 +28,15 @@ def live_answers() -> LiveAnswers:
     return cast(LiveAnswers, current_app.extensions["live_answers"])
 
 
-def wants_stream(body: dict[str, Any]) -> bool:
-    """Whether the client asked for events; takes `stream` out of the body."""
+def pop_stream_option(body: dict[str, Any]) -> bool:
+    """Remove `stream` from the body, and return whether the client wants events."""
     return bool(body.pop("stream", False)) or request.accept_mimetypes.best == EVENT_STREAM
 
 
 def answer_turn(
     *, session_id: Any, opening: Opening, stream: bool, on_disconnect: str
 ) -> DeferredResponse:
-    """Begin a turn; its response is the answer, or the events of its feed."""
+    """Begin a turn. Its response is the answer as JSON, or the events of its feed."""
     pending = _PendingTurn(stream=stream, cancel=on_disconnect == "cancel")
     pending.turn = live_answers().start(
         tenant_id=tenant_id(),
@@ -49,15 +49,15 @@ def answer_turn(
 
 
 def follow_answer(feed: Feed, *, last_event_id: str | None) -> DeferredResponse:
-    """The events of a feed behind the one that the client has. Raises Invalid."""
+    """Return the events of a feed after the client's last event. Raises Invalid."""
     return DeferredResponse(_PendingFeed(feed, position=feed.position_after(last_event_id)))
 
 
 class AnswerEvents:
-    """The body of an event stream over a feed: read without blocking, or iterated.
+    """The body of a feed's event stream. It can be read without blocking, or iterated.
 
-    `on_leave` is called once if the client goes away before the last event. `may_end` holds
-    the last event back until the request's idempotency key remembers the response.
+    `on_leave` is called once if the client disconnects before the last event. The last event is
+    held back until `may_end()`, so that the response is first stored under the idempotency key.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class AnswerEvents:
         self.is_over = False
 
     def read(self) -> list[bytes]:
-        """The encoded events that can be sent now."""
+        """Return the encoded events that can be sent now."""
         if self.is_over:
             return []
         try:
@@ -84,7 +84,7 @@ class AnswerEvents:
             self.is_over = True
             data = errors.describe(error, request_id=self._request_id)
             return [encode_event("error", data, number=self._position + 1)]
-        # A client that reconnects behind the last event gets an empty stream.
+        # A client that reconnects after the last event gets an empty stream.
         self.is_over = not events and self._feed.is_over_at(self._position)
         return [self._encode(event) for event in events if self._may_send(event)]
 
@@ -100,12 +100,12 @@ class AnswerEvents:
         self._feed.subscribe(wake)
 
     def wake(self) -> None:
-        """The last event may be sent now."""
+        """Wake the reader, because the last event may be sent now."""
         if self._wake is not None:
             self._wake()
 
     def __iter__(self) -> Iterator[bytes]:
-        """For a server that blocks: events, and a comment after a silence."""
+        """Yield events, and heartbeats between them, for a server that blocks."""
         news = threading.Event()
         self.subscribe(news.set)
         while not self.is_over:
@@ -124,7 +124,7 @@ class AnswerEvents:
 
 
 class _PendingFeed:
-    """A stream over a feed that exists."""
+    """The pending response of a stream whose feed exists already."""
 
     def __init__(self, feed: Feed, *, position: int) -> None:
         self._feed, self._position = feed, position
@@ -139,11 +139,11 @@ class _PendingFeed:
         return _event_stream(events)
 
     def abandon(self) -> None:
-        """Nothing depends on this client."""
+        """Do nothing: the answer does not depend on this client."""
 
 
 class _PendingTurn:
-    """The response to a request that began a turn."""
+    """The pending response of a request that began a turn."""
 
     turn: Turn
 
@@ -158,7 +158,7 @@ class _PendingTurn:
         self._events: AnswerEvents | None = None
 
     def when_ready(self, callback: Callable[[], None]) -> None:
-        """A stream is ready when the turn is opened, JSON when its answer is stored."""
+        """Call `callback` once the turn is opened (stream) or its answer is stored (JSON)."""
         if self._stream:
             self.turn.when_decided(callback)
             return
@@ -170,10 +170,13 @@ class _PendingTurn:
         callback()
 
     def settle(self, feed: Feed) -> None:
-        """In the turn's thread: remember the response, then let it be sent."""
+        """Store the response under the idempotency key, then let it be sent.
+
+        The turn's thread calls this when the end of the answer is stored.
+        """
         try:
             if self._ticket is not None:
-                self._ticket.settle(self._remembered(feed))
+                self._ticket.settle(self._response_to_store(feed))
         finally:
             with self._over:
                 self._is_over = True
@@ -184,14 +187,14 @@ class _PendingTurn:
             if self._events is not None:
                 self._events.wake()
 
-    def _remembered(self, feed: Feed) -> Remembered | None:
-        """The response as another request with the key gets it; a failure is not remembered."""
+    def _response_to_store(self, feed: Feed) -> StoredResponse | None:
+        """Return the response to store under the key; None, for a failed answer, stores nothing."""
         if feed.answer is None or feed.answer.error is not None:
             return None
         if not self._stream:
-            return idempotency.remembered(_answer_body(feed))
+            return idempotency.stored_response(_answer_body(feed))
         events = [encode_chat_event(event) for event in feed.read(0)]
-        return Remembered(200, EVENT_STREAM_HEADERS, b"".join(events))
+        return StoredResponse(200, EVENT_STREAM_HEADERS, b"".join(events))
 
     def respond(self) -> Response:
         try:
@@ -225,7 +228,7 @@ class _PendingTurn:
             self._leave()
 
     def _leave(self) -> None:
-        """End an answer that was only wanted by the client that is gone."""
+        """Cancel the answer after its client disconnected, as the client had asked."""
         try:
             question = self.turn.feed().question
             self._live.cancel(tenant_id=self._tenant_id, message_id=question.id)
@@ -236,7 +239,7 @@ class _PendingTurn:
 
 
 def _event_stream(events: AnswerEvents) -> Response:
-    # Passed through: the server finds the events themselves, and writes them without a thread.
+    # With `direct_passthrough` the server gets `events` itself and can write it without a thread.
     return Response(events, headers=EVENT_STREAM_HEADERS, direct_passthrough=True)
 
 
@@ -251,7 +254,7 @@ def _answer_body(feed: Feed) -> Response:
 
 
 def encode_chat_event(event: ChatEvent) -> bytes:
-    """An event of a turn as a server-sent event."""
+    """Encode an event of a turn as a server-sent event."""
     return encode_event(event.name, _present(event), number=event.number)
 
 
@@ -264,7 +267,7 @@ def _present(event: ChatEvent) -> dict[str, Any]:
             return {"content": data["content"]}
         case "error":
             answer = data["assistant_message"]
-            # The same for all who listen, now or later.
+            # The id of the answer's request, so that all listeners get the same event.
             request_id = answer.request_id or str(answer.id)
             problem = errors.describe(errors.stored_error(answer.error), request_id=request_id)
             return problem | {"assistant_message": message_body(answer)}

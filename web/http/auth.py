@@ -1,4 +1,4 @@
-"""Who is calling, and what the caller's key allows: keys and scopes."""
+"""Authentication by API keys, and authorization by their scopes."""
 
 import hashlib
 import hmac
@@ -26,10 +26,10 @@ _CHALLENGES = (
 
 
 def requires(*scopes: Scope, cost: Cost | None = None) -> Callable[[View], View]:
-    """The view needs a key with one of `scopes`.
+    """Declare that a view needs a key with one of `scopes`.
 
-    Calls count in the rate limit for `cost`; by default a view with the scope `chat` costs
-    a chat turn. Calls that change nothing (GET) always cost one request.
+    `cost` is what a call counts in the rate limit. By default, a view with the scope `chat`
+    counts as a chat turn, and other views as one request. A GET always counts as one request.
     """
     if cost is None and "chat" in scopes:
         cost = "chat"
@@ -43,17 +43,18 @@ def requires(*scopes: Scope, cost: Cost | None = None) -> Callable[[View], View]
     return mark
 
 
-def is_guarded(path: str) -> bool:
+def needs_key(path: str) -> bool:
     """Whether `path` needs a key: everything under /api/v1 and /v1."""
     return path.startswith(("/api/v1/", "/v1/")) or path in {"/api/v1", "/v1"}
 
 
 def identify() -> None:
-    """Find out who is calling. `authorize` refuses later, so that refused calls count too.
+    """Find the caller by its key, without refusing anybody.
 
-    OPTIONS needs no key: a browser's preflight carries none, and no view here does more for it.
+    `authorize` refuses later, after the rate limit has counted the request. OPTIONS needs no
+    key: a browser's preflight has none, and no view handles OPTIONS itself.
     """
-    if is_guarded(request.path) and request.method != "OPTIONS":
+    if needs_key(request.path) and request.method != "OPTIONS":
         state = request_state()
         state.needs_key, state.principal = True, _find_principal()
 
@@ -80,7 +81,7 @@ def _given_key() -> str | None:
 
 
 def _same(given: str, expected: str) -> bool:
-    # Both are hashed first, so that the time of the comparison does not tell their lengths.
+    # Compare hashes, so that the time does not reveal the length.
     return hmac.compare_digest(_digest(given), _expected_digest(expected))
 
 
@@ -100,13 +101,13 @@ def authorize() -> None:
     if principal is None:
         raise Unauthorized(www_authenticate=_CHALLENGES)
     if request.endpoint is None:
-        return  # no view: the router answers 404 or 405
+        return  # no view; the router responds with 404 or 405
     needed = policy_of(current_app.view_functions[request.endpoint]).scopes
     if not principal.scopes.intersection(needed):
         raise Forbidden(f"This needs a key with the scope {' or '.join(needed)}.")
 
 
 def record_route() -> None:
-    """Note the URL rule for the log and the metrics."""
+    """Record the URL rule for the log and the metrics."""
     if request.url_rule is not None:
         request_state().route = request.url_rule.rule

@@ -1,4 +1,4 @@
-"""What the commands of `flask --app web.app` share."""
+"""Shared code of the commands of `flask --app web.app`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,14 +11,14 @@ from core.errors import Invalid, RagError
 
 
 def command_services() -> Services:
-    """The application's services, outside of a request."""
+    """Return the application's services outside of a request."""
     found: Services = current_app.extensions["services"]
     return found
 
 
 @contextmanager
 def errors_as_messages() -> Iterator[None]:
-    """Print errors as one line instead of a trace."""
+    """Print errors as one line instead of a traceback."""
     try:
         yield
     except Invalid as error:

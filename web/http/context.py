@@ -1,4 +1,4 @@
-"""What a view works with: the services, the caller, and transactions of the caller's tenant."""
+"""Gives views the services, the caller, and transactions of the caller's tenant."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,12 +14,12 @@ from web.http.request_state import request_state
 
 
 def services() -> Services:
-    """The services that `web.app` has built for this process."""
+    """Return the services that `web.app` built for this process."""
     return cast(Services, current_app.extensions["services"])
 
 
 def principal() -> Principal:
-    """The caller. Only for views that need a key (`web.http.auth.requires`)."""
+    """Return the caller. Only for views that need a key (`web.http.auth.requires`)."""
     return cast(Principal, request_state().principal)
 
 
@@ -29,9 +29,10 @@ def tenant_id() -> str:
 
 @contextmanager
 def transaction(*, across_tenants: bool = False) -> Iterator[Session]:
-    """A transaction of the caller's tenant; with `across_tenants` (operator only) of all.
+    """Open a transaction of the caller's tenant, or of all tenants (`across_tenants`).
 
-    In an atomic idempotent request it first claims the request's Idempotency-Key.
+    Only the operator may use `across_tenants`. In an atomic idempotent request, the transaction
+    first claims the request's Idempotency-Key.
     """
     bound_to = None if across_tenants else tenant_id()
     with services().database.transaction(tenant_id=bound_to) as db:
@@ -43,9 +44,9 @@ def transaction(*, across_tenants: bool = False) -> Iterator[Session]:
 
 @contextmanager
 def one_statement() -> Iterator[Executor]:
-    """Autocommit for a view that sends a single statement.
+    """Open an autocommit executor for a view that sends a single statement.
 
-    In an atomic idempotent request there are more statements, so it is a transaction.
+    In an atomic idempotent request it is a transaction, because the key needs more statements.
     """
     if request_state().atomic_ticket is None:
         yield services().database.autocommit(tenant_id=tenant_id())

@@ -1,9 +1,9 @@
-"""Responses that are decided later, while no thread waits for them.
+"""Deferred responses: responses that become ready later, while no thread waits for them.
 
-A view returns a DeferredResponse. Under our gunicorn worker, which puts DETACH into the WSGI
-environ, the request's thread is free at once: the worker asks for the response when it is
-ready, and an event stream is written by an event loop (`web.server.streams`). Under any other
-WSGI server the response is waited for.
+A view returns a DeferredResponse. Our gunicorn worker puts DETACH into the WSGI environ. It
+then frees the request's thread at once and builds the response when it is ready; an event loop
+writes event streams (`web.server.streams`). With any other WSGI server, the request's thread
+waits for the response.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -18,18 +18,18 @@ DETACH = "rag.can_detach"
 
 
 class Pending(Protocol):
-    """What a response waits for."""
+    """Something that a response waits for."""
 
     def when_ready(self, callback: Callable[[], None]) -> None:
-        """Call `callback`, which must not block, once `respond` does not wait any more."""
+        """Call `callback` once `respond` will not wait. It must not block."""
         ...
 
     def respond(self) -> Response:
-        """The response; waits for it. Errors are responses too."""
+        """Wait for the response and return it. An error becomes a response too."""
         ...
 
     def abandon(self) -> None:
-        """The client is gone. May block."""
+        """Handle that the client has disconnected. May block."""
         ...
 
 
@@ -37,35 +37,35 @@ class EventSource(Protocol):
     """A stream's events, for a reader that must not block."""
 
     def read(self) -> list[bytes]:
-        """What can be sent now."""
+        """Return the encoded events that can be sent now."""
         ...
 
     @property
     def is_over(self) -> bool:
-        """Whether all has been read."""
+        """Whether all events have been read."""
         ...
 
     def subscribe(self, wake: Callable[[], None]) -> None:
-        """Call `wake`, which must not block, when there is more to read, and once now."""
+        """Call `wake` now, and whenever there is more to read. It must not block."""
         ...
 
     def close(self) -> None:
-        """No more is read: the stream is over, or its client is gone. May block."""
+        """Stop reading: the stream is over, or its client has disconnected. May block."""
         ...
 
 
 class DeferredResponse(Response):
-    """Stands for a response that is not decided yet; keeps the headers that it is given."""
+    """Placeholder for a response that is not ready. Keeps the headers that are set on it."""
 
     def __init__(self, pending: Pending) -> None:
         super().__init__()
         self.pending = pending
-        # The request's context, for the thread that will build the response.
+        # Another thread builds the response, so it needs the request's context.
         self._respond = copy_current_request_context(pending.respond)
 
     @property
     def is_streamed(self) -> bool:
-        """True, so that nobody takes the body that is not there."""
+        """True, so that Werkzeug and extensions do not read the missing body."""
         return True
 
     def __call__(
@@ -75,7 +75,7 @@ class DeferredResponse(Response):
         return body if environ.get(DETACH) else body.begin()
 
     def decide(self) -> Response:
-        """The response, with the headers that were given to this one."""
+        """Wait for the real response, and add this one's headers to it."""
         response = self._respond()
         decided = {name.lower() for name, _ in response.headers} | {"content-type"}
         for name, value in self.headers:
@@ -85,7 +85,7 @@ class DeferredResponse(Response):
 
 
 class DeferredBody:
-    """The body of a DeferredResponse that nobody has waited for yet."""
+    """The body of a DeferredResponse before the response is ready."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class DeferredBody:
         self._deferred, self._environ, self._start = deferred, environ, start_response
 
     def begin(self) -> Iterable[bytes]:
-        """Decide the response, send its head to `start_response`, return its body."""
+        """Wait for the response, pass its head to `start_response`, and return its body."""
         return self._deferred.decide()(self._environ, self._start)
 
     def __iter__(self) -> Iterator[bytes]:
@@ -105,7 +105,7 @@ class DeferredBody:
 
 
 def source_of(body: Any) -> EventSource | None:
-    """The event source that a WSGI body is, None for any other body.
+    """Return a WSGI body that is an event source, None for any other body.
 
     Werkzeug wraps a body unless its response has `direct_passthrough`.
     """

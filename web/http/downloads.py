@@ -1,4 +1,4 @@
-"""Sending a stored file: ranges, validators, and a name that can do no harm."""
+"""Sends stored files: byte ranges, ETags, and safe file names."""
 
 import re
 import unicodedata
@@ -11,15 +11,15 @@ from werkzeug.exceptions import RequestedRangeNotSatisfiable
 
 _NAME_CHARACTERS = 150
 _UNSAFE_ASCII = re.compile(r"[^A-Za-z0-9 ._()\-]")
-# RFC 9110, 14.1.2 and, for the commas of empty elements, 5.6.1.2. Longer numerals than
-# that can say nothing, and from 4,300 digits on Python reads none.
+# RFC 9110, 14.1.2 and, for the commas of empty elements, 5.6.1.2. No file needs more than 100
+# digits, and Python refuses to parse 4,300.
 _ONE_RANGE = re.compile(r"bytes=[ \t,]*([0-9]{0,100})-([0-9]{0,100})[ \t,]*", re.IGNORECASE)
 
 
 def content_disposition(filename: str) -> str:
-    """`attachment` with the name twice: plain for old clients, and by RFC 8187 (see RFC 6266)."""
+    """Return `attachment` with the name in ASCII for old clients, and by RFC 8187 (RFC 6266)."""
     base = re.split(r"[/\\]", filename)[-1]
-    # Categories C*: controls, and the marks that turn "fdp.exe" around.
+    # Categories C*: control characters, and marks that reverse text, such as "fdp.exe".
     shown = "".join(char for char in base if unicodedata.category(char)[0] != "C").strip(" .")
     shown = shown[:_NAME_CHARACTERS] or "document.pdf"
     plain = _UNSAFE_ASCII.sub("_", shown)
@@ -27,11 +27,11 @@ def content_disposition(filename: str) -> str:
 
 
 def is_known(etag: str) -> bool:
-    """Whether the client has this already (RFC 9110, 13.1.2)."""
+    """Whether the client has this version already (RFC 9110, 13.1.2)."""
     return request.if_none_match.contains_weak(etag)
 
 
-# What is downloaded is kept by the client, but asked for again: it may have been deleted.
+# The client may cache a download but must revalidate it, because the file may be deleted.
 REVALIDATE = "private, no-cache"
 
 
@@ -43,24 +43,24 @@ def not_modified(etag: str) -> Response:
 
 
 def wanted_range(*, size: int, etag: str) -> tuple[int, int] | None:
-    """The one range asked for, as (start, end exclusive); None: send everything.
+    """Return the requested range as (start, exclusive end), or None to send the whole file.
 
-    Ranges are for GET alone (RFC 9110, 14.2); of a version that is gone, or was named by a
-    weak ETag (If-Range, 13.1.5), everything is sent. Raises RequestedRangeNotSatisfiable.
+    Only GET has ranges (RFC 9110, 14.2). If-Range (13.1.5) with the ETag of another version, or
+    with a weak ETag, gives None. Raises RequestedRangeNotSatisfiable.
     """
     present = f'"{etag}"'
     if request.method != "GET" or request.headers.get("If-Range", present) != present:
         return None
-    return find_range(request.headers.get("Range", ""), size=size)
+    return parse_range(request.headers.get("Range", ""), size=size)
 
 
-def find_range(asked: str, *, size: int) -> tuple[int, int] | None:
-    """What a Range field means for a content of `size` bytes, as `wanted_range` has it.
+def parse_range(header: str, *, size: int) -> tuple[int, int] | None:
+    """Parse a Range header for a content of `size` bytes; see `wanted_range` for the result.
 
-    Several ranges, other units and what is malformed count as none, which is always allowed
-    (RFC 9110, 14.2). Raises RequestedRangeNotSatisfiable, also for the last 0 bytes (14.1.2).
+    Several ranges, other units and malformed values give None, which RFC 9110, 14.2 allows.
+    Raises RequestedRangeNotSatisfiable, also for a suffix of 0 bytes (14.1.2).
     """
-    found = _ONE_RANGE.fullmatch(asked)
+    found = _ONE_RANGE.fullmatch(header)
     first, last = found.groups() if found else ("", "")
     if not first + last or (first and last and int(first) > int(last)):
         return None
@@ -74,6 +74,6 @@ def find_range(asked: str, *, size: int) -> tuple[int, int] | None:
 
 
 def begin(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """`blocks`, the first one read already: what cannot be opened fails before the headers go."""
+    """Read the first block and return all, so that a missing file fails before the headers."""
     first = next(blocks, b"")
     return chain([first], blocks)

@@ -1,4 +1,4 @@
-"""Errors as problems (RFC 9457): the categories of core, Werkzeug's exceptions, and bugs."""
+"""Turns errors into problems (RFC 9457): core's categories, Werkzeug's exceptions, and bugs."""
 
 import json
 import re
@@ -48,7 +48,7 @@ _HTTP_CODES = {
     431: "headers_too_large",
     500: "internal_error",
 }
-# In place of Werkzeug's descriptions, which may quote the request.
+# These replace Werkzeug's descriptions, which may quote the request.
 _HTTP_DETAILS = {
     400: "The request is malformed.",
     401: "A valid API key is required: X-API-Key, or Authorization: Bearer.",
@@ -69,7 +69,7 @@ Errors = Mapping[str, Sequence[str]]
 
 
 class TooManyStreams(errors.Unavailable):
-    """All threads that long answers may use are in use."""
+    """All threads for long responses are in use."""
 
     default_code = "too_many_streams"
 
@@ -81,14 +81,14 @@ class UnsupportedCoding(errors.Unsupported):
 
 
 def status_of(error: errors.RagError) -> int:
-    """The HTTP status of the nearest category in STATUS; 500 if there is none."""
+    """Return the status of the error's nearest category in STATUS; 500 if there is none."""
     return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
 
 
 def problem_body(
     *, status: int, code: str, detail: str, request_id: str, fields: Errors | None = None
 ) -> dict[str, Any]:
-    """The members of a problem. Its `type` is `about:blank`: the status is its whole kind."""
+    """Return the members of a problem. Its `type` is `about:blank`: only the status matters."""
     body: dict[str, Any] = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
@@ -110,7 +110,7 @@ def problem(
     fields: Errors | None = None,
     headers: Mapping[str, str] | Sequence[tuple[str, str]] | None = None,
 ) -> Response:
-    """A problem as the response to the current request. Its code also goes into the log."""
+    """Return a problem as the response to the current request, and log its code."""
     state = request_state()
     state.problem_code = code
     body = problem_body(
@@ -120,13 +120,13 @@ def problem(
 
 
 def describe(error: errors.RagError, *, request_id: str) -> dict[str, Any]:
-    """The members of a problem for a core error, for the `error` event of a stream."""
+    """Return the members of a problem for a core error, for the `error` event of a stream."""
     return problem_body(
         status=status_of(error), code=error.code, detail=error.detail, request_id=request_id
     )
 
 
-# What an answer's stored error is as a response: by its code, since its class is forgotten.
+# The status of an answer's stored error, by its code, because its class is not stored.
 _STORED_STATUS = {
     "provider_timeout": errors.ProviderTimeout,
     "database_unavailable": errors.Unavailable,
@@ -137,23 +137,23 @@ _STORED_STATUS = {
 
 
 def stored_error(stored: Mapping[str, str]) -> errors.RagError:
-    """The error that ended an answer, from the `{code, detail}` that is stored with it.
+    """Rebuild the error that ended an answer from its stored `{code, detail}`.
 
-    All codes but those named here are a provider's.
+    All codes except those in `_STORED_STATUS` are a provider's.
     """
     kind = _STORED_STATUS.get(stored["code"], errors.ProviderError)
     return kind(stored["detail"], code=stored["code"])
 
 
 def respond(error: Exception) -> Response:
-    """The response to any exception. An unexpected one is logged with its trace."""
+    """Return the response to any exception. Log an unexpected one with its traceback."""
     if isinstance(error, errors.RagError):
         return _from_core(error)
     if isinstance(error, HTTPException):
         return _from_http(error)
     if isinstance(error, (ParseException, NoMoreData)):
-        # gunicorn parses a chunked body while the view reads it: the chunks are malformed or
-        # incomplete.
+        # gunicorn parses a chunked body while the view reads it. Here the chunks are malformed
+        # or incomplete.
         return problem(status=400, code=_HTTP_CODES[400], detail=_HTTP_DETAILS[400])
     log.error("request_failed", exc_info=error)
     return problem(status=500, code="internal_error", detail=_HTTP_DETAILS[500])
@@ -178,13 +178,13 @@ def _from_http(error: HTTPException) -> Response:
     if error.response is not None:
         return cast(Response, error.response)
     status = error.code or 500
-    code, detail = words_for(status)
+    code, detail = default_problem(status)
     headers = [item for item in error.get_headers() if item[0].lower() in _KEPT_HEADERS]
     return problem(status=status, code=code, detail=detail, headers=headers)
 
 
-def words_for(status: int) -> tuple[str, str]:
-    """The code and the detail of a problem of which only the status is known."""
+def default_problem(status: int) -> tuple[str, str]:
+    """Return code and detail of a problem of which only the status is known."""
     phrase = HTTPStatus(status).phrase
     code = _HTTP_CODES.get(status) or re.sub(r"\W+", "_", phrase.lower())
     return code, _HTTP_DETAILS.get(status, phrase)

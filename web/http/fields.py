@@ -1,4 +1,4 @@
-"""Schema fields that accept one spelling of a value, as the OpenAPI document describes it."""
+"""Strict schema fields: each accepts only the form of a value that the OpenAPI document shows."""
 
 import re
 from datetime import UTC, datetime
@@ -9,7 +9,7 @@ from marshmallow import ValidationError, fields, validate
 
 MAX_NAME = 255
 MAX_TITLE = 1000
-MAX_QUERY = 500  # percent-encoded, 500 characters of 4 bytes fit a request line of 8,190
+MAX_QUERY = 500  # 500 characters of 4 bytes, percent-encoded, fit a request line of 8,190 bytes
 
 _NO_NUL = r"^[^\u0000]*$"
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
@@ -17,7 +17,7 @@ _WHOLE = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 
 
 class StrictInteger(fields.Integer):
-    """A whole number: 5, not 5.0, "5" or true."""
+    """An integer: 5, but not 5.0, "5" or true."""
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> int:
         if type(value) is not int:
@@ -26,7 +26,7 @@ class StrictInteger(fields.Integer):
 
 
 class StrictBoolean(fields.Boolean):
-    """true or false, not "yes", "on" or 1."""
+    """true or false, but not "yes", "on" or 1."""
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> bool:
         if not isinstance(value, bool):
@@ -34,8 +34,8 @@ class StrictBoolean(fields.Boolean):
         return value
 
 
-class QueryWhole(fields.Integer):
-    """A whole number in a query string: digits only."""
+class QueryInteger(fields.Integer):
+    """An integer in a query string: digits only."""
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> int:
         if not isinstance(value, str) or not _WHOLE.fullmatch(value):
@@ -43,7 +43,7 @@ class QueryWhole(fields.Integer):
         return int(value)
 
 
-class QueryFlag(fields.Boolean):
+class QueryBoolean(fields.Boolean):
     """`true` or `false` in a query string."""
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> bool:
@@ -53,12 +53,12 @@ class QueryFlag(fields.Boolean):
 
 
 class Text(fields.String):
-    """A string of `least` to `most` characters, accepted unchanged."""
+    """A string of `least` to `most` characters. It is not changed."""
 
     def __init__(self, *, least: int = 1, most: int | None = None, **kwargs: Any) -> None:
         given = kwargs.pop("validate", None)
         rules = [validate.Length(min=least, max=most)] + ([given] if given else [])
-        # For the OpenAPI document only: `web.http.request_checks` enforces it.
+        # Only for the OpenAPI document, because `web.http.request_checks` enforces it.
         kwargs["metadata"] = {"pattern": _NO_NUL} | kwargs.get("metadata", {})
         super().__init__(validate=rules, **kwargs)
 
@@ -71,7 +71,7 @@ class Text(fields.String):
 class StrictUUID(fields.UUID):
     """A UUID with hyphens (RFC 9562, 4), in upper or lower case, as in a URL's path.
 
-    Python also accepts it without hyphens, in braces, or as `urn:uuid:…`.
+    Python's UUID would also accept other forms: without hyphens, in braces, or `urn:uuid:…`.
     """
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> UUID:
@@ -81,7 +81,7 @@ class StrictUUID(fields.UUID):
 
 
 class UtcDateTime(fields.AwareDateTime):
-    """A time with an offset, converted to UTC: PostgreSQL accepts offsets up to 15:59 only."""
+    """A time with an offset, converted to UTC, because PostgreSQL accepts only offsets to 15:59."""
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> datetime:
         given = super()._deserialize(value, attr, data, **kwargs)
@@ -92,7 +92,7 @@ class UtcDateTime(fields.AwareDateTime):
 
 
 class JsonObject(fields.Dict):
-    """Any JSON object, accepted unchanged."""
+    """Any JSON object. It is not changed."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(keys=fields.String(), **kwargs)

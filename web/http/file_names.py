@@ -1,4 +1,4 @@
-"""The name of an uploaded file, in the codings that clients use."""
+"""Reads the name of an uploaded file, in the encodings that clients use."""
 
 import re
 from email.errors import HeaderParseError
@@ -17,20 +17,22 @@ _WORDS = re.compile(rf"{_WORD}(?:[ \t]*{_WORD})*", re.IGNORECASE)
 
 
 def quote_file_name(header: bytes) -> bytes:
-    """A part's header in which the file's name has quotes, which some clients leave out.
+    """Add the quotes around the file's name that some clients leave out of a part's header.
 
-    Without them Werkzeug reads a name only as far as RFC 9110 allows: `my report.pdf` as `my`.
+    Without quotes, Werkzeug stops at the first character that RFC 9110 does not allow, and
+    reads `my report.pdf` as `my`.
     """
     return _BARE_NAME.sub(rb'\1"\2"', header)
 
 
 def read_file_name(disposition: str, *, parsed: str) -> str:
-    """The file's name in a `Content-Disposition`; `parsed` is what Werkzeug made of it.
+    """Return the file's name in a `Content-Disposition`; `parsed` is Werkzeug's reading of it.
 
-    `filename*` wins over `filename` (RFC 6266, 4.3; its value is as in RFC 8187). Mail libraries
-    write encoded words, `=?utf-8?B?…?=` (RFC 2047). Browsers send a backslash unchanged and a
-    quote as %22 (WHATWG, multipart/form-data encoding algorithm), while other clients escape
-    both (RFC 9110, 5.6.4); Werkzeug takes every backslash for an escape.
+    - `filename*` wins over `filename` (RFC 6266, 4.3); its value is as in RFC 8187.
+    - Mail libraries write encoded words, `=?utf-8?B?…?=` (RFC 2047).
+    - Browsers send a backslash unchanged and a quote as %22 (WHATWG, multipart/form-data
+      encoding algorithm). Other clients escape both (RFC 9110, 5.6.4). Werkzeug treats every
+      backslash as an escape.
     """
     extended = _EXTENDED_NAME.search(re.sub(_QUOTED, '""', disposition))
     if extended and (name := _decode(unquote_to_bytes(extended[2]), extended[1])):
@@ -41,7 +43,7 @@ def read_file_name(disposition: str, *, parsed: str) -> str:
 
 
 def _decode_words(run: str) -> str:
-    """Encoded words and nothing else; as they are if they cannot be decoded."""
+    """Decode a run of encoded words. Return it unchanged if that fails."""
     try:
         parts = [_decode(part, charset or "ascii") for part, charset in decode_header(run)]
     except HeaderParseError:

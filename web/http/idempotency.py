@@ -1,10 +1,12 @@
-"""The header Idempotency-Key on POST: the first response again, and nothing done twice.
+"""The header Idempotency-Key on POST: a repeat gets the first response and does no work.
 
 An atomic view does all its work in one `web.http.context.transaction` and ends it with
-`remember`: key, work and response are committed together or not at all. Any other view
-(uploads, chat turns) holds its key by a lease, which a timer renews. If the process dies,
-the key is free when the lease ends, and the view's commits so far stay. A view that must not
-repeat them passes `held_claim` to core, which stores a checkpoint with each commit.
+`store_response`. So key, work and response are committed together or not at all.
+
+Any other view (uploads, chat turns) claims its key with a lease, which a timer renews. If the
+process dies, the key is free when the lease ends, and the view's commits so far stay. A view
+that must not repeat them passes `held_claim` to core, which stores a checkpoint with each
+commit.
 """
 
 import base64
@@ -19,7 +21,7 @@ from flask import Response, request
 from sqlalchemy.orm import Session
 
 from core.access import idempotency
-from core.access.idempotency import Claim, Remembered
+from core.access.idempotency import Claim, StoredResponse
 from core.bootstrap import Services
 from core.errors import RagError
 from core.storage.staging import StagingFile
@@ -41,15 +43,15 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 
 class Replay(Exception):  # leaves a view and its transaction; it is not an error
-    """The request was answered before; `remembered` is the response."""
+    """The request was answered before, with `stored_response`."""
 
-    def __init__(self, remembered: Remembered) -> None:
+    def __init__(self, stored_response: StoredResponse) -> None:
         super().__init__("answered before")
-        self.remembered = remembered
+        self.stored_response = stored_response
 
 
 class Ticket:
-    """One request's Idempotency-Key. `sealed`: the response holds a secret, so encrypt it."""
+    """One request's Idempotency-Key. If `sealed`, the stored response is encrypted."""
 
     def __init__(
         self, services: Services, *, tenant_id: str, key: str, fingerprint: bytes, sealed: bool
@@ -73,8 +75,8 @@ class Ticket:
             fingerprint=self._fingerprint,
             hold_seconds=HOLD_SECONDS,
         )
-        if isinstance(found, Remembered):
-            raise Replay(self._open(found))
+        if isinstance(found, StoredResponse):
+            raise Replay(self._decrypt(found))
         self._claim = found
 
     @property
@@ -82,7 +84,7 @@ class Ticket:
         return self._claim
 
     def hold(self) -> None:
-        """Claim the key in a transaction of its own, and renew the lease until `settle`."""
+        """Claim the key in a separate transaction, and renew the lease until `settle`."""
         with self._services.database.transaction(tenant_id=self._tenant_id) as db:
             self.claim_within(db)
         self._schedule()
@@ -104,12 +106,12 @@ class Ticket:
             if self._claim is not None:
                 self._schedule()
 
-    def store(self, db: Session, response: Remembered) -> None:
+    def store(self, db: Session, response: StoredResponse) -> None:
         """Store the response in the caller's transaction, which has claimed the key."""
         if self._claim is not None and len(response.body) <= MAX_BODY:
-            idempotency.finish(db, self._claim, self._close(response))
+            idempotency.finish(db, self._claim, self._encrypt(response))
 
-    def settle(self, response: Remembered | None) -> None:
+    def settle(self, response: StoredResponse | None) -> None:
         """Store the response, or free the key if it is None. Never raises."""
         with self._lock:
             claimed, self._claim = self._claim, None
@@ -122,27 +124,34 @@ class Ticket:
                 if response is None or len(response.body) > MAX_BODY:
                     idempotency.release(db, claimed)
                 else:
-                    idempotency.finish(db, claimed, self._close(response))
+                    idempotency.finish(db, claimed, self._encrypt(response))
         except Exception as error:
             log.warning("idempotency_not_settled", error=type(error).__name__)
 
     def forget_claim(self) -> None:
-        """The transaction that claimed the key was rolled back."""
+        """Drop the claim, because the transaction that made it was rolled back."""
         self._claim = None
 
-    def _close(self, response: Remembered) -> Remembered:
+    def _encrypt(self, response: StoredResponse) -> StoredResponse:
         if self._seal is None:
             return response
-        return Remembered(response.status_code, response.headers, self._seal.encrypt(response.body))
+        return StoredResponse(
+            response.status_code, response.headers, self._seal.encrypt(response.body)
+        )
 
-    def _open(self, response: Remembered) -> Remembered:
+    def _decrypt(self, response: StoredResponse) -> StoredResponse:
         if self._seal is None:
             return response
-        return Remembered(response.status_code, response.headers, self._seal.decrypt(response.body))
+        return StoredResponse(
+            response.status_code, response.headers, self._seal.decrypt(response.body)
+        )
 
 
 def idempotent(*, atomic: bool, sealed: bool = False) -> Callable[[View], View]:
-    """Honour Idempotency-Key on a POST view. Put it above the decorators that parse arguments."""
+    """Support Idempotency-Key on a POST view. Put it above decorators that parse arguments.
+
+    `sealed` is for responses that contain a secret: they are stored encrypted.
+    """
 
     def decorate(view: View) -> View:
         @wraps(view)
@@ -154,7 +163,7 @@ def idempotent(*, atomic: bool, sealed: bool = False) -> Callable[[View], View]:
             try:
                 return run(ticket, lambda: view(*args, **kwargs))
             except Replay as replay:
-                return _replay(replay.remembered)
+                return _replay(replay.stored_response)
 
         declare(wrapper, is_idempotent=True)
         return wrapper  # type: ignore[return-value]
@@ -178,15 +187,15 @@ def _ticket(*, sealed: bool) -> Ticket | None:
 
 
 def _fingerprint(*, sealed: bool) -> bytes:
-    """A hash that is equal for equal requests: of method, target and body, a file by its bytes."""
+    """Return a hash of method, URL and body, which is the same for equal requests."""
     digest = hashlib.sha256(f"{request.method} {request.full_path}\n".encode())
     if sealed and principal().is_operator:
-        # The operator's new keys may be another tenant's. No other key gets them replayed.
+        # The operator can create keys for other tenants. Only the operator gets them replayed.
         digest.update(b"operator\n")
     if not request_state().is_upload:
         digest.update(request.get_data())
         return digest.digest()
-    # The body's own bytes would not do: a client picks a new boundary for each attempt.
+    # Not the raw body, because a client chooses a new boundary for each attempt.
     for name, value in sorted(request.form.items(multi=True)):
         digest.update(f"{name}={len(value)}:{value}\n".encode(errors="surrogatepass"))
     for name, file in sorted(request.files.items(multi=True), key=lambda item: item[0]):
@@ -217,17 +226,17 @@ def _run_held(ticket: Ticket, view: Callable[[], Any]) -> Any:
     except Exception as error:
         return _refuse(ticket, error, held=True)
     if not response.is_streamed:
-        ticket.settle(remembered(response))
+        ticket.settle(stored_response(response))
     return response  # a stream settles when it ends
 
 
 def _refuse(ticket: Ticket, error: Exception, *, held: bool) -> Response:
-    """The error's response. One below 500 is stored as any response is, a 5xx is not."""
+    """Return the error's response, and store it under the key unless its status is 5xx."""
     response = errors.respond(error)
     if isinstance(error, RagError) and error.code.startswith("idempotency_"):
         ticket.settle(None)  # the key belongs to another request
         return response
-    keep = remembered(response) if response.status_code < 500 else None
+    keep = stored_response(response) if response.status_code < 500 else None
     if not held and keep is not None:
         try:
             ticket.hold()  # raises Replay if an equal request was refused before
@@ -239,31 +248,31 @@ def _refuse(ticket: Ticket, error: Exception, *, held: bool) -> Response:
 
 
 def refuse(ticket: Ticket, error: Exception) -> Response:
-    """The response to a held request that failed after its view had returned."""
+    """Return the response to a held request that failed after its view returned."""
     return _refuse(ticket, error, held=True)
 
 
 def held_claim() -> Claim | None:
-    """The claim on this request's key, or None. For views that are not atomic."""
+    """Return the claim on this request's key, or None. For views that are not atomic."""
     ticket = request_state().held_ticket
     return None if ticket is None else ticket.claim
 
 
-def remember(db: Session, response: Response) -> Response:
+def store_response(db: Session, response: Response) -> Response:
     """Store `response` in the transaction of the work, and return it. For atomic views."""
     ticket = request_state().atomic_ticket
     if ticket is not None:
-        ticket.store(db, remembered(response))
+        ticket.store(db, stored_response(response))
     return response
 
 
-def remembered(response: Response) -> Remembered:
-    """The parts of `response` that are stored: status, some headers, body."""
+def stored_response(response: Response) -> StoredResponse:
+    """Return the parts of `response` to store: status, some headers, body."""
     headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
-    return Remembered(response.status_code, headers, response.get_data())
+    return StoredResponse(response.status_code, headers, response.get_data())
 
 
-def _replay(found: Remembered) -> Response:
+def _replay(found: StoredResponse) -> Response:
     response = Response(found.body, status=found.status_code, headers=found.headers)
     response.headers["Idempotent-Replayed"] = "true"
     return response

@@ -1,11 +1,11 @@
-"""Where requests are counted: in Redis, and in this process while Redis is away.
+"""Counts requests in Redis, and in this process's memory while Redis is unreachable.
 
 A custom storage of `limits` (https://limits.readthedocs.io/en/stable/custom-storage.html).
 It differs from `limits.storage.RedisStorage` in three ways:
 
-- one round trip counts a request and tells when its window ends,
-- each thread has a connection of its own: redis-py's pool takes longer than Redis,
-- an error of Redis is never the request's error: this process counts it in memory.
+- One round trip counts a request and returns the end of its window.
+- Each thread has its own connection, because redis-py's pool takes longer than Redis.
+- An error of Redis never fails a request: this process counts the request in memory.
 """
 
 import logging
@@ -29,7 +29,8 @@ log = logging.getLogger("flask-limiter")
 
 SCHEME = "rag-limits"
 OPTIONS: dict[str, Any] = {
-    # Without timeouts a Redis that accepts and never answers holds each request for 5 to 10 s.
+    # Without timeouts, a Redis that accepts connections but never responds delays each request
+    # by 5 to 10 s.
     "socket_timeout": 0.25,
     "socket_connect_timeout": 0.25,
     # Try again once on a connection that Redis has closed, but not after a timeout.
@@ -50,7 +51,7 @@ return {count, left}
 
 
 class _Outage:
-    """Whether Redis is away, and when to ask it again: after 1, 2, 4 … 32 s."""
+    """Tracks whether Redis is unreachable, and when to try again: after 1, 2, 4 … 32 s."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -62,7 +63,7 @@ class _Outage:
         return self._wait > 0
 
     def may_ask(self) -> bool:
-        """Whether this request asks Redis; during an outage, one request at a time does."""
+        """Whether this request may try Redis. During an outage, one request at a time may."""
         if not self.is_on:
             return True
         with self._lock:
@@ -76,14 +77,14 @@ class _Outage:
         self._next_try = time.monotonic() + self._wait
 
     def begin(self) -> None:
-        """Redis has failed."""
+        """Note that Redis has failed."""
         with self._lock:
             if not self.is_on:
                 self._postpone()
                 log.warning("Rate limit storage unreachable - falling back to in-memory storage")
 
     def end(self) -> None:
-        """Redis has answered."""
+        """Note that Redis has responded."""
         if self.is_on:
             with self._lock:
                 self._wait = 0
@@ -91,7 +92,7 @@ class _Outage:
 
 
 class LimitStorage(RedisStorage):
-    """`limits` makes it for a URL `rag-limits://` followed by Redis's URL."""
+    """Storage for URLs of the form `rag-limits://` + Redis's URL; `limits` creates it."""
 
     STORAGE_SCHEME = [SCHEME]  # noqa: RUF012  # as the base class has it
 
@@ -104,14 +105,14 @@ class LimitStorage(RedisStorage):
 
     @property
     def is_degraded(self) -> bool:
-        """Whether this process counts for itself."""
+        """Whether this process counts in its own memory."""
         return self._outage.is_on
 
     def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """Add `amount` to the window of `key`, which lasts `expiry` seconds; return its sum.
+        """Add `amount` to the window of `key`, which lasts `expiry` seconds; return the sum.
 
-        The request's state gets the window's end too: the response's headers tell it, and
-        asking for it later would be a second round trip.
+        Also store the window's end in the request's state for the response's headers, which
+        saves a second round trip.
         """
         window = request_state().window = self._count(key, expiry, amount)
         return window.used
@@ -125,21 +126,21 @@ class LimitStorage(RedisStorage):
             else:
                 self._outage.end()
                 return counted
-        with self._memory_lock:  # two first requests of a window at once would count as one
+        with self._memory_lock:  # otherwise two first requests at once would count as one
             return Window(self._memory.incr(key, seconds, amount), self._memory.get_expiry(key))
 
     def _count_in_redis(self, key: str, seconds: int, amount: int) -> Window:
         arguments = (self.prefixed_key(key), seconds, amount)
         try:
             count, left = self._ask(_packed("EVALSHA", self._script.sha, 1, *arguments))
-        except (RedisConnectionError, NoScriptError):  # Redis was restarted, say
+        except (RedisConnectionError, NoScriptError):  # for example after a restart of Redis
             count, left = cast("list[int]", self._script(arguments[:1], arguments[1:]))
         return Window(count, time.time() + left / 1000)
 
     def _ask(self, command: list[bytes]) -> Any:
-        """Send `command` over this thread's connection and return the answer.
+        """Send `command` over this thread's connection and return Redis's reply.
 
-        On any failure redis-py closes the connection, so that no answer is left to read in it.
+        After any failure redis-py closes the connection, so no stale reply stays in it.
         """
         own, pid = self._thread, os.getpid()
         if getattr(own, "pid", None) != pid:

@@ -1,14 +1,15 @@
-"""Requests per minute and key, exact across processes.
+"""Limits requests per minute and key, exactly across processes.
 
-A fixed window: one INCRBY per request is exact under any concurrency, costs one round trip
-and one small key, and ends at one moment that a client can wait for. A moving window keeps
-a list as long as the limit for each key, and the moment at which it has room again moves.
-The price: around a window's edge a client may send two windows' worth within a minute.
+The strategy is a fixed window. One INCRBY per request is exact under any concurrency and costs
+one round trip and one small key. The window ends at a fixed time, so a client knows how long
+to wait. A moving window would store a list as long as the limit for each key, and the time of
+the next free request would move. The disadvantage of a fixed window: around its end, a client
+can send the requests of two windows within a minute.
 
-Flask-Limiter holds the limit, its strategy and its storage for all blueprints. It checks the
-requests without a valid key by itself, by address. A request with a key calls the strategy
-directly: Flask-Limiter's search for the limits of application, blueprint and route takes
-longer than counting. docs/adr/0014-rate-limits.md has the numbers.
+Flask-Limiter holds the limit, its strategy and its storage for all blueprints. It checks
+requests without a valid key, by address. A request with a key calls the strategy directly,
+because Flask-Limiter's search for the limits of application, blueprint and route takes longer
+than counting. docs/adr/0014-rate-limits.md has the numbers.
 """
 
 import math
@@ -33,22 +34,22 @@ from web.http.view_policy import policy_of
 EXPOSED_HEADERS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-_ADDRESS_FACTOR = 10  # many callers may share one address, a proxy's say
+_ADDRESS_FACTOR = 10  # because many callers may share an address, for example a proxy's
 _LAST_DATABASE = 15
 
 
 def limits_url(redis_url: str) -> str:
-    """Redis's URL for limits: the database number after the queue's.
+    """Return Redis's URL for limits: the database after the queue's.
 
-    Redis has 16 databases unless it is configured otherwise, so 15 and higher keep their number:
-    the keys of limits have a prefix of their own.
+    Redis has 16 databases by default, so from 15 on the number stays. Sharing a database is
+    harmless, because the keys of limits have their own prefix.
     """
     parts = urlsplit(redis_url.replace("redis+socket://", "unix://", 1))
     query = dict(parse_qsl(parts.query))
     if parts.scheme == "unix":
         number = query.pop("db", query.pop("virtual_host", "0"))
         query["db"] = _next_database(number)
-        # By hand: `urlunsplit` writes a URL without a host with one slash.
+        # Not with `urlunsplit`, which writes only one slash if the URL has no host.
         return f"unix://{parts.netloc}{parts.path}?{urlencode(query)}"
     number = _next_database(query.pop("db", parts.path.strip("/")))
     return urlunsplit(parts._replace(path=f"/{number}", query=urlencode(query)))
@@ -68,20 +69,20 @@ def create_limiter(settings: Settings) -> Limiter:
         get_remote_address,
         application_limits=[lambda: f"{_amount()}/minute"],
         application_limits_cost=_cost,
-        headers_enabled=False,  # they would set Retry-After on every response
+        headers_enabled=False,  # otherwise every response would have Retry-After
         strategy="fixed-window",
         storage_uri=f"{limit_storage.SCHEME}://{limits_url(settings.redis_url)}",
         storage_options=limit_storage.OPTIONS,
-        # Flask-Limiter lets requests without an endpoint pass uncounted.
+        # Flask-Limiter does not count requests without an endpoint.
         request_identifier=lambda: request.endpoint or "nowhere",
     )
 
 
 def init_app(app: Flask, limiter: Limiter) -> None:
-    """Count requests before the views, and tell clients what is left.
+    """Count requests before the views, and report the remaining ones in headers.
 
-    Flask-Limiter registers its hooks on an app of their own, so that requests with a key do
-    not pass them.
+    Flask-Limiter registers its hooks on a separate app, so that requests with a key do not run
+    them.
     """
     hooks = Flask("limits", static_folder=None)
     limiter.init_app(hooks)
@@ -105,7 +106,7 @@ _per_minute = lru_cache(maxsize=1000)(RateLimitItemPerMinute)
 
 
 def _amount() -> int:
-    """How many requests the caller may send in a minute."""
+    """Return how many requests the caller may send in a minute."""
     settings, principal = services().settings, request_state().principal
     if principal is None:
         return settings.rate_limit_per_minute * _ADDRESS_FACTOR
@@ -113,7 +114,7 @@ def _amount() -> int:
 
 
 def _cost() -> int:
-    """How many requests this one counts for: uploads and chat turns may count for several."""
+    """Return how much this request counts; an upload or a chat turn may count for several."""
     view = current_app.view_functions.get(request.endpoint or "")
     if view is None or request.method in _SAFE_METHODS:
         return 1
@@ -123,7 +124,7 @@ def _cost() -> int:
 
 
 def is_degraded(limiter: Limiter) -> bool:
-    """Whether this process counts for itself, because Redis is away."""
+    """Whether this process counts in its own memory, because Redis is unreachable."""
     return cast(LimitStorage, limiter.storage).is_degraded
 
 

@@ -1,6 +1,7 @@
-"""Prometheus metrics of this service. No user or document appears in a label.
+"""Prometheus metrics of this service.
 
-A tenant does in one place: while page ranges of theirs wait.
+No label contains a user or a document. A tenant appears in one metric only: the waiting time
+of its page ranges.
 """
 
 from collections.abc import Iterator
@@ -40,7 +41,7 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 
 
 def observe_request(*, method: str, route: str | None, status: int, seconds: float) -> None:
-    """Count a request. `route` is the URL rule and not the path: a label needs few values."""
+    """Count a request. `route` is the URL rule, not the path, because a label needs few values."""
     count, duration = _series(method if method in _METHODS else "other", route or "none", status)
     count.inc()
     duration.observe(seconds)
@@ -52,7 +53,7 @@ def _series(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
 
 
 class _Jobs(Collector):
-    """Jobs by state and how long each tenant's page ranges wait, from the database."""
+    """Reads jobs by state, and the waiting time of each tenant's page ranges, from the database."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -85,12 +86,12 @@ class _Jobs(Collector):
 
 
 def render(services: Services) -> bytes:
-    """Prometheus text, of all processes if PROMETHEUS_MULTIPROC_DIR is set, else of this one."""
+    """Return the metrics of all processes; of this one if PROMETHEUS_MULTIPROC_DIR is not set."""
     registry = CollectorRegistry()
     registry.register(_Jobs(services))
     try:
         together: Any = MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    except ValueError:  # the variable is not set
+    except ValueError:  # PROMETHEUS_MULTIPROC_DIR is not set
         return generate_latest(registry) + generate_latest(REGISTRY)
     with metrics_files.locked(Path(together._path)):
         return generate_latest(registry)

@@ -1,9 +1,9 @@
-"""The files in which all web processes count for /metrics, and how to keep them few.
+"""Manages the files in which the web processes count for /metrics.
 
-Each process counts in files of prometheus_client's that are named by its pid, and a scrape adds
-them up. Counts must outlive their process, but one file for each process that ever ran would
-fill the directory and slow every scrape down. So a dead process's counts are added to one file
-for all dead processes.
+Each process counts in prometheus_client's files, which have its pid in their names; a scrape
+adds them up. Counts must outlive their process, but one file per process that ever ran would
+fill the directory and slow every scrape. So the counts of dead processes are merged into one
+file.
 
 gunicorn's master uses this module too, so it imports nothing of the app.
 """
@@ -18,15 +18,15 @@ _KINDS = ("counter", "histogram")
 
 
 def prepare(directory: Path) -> None:
-    """Make `directory` exist, empty and private to this user. Raises OSError."""
+    """Create `directory`, or empty it, and make it private to this user. Raises OSError."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    directory.chmod(0o700)  # fails on somebody else's
+    directory.chmod(0o700)  # fails if another user owns it
     for left in directory.iterdir():
         left.unlink()
 
 
 def retire(directory: Path, *, pid: int) -> None:
-    """Add the counts of the dead process `pid` to those of all dead processes."""
+    """Merge the counts of the dead process `pid` into the file of all dead processes."""
     with locked(directory):
         for kind in _KINDS:
             own = directory / f"{kind}_{pid}.db"
@@ -36,8 +36,8 @@ def retire(directory: Path, *, pid: int) -> None:
 
 
 def _add(source: Path, *, to: Path) -> None:
-    # Not at the top: prometheus_client reads PROMETHEUS_MULTIPROC_DIR when it is imported,
-    # and gunicorn imports this module before its configuration sets the variable.
+    # Not at the top, because prometheus_client reads PROMETHEUS_MULTIPROC_DIR at import, and
+    # gunicorn imports this module before its configuration sets the variable.
     from prometheus_client.mmap_dict import MmapedDict  # noqa: PLC0415
 
     total = MmapedDict(str(to))  # type: ignore[no-untyped-call]
@@ -50,8 +50,8 @@ def _add(source: Path, *, to: Path) -> None:
 
 
 def locked(directory: Path) -> FileLock:
-    """A lock on the counts, for `with`.
+    """Return a lock on the counts, for `with`.
 
-    Without it a scrape that meets a dying process would count it twice or not at all.
+    Without it, a scrape during a merge could count the dead process twice or not at all.
     """
     return FileLock(directory / _LOCK)

@@ -1,4 +1,4 @@
-"""Reads multipart/form-data, and says what is wrong with a body that it cannot read."""
+"""Parses multipart/form-data strictly, with an error message for each malformed body."""
 
 from collections.abc import Iterator
 from typing import IO, Any
@@ -27,14 +27,14 @@ _CUT = {
 
 
 class Malformed(ValueError):
-    """The body is not multipart/form-data. The text is a sentence for the client."""
+    """The body is not valid multipart/form-data. The message is for the client."""
 
 
 class StrictForm(FormDataParser):
-    """Fails on a malformed body, where Werkzeug's own parser returns an empty form.
+    """A form parser that fails on a malformed body; Werkzeug's parser returns an empty form.
 
-    Raises Malformed, and RequestEntityTooLarge for too many or too large fields. The values of
-    fields are decoded as Latin-1, which loses no byte. File names may be in UTF-8 or
+    Raises Malformed, and RequestEntityTooLarge for too many or too large fields. It decodes
+    field values as Latin-1, which preserves every byte. File names may be in UTF-8 or
     Windows-1252; parts keep the whole `Content-Disposition` in their headers.
     """
 
@@ -56,7 +56,7 @@ class StrictForm(FormDataParser):
             max_form_memory_size=self.max_form_memory_size,
             max_form_parts=self.max_form_parts,
             cls=self.cls,
-            # Each block counts as form memory until the parser knows that it is part of a file.
+            # A block counts as form memory until the parser knows that it belongs to a file.
             buffer_size=(self.max_form_memory_size or _READ_BYTES) // 2,
         )
         form, files = parser.parse(stream, boundary.encode(), content_length)
@@ -76,7 +76,7 @@ class _Parser(MultiPartParser):
         fields: list[tuple[str, str]] = []
         files: list[tuple[str, FileStorage]] = []
         part: Field | File | None = None
-        value, sink = bytearray(), None  # a field's; a file's
+        value, sink = bytearray(), None  # of a field, and of a file
         for event in self._events(decoder, stream):
             if isinstance(event, (Field, File)):
                 part, value, sink = event, bytearray(), None
@@ -128,8 +128,8 @@ class _Decoder(MultipartDecoder):
 
     def _parse_headers(self, data: bytes | bytearray) -> Headers:
         data = quote_file_name(bytes(data))
-        # Werkzeug reads UTF-8 only. Windows and old clients send file names in Latin-1, which is
-        # a part of Windows-1252.
+        # Werkzeug reads only UTF-8. Windows and old clients send file names in Latin-1, which
+        # is a subset of Windows-1252.
         for coding in ("utf-8", "windows-1252"):
             try:
                 return super()._parse_headers(data.decode(coding).encode())

@@ -1,4 +1,4 @@
-"""From requests to a view's arguments: webargs with strict JSON, errors by field path."""
+"""Parses requests into a view's arguments: webargs with strict JSON and errors by field path."""
 
 from collections.abc import Callable, Mapping
 from functools import wraps
@@ -20,7 +20,7 @@ _JSON = "application/json"
 
 
 class GuardedParser(FlaskParser):
-    """webargs' parser: unknown fields are errors, and invalid input is 400."""
+    """webargs' parser, but unknown fields are errors, and invalid input gives 400."""
 
     DEFAULT_VALIDATION_STATUS = 400
     DEFAULT_UNKNOWN_BY_LOCATION = {  # noqa: RUF012  # as the base class has it
@@ -31,7 +31,7 @@ class GuardedParser(FlaskParser):
     def use_args(
         self, argmap: Any, req: Any = None, *, location: str | None = None, **options: Any
     ) -> Callable[[View], View]:
-        """As in webargs, but cheaper for a plain schema of the JSON body or the query string."""
+        """Like webargs, but faster for a plain schema of the JSON body or the query string."""
         load = {"json": self.load_json, "query": self.load_querystring}.get(location or "json")
         if load is None or req is not None or options:
             decorate = super().use_args(argmap, req, location=location, **options)
@@ -103,7 +103,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
         return cast("Callable[[View], View]", super().route(rule, **options))
 
     def arguments(self, schema: type[marshmallow.Schema], **options: Any) -> Callable[[View], View]:
-        # Pass an instance: given a class, webargs creates an instance per request, which copies
+        # Pass an instance. For a class, webargs creates an instance per request, which copies
         # every field and costs more than the rest of parsing.
         return cast("Callable[[View], View]", super().arguments(schema(), **options))
 
@@ -117,7 +117,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
 
 
 def load(schema: marshmallow.Schema, data: dict[str, Any]) -> dict[str, Any]:
-    """Validate `data`, from a form or a command line, by `schema`. Raises Invalid."""
+    """Validate `data` from a form or a command line with `schema`. Raises Invalid."""
     try:
         loaded: dict[str, Any] = schema.load(data, unknown=marshmallow.RAISE)
     except marshmallow.ValidationError as error:
@@ -140,6 +140,6 @@ def _invalid(messages_by_location: Mapping[str, Any]) -> Invalid:
 
 
 def refuse_query() -> None:
-    """Refuse query parameters, for a view that has none. Raises Invalid."""
+    """Refuse query parameters in a view without any. Raises Invalid."""
     for name in request.args:
         raise invalid(name, "Unknown field.")

@@ -1,4 +1,4 @@
-"""Passages as schemas: what a search finds, what a client sends, what a message keeps."""
+"""Schemas of passages: in search results, in requests, and in stored messages."""
 
 from typing import Any
 
@@ -44,7 +44,7 @@ class QuoteIn(Schema):
 
 
 class PassageIn(Schema):
-    """A passage that a client's own retrieval found; all but `text` may be left out."""
+    """A passage from a client's own retrieval; only `text` is required."""
 
     index = StrictInteger(allow_none=True, validate=validate.Range(min=0, max=MAX_SKIP))
     document_id = Text(most=MAX_NAME, allow_none=True)
@@ -65,7 +65,7 @@ class PassageIn(Schema):
 
 
 class StoredPassage(Schema):
-    """A passage as it was stored: this service's have all members, a client's may lack some."""
+    """A stored passage. A passage from a client may lack some members."""
 
     index = fields.Integer(allow_none=True, metadata={"example": 1})
     document_id = fields.String(allow_none=True, metadata=ID)

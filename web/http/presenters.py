@@ -1,7 +1,7 @@
-"""Database rows as the JSON of the API.
+"""Turns database rows into the JSON of the API.
 
-Plain functions and no schemas: marshmallow takes longer for a page of fifty messages than
-the database does.
+These are plain functions, because marshmallow takes longer for a page of fifty messages than
+the database.
 """
 
 import json
@@ -27,15 +27,15 @@ T = TypeVar("T")
 
 
 def moment(value: datetime | None) -> str | None:
-    """RFC 3339 in UTC, ending in Z. `value` must be in UTC, as the database's times are."""
+    """Format a time by RFC 3339, with Z. `value` must be in UTC, like times from the database."""
     return None if value is None else value.isoformat().replace("+00:00", "Z")
 
 
 def to_json(body: Any) -> bytes:
-    """Compact JSON in UTF-8. `body` may contain UUIDs and times in UTC."""
+    """Return compact JSON in UTF-8. `body` may contain UUIDs and times in UTC."""
     try:
         return orjson.dumps(body, option=orjson.OPT_UTC_Z)
-    except TypeError:  # an integer of more than 64 bits, which a client's metadata may hold
+    except TypeError:  # an integer of more than 64 bits, which a client's metadata may contain
         return json.dumps(
             body, ensure_ascii=False, separators=(",", ":"), default=_as_text
         ).encode()

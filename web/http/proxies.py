@@ -1,4 +1,4 @@
-"""A path prefix that a reverse proxy took off, by its `X-Forwarded-Prefix`."""
+"""Restores the path prefix that a reverse proxy removed, from its `X-Forwarded-Prefix`."""
 
 import ipaddress
 import re
@@ -10,16 +10,16 @@ from core.settings import Network
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-# Nothing that a page or a header would have to escape.
+# Only characters that need no escaping in a page or a header.
 _PREFIX = re.compile(r"(?:/[\w.~-]+)+", re.ASCII)
 
 
 class ForwardedPrefix:
-    """WSGI middleware: everything lies below the prefix that a trusted proxy names.
+    """WSGI middleware that puts the app below the prefix that a trusted proxy names.
 
-    The prefix becomes SCRIPT_NAME. It is taken off the path if the proxy left it there, and
-    put before a `Location` on this host. The header of anybody else, and one that is no plain
-    path, is ignored.
+    The prefix becomes SCRIPT_NAME. If the proxy left it in the path, it is removed there. It is
+    added to a `Location` on this host. The header is ignored if its sender is not trusted, or
+    if it is not a plain path.
     """
 
     def __init__(self, app: "WSGIApplication", *, trusted: Sequence[Network]) -> None:
@@ -36,7 +36,7 @@ class ForwardedPrefix:
         path = environ.get("PATH_INFO", "")
         if path == prefix or path.startswith(f"{prefix}/"):
             environ["PATH_INFO"] = path[len(prefix) :] or "/"
-        return self._app(environ, _below(prefix, start_response))
+        return self._app(environ, _prefix_locations(prefix, start_response))
 
     def _is_trusted(self, address: str) -> bool:
         try:
@@ -46,16 +46,16 @@ class ForwardedPrefix:
         return any(client in network for network in self._trusted)
 
 
-def _below(prefix: str, start_response: "StartResponse") -> "StartResponse":
+def _prefix_locations(prefix: str, start_response: "StartResponse") -> "StartResponse":
     def start(
         status: str, headers: list[tuple[str, str]], exc_info: Any = None
     ) -> Callable[[bytes], object]:
-        moved = [(name, _moved(prefix, name, value)) for name, value in headers]
+        moved = [(name, _with_prefix(prefix, name, value)) for name, value in headers]
         return start_response(status, moved, exc_info)
 
     return start
 
 
-def _moved(prefix: str, name: str, value: str) -> str:
+def _with_prefix(prefix: str, name: str, value: str) -> str:
     here = value.startswith("/") and not value.startswith(("//", f"{prefix}/"))
     return f"{prefix}{value}" if name.lower() == "location" and here else value

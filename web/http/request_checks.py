@@ -1,9 +1,9 @@
-"""Checks in front of every schema. Each raises Invalid and names the field.
+"""Checks that run before every schema. Each raises Invalid with the field's name. They refuse:
 
-- U+0000 and lone surrogates: PostgreSQL cannot store them.
-- Deep nesting: it exhausts the stack.
-- Numbers of thousands of digits: they exhaust the parser.
-- Two members of one name: RFC 8259, 4 leaves open which of them counts.
+- U+0000 and lone surrogates, because PostgreSQL cannot store them,
+- deep nesting, because it exhausts the stack,
+- numbers of thousands of digits, because they exhaust the parser,
+- two members with the same name, because RFC 8259, 4 leaves open which one counts.
 """
 
 import json
@@ -18,7 +18,7 @@ from core.errors import Invalid
 from web.http.errors import UnsupportedCoding
 
 MAX_DEPTH = 64
-MAX_DIGITS = 309  # the largest double as PostgreSQL's jsonb writes it out
+MAX_DIGITS = 309  # the length of the largest double when PostgreSQL's jsonb writes it out
 
 _UNSTORABLE = "Must not contain U+0000 or lone surrogates."
 _TOO_DEEP = f"Must not be nested deeper than {MAX_DEPTH} levels."
@@ -27,8 +27,8 @@ _BYTE_ORDER_MARK = "\ufeff"
 _DUPLICATE = "Must not hold two members of the same name."
 
 
-class _Flaw:
-    """Placeholder for a value that the parser refuses; `_check` finds its path."""
+class _InvalidValue:
+    """Placeholder for a value that the parser refuses. `_check` finds its path and raises."""
 
     def __init__(self, message: str) -> None:
         self.message = message
@@ -39,13 +39,13 @@ def invalid(field: str, message: str) -> Invalid:
 
 
 def parse_json(data: bytes, *, root: str = "") -> Any:
-    """The value of a JSON text in UTF-8. Raises Invalid with field paths below `root`."""
+    """Parse a JSON text in UTF-8. Raises Invalid with field paths below `root`."""
     flawed = False
 
-    def flaw(message: str) -> _Flaw:
+    def flaw(message: str) -> _InvalidValue:
         nonlocal flawed
         flawed = True
-        return _Flaw(message)
+        return _InvalidValue(message)
 
     def number(digits: str) -> Any:
         return int(digits) if len(digits) <= MAX_DIGITS else flaw(_BAD_NUMBER)
@@ -75,7 +75,8 @@ def parse_json(data: bytes, *, root: str = "") -> Any:
         raise invalid(root, _TOO_DEEP) from None
     except ValueError as error:
         raise invalid(root, f"Must be valid JSON{_place(error)}.") from None
-    # Only an escape can spell U+0000 or a lone surrogate, and few brackets cannot nest deeply.
+    # Skip the walk if the text has no escape, which U+0000 and lone surrogates need, and too few
+    # brackets for deep nesting.
     if flawed or "\\u" in text or text.count("{") + text.count("[") > MAX_DEPTH:
         _check(value, root)
     return value
@@ -91,7 +92,7 @@ def _check(value: Any, root: str) -> None:
     waiting: list[tuple[str, Any, int]] = [(root, value, 0)]
     while waiting:
         path, item, depth = waiting.pop()
-        if isinstance(item, _Flaw):
+        if isinstance(item, _InvalidValue):
             raise invalid(path, item.message)
         if isinstance(item, str):
             check_text(item, field=path)
@@ -128,9 +129,9 @@ def _is_unicode(text: str) -> bool:
 
 
 def check_address() -> None:
-    """Refuse a path or query string that is not UTF-8 or holds U+0000.
+    """Refuse a path or query string that is not UTF-8 or contains U+0000.
 
-    Werkzeug would replace the bytes that it cannot decode by U+FFFD.
+    Werkzeug would replace bytes that it cannot decode with U+FFFD.
     """
     path = request.environ.get("PATH_INFO", "")
     if not path.isascii() or "\0" in path:
@@ -141,10 +142,10 @@ def check_address() -> None:
 
 
 def check_coding() -> None:
-    """Refuse a compressed body, which nothing here decompresses.
+    """Refuse a compressed body, because the service does not decompress.
 
-    This runs before idempotency: the refusal must not be stored under the request's
-    Idempotency-Key, because the same request is valid uncompressed.
+    This runs before idempotency, so that the refusal is not stored under the request's
+    Idempotency-Key: the same request is valid when it is not compressed.
     """
     given = request.headers.get("Content-Encoding")
     if given is None or request.endpoint is None or request.content_length == 0:

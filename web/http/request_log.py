@@ -1,7 +1,7 @@
-"""The request id, and one JSON log line per request.
+"""Gives each request an id, and writes one JSON log line per request.
 
-The middleware wraps the whole app, so it also logs requests that fail inside Flask. It logs
-no query strings, bodies or keys, because they hold what users wrote.
+The middleware wraps the whole app, so it also logs requests that fail inside Flask. It does not
+log query strings, bodies or keys, because they contain users' texts and secrets.
 """
 
 import re
@@ -28,10 +28,10 @@ _UNINTERESTING = frozenset({"/health/live", "/health/ready", "/health", "/metric
 
 
 class RequestLog:
-    """WSGI middleware: gives each request an id and logs it when its response is sent.
+    """WSGI middleware that gives each request an id and logs it when its response is sent.
 
-    The line includes what other layers have noted in the request's state
-    (`web.http.request_state`). Each response gets those of `headers` that it lacks.
+    The line includes fields from the request's state (`web.http.request_state`), which other
+    layers fill. Each response gets those of `headers` that it lacks.
     """
 
     def __init__(self, app: "WSGIApplication", *, headers: Mapping[str, str]) -> None:
@@ -58,7 +58,7 @@ class RequestLog:
 
 
 class _Exchange:
-    """One request and its log context, which belongs to the thread until `finish`."""
+    """One request with its log context, which is bound to the thread until `finish`."""
 
     def __init__(self, environ: "WSGIEnvironment") -> None:
         given = environ.get("HTTP_X_REQUEST_ID", "")
@@ -73,7 +73,7 @@ class _Exchange:
         self._database: DatabaseStats = self._stack.enter_context(measure_database())
 
     def detach(self) -> None:
-        """The request's thread leaves; another one calls `finish` some day."""
+        """Unbind the log context: the request's thread leaves, and another calls `finish`."""
         self._stack.close()
         structlog.contextvars.clear_contextvars()
 
@@ -104,7 +104,7 @@ class _Exchange:
 
 
 def _noted(state: RequestState) -> dict[str, str | None]:
-    """The fields of the log line about route, caller and outcome."""
+    """Return the fields of the log line about route, caller and outcome."""
     noted = {"route": state.route}
     if state.principal is not None:
         noted |= {"tenant": state.principal.tenant_id, "key": state.principal.name}
@@ -114,7 +114,7 @@ def _noted(state: RequestState) -> dict[str, str | None]:
 
 
 class ResponseBody:
-    """The response's body. The server always closes it (PEP 3333), which ends the exchange."""
+    """The response's body. The server always closes it (PEP 3333), which writes the log line."""
 
     def __init__(self, body: Iterable[bytes], exchange: _Exchange) -> None:
         self._body: Iterable[bytes] | DeferredBody = body
@@ -122,22 +122,25 @@ class ResponseBody:
 
     @property
     def deferred(self) -> DeferredBody | None:
-        """The body, if nobody has waited for it yet (`web.http.deferred`)."""
+        """The deferred body, if the response is not ready yet (`web.http.deferred`)."""
         return self._body if isinstance(self._body, DeferredBody) else None
 
     def detach(self) -> None:
-        """The request's thread goes; `begin`, `count` and `close` are called by others."""
+        """Release the request's thread; other threads call `begin`, `count` and `close`."""
         self._exchange.detach()
 
     def begin(self) -> Iterable[bytes]:
-        """Send the head of a deferred response and return its body, to be counted and closed."""
+        """Send the head of a deferred response, and return its body.
+
+        The caller counts the sent bytes and closes the body.
+        """
         assert isinstance(self._body, DeferredBody)
         with structlog.contextvars.bound_contextvars(request_id=self._exchange.state.request_id):
             self._body = self._body.begin()
         return self._body
 
     def count(self, size: int) -> None:
-        """Add to the bytes that the log line tells as sent."""
+        """Add to the number of sent bytes in the log line."""
         self._exchange.sent += size
 
     def __iter__(self) -> Iterator[bytes]:

@@ -1,8 +1,8 @@
-"""What the layers of one request tell each other: a single typed object.
+"""The state of one request: one typed object that the layers share.
 
-`web.http.request_log`, the outermost layer, creates it and puts it into the WSGI
-environ, which is how WSGI middleware passes data on (PEP 3333, "environ Variables").
-All other code reads and writes it by `request_state()`.
+The outermost layer, `web.http.request_log`, creates it and puts it into the WSGI environ, as
+WSGI middleware does (PEP 3333, "environ Variables"). All other code reads and writes it with
+`request_state()`.
 """
 
 from dataclasses import dataclass
@@ -22,9 +22,10 @@ _KEY = "rag.request_state"
 
 
 class Window(NamedTuple):
-    """The minute in which this request was counted.
+    """The rate limit's window that counted this request.
 
-    `used` is the sum of its requests up to this one. It ends at `ends`, in seconds since 1970.
+    `used` is the window's sum including this request. `ends` is the window's end in seconds
+    since 1970.
     """
 
     used: int
@@ -33,16 +34,17 @@ class Window(NamedTuple):
 
 @dataclass(slots=True)
 class RequestState:
-    """Everything that is known of a request beside what the client sent."""
+    """What the service knows about a request, apart from the request itself."""
 
     request_id: str
-    route: str | None = None  # the URL rule; None for an address without a view
+    route: str | None = None  # the URL rule; None for a URL without a view
     needs_key: bool = False
     principal: Principal | None = None  # None without a valid key
     window: Window | None = None  # None if the request was not counted
-    problem_code: str | None = None  # the `code` of the problem that answers the request
+    problem_code: str | None = None  # the `code` of the response, if it is a problem
     is_upload: bool = False
-    # The request's Idempotency-Key: of an atomic view, while it runs, and of any other.
+    # The request's Idempotency-Key: `atomic_ticket` while an atomic view runs, `held_ticket` in
+    # any other view.
     atomic_ticket: "Ticket | None" = None
     held_ticket: "Ticket | None" = None
 
@@ -54,8 +56,8 @@ def attach(environ: "WSGIEnvironment", state: RequestState) -> RequestState:
 
 
 def request_state() -> RequestState:
-    """The state of the request that this thread works on. Needs Flask's request context."""
+    """Return the state of the current request. Needs Flask's request context."""
     state = request.environ.get(_KEY)
-    if state is None:  # Flask's `test_request_context` and shell come without middleware
+    if state is None:  # in Flask's `test_request_context` and shell, which skip middleware
         state = attach(request.environ, RequestState(request_id=str(uuid7())))
     return cast(RequestState, state)

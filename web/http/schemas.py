@@ -1,6 +1,6 @@
 """Schemas of requests and responses.
 
-Those of requests validate. Those of responses only describe, for the OpenAPI document:
+Request schemas validate. Response schemas only describe, for the OpenAPI document;
 `web.http.presenters` builds the responses.
 """
 
@@ -16,8 +16,8 @@ from web.http.fields import (
     MAX_QUERY,
     MAX_TITLE,
     JsonObject,
-    QueryFlag,
-    QueryWhole,
+    QueryBoolean,
+    QueryInteger,
     StrictBoolean,
     StrictInteger,
     StrictUUID,
@@ -29,7 +29,7 @@ from web.http.passage_schemas import ID, Passage, PassageIn, StoredPassage
 MAX_GRACE_SECONDS = 30 * 86_400
 MOMENT = {"example": "2026-03-01T12:00:00.123456Z"}
 BINARY = {"type": "string", "format": "binary"}
-EVENTS = {"description": "Server-sent events; the data of each is JSON."}
+EVENTS = {"description": "Server-sent events with JSON data."}
 
 
 def one_of(values: tuple[str, ...]) -> validate.OneOf:
@@ -37,17 +37,17 @@ def one_of(values: tuple[str, ...]) -> validate.OneOf:
 
 
 class Paging(Schema):
-    skip = QueryWhole(
+    skip = QueryInteger(
         load_default=0,
         validate=validate.Range(min=0, max=MAX_SKIP),
         metadata={"description": "Rows to skip; not together with `cursor`."},
     )
-    limit = QueryWhole(load_default=50, validate=validate.Range(min=1, max=MAX_LIMIT))
+    limit = QueryInteger(load_default=50, validate=validate.Range(min=1, max=MAX_LIMIT))
     cursor = Text(
         most=1000,
         metadata={
             "format": "cursor",
-            "description": "`next_cursor` of the page before, same filters.",
+            "description": "`next_cursor` of the previous page, with the same filters.",
         },
     )
 
@@ -58,7 +58,7 @@ class Paging(Schema):
 
 
 def page_of(schema: type[Schema], name: str) -> type[Schema]:
-    """The schema of a page whose items are `schema`."""
+    """Return the schema of a page whose items are `schema`."""
     members: dict[str, Any] = {
         "items": fields.List(fields.Nested(schema), required=True),
         "total": fields.Integer(required=True, metadata={"example": 1}),
@@ -86,7 +86,7 @@ class Problem(Schema):
     errors = fields.Dict(
         keys=fields.String(),
         values=fields.List(fields.String()),
-        metadata={"description": "Field path to messages; on invalid input."},
+        metadata={"description": "For invalid input: maps field paths to messages."},
     )
 
 
@@ -105,8 +105,8 @@ class Session(Schema):
         allow_none=True,
         metadata={
             "example": None,
-            "description": "The answer that is being written now; `GET /messages/{id}/stream`"
-            " goes on with it.",
+            "description": "The answer that is being written; `GET /messages/{id}/stream`"
+            " continues it.",
         },
     )
 
@@ -118,7 +118,7 @@ class SessionCreate(Schema):
 
 
 class SessionUpdate(Schema):
-    body_required = True  # though no field is
+    body_required = True  # although no field is required
 
     title = Text(least=0, most=MAX_TITLE, allow_none=True, metadata={"example": "Renamed"})
     metadata = JsonObject(metadata={"example": {"channel": "web"}})
@@ -126,9 +126,9 @@ class SessionUpdate(Schema):
 
 class SessionQuery(Paging):
     user_id = Text(most=MAX_NAME)
-    is_favorite = QueryFlag()
+    is_favorite = QueryBoolean()
     q = Text(
-        most=MAX_QUERY, metadata={"description": "Words to find in titles, whatever their case."}
+        most=MAX_QUERY, metadata={"description": "Words to find in titles; case does not matter."}
     )
 
 
@@ -181,13 +181,13 @@ class Message(Schema):
         MessageError,
         required=True,
         allow_none=True,
-        metadata={"example": None, "description": "Why an answer failed or broke off."},
+        metadata={"example": None, "description": "Why an answer failed or was interrupted."},
     )
     feedback = fields.Nested(Feedback, required=True, allow_none=True, metadata={"example": None})
     alternatives = fields.List(
         fields.UUID(),
         required=True,
-        metadata={"example": [], "description": "Earlier answers to the same question."},
+        metadata={"example": [], "description": "Other answers to the same question."},
     )
 
 
@@ -231,7 +231,7 @@ class NewKey(Key):
         required=True,
         metadata={
             "example": "rcs_0f1e2d3c4b5a_" + "x" * 43,
-            "description": "The key itself, shown this once.",
+            "description": "The key itself; only this response contains it.",
         },
     )
 
@@ -250,7 +250,7 @@ class KeyCreate(Schema):
         metadata={
             "example": "default",
             "pattern": "^[A-Za-z0-9._-]+$",
-            "description": "Default: the caller's. Another one: with the first key only.",
+            "description": "Default: the caller's tenant. Only the first key may name another.",
         },
     )
     expires_at = UtcDateTime(allow_none=True, metadata={"example": "2027-01-01T00:00:00Z"})
@@ -263,7 +263,7 @@ class KeyRotate(Schema):
     grace_seconds = StrictInteger(
         load_default=3600,
         validate=validate.Range(min=0, max=MAX_GRACE_SECONDS),
-        metadata={"example": 600, "description": "For how long the old key still works."},
+        metadata={"example": 600, "description": "How long the old key still works."},
     )
 
 
@@ -302,14 +302,16 @@ class JobQuery(Paging):
 
 
 class DocumentNote(Schema):
-    """What a reader of the PDF may expect to be searchable and is not."""
+    """Tells about content of the PDF that is not searchable."""
 
     code = fields.String(required=True, metadata={"example": "attachments_not_read"})
     detail = fields.String(
         required=True, metadata={"example": "2 attached files were not read: a.csv, b.csv."}
     )
     pages = fields.List(
-        fields.Integer(), required=True, metadata={"description": "Empty: the whole document."}
+        fields.Integer(),
+        required=True,
+        metadata={"description": "Empty for a note about the whole document."},
     )
 
 
@@ -329,7 +331,7 @@ class Document(Schema):
     )
     pages_unreadable = fields.List(
         fields.Integer(),
-        metadata={"description": "Pages whose text is noise without a mapping to characters."},
+        metadata={"description": "Pages whose fonts have no mapping to characters."},
     )
     pages_ocr = fields.List(fields.Integer(), metadata={"description": "Pages read by OCR."})
     notes = fields.List(fields.Nested(DocumentNote))
@@ -350,12 +352,12 @@ class DocumentQuery(Paging, DocumentFilter):
     status = fields.String(validate=one_of(DOCUMENT_STATUSES))
     include = fields.String(
         validate=one_of(("job",)),
-        metadata={"description": "`job` gives each document its `job`: a list with progress."},
+        metadata={"description": "`job` adds each document's `job` with its progress."},
     )
 
 
 class UploadFields(Schema):
-    """The form's fields beside `file`."""
+    """The form's fields other than `file`."""
 
     user_id = Text(most=MAX_NAME, metadata={"example": "alice"})
     session_id = StrictUUID()

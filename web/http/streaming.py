@@ -1,12 +1,12 @@
-"""Server-sent events, from a generator that may block for as long as it likes.
+"""Streams server-sent events from a generator that may block.
 
-The generator runs in a thread of its own (all of it, so that its context
-variables stay in one context); the request's thread passes on what it yields
-and writes a comment when it has been silent. When the client is gone the
-generator is closed at its next yield: its `finally` needs no request context.
+The generator runs completely in its own thread, so its context variables stay in one context.
+The request's thread sends what the generator yields, and a comment after a silence. When the
+client disconnects, the generator is closed at its next yield; its `finally` needs no request
+context.
 
-What takes long is kept to a part of the threads, so that health checks and
-short requests always find one.
+Long responses may use only a part of the threads, so that health checks and short requests
+always find a free one.
 """
 
 import contextvars
@@ -18,7 +18,7 @@ from typing import Any, Literal, cast
 
 from flask import Response, current_app
 
-from core.access.idempotency import Remembered
+from core.access.idempotency import StoredResponse
 from core.errors import RagError
 from core.telemetry import get_logger
 from web.http.downloads import begin, content_disposition
@@ -31,20 +31,20 @@ log = get_logger(__name__)
 
 EVENT_STREAM = "text/event-stream"
 HEARTBEAT_SECONDS = 10.0
-FIRST_SECONDS = 1.0  # an error within this time has its own status code
+FIRST_SECONDS = 1.0  # an error within this time becomes a response with its own status
 HEARTBEAT = b": keep-alive\n\n"
 
 EVENT_STREAM_HEADERS = {
     "Content-Type": f"{EVENT_STREAM}; charset=utf-8",
     "Cache-Control": "no-cache, no-transform",
-    "X-Accel-Buffering": "no",  # nginx would collect the events
+    "X-Accel-Buffering": "no",  # otherwise nginx buffers the events
 }
 _BACKLOG = 64  # events that may wait for a slow client
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`ending`: it is the last one, and whether the same request may be sent again."""
+    """An event. `ending` is "done" or "failed" on the last event, otherwise None."""
 
     name: str
     data: dict[str, Any]
@@ -56,35 +56,35 @@ def encode(event: Event, *, number: int) -> bytes:
 
 
 def encode_event(name: str, data: dict[str, Any], *, number: int) -> bytes:
-    """An event as the WHATWG's specification of server-sent events has it."""
+    """Encode an event by the WHATWG's specification of server-sent events."""
     return f"id: {number}\nevent: {name}\ndata: ".encode() + to_json(data) + b"\n\n"
 
 
 class Slots:
-    """How many requests of this process may take long at the same time."""
+    """Limits how many long requests this process handles at the same time."""
 
     def __init__(self, threads: int) -> None:
         self.count = max(1, threads * 3 // 4)
         self._free = threading.BoundedSemaphore(self.count)
-        # Bodies that come slowly take half at most, so that there are answers meanwhile.
+        # Slow bodies take at most half of the slots, so that long responses get some.
         self._free_for_bodies = threading.BoundedSemaphore(max(1, self.count // 2))
 
     def take(self) -> Callable[[], None]:
-        """A slot; what is returned gives it back. Raises TooManyStreams."""
+        """Take a slot, and return a function that releases it. Raises TooManyStreams."""
         if not self._free.acquire(timeout=0.5):
             raise TooManyStreams("Too many answers are being written; try again shortly.")
         return self._free.release
 
     def take_for_body(self) -> Callable[[], None] | None:
-        """As `take`, for a request whose body comes slowly; at once, and None if none is free."""
+        """Like `take`, for a request with a slow body. Does not wait: None if no slot is free."""
         if not self._free_for_bodies.acquire(blocking=False):
             return None
         if not self._free.acquire(blocking=False):
             self._free_for_bodies.release()
             return None
-        return self._give_back_of_body
+        return self._release_body_slot
 
-    def _give_back_of_body(self) -> None:
+    def _release_body_slot(self) -> None:
         self._free.release()
         self._free_for_bodies.release()
 
@@ -94,9 +94,10 @@ def _slots() -> Slots:
 
 
 def download_response(blocks: Iterator[bytes], *, content_type: str, filename: str) -> Response:
-    """A file that is made while it is sent. What the first block raises is raised here.
+    """Return a response that sends `blocks` as a file while they are made.
 
-    It takes a slot until it is over: a client may read slowly. Raises TooManyStreams.
+    Errors of the first block are raised here. The response takes a slot until its end, because
+    the client may read slowly. Raises TooManyStreams.
     """
     give_back = _slots().take()
     try:
@@ -111,14 +112,14 @@ def download_response(blocks: Iterator[bytes], *, content_type: str, filename: s
 
 
 class _Pump:
-    """Runs a generator in a thread; `get` hands out what it yields."""
+    """Runs a generator in a thread; `get` returns the yielded events."""
 
     def __init__(self, source: Iterator[Event | None], *, stopped: threading.Event) -> None:
         self._source = source
         self._queue: queue.Queue[Event | Exception | None] = queue.Queue(_BACKLOG)
         self._stopped = stopped
         context = contextvars.copy_context()
-        # Not a daemon: a process that ends lets it write down what it has.
+        # Not a daemon, so that at the end of the process the generator can store its results.
         self._thread = threading.Thread(target=context.run, args=(self._run,), name="stream")
         self._thread.start()
 
@@ -144,7 +145,7 @@ class _Pump:
                 continue
 
     def get(self, timeout: float | None) -> Event | Exception | None:
-        """The next event, the exception that ended it, or None at its end. Raises queue.Empty."""
+        """Return the next event, None at the end, or the generator's error. Raises queue.Empty."""
         return self._queue.get(timeout=timeout)
 
     def stop(self) -> None:
@@ -152,7 +153,7 @@ class _Pump:
 
 
 class EventBody:
-    """A response's body. The server closes it when it is through or the client is gone."""
+    """The response's body. The server closes it at the end, or when the client disconnects."""
 
     def __init__(
         self,
@@ -212,24 +213,24 @@ class EventBody:
         self._give_back()
         if self._ticket is not None:
             body = b"".join(self._sent)
-            remembered = Remembered(200, EVENT_STREAM_HEADERS, body)
-            # One who left before the end, and asks again, is owed the end.
-            self._ticket.settle(remembered if self._ending == "done" else None)
+            stored_response = StoredResponse(200, EVENT_STREAM_HEADERS, body)
+            # A client that left before the end and repeats the request must get a new stream.
+            self._ticket.settle(stored_response if self._ending == "done" else None)
 
 
 def event_response(
     source: Iterator[Event | None], *, stopped: threading.Event | None = None
 ) -> Response:
-    """`source` as a stream. What it raises before its first event is raised here.
+    """Return a response that streams `source`. Errors before its first event are raised here.
 
-    None in `source` is a moment at which it may be stopped, and is not sent; one that
-    waits long between two events can look at `stopped`, which is set when the client is gone.
+    A None from `source` is not sent; there the stream may be stopped. A source that waits long
+    between events can check `stopped`, which is set when the client disconnects.
     """
     give_back = _slots().take()
     pump = _Pump(source, stopped=stopped or threading.Event())
     try:
         first = pump.get(FIRST_SECONDS)
-    except queue.Empty:  # nothing has happened yet: the client gets its headers all the same
+    except queue.Empty:  # no event yet; send the headers anyway
         first = None
     if isinstance(first, Exception):
         give_back()

@@ -1,4 +1,4 @@
-"""What the health checks answer."""
+"""Schemas of the health checks' responses."""
 
 from marshmallow import Schema, fields
 

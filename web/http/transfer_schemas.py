@@ -1,6 +1,6 @@
-"""A conversation as a file: what `export` writes and `import` takes.
+"""Schemas of a conversation's file, which `export` writes and `import` reads.
 
-An import may leave out all that is not required; what an export writes is always complete.
+A file for an import may omit all fields that are not required; an export writes all fields.
 """
 
 from typing import Any
@@ -27,7 +27,7 @@ _WHOLE: dict[str, Any] = {"validate": validate.Range(min=0, max=2**31 - 1)}
 
 
 class FilePassage(PassageIn):
-    """A passage as a message keeps it. A document's name may be of any length, or empty."""
+    """A passage in a message. The document's name may have any length, or be empty."""
 
     document_id = Text(least=0, allow_none=True, metadata=ID)
     filename = Text(least=0, allow_none=True, metadata={"example": "report.pdf"})
@@ -36,7 +36,7 @@ class FilePassage(PassageIn):
 
 
 class ContextPassage(FilePassage):
-    """A passage as an answer was given it: all of its fields."""
+    """A passage in an answer's context, with all fields."""
 
     index = StrictInteger(required=True, **_WHOLE)
     document_id = Text(required=True, least=0, metadata=ID)
@@ -50,7 +50,7 @@ class ContextPassage(FilePassage):
 
 
 class AnswerContext(Schema):
-    """What an answer was given, for its stream's `retrieval` event."""
+    """The passages given to an answer, for the `retrieval` event of its stream."""
 
     passages = fields.List(fields.Nested(ContextPassage), required=True)
     model = Text(least=0, allow_none=True)
@@ -76,7 +76,7 @@ class FileMessage(Schema):
     id = StrictUUID(metadata=ID)
     position = StrictInteger(
         validate=validate.Range(min=1, max=MAX_MESSAGES),
-        metadata={"example": 1, "description": "Its place in `messages`, from 1."},
+        metadata={"example": 1, "description": "Its number in `messages`, from 1."},
     )
     sender = fields.String(required=True, validate=one_of(SENDERS))
     content = Text(required=True, least=0, metadata={"example": "How did revenue develop?"})
@@ -92,7 +92,7 @@ class FileMessage(Schema):
     alternatives = fields.List(StrictUUID())
     reply_to = StrictUUID(
         allow_none=True,
-        metadata={"description": "Of an answer: the `id` of its question, the message before."},
+        metadata={"description": "For an answer: the `id` of its question, the message before it."},
     )
     answer_context = fields.Nested(AnswerContext, allow_none=True)
     turn_options = fields.Nested(TurnOptions, allow_none=True)
@@ -122,7 +122,7 @@ class SessionFile(Schema):
     messages = fields.List(fields.Nested(FileMessage), validate=validate.Length(max=MAX_MESSAGES))
     alternatives = fields.List(
         fields.Nested(FileMessage),
-        metadata={"example": [], "description": "Earlier answers to the same questions."},
+        metadata={"example": [], "description": "Other answers to the same questions."},
     )
 
 
@@ -130,5 +130,5 @@ class ExportQuery(Schema):
     format = fields.String(
         load_default="json",
         validate=one_of(("json", "markdown")),
-        metadata={"description": "`json` can be imported again, `markdown` is for people."},
+        metadata={"description": "`json` can be imported; `markdown` is for people."},
     )

@@ -1,4 +1,4 @@
-"""Bodies and queries of chat turns."""
+"""Schemas of chat turns: bodies and query strings."""
 
 from marshmallow import Schema, fields, validate
 
@@ -23,12 +23,12 @@ class ChatRequest(Schema):
     on_disconnect = fields.String(
         load_default="continue",
         validate=one_of(("continue", "cancel")),
-        metadata={"description": "What becomes of the answer when the client goes away."},
+        metadata={"description": "What happens to the answer when the client disconnects."},
     )
 
 
 class TurnRequest(Schema):
-    """How to write an answer anew; what is left out is as it was for the earlier answer."""
+    """Options for a new answer. Omitted options are those of the earlier answer."""
 
     use_rag = StrictBoolean(load_default=None, allow_none=True)
     stream = StrictBoolean(load_default=False)

@@ -1,8 +1,8 @@
-"""Multipart uploads: staged, hashed and measured while they arrive, strict about their text.
+"""Multipart uploads, which are written to disk, hashed and measured while they arrive.
 
-The form's parser writes a file's bytes straight into the storage's staging directory. That
-is the only time that they are written or hashed. The request removes the staged file when it
-ends, unless the storage has taken it. The hourly sweep removes what a killed process left.
+The form's parser writes a file's bytes directly into the storage's staging directory, so they
+are written and hashed only once. When the request ends it removes the staged file, unless the
+storage has taken it. The hourly sweep removes the files of killed processes.
 """
 
 import socket
@@ -27,7 +27,7 @@ from web.http.view_policy import declare
 
 View = TypeVar("View", bound=Callable[..., Any])
 
-# Room for what surrounds the file: boundaries, part headers, the other fields.
+# Allowance for boundaries, part headers and the other fields around the file.
 _FORM_BYTES = 1024 * 1024
 _READ_BYTES = 64 * 1024
 # Drain a rejected request's body for at most this long, and stop at the client's first pause.
@@ -38,7 +38,7 @@ FIELDS = ("user_id", "session_id", "metadata")
 
 
 class UploadRequest(Request):
-    """A request whose files are staged for the storage."""
+    """A request whose files go to the storage's staging directory."""
 
     form_data_parser_class = StrictForm
 
@@ -53,14 +53,14 @@ class UploadRequest(Request):
         return cast("IO[bytes]", file)
 
     def close(self) -> None:
-        """Called by Flask when the request is over, also when its form could not be read."""
+        """Remove staged files. Flask calls this at the end, also if the form was malformed."""
         super().close()
         for file in self._staged:
             file.close()
 
 
 def accepts_upload(view: View) -> View:
-    """Let the view take a body as large as the upload limit. Write it above `idempotent`."""
+    """Let a view accept a form as large as the upload limit. Put it above `idempotent`."""
 
     @wraps(view)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -75,7 +75,7 @@ def accepts_upload(view: View) -> View:
 
 
 def accepts_large_json(view: View) -> View:
-    """Let the view take a JSON body as large as the upload limit. Write it above `idempotent`."""
+    """Let a view accept a JSON body as large as the upload limit. Put it above `idempotent`."""
 
     @wraps(view)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -103,31 +103,31 @@ def _read_form(limit: int) -> None:
 
 
 def drain(response: Response) -> Response:
-    """Read for a while what a rejected client is still sending.
+    """Read for a while the data that a rejected client still sends.
 
-    Closing a connection with unread data resets it, and many clients would report the reset
-    instead of the answer.
+    Closing a connection with unread data resets it, and then many clients report the reset
+    instead of the response.
     """
     if response.status_code < 400 or request.method not in ("POST", "PUT", "PATCH"):
         return response
     if response.status_code == 408:
-        return response  # the server has waited long enough for this client
+        return response  # the server has waited long enough for this client already
     left = 2 * current_app.extensions["services"].settings.max_upload_bytes
     seconds, body = _DRAIN_SECONDS, request.environ["wsgi.input"]
     if request_state().principal is None:
         left, seconds = min(left, _FORM_BYTES), _STRANGER_SECONDS
-    with suppress(Exception), _hurried(seconds):  # the client may be gone, which is fine
+    with suppress(Exception), _with_deadline(seconds):  # the client may disconnect at any time
         while left > 0 and (data := body.read(_READ_BYTES)):
             left -= len(data)
     return response
 
 
 @contextmanager
-def _hurried(seconds: float) -> Iterator[None]:
-    """Stop reading at the client's first pause, and after `seconds` in any case.
+def _with_deadline(seconds: float) -> Iterator[None]:
+    """Stop reading at the client's first pause, and after `seconds` at the latest.
 
-    A timer shuts the socket down, because one `read` of the body may be many reads of the
-    socket: a clock that is checked between reads of the body would come too late.
+    A timer shuts the socket down. Checking a clock between reads of the body would be too
+    late, because one `read` of the body can be many reads of the socket.
     """
     client: socket.socket | None = request.environ.get("gunicorn.socket")
     if client is None or (request.content_length is not None and not request.content_length):
@@ -141,11 +141,11 @@ def _hurried(seconds: float) -> Iterator[None]:
         yield
     finally:
         cut.cancel()
-        client.settimeout(None)  # the server's own setting
+        client.settimeout(None)  # as the server set it
 
 
 def _stop_reading(client: socket.socket) -> None:
-    with suppress(OSError):  # closed meanwhile
+    with suppress(OSError):  # closed already
         client.shutdown(socket.SHUT_RD)
 
 
@@ -156,7 +156,7 @@ def _file_missing() -> Invalid:
 
 
 def take_file() -> FileStorage:
-    """The one file of the form, its name checked. Raises Invalid (`file_missing`)."""
+    """Return the form's file and check its name. Raises Invalid (`file_missing`)."""
     for name in request.files:
         if name != "file" and name not in FIELDS:
             raise invalid(name, "Unknown field.")
@@ -172,9 +172,9 @@ def take_file() -> FileStorage:
 
 
 def take_fields() -> dict[str, str]:
-    """The form's other fields, byte for byte. Raises Invalid for text that is not UTF-8."""
+    """Return the form's other fields. Raises Invalid for text that is not UTF-8."""
     sent = [(name, value.encode("latin-1")) for name, value in request.form.items(multi=True)]
-    # Browsers send a part that has a media type of its own, such as JSON, as a file.
+    # Browsers send a field with its own media type, such as JSON, as a file.
     sent += [
         (name, file.stream.read(_READ_BYTES))
         for name, file in request.files.items(multi=True)

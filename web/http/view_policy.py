@@ -1,7 +1,7 @@
-"""What a view declares of itself: scopes, cost, idempotency.
+"""Declarations of views: scopes, cost, idempotency.
 
-Decorators write the declarations (`requires`, `idempotent`, `accepts_upload`). The checks
-in front of the views and the OpenAPI document read them.
+Decorators (`requires`, `idempotent`, `accepts_upload`) write the declarations. The checks
+before the views and the OpenAPI document read them.
 """
 
 import inspect
@@ -12,30 +12,30 @@ from typing import Any, Literal
 
 from core.access.keys import Scope
 
-# What a call counts for in the rate limit: one request, CHAT_COST or UPLOAD_COST.
+# What a call counts in the rate limit: 1, CHAT_COST or UPLOAD_COST.
 Cost = Literal["request", "chat", "upload"]
 
 
 @dataclass(frozen=True, slots=True)
 class ViewPolicy:
-    """`scopes`: any one of them opens the view; empty if the view needs no key."""
+    """A view's declarations. A key needs one of `scopes`; without scopes, no key is needed."""
 
     scopes: tuple[Scope, ...] = ()
     cost: Cost = "request"
     is_idempotent: bool = False
 
 
-# By the innermost function, which all decorators of a view have in common.
+# The key is the innermost function, which all decorators of a view share.
 _policies: dict[Callable[..., Any], ViewPolicy] = {}
 
 
 def declare(view: Callable[..., Any], **declared: Any) -> None:
-    """Add fields of ViewPolicy to what `view` declares. For decorators, at import."""
+    """Set fields of a view's ViewPolicy. For decorators, at import."""
     function = inspect.unwrap(view)
     _policies[function] = replace(_policies.get(function, ViewPolicy()), **declared)
 
 
 @cache
 def policy_of(view: Callable[..., Any]) -> ViewPolicy:
-    """What `view` declares, by its function as Flask has registered it."""
+    """Return the ViewPolicy of a view function that Flask has registered."""
     return _policies.get(inspect.unwrap(view), ViewPolicy())

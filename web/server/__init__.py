@@ -1,1 +1,1 @@
-"""gunicorn's worker, hardened against slow clients."""
+"""The gunicorn worker: gunicorn's threaded worker, hardened against slow clients."""

@@ -1,8 +1,8 @@
-"""Lets a request go on without its thread: for responses that are decided or written later.
+"""Frees a request's thread while its response is not ready, or is an event stream.
 
-The app marks such a response (`web.http.deferred`). The request's thread then returns, the
-connection stays, and when the response is ready a thread builds it; if it is an event stream,
-an event loop writes it (`web.server.streams`). A worker class mixes this in.
+The app marks such a response (`web.http.deferred`). The request's thread then returns, while
+the connection stays open. When the response is ready, a thread builds it. If it is an event
+stream, an event loop writes it (`web.server.streams`). The worker class uses this as a mixin.
 """
 
 import contextlib
@@ -20,18 +20,18 @@ from web.server.streams import Stream, StreamLoop
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-    # gunicorn's master imports this module, before its metrics directory is known:
-    # prometheus_client, which that module imports, must not be loaded by then.
+    # Not at runtime: gunicorn's master imports this module before its metrics directory is
+    # known, and web.http.request_log imports prometheus_client, which needs the directory.
     from web.http.request_log import ResponseBody
 
 log = get_logger(__name__)
 
-_STREAMING = object()  # the result of a request whose connection the stream loop has
-_BODY_SECONDS = 2.0  # to read what is left of a request's body before the next request
+_STREAMING = object()  # the result of a request whose connection the stream loop took over
+_BODY_SECONDS = 2.0  # the time to read the rest of a request's body before the next request
 
 
 class Detached(BaseException):  # gunicorn catches every Exception
-    """Leaves gunicorn's handling of a request whose response comes later."""
+    """Exits gunicorn's handling of a request whose response comes later."""
 
     def __init__(self, body: "ResponseBody", response: Any) -> None:
         super().__init__("the response comes later")
@@ -39,7 +39,7 @@ class Detached(BaseException):  # gunicorn catches every Exception
 
 
 def detaching(app: "WSGIApplication") -> "WSGIApplication":
-    """`app`, raising Detached where a response is not ready."""
+    """Wrap `app`, so that it raises Detached if a response is not ready."""
 
     def call(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         environ[DETACH] = True
@@ -55,7 +55,7 @@ def detaching(app: "WSGIApplication") -> "WSGIApplication":
 
 
 class DetachingMixin:
-    """For a subclass of gunicorn's ThreadWorker, in front of it."""
+    """Mixin for gunicorn's ThreadWorker. It must come first in the list of bases."""
 
     poller: selectors.BaseSelector
     method_queue: Any
@@ -67,14 +67,14 @@ class DetachingMixin:
         self._streams = StreamLoop()
 
     def handle(self, connection: Any) -> Any:
-        """In a request thread. A detached request's result is its Detached."""
+        """Handle a request, in a request thread. Returns the Detached of a detached request."""
         try:
             return super().handle(connection)  # type: ignore[misc]
         except Detached as detached:
             return detached
 
     def finish_request(self, connection: Any, future: Any) -> None:
-        """In the main loop, with what `handle` or `_respond` returned."""
+        """Handle the result of `handle` or `_respond`, in the main loop."""
         result = None if future.cancelled() else future.result()
         if isinstance(result, Detached):
             self._wait_for_response(connection, result)
@@ -91,7 +91,7 @@ class DetachingMixin:
         pending.when_ready(lambda: self.method_queue.defer(self._resume, connection, detached))
 
     def _look_for_client(self, abandon: Callable[[], None], client: socket.socket) -> None:
-        """Something arrived while the client waits: its end, or its next request."""
+        """Handle data that arrives while the client waits: a disconnect, or its next request."""
         try:
             is_gone = client.recv(1, socket.MSG_PEEK) == b""
         except BlockingIOError:
@@ -103,8 +103,8 @@ class DetachingMixin:
             self.tpool.submit(abandon)
 
     def _resume(self, connection: Any, detached: Detached) -> None:
-        """In the main loop: the response can be built."""
-        with contextlib.suppress(KeyError, ValueError):  # the client sent something, or is gone
+        """Let a thread build the response, which is ready now. Runs in the main loop."""
+        with contextlib.suppress(KeyError, ValueError):  # the client sent data or disconnected
             self.poller.unregister(connection.sock)
         future = self.tpool.submit(self._respond, connection, detached)
         future.add_done_callback(
@@ -112,7 +112,7 @@ class DetachingMixin:
         )
 
     def _respond(self, connection: Any, detached: Detached) -> Any:
-        """In a request thread: send the response, or its head and leave the rest to the loop."""
+        """Send the response in a request thread; for a stream, send its head and start the loop."""
         body, response = detached.body, detached.response
         is_streaming = False
         try:
@@ -136,7 +136,7 @@ class DetachingMixin:
             return _STREAMING
         except OSError:
             is_streaming = False
-            return False  # the client is gone
+            return False  # the client has disconnected
         except Exception as error:
             is_streaming = False
             self.handle_error(response.req, connection.sock, connection.client, error)  # type: ignore[attr-defined]
@@ -157,7 +157,7 @@ class DetachingMixin:
         return bool(connection.parser.finish_body(deadline=time.monotonic() + _BODY_SECONDS))
 
     def _end_stream(self, connection: Any, body: "ResponseBody") -> None:
-        """In a thread, when the loop has closed the stream's socket."""
+        """Clean up in a thread, after the loop has closed the stream's socket."""
         body.close()
         self.method_queue.defer(self._forget, connection)
 

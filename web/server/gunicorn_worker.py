@@ -1,13 +1,13 @@
 """gunicorn's threaded worker, hardened against clients that are slow on purpose.
 
-gthread reads a request's head in a thread, without a deadline: as many slow connections as
+gthread reads a request's head in a thread, without a deadline. So as many slow connections as
 there are threads stop the service (the slowloris attack). This worker's main loop gathers the
 head and a small body without blocking, and only a complete request takes a thread. A thread
-that reads a larger body paces it (`web.server.pacing`). After the last response on a
-connection, gthread's main loop blocks for up to two seconds until the client closes; this
-worker's does not.
+that reads a larger body limits how slow it may be (`web.server.pacing`). After the last
+response on a connection, gthread's main loop blocks for up to two seconds until the client
+closes. This worker's main loop does not.
 
-It overrides methods of gunicorn that are not public: docs/adr/0008-gunicorn-worker.md.
+It overrides methods of gunicorn that are not public; see docs/adr/0008-gunicorn-worker.md.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ from uuid_utils.compat import uuid7
 from werkzeug.exceptions import RequestTimeout
 
 from core.telemetry import get_logger
-from web.http.errors import MEDIA_TYPE, problem_body, words_for
+from web.http.errors import MEDIA_TYPE, default_problem, problem_body
 from web.http.streaming import Slots
 from web.server.detaching import DetachingMixin, detaching
 from web.server.pacing import PacedUnreader
@@ -41,19 +41,20 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-GATHER_SECONDS = 10.0  # for head and small body together, from the start of the connection
-SMALL_BODY = 64 * 1024  # a thread reads a larger one, an upload say, while it arrives
+GATHER_SECONDS = 10.0  # for the head and a small body, from the start of the connection
+SMALL_BODY = 64 * 1024  # a thread reads a larger body, such as an upload, while it arrives
 LARGEST_HEAD = 64 * 1024
-# The longest that a write of a thread waits for the client.
+# How long a thread's write may wait for the client.
 STALL_SECONDS = 30
 
-# Read a connection for at most this long, and this much, after its last response. Closing it
-# with unread bytes would reset it, and the client could lose the response (RFC 9112, 9.6).
+# After its last response, a connection is read for at most this time and this many bytes.
+# Closing it with unread bytes would reset it, and the client could lose the response
+# (RFC 9112, 9.6).
 LINGER_SECONDS = 2.0
 LINGER_BYTES = 256 * 1024
 
-# Answers that are still being written this long before the graceful time ends are stored as
-# they are: the master kills the worker at its end.
+# This long before the end of the graceful time, live answers are interrupted and stored,
+# because at the end the master kills the worker.
 INTERRUPT_SECONDS = 8.0
 
 _REFUSALS = (
@@ -80,7 +81,10 @@ class Connection(TConn):  # type: ignore[misc]
         self.unread = 0
 
     def close(self, graceful: bool = False) -> None:
-        """Called by gunicorn in the main loop. `graceful`: a response was just sent."""
+        """Close the connection. gunicorn calls this in the main loop.
+
+        `graceful` is true after a response was sent.
+        """
         if graceful:
             self._worker.linger(self)
         else:
@@ -102,7 +106,7 @@ class GatheringWorker(DetachingMixin, ThreadWorker):  # type: ignore[misc]
         super().load_wsgi()
         app: Any = self.wsgi  # type: ignore[has-type]
         extensions = getattr(app, "extensions", {})
-        # Bodies share the slots with the app's long responses.
+        # Slow bodies share the slots with the app's long responses.
         self._slots = extensions.get("slots", self._slots)
         self._live_answers = extensions.get("live_answers")
         self.wsgi = detaching(app)
@@ -118,7 +122,7 @@ class GatheringWorker(DetachingMixin, ThreadWorker):  # type: ignore[misc]
         self._gather(Connection(self, client, address=address, server=server))
 
     def on_client_socket_readable(self, connection: Connection, client: socket.socket) -> None:
-        """The next request on a connection kept alive."""
+        """Gather the next request on a kept-alive connection."""
         self.poller.unregister(client)
         self.keepalived_conns.remove(connection)
         connection.gathered = bytearray()
@@ -131,7 +135,7 @@ class GatheringWorker(DetachingMixin, ThreadWorker):  # type: ignore[misc]
             self.pending_conns.remove(connection)
 
     def _gather(self, connection: Connection) -> None:
-        """Wait for the request in the main loop. `murder_pending` closes it at its deadline."""
+        """Wait for the request in the main loop. At its deadline `murder_pending` closes it."""
         connection.sock.setblocking(False)
         connection.timeout = time.monotonic() + GATHER_SECONDS
         self.pending_conns.append(connection)
@@ -139,7 +143,7 @@ class GatheringWorker(DetachingMixin, ThreadWorker):  # type: ignore[misc]
         self.poller.register(connection.sock, selectors.EVENT_READ, callback)
 
     def _read(self, connection: Connection) -> bool:
-        """Read the bytes that have arrived. Returns whether the request is still incomplete."""
+        """Read the bytes that have arrived; return whether the request is still incomplete."""
         try:
             data = connection.sock.recv(LARGEST_HEAD)
         except BlockingIOError:
@@ -170,7 +174,7 @@ class GatheringWorker(DetachingMixin, ThreadWorker):  # type: ignore[misc]
         self.enqueue_req(connection)
 
     def handle(self, connection: Connection) -> Any:
-        """Called in a thread, for one request."""
+        """Handle one request, in a thread."""
         connection.parser.unreader.begin()
         try:
             return super().handle(connection)
@@ -178,9 +182,9 @@ class GatheringWorker(DetachingMixin, ThreadWorker):  # type: ignore[misc]
             connection.parser.unreader.end()
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: BaseException) -> None:
-        """Answer a request that gunicorn refused, or that broke the app, with a problem.
+        """Send a problem for a request that gunicorn refused, or in which the app failed.
 
-        Only the exception's type is logged: its text may quote a header, and so a key.
+        Log only the exception's type, because its text may quote a header with a key.
         """
         status, request_id = status_of(exc), str(uuid7())
         log.log(
@@ -196,7 +200,7 @@ class GatheringWorker(DetachingMixin, ThreadWorker):  # type: ignore[misc]
             client.sendall(_problem(status, request_id=request_id))
 
     def linger(self, connection: Connection) -> None:
-        """Read and discard in the main loop until the client closes or the time is over."""
+        """Read and discard bytes in the main loop until the client closes or time is up."""
         try:
             connection.sock.shutdown(socket.SHUT_WR)
         except OSError:  # the client has closed already
@@ -228,13 +232,13 @@ class GatheringWorker(DetachingMixin, ThreadWorker):  # type: ignore[misc]
         connection.close()
 
     def run(self) -> None:
-        """Serve; then store what is written of the answers that are not over."""
+        """Serve requests; at the end, interrupt live answers and store their text."""
         super().run()
         if self._live_answers is not None:
             self._live_answers.close(patience=max(0.0, self._interrupt_at - time.monotonic()))
 
     def _interrupt_in_time(self) -> None:
-        """Give live answers most of the graceful time, then end them while it lasts."""
+        """Give live answers most of the graceful time, then interrupt them before its end."""
         self._is_stopping = True
         patience = max(0.0, self.cfg.graceful_timeout - INTERRUPT_SECONDS)
         self._interrupt_at = time.monotonic() + patience
@@ -243,7 +247,7 @@ class GatheringWorker(DetachingMixin, ThreadWorker):  # type: ignore[misc]
             threading.Thread(target=close, name="interrupt", daemon=True).start()
 
     def murder_pending(self) -> None:
-        """Called at each turn of the main loop, at least once a second."""
+        """Close connections at their deadlines. The main loop calls this at least once a second."""
         super().murder_pending()
         if not self.alive and not self._is_stopping:
             self._interrupt_in_time()
@@ -252,14 +256,14 @@ class GatheringWorker(DetachingMixin, ThreadWorker):  # type: ignore[misc]
             self._drop(self._lingering.popleft())
 
     def _cap_keepalive(self, deadline: float) -> None:
-        """Called when the worker stops: do not wait for incomplete requests."""
+        """Do not wait for incomplete requests when the worker stops."""
         super()._cap_keepalive(deadline)
         for connection in self.pending_conns:
             connection.timeout = min(connection.timeout, deadline)
 
 
 def status_of(refusal: BaseException) -> int:
-    """The status for a request that could not be read; 500 if the fault is the service's."""
+    """Return the status for a request that could not be read; 500 for an error of the service."""
     found = next((status for kind, status in _REFUSALS if isinstance(refusal, kind)), None)
     if found is not None:
         return found
@@ -269,7 +273,7 @@ def status_of(refusal: BaseException) -> int:
 
 
 def _problem(status: int, *, request_id: str) -> bytes:
-    code, detail = words_for(status)
+    code, detail = default_problem(status)
     body = json.dumps(
         problem_body(status=status, code=code, detail=detail, request_id=request_id)
     ).encode()
@@ -285,7 +289,7 @@ def _problem(status: int, *, request_id: str) -> bytes:
 
 
 def is_complete(received: bytes | bytearray) -> bool:
-    """Whether a thread can start: the head is complete, and so is a small body.
+    """Whether a thread can start: the head has arrived, and the body too if it is small.
 
     Anything unusual (two lengths, chunks, a large body) counts as complete; the parser or the
     thread handles it.
@@ -301,7 +305,7 @@ def is_complete(received: bytes | bytearray) -> bool:
 
 
 def _bound_stalls(client: socket.socket) -> None:
-    # A kernel option, because gthread makes the socket blocking, which undoes `settimeout`.
+    # A socket option, because gthread makes the socket blocking, which undoes `settimeout`.
     timeout = struct.pack("ll", STALL_SECONDS, 0)
     with contextlib.suppress(OSError):
         client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)

@@ -1,9 +1,8 @@
 """Limits for bodies that a thread reads while they arrive.
 
-A body that stalls or drips holds its thread, and a valid key is enough to send one. So each
-piece of a body has a deadline, and a body that keeps its thread waiting takes one of the slots
-of long responses. The slots are fewer than the threads, so some threads stay free however many
-bodies are slow.
+A body that stalls or arrives slowly occupies its thread, and any client with a key can send
+one. So each piece of a body has a deadline, and a slow body takes one of the slots for long
+responses. There are fewer slots than threads, so slow bodies can never occupy all threads.
 """
 
 import select
@@ -15,18 +14,19 @@ from typing import Any, NoReturn
 from gunicorn.http.unreader import SocketUnreader
 from werkzeug.exceptions import RequestTimeout
 
-# 8 KiB/s at least (a bad mobile connection has ten times that), and no pause of 10 s.
+# These demand at least 8 KiB/s and no pause of 10 s. A bad mobile connection is ten times
+# faster.
 PIECE_BYTES = 80 * 1024
 PIECE_SECONDS = 10.0
-# A body may keep its thread waiting this long without a slot. From a proxy that buffers, or
-# from near by, hardly any upload takes longer.
+# How long a body may keep its thread waiting without a slot. Uploads through a buffering proxy
+# or from the same network rarely take longer.
 PATIENCE_SECONDS = 2.0
 
 
 class PacedUnreader(SocketUnreader):  # type: ignore[misc]
-    """Reads a connection for gunicorn's parser; `chunk` raises RequestTimeout.
+    """Reads a connection for gunicorn's parser. `chunk` raises RequestTimeout.
 
-    Only time spent waiting for the client counts, not the processing of its bytes.
+    Only the time of waiting for the client counts, not the processing of its bytes.
     `take_slot` returns a function that frees the slot, or None if no slot is free.
     """
 
@@ -45,7 +45,7 @@ class PacedUnreader(SocketUnreader):  # type: ignore[misc]
         self.begin()
 
     def begin(self) -> None:
-        """Start the clocks of a new request."""
+        """Start the timers of a new request."""
         self._patience = PATIENCE_SECONDS
         self._left, self._owed = PIECE_SECONDS, PIECE_BYTES
 
@@ -56,7 +56,7 @@ class PacedUnreader(SocketUnreader):  # type: ignore[misc]
             give_back()
 
     def chunk(self, size_hint: int | None = None) -> bytes:
-        if self.sock.gettimeout() is None:  # otherwise the reader has set a timeout itself
+        if self.sock.gettimeout() is None:  # otherwise the reader has set its own timeout
             self._wait()
         data: bytes = super().chunk(size_hint)
         self._owed -= len(data)
@@ -65,7 +65,7 @@ class PacedUnreader(SocketUnreader):  # type: ignore[misc]
         return data
 
     def _wait(self) -> None:
-        """Block until there is something to read, or the client has left."""
+        """Block until there are bytes to read, or the client has disconnected."""
         ready: Any = []
         while not ready:
             patience = self._patience if self._give_back is None else self._left

@@ -1,7 +1,7 @@
-"""Writes event streams to their clients: one event loop in a thread beside the request threads.
+"""Writes event streams to their clients, in one event loop with its own thread.
 
-A stream costs a socket and a few objects here, and no thread: hundreds of them leave the
-threads to short requests. A client that reads slowly delays its own events only.
+A stream costs a socket and a few objects, but no thread. So hundreds of streams do not take
+threads from short requests. A client that reads slowly delays only its own events.
 """
 
 import asyncio
@@ -17,16 +17,16 @@ from web.http.streaming import HEARTBEAT, HEARTBEAT_SECONDS
 
 log = get_logger(__name__)
 
-BUFFERED_BYTES = 64 * 1024  # of one client, beyond what its socket takes
-STALLED_SECONDS = 60.0  # after which a client that reads nothing is given up
+BUFFERED_BYTES = 64 * 1024  # per client, in addition to the socket's buffer
+STALLED_SECONDS = 60.0  # a client that reads nothing for this long is disconnected
 
 
 @dataclass(slots=True)
 class Stream:
-    """A stream to be written: its socket, its events, and whom to tell of its end.
+    """A stream to write: its socket, its events, and its callbacks.
 
-    `is_chunked`: each event is a chunk (RFC 9112, 7.1). `when_sent` gets the size of what was
-    written; `when_over` is called once, in a thread that may block.
+    If `is_chunked`, each event is a chunk (RFC 9112, 7.1). `when_sent` is called with the number
+    of written bytes. `when_over` is called once, in a thread that may block.
     """
 
     client: socket.socket
@@ -44,14 +44,14 @@ class Stream:
 
 
 class StreamLoop:
-    """The event loop; its thread starts with the first stream."""
+    """The event loop. Its thread starts with the first stream."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def add(self, stream: Stream) -> None:
-        """Write `stream` to its end. Callable from any thread; returns at once."""
+        """Start writing `stream`, and return at once. Any thread may call this."""
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
@@ -72,7 +72,7 @@ class StreamLoop:
 
 
 class _Writer(asyncio.Protocol):
-    """Writes one stream. All its methods but `wake` run in the loop's thread."""
+    """Writes one stream. All methods except `wake` run in the loop's thread."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, stream: Stream) -> None:
         self._loop, self._stream = loop, stream
@@ -89,7 +89,7 @@ class _Writer(asyncio.Protocol):
         self._stream.source.subscribe(self.wake)
 
     def wake(self) -> None:
-        """There may be more to write. Called from any thread, also many times in a row."""
+        """Schedule a write, because there may be new events. Any thread may call it, any time."""
         if not self._is_due.is_set():
             self._is_due.set()
             self._loop.call_soon_threadsafe(self._pump)
@@ -117,7 +117,7 @@ class _Writer(asyncio.Protocol):
         self._stream.when_sent(len(data))
 
     def _beat(self) -> None:
-        """A comment after a silence keeps proxies from closing; a stalled client is given up."""
+        """Send a comment after a silence, so that proxies stay; disconnect a stalled client."""
         if self._transport is None or self._transport.is_closing():
             return
         silence = self._loop.time() - self._sent_at
@@ -139,7 +139,7 @@ class _Writer(asyncio.Protocol):
         self._pump()
 
     def eof_received(self) -> bool:
-        """The client closed its side: it is gone. False closes the transport."""
+        """Treat a client that closed its side as disconnected. False closes the transport."""
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -150,7 +150,7 @@ class _Writer(asyncio.Protocol):
 
 
 def _finish(stream: Stream) -> None:
-    """In a thread, since a client's leaving may cancel its answer in the database."""
+    """Finish a stream in a thread, because a disconnect may cancel the answer in the database."""
     try:
         stream.source.close()
     except Exception:

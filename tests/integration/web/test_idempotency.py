@@ -174,7 +174,7 @@ def test_a_request_in_progress_is_409_until_its_lease_expires(
 def test_a_key_is_renewed_while_its_request_runs(
     app: Flask, ticket: Callable[..., Ticket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from core.access.idempotency import Remembered
+    from core.access.idempotency import StoredResponse
     from core.errors import Conflict
     from web.http.idempotency import Replay
 
@@ -184,10 +184,10 @@ def test_a_key_is_renewed_while_its_request_runs(
     time.sleep(1.0)
     with pytest.raises(Conflict):
         ticket().hold()
-    held.settle(Remembered(200, {}, b"done"))
+    held.settle(StoredResponse(200, {}, b"done"))
     with pytest.raises(Replay) as replay:
         ticket().hold()
-    assert replay.value.remembered.body == b"done"
+    assert replay.value.stored_response.body == b"done"
 
 
 def test_a_request_that_lost_its_key_stores_no_response(
@@ -195,7 +195,7 @@ def test_a_request_that_lost_its_key_stores_no_response(
 ) -> None:
     database = app.extensions["services"].database
     names = {"tenant_id": tenant, "key": "k", "fingerprint": b"f"}
-    response = idempotency.Remembered(200, {}, b"late")
+    response = idempotency.StoredResponse(200, {}, b"late")
     with database.transaction(tenant_id=tenant) as db:
         lost = idempotency.claim(db, **names, hold_seconds=0.05)
     time.sleep(0.1)
