@@ -1,1 +1,1 @@
-"""`ragchat`, the terminal client: a client of the HTTP API that imports no other package here."""
+"""`ragchat`, the terminal client. It uses the HTTP API and imports no other package here."""

@@ -1,4 +1,4 @@
-"""The service's HTTP API. The only file of the client that knows URLs."""
+"""Client for the service's HTTP API. No other file of `ragchat` knows URLs."""
 
 import json
 import time
@@ -17,11 +17,11 @@ from cli.errors import ApiError
 
 Json = dict[str, Any]
 
-PAGE_SIZE = 100  # the API's largest
-# The API sends a comment line every 15 s at least, so a stream that is silent longer is dead.
+PAGE_SIZE = 100  # the API's maximum
+# The API sends a comment line at least every 15 s, so a stream that is silent longer is broken.
 _STREAM_TIMEOUT = httpx.Timeout(45, connect=5)
 _UPLOAD_TIMEOUT = httpx.Timeout(300, connect=5)
-# For 429 and 503 in a row. A rate limit's window is a minute.
+# The longest wait for repeated 429 and 503. A rate limit's window is a minute.
 _PATIENCE_SECONDS = 150.0
 _BUSY = frozenset({429, 503})
 _BROKEN = frozenset({"broken_off", "unreachable"})
@@ -29,11 +29,11 @@ _RESUME_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
 
 
 class ApiClient:
-    """Each method is one call, or a walk over pages, and raises ApiError.
+    """Each method makes one call, or one per page, and raises ApiError.
 
-    While the service is busy (429, 503) a call waits as long as `Retry-After` says, at most
-    150 s in all, and tells `on_wait` the seconds. Each POST has an Idempotency-Key, so that
-    repeating it does nothing twice.
+    While the service is busy (429, 503), a call waits for `Retry-After`, in total at most 150 s,
+    and passes the seconds to `on_wait`. Each POST has an Idempotency-Key, so it can be repeated
+    safely.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class ApiClient:
             base_url=url.rstrip("/"),
             headers={"X-API-Key": api_key},
             timeout=httpx.Timeout(30, connect=5),
-            trust_env=not _is_local(url),  # a proxy of the environment is for other machines
+            trust_env=not _is_local(url),  # no proxy for a service on this machine
         )
 
     def close(self) -> None:
@@ -66,16 +66,16 @@ class ApiClient:
         return self._walk(_path("sessions", session_id, "messages"), limit=limit)
 
     def export_session(self, session_id: str, *, format_: str) -> str:
-        """The conversation as Markdown or as JSON text."""
+        """Return the conversation as Markdown or as JSON text."""
         params = {"format": format_}
         return self._send("GET", _path("sessions", session_id, "export"), params=params).text
 
     def chat(self, session_id: str, *, message: str, **options: Any) -> Iterator[tuple[str, Json]]:
-        """Ask, and yield (event, data) as they arrive, up to `message_completed`.
+        """Ask, and yield (event, data) pairs as they arrive, up to `message_completed`.
 
-        A stream that breaks off is resumed where it ended, since the service completes the
-        answer meanwhile; if that fails too, it raises `broken_off`. An `error` event raises
-        ApiError. Closing the iterator hangs up.
+        If the stream breaks off, this resumes it after the last event, because the service still
+        writes the answer. If that fails too, it raises `broken_off`. An `error` event raises
+        ApiError. Closing the iterator disconnects.
         """
         body = {"message": message, "stream": True} | options
         headers = {"Idempotency-Key": uuid.uuid4().hex}
@@ -99,7 +99,7 @@ class ApiClient:
     def _stream(
         self, method: str, path: str, headers: dict[str, str], **options: Any
     ) -> Iterator[tuple[str, str, Json]]:
-        """The (id, name, data) of an answer's events."""
+        """Yield an answer's events as (id, name, data)."""
         accept = {"Accept": "text/event-stream"}
         request = self._http.build_request(
             method, path, headers=headers | accept, timeout=_STREAM_TIMEOUT, **options
@@ -108,7 +108,7 @@ class ApiClient:
             yield from _events(response)
 
     def cancel_answer(self, session_id: str) -> None:
-        """Stop the answer that is being written in a session, if there is one."""
+        """Stop the answer that is being written in a session, if any."""
         message_id = self.get_session(session_id).get("active_message_id")
         if message_id:
             self._send("POST", _path("messages", message_id, "cancel"))
@@ -121,7 +121,7 @@ class ApiClient:
         session_id: str | None,
         on_bytes: Callable[[int], None],
     ) -> Json:
-        """Send a PDF; the body of the response. `on_bytes` is told how far the file is read."""
+        """Send a PDF and return the response's body. `on_bytes` gets the number of bytes read."""
         owners = {"user_id": user_id, "session_id": session_id}
         form = {name: value for name, value in owners.items() if value}
         key = uuid.uuid4().hex
@@ -129,7 +129,7 @@ class ApiClient:
             return self._json(
                 "POST",
                 _path("documents"),
-                # A new file for each try: the one before has been read.
+                # A new file object for each try, because the last try has read the old one.
                 make_options=lambda: {"files": {"file": _part(path, file, on_bytes)}},
                 data=form,
                 timeout=_UPLOAD_TIMEOUT,
@@ -137,7 +137,7 @@ class ApiClient:
             )
 
     def list_documents(self, *, limit: int, **filters: Any) -> Iterator[Json]:
-        """Documents with their jobs, newest first."""
+        """Yield documents with their jobs, newest first."""
         return self._walk(_path("documents"), limit=limit, include="job", **filters)
 
     def delete_document(self, document_id: str) -> None:
@@ -158,7 +158,7 @@ class ApiClient:
         return self._json("POST", _path("jobs", job_id, "cancel"))
 
     def _walk(self, path: str, *, limit: int, **params: Any) -> Iterator[Json]:
-        """At most `limit` items of a list, over its pages."""
+        """Yield at most `limit` items of a list, page by page."""
         given = {name: value for name, value in params.items() if value is not None}
         cursor: str | None = None
         while limit > 0:
@@ -196,7 +196,7 @@ class ApiClient:
         )
 
     def _patiently(self, send: Callable[[], httpx.Response]) -> httpx.Response:
-        """The response of `send`, which is repeated while the service is busy."""
+        """Call `send`, again while the service is busy, and return its response."""
         patience = _PATIENCE_SECONDS
         while True:
             with _reachable():
@@ -215,7 +215,7 @@ class ApiClient:
 
 
 class _CountingFile:
-    """A file that tells how far it has been read."""
+    """A file that calls `on_bytes` with the bytes read so far."""
 
     def __init__(self, file: IO[bytes], on_bytes: Callable[[int], None]) -> None:
         self._file, self._on_bytes = file, on_bytes
@@ -243,7 +243,7 @@ def _is_local(url: str) -> bool:
 
 
 def _path(*parts: str) -> str:
-    """An API path. Each part is one segment, whatever characters it has."""
+    """Return an API path. Each part is quoted, so it is exactly one segment."""
     return "/api/v1/" + "/".join(quote(part, safe="") for part in parts)
 
 

@@ -1,4 +1,4 @@
-"""`ragchat ask` and `ragchat chat`: answers as they are written, and their citations."""
+"""`ragchat ask` and `ragchat chat`: print answers while they are written, and their sources."""
 
 import sys
 from contextlib import closing, suppress
@@ -29,7 +29,7 @@ def _chat_options(command: Any) -> Any:
         click.option(
             "--memory",
             type=click.Choice(["none", "session", "user"]),
-            help="What to remember: nothing, this conversation, or all of the user's.",
+            help="What to remember: nothing, this conversation, or all conversations of the user.",
         ),
     ):
         command = option(command)
@@ -99,7 +99,7 @@ def _read_question(*, interactive: bool) -> str | None:
 def _take_chat_turn(
     run: Run, session_id: str, question: str, options: Json, *, interactive: bool
 ) -> None:
-    """One turn; at a terminal, an error or Ctrl-C ends the turn only."""
+    """Take one turn. At a terminal, an error or Ctrl-C ends only the turn."""
     try:
         answer = _take_turn(run, session_id, question, options)
     except KeyboardInterrupt:
@@ -117,7 +117,7 @@ def _take_chat_turn(
 
 
 def _take_turn(run: Run, session_id: str, question: str, options: Json) -> Json:
-    """Ask and print the answer as it comes; return both messages. Ctrl-C stops the answer."""
+    """Ask, print the answer as it arrives, and return both messages. Ctrl-C stops the answer."""
     answer: Json = {}
     shown = False
     try:
@@ -154,7 +154,7 @@ def _print_sources(run: Run, message: Json) -> None:
 
 
 def _place(passage: Json) -> str:
-    """File and page, with the number that is printed on it if it differs."""
+    """Return file and page, with the page's printed number if it differs."""
     name, first, last = passage.get("filename"), passage.get("page_start"), passage.get("page_end")
     if first is None:
         return str(name or "source")

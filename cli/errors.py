@@ -1,14 +1,14 @@
-"""The client's one error, and the exit code that tells a script what happened."""
+"""The client's error class, and the exit codes for scripts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 # docs/cli.md lists these.
 FAILED = 1  # a document or an answer failed, or something unexpected happened
-TRY_LATER = 3  # unreachable, busy, rate limited, or its LLM is failing
+TRY_LATER = 3  # the service is unreachable or busy, limits the rate, or its LLM fails
 KEY_REFUSED = 4
 NOT_FOUND = 5
-REFUSED = 6  # the service refuses the request itself
+REFUSED = 6  # the service does not accept this request
 INTERRUPTED = 130
 
 _BY_STATUS = {401: KEY_REFUSED, 403: KEY_REFUSED, 404: NOT_FOUND, 408: TRY_LATER, 429: TRY_LATER}
@@ -16,10 +16,10 @@ _BY_STATUS = {401: KEY_REFUSED, 403: KEY_REFUSED, 404: NOT_FOUND, 408: TRY_LATER
 
 @dataclass
 class ApiError(Exception):
-    """The service refused, failed, or did not answer.
+    """The service refused a request, failed, or did not respond.
 
     `code` is the API's stable code, or `unreachable`, `broken_off` (a stream that ended early)
-    or `unexpected` (a response that is not the API's). `status` is None without a response.
+    or `unexpected` (the response is not the API's). `status` is None without a response.
     """
 
     code: str
@@ -35,7 +35,7 @@ class ApiError(Exception):
 
     @property
     def exit_code(self) -> int:
-        """The exit code of a command that this error ends."""
+        """The exit code if this error ends a command."""
         if self.status is None:
             return FAILED if self.code == "unexpected" else TRY_LATER
         if self.status >= 502:
@@ -43,7 +43,7 @@ class ApiError(Exception):
         return _BY_STATUS.get(self.status, REFUSED if self.status < 500 else FAILED)
 
     def as_dict(self) -> dict[str, object]:
-        """The error for `--json`."""
+        """Return the error for `--json`."""
         return {
             "error": {
                 "code": self.code,

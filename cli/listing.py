@@ -1,4 +1,4 @@
-"""`ragchat sessions`, `documents`, `jobs` and `export`: see what is there, and tidy up."""
+"""`ragchat sessions`, `documents`, `jobs` and `export`: list, show, export and delete."""
 
 import time
 from collections.abc import Sequence
@@ -166,7 +166,7 @@ def delete_documents(run: Run, document_ids: Sequence[str]) -> None:
 def jobs(run: Run, *, state: str | None, watch: bool, limit: int) -> None:
     """List background jobs, newest first, and follow them.
 
-    With --watch --json: one object per job each time it changes.
+    With --watch --json, print one object each time a job changes.
     """
     found = list(run.api.list_jobs(state=state, limit=limit))
     if not watch:
@@ -178,7 +178,7 @@ def jobs(run: Run, *, state: str | None, watch: bool, limit: int) -> None:
 
 
 def _watch(run: Run, found: list[Json], *, limit: int) -> list[Json]:
-    """Show the jobs of `found` until none is under way; return them as they ended."""
+    """Show the jobs of `found` until all have ended, and return them."""
     watched = {job["id"]: job for job in found}
     told: dict[str, Json] = {}
     with Live(console=run.out.console, auto_refresh=False, transient=False) as live:
@@ -201,7 +201,7 @@ def _tell_changes(run: Run, watched: dict[str, Json], told: dict[str, Json]) -> 
 
 
 def _refresh(run: Run, watched: dict[str, Json], *, limit: int) -> None:
-    """Read the watched jobs anew. One that has left the newest `limit` counts as before."""
+    """Read the watched jobs again. A job that is no longer among the newest `limit` stays."""
     pending = {id_ for id_, job in watched.items() if job["state"] not in _TERMINAL}
     for job in run.api.list_jobs(limit=10 * limit):
         if job["id"] in pending:
@@ -209,7 +209,7 @@ def _refresh(run: Run, watched: dict[str, Json], *, limit: int) -> None:
             pending.discard(job["id"])
         if not pending:
             return
-    for id_ in pending:  # deleted with its document
+    for id_ in pending:  # its document was deleted
         watched[id_] = watched[id_] | {"state": "cancelled"}
 
 

@@ -18,7 +18,7 @@ _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 def _version() -> str:
     try:
         return version("rag-chat-service")
-    except PackageNotFoundError:  # run from a checkout
+    except PackageNotFoundError:  # the command runs from a checkout
         return "development"
 
 
@@ -52,10 +52,10 @@ def _login_name() -> str:
 def ragchat(
     context: click.Context, *, url: str | None, port: int, api_key: str | None, user: str
 ) -> None:
-    """Upload PDFs, ask questions about them, and look after conversations.
+    """Upload PDFs, ask questions about them, and manage conversations.
 
     Settings come from options, from the environment, or from a file .env in this directory or
-    one above.
+    a parent directory.
     """
     if not api_key:
         raise click.UsageError("No API key: set RAGCHAT_API_KEY or API_KEY, here or in .env.")

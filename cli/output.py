@@ -1,7 +1,7 @@
-"""What the commands print: text and tables for people, JSON lines for scripts.
+"""Output of the commands: text and tables for people, JSON lines for scripts.
 
-Results go to stdout, and all else (bars, hints, errors) to stderr, so that a result can be
-piped. Names, messages and answers may hold terminal escapes: `clean` takes them out.
+Results go to stdout, and everything else (bars, hints, errors) to stderr, so that results can
+be piped. Names, messages and answers may contain terminal escapes; `clean` removes them.
 """
 
 import json
@@ -17,18 +17,18 @@ from cli.errors import ApiError
 
 Json = dict[str, Any]
 
-# C0 and C1 controls but for tab and newline, and the marks that reorder text
+# C0 and C1 controls except tab and newline, and the marks that reorder text
 # (Unicode Standard Annex 9, explicit directional formatting).
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def clean(text: object) -> str:
-    """`text` without characters that a terminal obeys."""
+    """Return `text` without characters that control a terminal."""
     return _UNSAFE.sub("", str(text))
 
 
 class Output:
-    """Prints a command's results. `as_json`: one JSON value per line."""
+    """Prints a command's results. With `as_json`, each is one line of JSON."""
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
@@ -40,11 +40,11 @@ class Output:
         self.console.out(json.dumps(value, ensure_ascii=False), highlight=False)
 
     def text(self, text: str, *, end: str = "\n", style: str | None = None) -> None:
-        """Print text that may hold anything."""
+        """Print text. It may contain any characters."""
         self.console.print(Text(clean(text), style=style or ""), end=end)
 
     def note(self, text: str, *, style: str = "dim") -> None:
-        """Tell people something that is no result."""
+        """Print a hint, which is not a result, to stderr."""
         if not self.as_json:
             self.notes.print(Text(clean(text), style=style))
 
@@ -71,7 +71,7 @@ class Output:
 def make_table(items: Iterable[Json], columns: Sequence[tuple[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for number, (title, _) in enumerate(columns):
-        # The id comes first, and is whole: it is there to be copied.
+        # The id comes first and is not shortened, so that people can copy it.
         table.add_column(title, no_wrap=number == 0, overflow="ignore" if number == 0 else "fold")
     for item in items:
         table.add_row(*(Text(clean(value(item))) for _, value in columns))
@@ -79,11 +79,11 @@ def make_table(items: Iterable[Json], columns: Sequence[tuple[str, Any]]) -> Tab
 
 
 def shorten(text: object, *, to: int = 60) -> str:
-    """One line of at most `to` characters."""
+    """Return `text` as one line of at most `to` characters."""
     line = " ".join(str(text or "").split())
     return line if len(line) <= to else f"{line[: to - 1]}…"
 
 
 def when(moment: str | None) -> str:
-    """A time of the API, to the minute."""
+    """Return a time of the API, to the minute."""
     return moment[:16].replace("T", " ") if moment else ""

@@ -1,4 +1,4 @@
-"""What every command works with: the client, the user, the output."""
+"""The objects that every command uses: the API client, the user, the output."""
 
 from collections.abc import Callable
 from functools import cached_property, wraps
@@ -14,7 +14,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class Run:
-    """One run of `ragchat`. Connects at the first call."""
+    """One run of `ragchat`. It connects at the first call."""
 
     def __init__(self, *, url: str, api_key: str, user: str) -> None:
         self.user = user
@@ -34,7 +34,7 @@ class Run:
 
 
 def with_run(command: Command) -> Command:
-    """Give a command its Run and the option `--json`, and print its ApiError."""
+    """Pass a Run to a command, add the option `--json`, and print its ApiError."""
 
     @click.option("--json", "as_json", is_flag=True, help="Print JSON, one value per line.")
     @wraps(command)

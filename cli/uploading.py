@@ -1,4 +1,4 @@
-"""`ragchat upload`: PDFs and folders of PDFs, with a bar for each until it is searchable."""
+"""`ragchat upload`: uploads PDFs and folders of PDFs, with a progress bar for each."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -13,17 +13,17 @@ from cli.errors import FAILED, ApiError
 from cli.output import Output, clean, shorten
 from cli.run import Run, with_run
 
-# The default limit is 60 requests a minute, and somebody may use the service meanwhile.
+# The default limit is 60 requests per minute, and other clients may share the key.
 _POLL_SECONDS = 2.0
 _MAX_DOCUMENTS = 5000
 _FINAL = frozenset({"ready", "failed", "cancelled"})
-# Sending is the first tenth of a bar, ingestion the rest.
+# Percent of a bar for sending; ingestion is the rest.
 _SENT = 10
 
 
 @dataclass
 class _Upload:
-    """A file on its way. `document` is None until the service has accepted it."""
+    """The state of one file's upload. `document` is None until the service accepts the file."""
 
     path: Path
     bar: TaskID
@@ -54,8 +54,8 @@ def upload(
 ) -> None:
     """Upload PDFs, and folders with all PDFs below them.
 
-    Waits until all can be searched. The exit code is 1 if one of them failed. With --json: one
-    object per file.
+    Waits until all are searchable. The exit code is 1 if one of them failed. With --json, print
+    one object per file.
     """
     files = list(_pdfs(paths))
     if not files:
@@ -78,7 +78,7 @@ def upload(
 
 
 def _pdfs(paths: Sequence[Path]) -> Iterator[Path]:
-    """The files, and the PDFs below the folders. A file counts whatever its name."""
+    """Yield the given files, whatever their names, and the PDFs below the folders."""
     seen: set[Path] = set()
     for path in paths:
         below = sorted(path.rglob("*")) if path.is_dir() else [path]
@@ -115,7 +115,7 @@ def _send(
         )
     except ApiError as error:
         if error.status is None or error.status in (401, 403):
-            raise  # the next file would fare no better
+            raise  # the next file would fail too
         one.error = error
         progress.update(one.bar, stage=f"refused: {error.code}")
         return
@@ -154,7 +154,7 @@ def _failure(document: Json) -> str | None:
 
 
 class _Watch:
-    """Follows the accepted documents: one call shows up to a hundred of them."""
+    """Follows the accepted documents; one call returns up to a hundred of them."""
 
     def __init__(self, api: ApiClient, progress: Progress, uploads: list[_Upload]) -> None:
         self._api, self._progress, self._uploads = api, progress, uploads
@@ -181,7 +181,7 @@ class _Watch:
                 _draw(one, self._progress)
             if not pending:
                 break
-        for one in pending.values():  # deleted meanwhile
+        for one in pending.values():  # these were deleted
             if one.document is not None:
                 one.document["status"] = "cancelled"
         self._next_look = time.monotonic() + _POLL_SECONDS * pages
@@ -207,5 +207,5 @@ def _outcome(one: _Upload) -> str:
 
 
 def _exit_code(uploads: list[_Upload]) -> int:
-    """Of several failures, the first."""
+    """Return the exit code of the first failure."""
     return next((one.error.exit_code for one in uploads if one.error), FAILED)
