@@ -1,4 +1,4 @@
-"""Errors as the user sees them: plain words and the request's id, never a traceback."""
+"""Shows errors to the user: plain words and the request's id, never a traceback."""
 
 import logging
 from collections.abc import Callable
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 def show_error(error: ApiError) -> None:
-    """A box with what went wrong, and what to quote when asking for help."""
+    """Show a box with the error, and the request's id to quote in a request for help."""
     text = label(error_text(error), limit=400)
     if error.request_id:
         text += f"  \n:small[Request {label(error.request_id)}]"
@@ -22,17 +22,17 @@ def show_error(error: ApiError) -> None:
 
 
 def guarded(draw: Callable[[], None], *, name: str, says_missing: bool = True) -> None:
-    """Draw one part of the page. What goes wrong stays in its place; the others are drawn.
+    """Draw one part of the page; an error in it does not affect the other parts.
 
-    Trouble that may pass has its line at the top of the page, which tries again by itself.
-    `says_missing`: then a caption tells that this part is missing.
-    Streamlit's own control flow (reruns, stops) is no `Exception` and passes through.
+    A transient error is shown by the line at the top of the page, which tries again by itself.
+    With `says_missing`, a caption also says that this part is missing. Streamlit's control flow
+    (reruns, stops) is not an `Exception` and passes through.
     """
     try:
         draw()
     except ApiError as error:
-        if trouble.is_passing(error):
-            trouble.note(error)
+        if trouble.is_transient(error):
+            trouble.record(error)
             if says_missing:
                 st.caption(f"{name} cannot be shown right now.")
         else:
@@ -43,7 +43,7 @@ def guarded(draw: Callable[[], None], *, name: str, says_missing: bool = True) -
 
 
 def attempt(action: Callable[[], object]) -> None:
-    """Run `action` in a widget's callback; an error is shown by `show_flash` in this run."""
+    """Run `action` in a widget's callback. `show_flash` shows its error in this run."""
     try:
         action()
     except ApiError as error:

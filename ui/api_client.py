@@ -1,4 +1,4 @@
-"""The service's HTTP API, as the page needs it. The only file that knows URLs."""
+"""Client for the service's HTTP API. No other file of the page knows URLs."""
 
 import uuid
 from collections.abc import Iterator
@@ -23,10 +23,10 @@ from ui.transport import (
 
 __all__ = ["ApiClient", "ApiError", "ApiEvent", "Json", "Listing", "Upload", "new_key"]
 
-PAGE_SIZE = 100  # the API's largest
-# The API promises a comment line every 15 s; a stream silent for longer is dead.
+PAGE_SIZE = 100  # the API's maximum
+# The API sends a comment line at least every 15 s, so a stream that is silent longer is broken.
 STREAM_SILENCE_SECONDS = 45
-_TLS = httpx.create_ssl_context()  # once: it takes a tenth of a second
+_TLS = httpx.create_ssl_context()  # created once, because it takes a tenth of a second
 _TIMEOUT = httpx.Timeout(15, connect=3)
 _UPLOAD_TIMEOUT = httpx.Timeout(300, connect=3)
 _STREAM_TIMEOUT = httpx.Timeout(STREAM_SILENCE_SECONDS, connect=3)
@@ -35,7 +35,7 @@ _WATCH_TIMEOUT = httpx.Timeout(9, connect=3)  # the API's heartbeat comes every 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """An accepted document; `duplicate`: the same bytes were there already."""
+    """An accepted document. `duplicate` is true if the same file was uploaded before."""
 
     document: Json
     job: Json
@@ -44,21 +44,21 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The first rows of a list, and how many there are in all."""
+    """The first rows of a list, and the total number of rows."""
 
     items: list[Json]
     total: int
 
 
 def new_key() -> str:
-    """A fresh `Idempotency-Key`: one per thing a user does, kept over its repeats."""
+    """Return a new `Idempotency-Key`. Use one per action of the user, also for its repeats."""
     return uuid.uuid4().hex
 
 
 class ApiClient:
-    """Each method is one call (or one walk over pages) and raises ApiError.
+    """Each method makes one call, or one per page, and raises ApiError.
 
-    Safe to share between threads. POSTs take the `key` that makes repeating them harmless.
+    Threads can share a client. POSTs take a `key`, so they can be repeated safely.
     """
 
     def __init__(self, config: Config, *, timeout: httpx.Timeout = _TIMEOUT) -> None:
@@ -66,7 +66,7 @@ class ApiClient:
             base_url=config.api_url,
             headers={"X-API-Key": config.api_key},
             timeout=timeout,
-            # Retries are of connecting, never of a request.
+            # It retries connecting, but never a request.
             transport=httpx.HTTPTransport(verify=_TLS, retries=1),
             trust_env=False,
         )
@@ -79,7 +79,7 @@ class ApiClient:
     def list_sessions(
         self, *, user_id: str, limit: int = 50, favorites_only: bool = False, q: str = ""
     ) -> Listing:
-        """The user's conversations, most recently active first; `q` matches titles."""
+        """Return the user's conversations, most recently active first; `q` matches titles."""
         params: dict[str, Any] = {"user_id": user_id, "limit": limit}
         if favorites_only:
             params["is_favorite"] = "true"
@@ -105,14 +105,14 @@ class ApiClient:
         self._send("DELETE", _path("sessions", session_id))
 
     def export_session(self, session_id: str, *, format_: str) -> bytes:
-        """The conversation as a file; `format_` is `markdown` or `json`."""
+        """Return the conversation as a file; `format_` is `markdown` or `json`."""
         path = _path("sessions", session_id, "export")
         return self._send("GET", path, params={"format": format_}).content
 
     # Messages
 
     def recent_messages(self, session_id: str, *, limit: int = PAGE_SIZE) -> Listing:
-        """The last messages of a conversation, oldest first."""
+        """Return the last messages of a conversation, oldest first."""
         params = {"order": "desc", "limit": limit}
         page = _listing(self._json("GET", _path("sessions", session_id, "messages"), params=params))
         return Listing(page.items[::-1], page.total)
@@ -121,16 +121,16 @@ class ApiClient:
         return self._json("GET", _path("messages", message_id))
 
     def search_messages(self, *, user_id: str, q: str, limit: int = 20) -> list[Json]:
-        """Hits `{message, session_id, snippet}` in what was said, best first."""
+        """Search messages; return hits `{message, session_id, snippet}`, best first."""
         params = {"user_id": user_id, "q": q, "limit": limit}
         return _listing(self._json("GET", "/api/v1/messages/search", params=params)).items
 
     def select_answer(self, message_id: str, *, key: str) -> Json:
-        """Make an earlier answer the current one again."""
+        """Make an alternative the current answer."""
         return self._json("POST", _path("messages", message_id, "select"), key=key)
 
     def rate(self, message_id: str, *, rating: str | None, comment: str = "") -> None:
-        """`up` or `down`; None takes the rating back."""
+        """Rate an answer `up` or `down`; None removes the rating."""
         path = _path("messages", message_id, "feedback")
         if rating is None:
             self._send("DELETE", path)
@@ -143,10 +143,10 @@ class ApiClient:
     def chat(
         self, session_id: str, *, message: str, key: str, document_ids: list[str] | None = None
     ) -> Iterator[ApiEvent]:
-        """Ask, and yield the turn's events as they arrive, up to its last one.
+        """Ask, and yield the turn's events as they arrive, up to the last one.
 
-        Closing the iterator hangs up; the answer is written on. An `error` event is raised
-        as ApiError; so is a stream that ends without a last event (`broken_off`).
+        Closing the iterator disconnects, but the answer is still written. An `error` event
+        raises ApiError, and so does a stream that ends early (`broken_off`).
         """
         body = {"message": message, "stream": True}
         if document_ids is not None:
@@ -154,17 +154,17 @@ class ApiClient:
         return self._turn("POST", _path("sessions", session_id, "chat"), json=body, key=key)
 
     def follow(self, message_id: str, *, after: str = "") -> Iterator[ApiEvent]:
-        """The events of an answer, from the one behind the event `after` on."""
+        """Yield the events of an answer that come after the event `after`."""
         params = {"starting_after": after} if after else {}
         return self._turn("GET", _path("messages", message_id, "stream"), params=params)
 
     def answer_again(self, message_id: str, *, how: str, key: str) -> Iterator[ApiEvent]:
-        """`how`: `retry` a failed answer, or `regenerate`, which keeps the earlier one."""
+        """Yield the events of a new answer; `how` is `retry` (after a failure) or `regenerate`."""
         path = _path("messages", message_id, how)
         return self._turn("POST", path, json={"stream": True}, key=key)
 
     def edit(self, message_id: str, *, content: str) -> Iterator[ApiEvent]:
-        """Replace the user's last message; the events of its new answer."""
+        """Replace the user's last message, and yield the events of its new answer."""
         body = {"content": content, "stream": True}
         return self._turn("PUT", _path("messages", message_id), json=body)
 
@@ -174,9 +174,9 @@ class ApiClient:
     # Documents
 
     def documents_in_reach(self, *, user_id: str, session_id: str | None) -> list[Json]:
-        """What a question in this conversation is answered from, newest first, with jobs.
+        """Return the documents that this conversation can search, newest first, with jobs.
 
-        Those of the user, those attached to the session, and the shared ones.
+        They are the user's, those attached to the session, and the shared ones.
         """
         everything = self._documents()
         found = [item for item in everything.items if in_reach(item, user_id, session_id)]
@@ -188,10 +188,10 @@ class ApiClient:
 
     @contextmanager
     def watch_documents(self) -> Iterator[Iterator[ApiEvent]]:
-        """A stream of `document` events; it has begun when the block is entered.
+        """Open a stream of `document` events, for a `with` block.
 
-        It raises `no_answer` after some silence, so that its reader can see whether it is
-        still wanted.
+        The iterator raises ApiError `no_answer` after some silence, so that the reader can check
+        whether the stream is still needed.
         """
         path = "/api/v1/documents/events"
         with self._stream("GET", path, timeout=_WATCH_TIMEOUT) as response:
@@ -206,7 +206,7 @@ class ApiClient:
         session_id: str | None = None,
         key: str,
     ) -> Upload:
-        """Send a PDF. `key` also makes the body's bytes the same at every repeat."""
+        """Send a PDF. `key` also sets the body's boundary, so that repeats have equal bytes."""
         owners = {"user_id": user_id, "session_id": session_id}
         file.seek(0)
         response = self._send(
@@ -228,12 +228,12 @@ class ApiClient:
         self._send("POST", _path("documents", document_id, "reingest"), key=key)
 
     def download(self, document_id: str) -> bytes:
-        """The PDF as it was sent."""
+        """Return the uploaded PDF."""
         path = _path("documents", document_id, "content")
         return self._send("GET", path, timeout=_UPLOAD_TIMEOUT).content
 
     def page_image(self, document_id: str, page: int, *, highlight: str = "") -> bytes:
-        """A page as PNG, with a text marked."""
+        """Return a page as PNG with a marked text."""
         params = {"highlight": highlight[:500]} if highlight else {}
         path = _path("documents", document_id, "pages", str(page), "image")
         return self._send("GET", path, params=params).content
@@ -287,7 +287,7 @@ class ApiClient:
 
 
 def in_reach(document: Json, user_id: str, session_id: str | None) -> bool:
-    """Whether a question of this user in this conversation is answered from `document`."""
+    """Whether a question of this user in this conversation can be answered from `document`."""
     owner, session = document.get("user_id"), document.get("session_id")
     if owner is None and session is None:
         return True
@@ -295,7 +295,7 @@ def in_reach(document: Json, user_id: str, session_id: str | None) -> bool:
 
 
 def _path(*parts: str) -> str:
-    """An API path; a part is one segment whatever it holds."""
+    """Return an API path. Each part is quoted, so it is exactly one segment."""
     return "/api/v1/" + "/".join(quote(part, safe="") for part in parts)
 
 

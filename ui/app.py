@@ -9,7 +9,7 @@ import streamlit as st
 from ui import conversation, conversations, library, login, state, trouble
 from ui.alerts import guarded
 
-# A file of ours: Streamlit's named icons are fetched from a font server for the tab.
+# Our own file, because the browser loads Streamlit's named icons from a font server.
 _HERE = Path(__file__).parent
 _ICON = str(_HERE / "icon.png")
 
@@ -31,7 +31,7 @@ def main() -> None:
     guarded(conversations.show_dialog, name="The dialog")
     guarded(library.show_dialog, name="The dialog")
     with trouble_line:
-        trouble.show(forget=partial(state.forget, ""))
+        trouble.show(invalidate=partial(state.invalidate, ""))
 
 
 def _sidebar() -> None:
@@ -49,7 +49,7 @@ def _sidebar() -> None:
 
 
 def _link_to_flower() -> None:
-    """Flower runs beside the page. In production it may be closed, so there is no link."""
+    """Link to Flower, except in production, where Flower may be closed."""
     config = state.config()
     if not config.is_production:
         host = urlsplit(st.context.url or "").hostname or "127.0.0.1"

@@ -1,4 +1,4 @@
-"""A citation opened: the page's picture with the quote marked, and the words beside it."""
+"""Shows a citation: the page's image with the quote marked, and the quote's text beside it."""
 
 from functools import partial
 
@@ -7,14 +7,14 @@ import streamlit as st
 from ui import state
 from ui.alerts import show_error
 from ui.api_client import ApiError, Json
-from ui.escaping import label, one_line, unwrapped
+from ui.escaping import join_lines, label, one_line
 from ui.wording import page_text
 
 _MAX_PAGES = 10_000
 
 
 def views_of(passages: list[Json]) -> list[Json]:
-    """One view for each quote: `{index, passage, quote, page}`, in the order of the answer."""
+    """Return a view `{index, passage, quote, page}` per quote, in the order of the answer."""
     views = []
     for number, passage in enumerate(passages, start=1):
         first = {"quote": passage.get("quote"), "page": passage.get("page_start")}
@@ -31,12 +31,12 @@ def views_of(passages: list[Json]) -> list[Json]:
 
 
 def open_citation(message_id: str, index: int) -> None:
-    """Have the dialog of this citation drawn in this run."""
+    """Open this citation's dialog in this run."""
     st.session_state["_citation"] = (message_id, index)
 
 
 def show_citation(messages: list[Json]) -> None:
-    """The dialog of the citation that was clicked, if one was."""
+    """Show the dialog of the clicked citation, if any."""
     asked = st.session_state.pop("_citation", None)
     if asked is None:
         return
@@ -56,7 +56,7 @@ def _dialog(views: list[Json]) -> None:
     name = one_line(passage.get("filename") or "Passage", limit=120)
     where = " · ".join(filter(None, [name, page_text(passage, view["page"])]))
     st.markdown(f"**:primary-badge[{view['index']}] {label(where, limit=200)}**")
-    quote = unwrapped(view["quote"] or passage.get("text") or "")
+    quote = join_lines(view["quote"] or passage.get("text") or "")
     with st.container(border=True, key="quote"):
         st.text(quote)
     if len(views) > 1:
@@ -91,7 +91,7 @@ def _picture(document_id: str, page: int, *, highlight: str, name: str) -> None:
     load = partial(state.client().page_image, document_id, page, highlight=highlight)
     try:
         with st.spinner("Drawing the page …"):
-            image = state.remembered(f"page-{document_id}-{page}-{hash(highlight)}", load)
+            image = state.cached(f"page-{document_id}-{page}-{hash(highlight)}", load)
     except ApiError as error:
         if error.status == 404:
             st.caption("The document has been deleted. The quote above is what was kept of it.")
@@ -103,7 +103,7 @@ def _picture(document_id: str, page: int, *, highlight: str, name: str) -> None:
 
 @st.dialog("Document", width="medium")
 def show_document(document: Json) -> None:
-    """A document's pages as pictures, one at a time."""
+    """Show a document's pages as images, one at a time."""
     name = one_line(document["filename"], limit=120)
     st.markdown(f"**{label(name)}**")
     count = int(document.get("page_count") or 1)

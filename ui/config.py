@@ -1,4 +1,4 @@
-"""The page's settings: the only place of the UI that reads the environment."""
+"""The page's settings. No other module of the UI reads the environment."""
 
 import os
 from collections.abc import Mapping
@@ -13,9 +13,9 @@ DEFAULT_MAX_UPLOAD_MB = 50
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """`api_url` has no slash at its end; `max_upload_mb` is in MiB.
+    """The settings. `api_url` has no trailing slash; `max_upload_mb` is in MiB.
 
-    `problem` says why the page must not be served as it is configured; "" if it may.
+    `problem` says why this configuration must not be served; it is "" for a valid one.
     """
 
     api_url: str
@@ -30,7 +30,7 @@ class Config:
 
 
 def read_config(environ: Mapping[str, str] = os.environ) -> Config:
-    """From `API_URL` (default: this machine's `PORT`), `API_KEY`, `UI_LOGIN` and others."""
+    """Read `API_URL` (default: `PORT` on this machine), `API_KEY`, `UI_LOGIN` and others."""
     port = environ.get("PORT") or DEFAULT_PORT
     limit = environ.get("MAX_UPLOAD_MB", "")
     login = environ.get("UI_LOGIN") or "none"

@@ -1,4 +1,4 @@
-"""The open conversation: its history, the question, the answer while it is written."""
+"""Shows the open conversation: its history, the question, the answer while it is written."""
 
 import time
 from dataclasses import dataclass
@@ -24,15 +24,15 @@ from ui.message import (
 from ui.turn import Turn
 
 REDRAW_SECONDS = 0.2
-# After its first answer a conversation is named after its question; a language model may find a
-# better name a little later. The page looks for that name after each of these waits.
+# After the first answer, the question is a conversation's title. A language model may write a
+# better title a little later. The page looks for that title after each of these waits.
 TITLE_WAITS = (1.0, 2.0, 4.0, 8.0, 16.0)
 FIELD = "ask"
 
 
 def show_field() -> None:
-    """The question's field. It is the same element on every run, so it keeps focus and text."""
-    _give_back_the_question()
+    """Show the question's field. The same element on every run keeps its focus and text."""
+    _restore_question()
     sent = st.chat_input(
         "Ask about your documents",
         key=FIELD,
@@ -62,25 +62,25 @@ def show() -> None:
         samples.welcome(_ask)
     if turn is not None:
         _show_turn(turn)
-    _queued(session_id)
+    _show_queued_question(session_id)
     show_citation(messages)
     show_comment_dialog()
     enhance({message["id"]: message["content"] for message in messages})
 
 
 def _running_turn(session_id: str | None) -> Turn | None:
-    """The turn to be shown here; one that is over is settled first."""
+    """Return the turn to show. Finish a completed turn first, and send the queued question."""
     turn = state.turns().get(session_id)
     if turn is not None and turn.finished and turn.error is None:
-        _settle(turn)
+        _finish_turn(turn)
         return _next_question(session_id)
     if turn is None and session_id is not None:
-        return _resumed(session_id)
+        return _resume_turn(session_id)
     return turn
 
 
-def _resumed(session_id: str) -> Turn | None:
-    """The answer that the service is writing, after a reload or in a second tab."""
+def _resume_turn(session_id: str) -> Turn | None:
+    """Follow the answer that the service is writing, after a reload or in a second tab."""
     session = _session(session_id)
     active = session.get("active_message_id")
     if not active or st.session_state.get("_resumed") == active:
@@ -95,7 +95,7 @@ def _resumed(session_id: str) -> Turn | None:
 def _show_session(session_id: str, turn: Turn | None) -> list[Json]:
     session = _session(session_id)
     _heading(session)
-    history: Listing = state.remembered(
+    history: Listing = state.cached(
         f"messages-{session_id}", partial(state.client().recent_messages, session_id)
     )
     if history.total > len(history.items):
@@ -116,13 +116,13 @@ def _show_session(session_id: str, turn: Turn | None) -> list[Json]:
 def _is_shown_by(turn: Turn | None, message: Json) -> bool:
     if turn is None:
         return message["status"] == "in_progress" and not message["content"]
-    return turn.covers(message) or message["status"] == "in_progress"
+    return turn.includes(message) or message["status"] == "in_progress"
 
 
 def _session(session_id: str) -> Json:
-    """The open session. One that is gone, or somebody else's, closes."""
+    """Return the open session. Close it if it was deleted or belongs to another user."""
     try:
-        session: Json = state.remembered(
+        session: Json = state.cached(
             f"session-{session_id}", partial(state.client().get_session, session_id)
         )
     except ApiError as error:
@@ -132,14 +132,14 @@ def _session(session_id: str) -> Json:
     if session["user_id"] != state.user_id():
         if state.config().login != "none":
             _close_unknown()
-        state.set_user(session["user_id"], session_id=session_id)  # opened by its address
+        state.set_user(session["user_id"], session_id=session_id)  # opened by its URL
         st.rerun()
     return session
 
 
 def _close_unknown() -> None:
     state.open_session(None)
-    state.forget("sessions")
+    state.invalidate("sessions")
     st.session_state["_flash"] = ApiError("gone", "This conversation does not exist any more.")
     st.rerun()
 
@@ -155,7 +155,7 @@ def _heading(session: Json) -> None:
 
 @dataclass
 class _TitleSearch:
-    """Looks for the better title of a conversation that is still named after its question."""
+    """Looks for a better title of a conversation whose title is still its question."""
 
     session_id: str
     question: str
@@ -170,12 +170,12 @@ class _TitleSearch:
 def _look_for_title(due: float) -> None:
     if time.monotonic() >= due - 0.5:
         del st.session_state["_title_search"].waits[0]
-        state.forget("sessions")
+        state.invalidate("sessions")
         st.rerun()
 
 
 def _ask(question: str) -> None:
-    """Send a question; while an answer is being written it waits for its end."""
+    """Send a question, or queue it while an answer is being written."""
     session_id = state.session_id()
     turn = state.turns().get(session_id)
     if turn is not None and not turn.finished:
@@ -199,7 +199,7 @@ def _next_question(session_id: str | None) -> Turn | None:
     return state.turns().get(session_id)
 
 
-def _queued(session_id: str | None) -> None:
+def _show_queued_question(session_id: str | None) -> None:
     question = st.session_state.get("_queue", {}).get(session_id)
     if question is not None:
         with st.chat_message("user", avatar=AVATARS["user"]):
@@ -207,8 +207,8 @@ def _queued(session_id: str | None) -> None:
         st.caption("Will be sent when the answer above is finished.", text_alignment="right")
 
 
-def _give_back_the_question() -> None:
-    """A question that the service never got goes back into its field."""
+def _restore_question() -> None:
+    """Put a question that did not reach the service back into the field."""
     session_id = state.session_id()
     turn = state.turns().get(session_id)
     if turn is None or not turn.finished or turn.error is None or turn.accepted:
@@ -217,28 +217,28 @@ def _give_back_the_question() -> None:
         st.session_state["_draft_given"] = id(turn)
         st.session_state[FIELD] = turn.question
     state.turns().pop(session_id)
-    if trouble.is_passing(turn.error):
-        trouble.note(turn.error)
+    if trouble.is_transient(turn.error):
+        trouble.record(turn.error)
     else:
         st.session_state["_flash"] = turn.error
 
 
-def _settle(turn: Turn) -> None:
-    """The turn is over: what is stored takes its place, without asking for it again."""
+def _finish_turn(turn: Turn) -> None:
+    """Drop a completed turn, so that the page shows its stored messages instead."""
     session_id = turn.session_id
     state.turns().pop(session_id, None)
-    state.forget("sessions", "search-", f"session-{session_id}", f"messages-{session_id}")
+    state.invalidate("sessions", "search-", f"session-{session_id}", f"messages-{session_id}")
     if turn.position == 1 and not is_extractive(turn.stored_answer or {}):
         waits = list(TITLE_WAITS)
         st.session_state["_title_search"] = _TitleSearch(str(session_id), turn.question, waits)
 
 
-def _adopt(turn: Turn) -> bool:
-    """Open the conversation that a first question has started; whether it did."""
+def _open_new_session(turn: Turn) -> bool:
+    """Open the conversation that a first question created; return whether there was one."""
     if turn.session_id is None or state.turns().get(None) is not turn:
         return False
     state.turns()[turn.session_id] = state.turns().pop(None)
-    state.forget("sessions")
+    state.invalidate("sessions")
     if state.session_id() is not None:
         return False
     state.open_session(turn.session_id)
@@ -246,7 +246,7 @@ def _adopt(turn: Turn) -> bool:
 
 
 def _show_turn(turn: Turn) -> None:
-    """The question and its answer as it arrives, drawn apart from the rest of the page."""
+    """Show the question and the arriving answer, in a fragment that redraws by itself."""
     with st.chat_message("user", avatar=AVATARS["user"]):
         show_question("running", turn.question)
     with st.chat_message("assistant", avatar=AVATARS["assistant"]):
@@ -278,20 +278,20 @@ def _draw_turn(turn: Turn) -> None:
             on_click=attempt,
             args=(turn.stop,),
         )
-    if _adopt(turn) or finished:
+    if _open_new_session(turn) or finished:
         st.rerun()
 
 
 def _cited(turn: Turn) -> list[Json]:
-    """The passages that the text so far refers to."""
+    """Return the passages that the text so far cites."""
     return [passage for passage in turn.passages if f"[{passage.get('index')}]" in turn.answer]
 
 
 def _retry(turn: Turn) -> None:
-    """Answer a stored question again; what the service never got is in the field again."""
+    """Answer a stored question again. A question that was not stored is back in the field."""
     session_id = turn.session_id
     state.turns().pop(session_id, None)
-    state.forget(f"messages-{session_id}", f"session-{session_id}")
+    state.invalidate(f"messages-{session_id}", f"session-{session_id}")
     if session_id is None or turn.position is None:
         return
     attempt(partial(_answer_again, session_id, turn.position))

@@ -23,7 +23,7 @@ ACTIONS = {
     "export": ":material/download: Export",
     "delete": ":material/delete: Delete",
 }
-# The API's name of a format, the words on its button, the file's ending and its type.
+# For each format: the API's name, the button's text, the file's extension and media type.
 EXPORTS = (
     ("markdown", "Markdown", "md", "text/markdown"),
     ("json", "JSON", "json", "application/json"),
@@ -42,7 +42,7 @@ def show_new_button() -> None:
 
 
 def show() -> None:
-    """The search field and the user's conversations. Raises ApiError."""
+    """Show the search field and the user's conversations. Raises ApiError."""
     query = st.text_input(
         "Search conversations",
         key="search",
@@ -51,21 +51,21 @@ def show() -> None:
         label_visibility="collapsed",
     )
     if query and query.strip():
-        _found(query.strip()[:MAX_QUERY])
+        _show_results(query.strip()[:MAX_QUERY])
     else:
-        _all()
+        _show_all()
 
 
 def sessions() -> Listing:
     limit: int = st.session_state.setdefault("_session_rows", FIRST_ROWS)
-    return state.remembered(
+    return state.cached(
         "sessions",
         partial(state.client().list_sessions, user_id=state.user_id(), limit=limit),
     )
 
 
 def favorites() -> Listing:
-    return state.remembered(
+    return state.cached(
         "sessions-favorite",
         partial(
             state.client().list_sessions,
@@ -77,7 +77,7 @@ def favorites() -> Listing:
 
 
 def find(session_id: str) -> Json | None:
-    """The session among those that are listed."""
+    """Find a session in the list."""
     known = st.session_state.get("_memory", {}).get("sessions")
     rows = known[1].items if known else []
     return next((session for session in rows if session["id"] == session_id), None)
@@ -87,13 +87,13 @@ def title_of(session: Json) -> str:
     return one_line(session.get("title") or "", limit=80) or UNTITLED
 
 
-def _all() -> None:
+def _show_all() -> None:
     found = sessions()
     if not found.items:
         st.caption("No conversations yet. Your first question starts one.")
         return
     starred = [session for session in found.items if session.get("is_favorite")]
-    if found.total > len(found.items):  # older favourites are not among the rows
+    if found.total > len(found.items):  # the list may not contain older favourites
         starred = favorites().items
     others = [session for session in found.items if not session.get("is_favorite")]
     with st.container(key="conversations", gap=None):
@@ -106,7 +106,7 @@ def _all() -> None:
 
 
 def by_day(rows: list[Json], *, today: date) -> Iterator[tuple[str, list[Json]]]:
-    """Conversations in groups, from today backwards; they come in this order already."""
+    """Group conversations by day. `rows` must be sorted, newest first."""
 
     def day_of(session: Json) -> str:
         active = str(session.get("last_message_at") or session.get("created_at") or "")
@@ -121,12 +121,12 @@ def by_day(rows: list[Json], *, today: date) -> Iterator[tuple[str, list[Json]]]
         yield day, list(group)
 
 
-def _found(query: str) -> None:
+def _show_results(query: str) -> None:
     client, user = state.client(), state.user_id()
-    titles = state.remembered(
+    titles = state.cached(
         f"search-titles-{query}", partial(client.list_sessions, user_id=user, q=query, limit=20)
     )
-    said = state.remembered(
+    said = state.cached(
         f"search-said-{query}", partial(client.search_messages, user_id=user, q=query)
     )
     with st.container(key="conversations", gap=None):
@@ -146,7 +146,7 @@ def _found(query: str) -> None:
 
 
 def plain_snippet(snippet: str) -> str:
-    """A snippet without the marks around the words that were found."""
+    """Return a snippet without the marks around the matches."""
     return snippet.replace("<mark>", "").replace("</mark>", "")
 
 
@@ -194,7 +194,7 @@ def _open_button(session_id: str, *, text: str, icon: str | None, key: str) -> N
 
 
 def _choose(key: str, session: Json) -> None:
-    """A row's menu: what it opens is drawn by `show_dialog` in this run."""
+    """Handle a choice in a row's menu. `show_dialog` draws the dialog in this run."""
     action = st.session_state.get(key)
     if action in ("star", "unstar"):
         attempt(partial(_set_favorite, session["id"], is_favorite=action == "star"))
@@ -203,7 +203,7 @@ def _choose(key: str, session: Json) -> None:
 
 
 def show_dialog() -> None:
-    """The dialog that a row's menu asked for."""
+    """Show the dialog that was chosen in a row's menu."""
     asked = st.session_state.pop("_dialog", None)
     if asked is not None:
         {"rename": _rename, "export": _export, "delete": _confirm_delete}[asked[0]](asked[1])
@@ -211,7 +211,7 @@ def show_dialog() -> None:
 
 def _set_favorite(session_id: str, *, is_favorite: bool) -> None:
     state.client().set_favorite(session_id, is_favorite=is_favorite)
-    state.forget("sessions", f"session-{session_id}")
+    state.invalidate("sessions", f"session-{session_id}")
 
 
 @st.dialog("Rename this conversation")
@@ -257,7 +257,7 @@ def _confirm_delete(session: Json) -> None:
 
 
 def _buttons(action: str, key: str) -> tuple[bool, bool]:
-    """A dialog's action and, beside it, Cancel."""
+    """Show a dialog's action and Cancel side by side; return which were clicked."""
     with st.container(key=f"{key}_line", horizontal=True):
         done = st.form_submit_button(action, type="primary", key=key)
         cancelled = st.form_submit_button("Cancel", key=f"{key}_cancel")
@@ -271,16 +271,16 @@ def _delete(session_id: str) -> None:
 
 
 def _do_and_close(action: Callable[[], object]) -> None:
-    """Run a dialog's action; an error stays in the dialog."""
+    """Run a dialog's action, and show an error inside the dialog."""
     try:
         action()
     except ApiError as error:
         show_error(error)
         return
-    state.forget("sessions", "session-", "search-")
+    state.invalidate("sessions", "session-", "search-")
     st.rerun()
 
 
 def _show_older() -> None:
     st.session_state["_session_rows"] = MORE_ROWS
-    state.forget("sessions")
+    state.invalidate("sessions")

@@ -1,6 +1,6 @@
-// What Streamlit has no element for. The component draws nothing; it works on the page around it.
-// It is mounted anew with every change of its data, so all listeners are installed only once and
-// read what is current from `page`.
+// Adds what Streamlit has no element for. The component draws nothing; it changes the page around
+// it. Streamlit mounts it again at every change of its data. So all listeners are installed only
+// once, and read the current data from `page`.
 
 const PHONE = 768; // px; below it Streamlit's sidebar covers the page
 
@@ -22,7 +22,7 @@ function install() {
   document.addEventListener("input", saveDraft, true);
   document.addEventListener("dragover", onDrag, true);
   document.addEventListener("drop", onDrop, true);
-  if (field()?.value) saveDraft({ target: field() }); // typed before this script was there
+  if (field()?.value) saveDraft({ target: field() }); // the user typed before this script ran
 }
 
 // Citations: the badges that Markdown drew for [n] become buttons.
@@ -97,7 +97,7 @@ function copyIfAsked(target) {
   if (navigator.clipboard) {
     navigator.clipboard.writeText(text).catch(() => copyOldWay(text));
   } else {
-    copyOldWay(text); // browsers give no clipboard to pages without TLS
+    copyOldWay(text); // without TLS, browsers give pages no clipboard
   }
   const button = holder.querySelector("button");
   button?.classList.add("copied");
@@ -113,7 +113,7 @@ function copyOldWay(text) {
   area.remove();
 }
 
-// A draft survives a reload and another conversation.
+// A draft survives a reload and a change of the conversation.
 
 function field() {
   return document.querySelector("[data-testid=stChatInputTextArea]");
@@ -129,7 +129,7 @@ function saveDraft(event) {
   else sessionStorage.removeItem(draftName());
 }
 
-// Streamlit empties the field after sending without an event.
+// After sending, Streamlit empties the field without an event.
 function forgetDraft() {
   sessionStorage.removeItem(draftName());
 }
@@ -144,7 +144,7 @@ function restoreDraft() {
   area.dispatchEvent(new Event("input", { bubbles: true }));
 }
 
-// PDFs dropped anywhere go to the field for documents.
+// PDFs that are dropped anywhere on the page go to the upload field.
 
 function carriesFiles(event) {
   return [...(event.dataTransfer?.types ?? [])].includes("Files");
@@ -167,7 +167,7 @@ function onDrop(event) {
   input.dispatchEvent(new Event("change", { bubbles: true }));
 }
 
-// On a phone the sidebar closes by itself after a choice.
+// On a phone, the sidebar closes after a choice.
 
 function closeSidebarOnPhone() {
   if (window.innerWidth >= PHONE) return;

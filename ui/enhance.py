@@ -1,4 +1,4 @@
-"""What Streamlit cannot do: a small script of our own, see enhance.js."""
+"""Adds to the page what Streamlit lacks, by a small script (enhance.js)."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,10 +17,10 @@ def _component():  # type: ignore[no-untyped-def]  # Streamlit gives its rendere
 
 
 def enhance(texts: Mapping[str, str]) -> None:
-    """Make citations, copying, dropping files, drafts and the phone's sidebar work.
+    """Make citations, copying, dropping files, drafts and the sidebar on phones work.
 
-    `texts`: what the copy buttons copy, by message id. A click on a citation opens it in the
-    run that follows.
+    `texts` maps message ids to the texts for the copy buttons. A click on a citation opens it
+    in the next run.
     """
     _component()(key="enhance", data={"texts": dict(texts)}, on_citation_change=_open)
 

@@ -1,4 +1,4 @@
-"""The documents in reach: add, follow, look at, try again, delete, choose."""
+"""The documents that the conversation can search: upload, follow, view, retry, delete, choose."""
 
 from functools import partial
 
@@ -25,7 +25,7 @@ ACTIONS = {
 
 
 def show() -> None:
-    """The panel, renewed each second while something is being read in. Raises ApiError."""
+    """Show the panel; update it every second during an ingestion. Raises ApiError."""
     _upload_field()
     found = current()
     busy = any(is_busy(item) for item in found)
@@ -33,9 +33,9 @@ def show() -> None:
 
 
 def current() -> list[Json]:
-    """The documents in reach as they are now, newest first. Raises ApiError."""
+    """Return the searchable documents with their latest state, newest first. Raises ApiError."""
     session, watcher = state.session_id(), state.watcher()
-    found = state.remembered(
+    found = state.cached(
         f"documents-{session}",
         partial(state.client().documents_in_reach, user_id=state.user_id(), session_id=session),
     )
@@ -44,7 +44,7 @@ def current() -> list[Json]:
 
 
 def chosen_ids() -> list[str] | None:
-    """The documents that the chat may use; None for all of them."""
+    """Return the documents that the user chose for the chat; None for all."""
     excluded: set[str] = st.session_state.setdefault("_excluded", set())
     if not excluded:
         return None
@@ -54,7 +54,7 @@ def chosen_ids() -> list[str] | None:
 
 
 def upload(files: list[UploadedFile], *, here_only: bool) -> None:
-    """Send files one after the other; each that fails is named, the others go on."""
+    """Send files one after the other. A failed file is reported; the others are still sent."""
     problems: list[str] = []
     notices: list[str] = []
     with st.spinner(f"Sending {len(files)} files …" if len(files) > 1 else "Sending …"):
@@ -67,11 +67,14 @@ def upload(files: list[UploadedFile], *, here_only: bool) -> None:
                 problems.append(f"{file.name}: {error_text(error)}{request}")
     st.session_state["_upload_problems"] = problems
     st.session_state["_upload_notices"] = notices
-    state.forget("documents")
+    state.invalidate("documents")
 
 
 def _send(file: UploadedFile, *, here_only: bool) -> bool:
-    """Whether the same file was there already. The key is the file's: a rerun sends it once."""
+    """Send a file; return whether it was uploaded before.
+
+    The idempotency key depends on the file, so a rerun does not send it twice.
+    """
     owner = {"session_id": state.session_id()} if here_only else {"user_id": state.user_id()}
     key = file.file_id.replace("-", "")[:70]
     sent = state.client().upload_document(file, filename=file.name, key=key, **owner)
@@ -99,7 +102,7 @@ def _upload_field() -> None:
 
 
 def show_progress() -> None:
-    """In the main part: what became of the last upload, and a bar for each document at work."""
+    """Show, in the main part, the last upload's results and a bar per document in ingestion."""
     show_upload_results()
     if any(is_busy(item) for item in current()):
         st.fragment(_bars, run_every=TICK_SECONDS)()
@@ -183,27 +186,27 @@ def _menu(line: st.delta_generator.DeltaGenerator, document: Json, name: str) ->
 
 
 def _choose(key: str, document: Json) -> None:
-    """A document's menu: what it opens is drawn by `show_dialog` in this run."""
+    """Handle a choice in a document's menu. `show_dialog` draws the dialog in this run."""
     action, client = st.session_state.get(key), state.client()
     if action == "retry":
-        _read_again(document["id"])
+        _ingest_again(document["id"])
     elif action == "cancel" and document.get("job_id"):
         attempt(partial(client.cancel_job, document["job_id"], key=new_key()))
     elif action:
         st.session_state["_document_dialog"] = (action, document)
         return
-    state.watcher().forget()
-    state.forget("documents")
+    state.watcher().clear()
+    state.invalidate("documents")
 
 
-def _read_again(document_id: str) -> None:
+def _ingest_again(document_id: str) -> None:
     attempt(partial(state.client().reingest, document_id, key=new_key()))
-    state.watcher().forget()
-    state.forget("documents")
+    state.watcher().clear()
+    state.invalidate("documents")
 
 
 def show_dialog() -> None:
-    """The dialog that a document's menu asked for."""
+    """Show the dialog that was chosen in a document's menu."""
     asked = st.session_state.pop("_document_dialog", None)
     if asked is None:
         return
@@ -227,7 +230,7 @@ def _row_state(document: Json) -> None:
             "Read it again",
             key=f"again-document-{document['id']}",
             icon=":material/refresh:",
-            on_click=_read_again,
+            on_click=_ingest_again,
             args=(document["id"],),
         )
     else:
@@ -268,5 +271,5 @@ def _confirm_delete(document: Json) -> None:
             if error.status != 404:
                 show_error(error)
                 return
-        state.forget("documents")
+        state.invalidate("documents")
         st.rerun()

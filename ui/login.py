@@ -1,4 +1,4 @@
-"""Who uses the page, by UI_LOGIN: a name to type, a password, or an OpenID Connect provider."""
+"""Signs users in, by UI_LOGIN: with a typed name, a password, or an OpenID Connect provider."""
 
 import hmac
 import time
@@ -7,11 +7,11 @@ import streamlit as st
 
 from ui import state
 
-_WRONG_PASSWORD_SECONDS = 1.0  # a script of guesses takes long
+_WRONG_PASSWORD_SECONDS = 1.0  # slows down scripts that guess passwords
 
 
 def is_known() -> bool:
-    """Whether the user may see the page; if not, the way in is drawn instead."""
+    """Whether the user may see the page. If not, show the login instead."""
     config = state.config()
     if config.problem:
         st.header("This page is not set up", anchor=False)
@@ -27,7 +27,7 @@ def is_known() -> bool:
 
 
 def show_user() -> None:
-    """In the sidebar: who it is, and the way to be somebody else."""
+    """Show the user in the sidebar, with a way to sign out or change the name."""
     login = state.config().login
     if login == "none":
         st.session_state["user_field"] = state.user_id()

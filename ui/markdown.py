@@ -1,9 +1,9 @@
-"""Answers as Markdown that shows, and does nothing else.
+"""Makes the Markdown of answers safe to show.
 
-`harmless` rewrites a text so that Streamlit's Markdown draws headings, lists, emphasis, tables,
-code and formulas, and nothing that loads, links or runs: no HTML, no link, no picture, no
-directive of Streamlit's. Code and formulas are written anew, so that Markdown cannot see their
-borders elsewhere than this module does.
+`safe_markdown` rewrites a text so that Streamlit draws headings, lists, emphasis, tables, code
+and formulas, but nothing that loads, links or runs: no HTML, links, images or Streamlit
+directives. It writes code and formulas again in its own form, so that Markdown cannot see their
+borders in other places than this module.
 """
 
 import re
@@ -16,23 +16,23 @@ _TABLE_ROW = re.compile(r"^\s*\|.*\|\s*$")
 _INLINE = re.compile(
     r"(?P<code>(?P<ticks>`+)(?!`)(?P<inner>.+?)(?<!`)(?P=ticks)(?!`))"
     r"|\\\((?P<round>.+?)\\\)"
-    # A formula has no space inside its signs and no digit behind them: «$5 and $6» is money.
+    # A formula has no space inside its $ signs and no digit after them: "$5 and $6" is money.
     r"|(?<![\\$\w])\$(?P<math>[^\s$](?:[^$]*[^\s$\\])?)\$(?![\d$])"
     r"|\[(?P<cited>\d{1,4}(?:\s?,\s?\d{1,4})*)\](?!\()"
 )
-# A backslash takes the meaning from these (CommonMark 0.31, 2.4).
+# These characters need a backslash (CommonMark 0.31, 2.4).
 _ACTIVE = re.compile(r"[\\`\[\]<&$!~]")
-# GitHub's Markdown links bare addresses, escaped or not, unless something stands inside.
+# GitHub's Markdown links bare addresses, even with escapes. A character inside prevents it.
 _ADDRESS = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?=@)|(?<=mailto:)|(?<=xmpp:)", re.IGNORECASE)
 _SHORTCODE = re.compile(r":(?=[\w+-]+[:/\[])")  # :smile: and :material/home:
-_WORD_JOINER = "\u2060"  # of no width
-# What a formula must not hold, nor code that a table may cut in two: should Markdown see its
-# borders elsewhere after all, these would be links, pictures, HTML or directives.
+_WORD_JOINER = "\u2060"  # has no width
+# Formulas must not contain these, nor may code that a table can cut in two. If Markdown did see
+# their borders in other places, these would become links, images, HTML or directives.
 _RISKY = re.compile(r"\][ \t]*[(\[:]|!\[|<[a-z/!?]|&[#a-z]|://|www\.|@|:[a-z]", re.IGNORECASE)
 
 
-def harmless(text: str, *, citations: Collection[int] = ()) -> str:
-    """`text` as Markdown for `st.markdown`. `[n]` with n in `citations` becomes a badge."""
+def safe_markdown(text: str, *, citations: Collection[int] = ()) -> str:
+    """Return `text` for `st.markdown`. `[n]` with n in `citations` becomes a badge."""
     return "\n".join(_blocks(text.replace("\r\n", "\n").split("\n"), frozenset(citations)))
 
 
@@ -52,7 +52,7 @@ def _blocks(lines: list[str], citations: frozenset[int]) -> Iterator[str]:
 
 
 def _end_of_code(lines: list[str], start: int, fence: str) -> int:
-    """The number of the line that closes a block of code, or of the one behind the last."""
+    """Return the number of the line that closes a block of code, or the number of lines."""
     closing = re.compile(rf"^ {{0,3}}{re.escape(fence[0])}{{{len(fence)},}}[ \t]*$")
     return next((at for at in range(start, len(lines)) if closing.match(lines[at])), len(lines))
 
@@ -64,7 +64,7 @@ def _code(lines: list[str], *, language: str) -> Iterator[str]:
 
 
 def _display_formula(lines: list[str], position: int) -> tuple[str, int] | None:
-    r"""A formula `$$…$$` or `\[…\]` that begins this line, and the number of the line behind."""
+    r"""Return the formula `$$…$$` or `\[…\]` that begins here, and the number of the next line."""
     line = lines[position].strip()
     for opening, closing in (("$$", "$$"), (r"\[", r"\]")):
         if not line.startswith(opening):
@@ -83,9 +83,9 @@ def _display_formula(lines: list[str], position: int) -> tuple[str, int] | None:
 
 
 def _line(line: str, citations: frozenset[int]) -> str:
-    """One line outside of code. Its end stays an end, as the writer meant it."""
+    """Rewrite one line outside of code. Its line break is kept."""
     if _INDENTED.match(line) and not _LIST_ITEM.match(line):
-        line = "   " + line.lstrip()  # else it would be a block of code, with our backslashes
+        line = "   " + line.lstrip()  # otherwise it would be code that shows our backslashes
     parts, position = [], 0
     for match in _INLINE.finditer(line):
         replaced = _inline(match, citations)
@@ -98,7 +98,7 @@ def _line(line: str, citations: frozenset[int]) -> str:
 
 
 def _inline(match: re.Match[str], citations: frozenset[int]) -> str | None:
-    """The code, formula or citation that was found; None if it has to be shown as text."""
+    """Rewrite a match as code, formula or citation; None if it must be shown as text."""
     if match["cited"]:
         indexes = [int(index) for index in match["cited"].split(",")]
         known = all(index in citations for index in indexes)
@@ -111,7 +111,7 @@ def _inline(match: re.Match[str], citations: frozenset[int]) -> str | None:
 
 
 def _formula(text: str) -> str | None:
-    """A formula's TeX; None if it has to be shown as text."""
+    """Return a formula's TeX; None if it must be shown as text."""
     text = text.strip().replace("<", r"\lt ")
     return None if not text or "$" in text or "`" in text or _RISKY.search(text) else text
 

@@ -1,4 +1,4 @@
-"""One stored message, and what can be done with it."""
+"""Shows one stored message, and the actions on it."""
 
 from functools import partial
 
@@ -10,7 +10,7 @@ from ui.alerts import attempt
 from ui.api_client import Json, new_key
 from ui.citations import open_citation
 from ui.escaping import label, one_line
-from ui.markdown import harmless
+from ui.markdown import safe_markdown
 from ui.turn import Turn
 from ui.wording import page_text
 
@@ -33,17 +33,17 @@ def show_message(message: Json, *, is_last: bool, is_last_question: bool) -> Non
 
 
 def show_question(message_id: str, text: str) -> DeltaGenerator:
-    """A question's text, in a line that a button can be added to."""
+    """Show a question's text; return the line, so that a button can be added."""
     line = st.container(key=f"question-{message_id}", horizontal=True, wrap=False)
     line.text(text)
     return line
 
 
 def show_text(message_id: str, text: str, passages: list[Json]) -> None:
-    """An answer's text; its citations can be clicked (see ui/enhance.js)."""
+    """Show an answer's text. Its citations can be clicked (see ui/enhance.js)."""
     indexes = [passage.get("index") or number for number, passage in enumerate(passages, start=1)]
     with st.container(key=f"answer-{message_id}"):
-        st.markdown(harmless(text, citations=indexes), anchors=False)
+        st.markdown(safe_markdown(text, citations=indexes), anchors=False)
 
 
 def _show_answer(message: Json, *, is_last: bool) -> None:
@@ -56,7 +56,7 @@ def _show_answer(message: Json, *, is_last: bool) -> None:
 
 
 def _show_end(message: Json) -> None:
-    """Why an answer is not whole."""
+    """Show why an answer is incomplete."""
     if message.get("finish_reason") == "cancelled":
         st.caption("You stopped this answer.")
     elif message["status"] == "interrupted":
@@ -68,7 +68,7 @@ def _show_end(message: Json) -> None:
 
 
 def show_sources(message_id: str, passages: list[Json]) -> None:
-    """A button for each passage that is cited."""
+    """Show a button per cited passage."""
     if not passages:
         return
     with st.container(key=f"sources-{message_id}", horizontal=True, gap="xsmall"):
@@ -108,12 +108,12 @@ def _actions(message: Json, *, is_last: bool) -> None:
 
 
 def _icon_button(words: str, icon: str, *, key: str, **options: object) -> bool:
-    """A button that shows an icon and is read out by its words."""
+    """Show a button with an icon; screen readers read `words`."""
     return st.button(words, icon=icon, key=key, type="tertiary", help=words, **options)  # type: ignore[arg-type]
 
 
 def is_extractive(message: Json) -> bool:
-    """Whether the answer was quoted from documents, without a language model."""
+    """Whether the answer is quotes from documents, made without a language model."""
     return str(message.get("model") or "").startswith(EXTRACTIVE)
 
 
@@ -146,11 +146,11 @@ def _rate(message: Json, key: str) -> None:
     attempt(partial(state.client().rate, message["id"], rating=rating))
     if rating:
         st.session_state["_comment_on"] = (message, rating)
-    state.forget(f"messages-{message['session_id']}")
+    state.invalidate(f"messages-{message['session_id']}")
 
 
 def show_comment_dialog() -> None:
-    """After thumbs down: what was wrong, if the user cares to say."""
+    """After thumbs down, let the user say what was wrong."""
     asked = st.session_state.pop("_comment_on", None)
     if asked is not None and asked[1] == "down":
         _comment(*asked)
@@ -168,17 +168,17 @@ def _comment(message: Json, rating: str) -> None:
     if send and comment.strip():
         rate = partial(state.client().rate, message["id"], rating=rating, comment=comment.strip())
         attempt(rate)
-        state.forget(f"messages-{message['session_id']}")
+        state.invalidate(f"messages-{message['session_id']}")
     if send or skip:
         st.rerun()
 
 
 def _alternatives(message: Json) -> None:
-    """Arrows through the answers to one question; choosing one makes it the current answer."""
+    """Show arrows to step through the answers to one question; the chosen one becomes current."""
     others = list(message.get("alternatives") or [])
     if not others:
         return
-    ids = sorted({*others, message["id"]})  # UUIDv7: in the order in which they were written
+    ids = sorted({*others, message["id"]})  # UUIDv7 sorts by time
     at = ids.index(message["id"])
     for step, words, icon in (
         (-1, "Earlier answer", ":material/chevron_left:"),
@@ -201,7 +201,7 @@ def _alternatives(message: Json) -> None:
 
 def _select(session_id: str, message_id: str) -> None:
     attempt(partial(state.client().select_answer, message_id, key=new_key()))
-    state.forget(f"messages-{session_id}")
+    state.invalidate(f"messages-{session_id}")
 
 
 @st.dialog("Change the question")

@@ -1,4 +1,4 @@
-"""The empty page: what it is for, and something to try."""
+"""The empty page: an introduction, and sample questions to try."""
 
 import io
 from collections.abc import Callable
@@ -20,7 +20,7 @@ QUESTIONS = (
 
 
 def welcome(ask: Callable[[str], None]) -> None:
-    """What to do first; with the sample document there are questions to click."""
+    """Show the first steps, and with the sample document also questions to click."""
     with st.container(key="welcome", horizontal_alignment="center"):
         _welcome(ask)
 
@@ -40,7 +40,7 @@ def _welcome(ask: Callable[[str], None]) -> None:
     try:
         documents = library.current()
     except ApiError:
-        return  # the page's top line says why
+        return  # the line at the top of the page says why
     if not documents:
         _first_steps()
     elif sample := next((item for item in documents if item["filename"] == SAMPLE_NAME), None):
@@ -72,7 +72,7 @@ def _add_sample() -> None:
         key=new_key(),
     )
     state.watcher().put(sent.document | {"job": sent.job})
-    state.forget("documents")
+    state.invalidate("documents")
 
 
 def _sample_questions(ask: Callable[[str], None], *, is_ready: bool) -> None:

@@ -1,4 +1,4 @@
-"""What the page remembers between two runs of its script."""
+"""The page's state between two runs of its script."""
 
 import time
 import uuid
@@ -16,9 +16,9 @@ from ui.watcher import Watcher
 T = TypeVar("T")
 
 DEFAULT_USER = "demo"
-# Each read counts against the key's rate limit, and each click runs the script. What the page
-# itself changes is read again at once; this is for what others change.
-REMEMBER_SECONDS = 120.0
+# The script runs at each click, and each read counts in the key's rate limit, so reads are
+# cached. The page's own changes invalidate the cache; this time is for changes by others.
+CACHE_SECONDS = 120.0
 
 
 @st.cache_resource
@@ -31,18 +31,17 @@ def client() -> ApiClient:
     return ApiClient(config())
 
 
-def remembered(name: str, load: Callable[[], T]) -> T:
-    """`load()`, or what it gave less than two minutes ago under this name.
+def cached(name: str, load: Callable[[], T]) -> T:
+    """Return the value cached under this name in the last two minutes, or call `load`.
 
-    When loading fails, what was loaded before is given, however old. Raises ApiError when
-    there is nothing.
+    If loading fails, return the old value, whatever its age. Raises ApiError if there is none.
     """
     memory: dict[str, tuple[float, Any]] = st.session_state.setdefault("_memory", {})
     found = memory.get(name)
-    if found is not None and time.monotonic() - found[0] <= REMEMBER_SECONDS:
+    if found is not None and time.monotonic() - found[0] <= CACHE_SECONDS:
         return found[1]  # type: ignore[no-any-return]
     try:
-        loaded = trouble.watched(load)
+        loaded = trouble.call(load)
     except ApiError as error:
         if found is None or error.status == 404:
             raise
@@ -52,23 +51,23 @@ def remembered(name: str, load: Callable[[], T]) -> T:
 
 
 def put(name: str, value: object) -> None:
-    """Remember a value that came by another way."""
+    """Store a value in the cache."""
     memory: dict[str, Any] = st.session_state.setdefault("_memory", {})
     memory[name] = (time.monotonic(), value)
 
 
-def forget(*names: str) -> None:
-    """Have all whose names begin like these read again; without a name, everything."""
+def invalidate(*names: str) -> None:
+    """Make the page load all values again whose names begin with these; without names, all."""
     memory: dict[str, tuple[float, Any]] = st.session_state.setdefault("_memory", {})
     for name, (_, value) in tuple(memory.items()):
         if not names:
             del memory[name]
         elif name.startswith(names):
-            memory[name] = (float("-inf"), value)  # kept, should reading fail
+            memory[name] = (float("-inf"), value)  # kept for the case that loading fails
 
 
 def user_id() -> str:
-    """The user whose conversations are shown."""
+    """Return the user whose conversations are shown."""
     if config().login == "oidc":
         return str(st.user.get("sub") or "")
     if config().login == "password":
@@ -77,18 +76,18 @@ def user_id() -> str:
 
 
 def set_user(user: str, *, session_id: str | None = None) -> None:
-    """Become `user`, in this conversation of theirs or in none."""
+    """Switch to `user`, and open the conversation `session_id` or none."""
     st.session_state["user_id"] = user
     open_session(session_id)
     if user == DEFAULT_USER or config().login != "none":
         st.query_params.pop("user", None)
     else:
         st.query_params["user"] = user
-    forget()
+    invalidate()
 
 
 def session_id() -> str | None:
-    """The open conversation. It is in the page's address, so a reload keeps it."""
+    """Return the open conversation. It is in the page's URL, so a reload keeps it."""
     try:
         return str(uuid.UUID(st.query_params.get("session", "")))
     except ValueError:
@@ -103,19 +102,19 @@ def open_session(session: str | None) -> None:
 
 
 def turns() -> dict[str | None, Turn]:
-    """The last question of each conversation, as long as it or its error is to be shown."""
+    """Return each conversation's turn, while the turn or its error is shown."""
     return st.session_state.setdefault("_turns", {})  # type: ignore[no-any-return]
 
 
 def watcher() -> Watcher:
-    """What is heard of documents while some of them are read in."""
+    """Return the watcher, which has the latest state of documents in ingestion."""
     if "_watcher" not in st.session_state:
         st.session_state["_watcher"] = Watcher(client())
     return st.session_state["_watcher"]  # type: ignore[no-any-return]
 
 
 def reset() -> None:
-    """Forget everything about the user, at the end of a visit."""
+    """Clear the user's state when the user signs out."""
     for name in list(st.session_state):
         del st.session_state[name]
     st.query_params.clear()

@@ -1,4 +1,4 @@
-"""How the page talks HTTP: errors in one shape, and server-sent events."""
+"""HTTP for the page's API client: one error class, and server-sent events."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -14,11 +14,11 @@ Json = dict[str, Any]
 
 @dataclass
 class ApiError(Exception):
-    """The API refused, or did not answer.
+    """The API refused a request, or did not respond.
 
-    `code` is the API's own, or `unreachable` (no connection), `no_answer` (too late),
-    `broken_off` (an answer that ended early) or `unexpected` (no problem+json).
-    `retry_after` is in seconds.
+    `code` is the API's code, or `unreachable` (no connection), `no_answer` (a timeout),
+    `broken_off` (a stream that ended early) or `unexpected` (a response that is not
+    problem+json). `retry_after` is in seconds.
     """
 
     code: str
@@ -39,7 +39,7 @@ class ApiEvent:
 
 
 def read_events(response: httpx.Response) -> Iterator[ApiEvent]:
-    """The events of a stream until it ends. Raises ApiError."""
+    """Yield the events of a stream until it ends. Raises ApiError."""
     try:
         with reachable(code="broken_off"):
             for event in EventSource(response).iter_sse():
@@ -50,9 +50,9 @@ def read_events(response: httpx.Response) -> Iterator[ApiEvent]:
 
 
 def read_turn(response: httpx.Response) -> Iterator[ApiEvent]:
-    """The events of an answer, up to `message_completed`.
+    """Yield the events of an answer, up to `message_completed`.
 
-    Raises ApiError for an `error` event, and `broken_off` for a stream that just ends.
+    Raises ApiError for an `error` event, and for a stream that ends early (`broken_off`).
     """
     for event in read_events(response):
         if event.name == "error":
@@ -64,7 +64,7 @@ def read_turn(response: httpx.Response) -> Iterator[ApiEvent]:
 
 
 def answer_error(data: Json) -> ApiError:
-    """The error of an `error` event: a problem, or the failed message with its `error`."""
+    """Return the error in an `error` event: a problem, or the failed message's `error`."""
     failed = data.get("assistant_message") or {}
     if isinstance(failed, dict) and isinstance(failed.get("error"), dict):
         data = failed["error"]
@@ -73,7 +73,7 @@ def answer_error(data: Json) -> ApiError:
 
 @contextmanager
 def reachable(*, code: str = "unreachable") -> Iterator[None]:
-    """Turns what httpx raises into ApiError."""
+    """Turn httpx's errors into ApiError."""
     try:
         yield
     except httpx.ConnectError:
@@ -85,7 +85,7 @@ def reachable(*, code: str = "unreachable") -> Iterator[None]:
 
 
 def body_of(response: httpx.Response) -> Json:
-    """The JSON object of a response. Raises ApiError."""
+    """Return the JSON object of a response. Raises ApiError."""
     try:
         body = response.json()
     except ValueError:
@@ -98,7 +98,7 @@ def body_of(response: httpx.Response) -> Json:
 
 
 def problem(response: httpx.Response) -> ApiError:
-    """The error an RFC 9457 body describes; any other body gives `unexpected`."""
+    """Return the error that an RFC 9457 body describes, or `unexpected` for any other body."""
     request_id = response.headers.get("X-Request-ID")
     try:
         body = response.json()
@@ -112,7 +112,7 @@ def problem(response: httpx.Response) -> ApiError:
 
 
 def problem_from(body: Json, *, status: int | None, request_id: str | None) -> ApiError:
-    """The error that a problem's JSON describes."""
+    """Return the error that a problem's JSON describes."""
     errors = body.get("errors")
     return ApiError(
         code=str(body.get("code") or "unexpected"),
@@ -124,6 +124,6 @@ def problem_from(body: Json, *, status: int | None, request_id: str | None) -> A
 
 
 def retry_after(response: httpx.Response) -> float | None:
-    """Seconds, if the response names them."""
+    """Return the seconds in the response's Retry-After, if any."""
     value = response.headers.get("Retry-After", "")
     return float(value) if value.isdecimal() else None

@@ -1,4 +1,4 @@
-"""An answer while it arrives."""
+"""Reads an answer while it arrives."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -6,16 +6,16 @@ from functools import partial
 
 from ui.api_client import ApiClient, ApiError, ApiEvent, Json, new_key
 
-# After a stream breaks, the answer is written on: this often it is asked for again.
+# How often to resume a broken stream; the service still writes the answer.
 RESUME_ATTEMPTS = 5
 
 
 class Turn:
-    """Reads one answer in a thread of its own.
+    """Reads one answer in its own thread.
 
-    Streamlit runs the page's script anew at every click; reading outside of it keeps the answer
-    coming, and asks once whatever is clicked meanwhile. The attributes are written by the
-    thread and may be read at any time. A stream that breaks off is resumed.
+    Streamlit runs the page's script again at every click. With a separate thread, the question
+    is sent once and the answer keeps arriving, whatever the user clicks. The thread writes the
+    attributes; they can be read at any time. A broken stream is resumed.
     """
 
     def __init__(
@@ -26,8 +26,8 @@ class Turn:
         self.answer = ""
         self.passages: list[Json] = []
         self.searched = False
-        self.stored_question: Json | None = None  # once the API has it
-        self.stored_answer: Json | None = None  # at the end
+        self.stored_question: Json | None = None  # set when the API has stored it
+        self.stored_answer: Json | None = None  # set at the end
         self.error: ApiError | None = None  # set before `finished`
         self.finished = False
         self.stopping = False
@@ -48,40 +48,40 @@ class Turn:
         question: str,
         document_ids: list[str] | None = None,
     ) -> "Turn":
-        """A new question; without a session it starts one."""
+        """Ask a new question. Without a session, create one."""
         turn = cls(client, user_id=user_id, session_id=session_id, question=question)
         turn._opening = partial(turn._ask, document_ids)
         return turn
 
     @classmethod
     def resume(cls, client: ApiClient, *, user_id: str, session: Json) -> "Turn":
-        """The answer that the service is writing in this session."""
+        """Follow the answer that the service is writing in this session."""
         turn = cls(client, user_id=user_id, session_id=session["id"], question="")
         turn._opening = partial(client.follow, session["active_message_id"])
         return turn
 
     @classmethod
     def again(cls, client: ApiClient, *, user_id: str, message: Json, how: str) -> "Turn":
-        """`retry` or `regenerate` a stored answer."""
+        """Answer again: `how` is `retry` or `regenerate`."""
         turn = cls(client, user_id=user_id, session_id=message["session_id"], question="")
         turn._opening = partial(client.answer_again, message["id"], how=how, key=turn._key)
         return turn
 
     @classmethod
     def edit(cls, client: ApiClient, *, user_id: str, message: Json, content: str) -> "Turn":
-        """Replace the last question."""
+        """Replace the last question, and read its new answer."""
         turn = cls(client, user_id=user_id, session_id=message["session_id"], question=content)
         turn._opening = partial(client.edit, message["id"], content=content)
         return turn
 
     def start(self) -> None:
-        """Ask, or ask again what failed: the key stays, so nothing is done twice."""
+        """Send the request, or repeat a failed one with the same key, so it happens once."""
         self.error, self.answer = None, ""
         self.finished = False
         threading.Thread(target=self._run, name="turn", daemon=True).start()
 
     def stop(self) -> None:
-        """End the answer; what is written of it stays. Raises ApiError."""
+        """Stop the answer; its text so far is kept. Raises ApiError."""
         self.stopping = True
         if self.session_id is None:
             return
@@ -98,7 +98,7 @@ class Turn:
     def position(self) -> int | None:
         return self.stored_question["position"] if self.stored_question else None
 
-    def covers(self, message: Json) -> bool:
+    def includes(self, message: Json) -> bool:
         """Whether a stored message is the question or (a part of) the answer."""
         return self.position is not None and message["position"] >= self.position
 
@@ -107,7 +107,7 @@ class Turn:
             self._read()
         except ApiError as error:
             self.error = error
-        except Exception as error:  # the page must hear of it, whatever it is
+        except Exception as error:  # any error must reach the page
             self.error = ApiError("unexpected", type(error).__name__)
         finally:
             self.finished = True

@@ -1,4 +1,4 @@
-"""Progress of documents by one event stream, which is open only while there is progress."""
+"""Follows documents by one event stream, which is open only while some are in ingestion."""
 
 import threading
 import time
@@ -6,13 +6,13 @@ import time
 from ui.api_client import ApiClient, ApiError, Json
 
 UNFINISHED = ("queued", "processing")
-# A page that is gone runs no script any more: its stream is closed after this time.
+# A closed page no longer runs the script, so its stream is closed after this time.
 ABANDONED_SECONDS = 30.0
 _PAUSE_SECONDS = 5.0
 
 
 class Watcher:
-    """The latest of each document that changed, read in a thread of its own."""
+    """Reads changes of documents in its own thread, and keeps the latest state of each."""
 
     def __init__(self, client: ApiClient) -> None:
         self._client = client
@@ -22,7 +22,7 @@ class Watcher:
         self._wanted_until = 0.0
 
     def want(self, documents: list[Json]) -> None:
-        """Follow these, if some are unfinished. To be called at each look at them."""
+        """Follow these documents if some are unfinished. Call it whenever they are shown."""
         if not any(is_busy(self.latest(document)) for document in documents):
             self._wanted_until = 0.0
             return
@@ -32,17 +32,17 @@ class Watcher:
             self._thread.start()
 
     def latest(self, document: Json) -> Json:
-        """The document as last heard of: `document` itself, or what came later."""
+        """Return the latest known state of a document: `document` or a newer event."""
         with self._lock:
-            heard = self._latest.get(document["id"], document)
-        return heard if _changed(heard) >= _changed(document) else document
+            known = self._latest.get(document["id"], document)
+        return known if _changed(known) >= _changed(document) else document
 
     def put(self, document: Json) -> None:
         with self._lock:
             self._latest[document["id"]] = document
 
-    def forget(self) -> None:
-        """What is listed from now on is newer than what was heard."""
+    def clear(self) -> None:
+        """Drop all states, because the documents will be listed again."""
         with self._lock:
             self._latest.clear()
 
@@ -56,7 +56,7 @@ class Watcher:
                         if not self._is_wanted():
                             return
             except ApiError as error:
-                if error.code != "no_answer":  # that is silence: look whether to go on
+                if error.code != "no_answer":  # which means silence: check whether to continue
                     time.sleep(error.retry_after or _PAUSE_SECONDS)
 
     def _is_wanted(self) -> bool:
@@ -64,12 +64,12 @@ class Watcher:
 
 
 def _changed(document: Json) -> str:
-    """When the document or its job changed, as text that sorts by time."""
+    """Return the time of the last change of a document or its job, as text that sorts by time."""
     job = document.get("job") or {}
     return max(str(document.get("updated_at") or ""), str(job.get("updated_at") or ""))
 
 
 def is_busy(document: Json) -> bool:
-    """Whether something is being done with the document."""
+    """Whether a job of the document is waiting or running."""
     job = document.get("job") or {}
     return document.get("status") in UNFINISHED or job.get("state") in ("queued", "running")

@@ -1,4 +1,4 @@
-"""Codes, states and errors in plain words. Pure."""
+"""Turns codes, states and errors into plain words. Pure functions."""
 
 from ui.api_client import ApiError, Json
 
@@ -49,7 +49,7 @@ _NOTES = {
 
 
 def error_text(error: ApiError) -> str:
-    """One or two sentences for somebody who knows nothing of HTTP."""
+    """Describe an error in one or two sentences for people who do not know HTTP."""
     if error.status == 429:
         wait = f" Try again in {error.retry_after:.0f} s." if error.retry_after else ""
         return f"Too many requests in a short time.{wait}"
@@ -61,13 +61,13 @@ def error_text(error: ApiError) -> str:
 
 
 def job_error_text(job: Json) -> str:
-    """Why a job failed."""
+    """Say why a job failed."""
     error = job.get("error") or {}
     return _JOB_ERRORS.get(error.get("code", ""), error.get("detail") or "It failed.")
 
 
 def progress_of(job: Json) -> tuple[float, str]:
-    """How full the bar is, from 0 to 1, and the words on it."""
+    """Return the bar's value, from 0 to 1, and its text."""
     progress = job.get("progress") or {}
     percent = min(max(float(progress.get("percent") or 0), 0), 100)
     if job.get("state") == "queued":
@@ -82,7 +82,7 @@ def progress_of(job: Json) -> tuple[float, str]:
 
 
 def document_text(document: Json) -> str:
-    """A document's state in a few words."""
+    """Describe a document's state in a few words."""
     status = document.get("status")
     if status == "ready":
         pages, chunks = document.get("page_count"), document.get("chunk_count")
@@ -94,7 +94,7 @@ def document_text(document: Json) -> str:
 
 
 def notes_text(document: Json) -> list[str]:
-    """What of a document could not be read, a sentence each."""
+    """Say in one sentence per kind what of a document could not be read."""
     notes = []
     for field, words in (
         ("pages_without_text", "without text"),
@@ -109,7 +109,7 @@ def notes_text(document: Json) -> list[str]:
 
 
 def _numbers(pages: list[int], *, most: int = 8) -> str:
-    """`3, 5–9, 12`, and how many are left out."""
+    """Return page numbers as `3, 5–9, 12`, and how many are left out."""
     runs: list[list[int]] = []
     for page in sorted(pages):
         if runs and page == runs[-1][-1] + 1:
@@ -121,7 +121,7 @@ def _numbers(pages: list[int], *, most: int = 8) -> str:
 
 
 def page_text(passage: Json, page: int | None = None) -> str:
-    """`page 3`; with the number printed on it where that differs: `page iv (sheet 4)`."""
+    """Return `page 3`, or `page iv (sheet 4)` if the page's printed number differs."""
     page = page or passage.get("page_start")
     if not page:
         return ""

@@ -196,8 +196,8 @@ def test_a_first_question_starts_its_session(server, client):
     _run(turn)
     assert (turn.answer, turn.session_id, turn.error) == ("yes", SESSION, None)
     assert json.loads(server.seen[0].body) == {"user_id": "ann"}
-    assert turn.covers({"position": 5})
-    assert not turn.covers({"position": 4})
+    assert turn.includes({"position": 5})
+    assert not turn.includes({"position": 4})
 
 
 def test_a_question_that_failed_is_asked_again_with_the_same_keys(server, client):

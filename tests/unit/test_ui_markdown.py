@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from ui.markdown import harmless
+from ui.markdown import safe_markdown
 
 PARSER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 LINKED = re.compile(r"(?i)https?://\w|www\.\w|\w@\w|mailto:\w")  # what GitHub's Markdown links
@@ -57,7 +57,7 @@ def tokens(text: str) -> list[Token]:
 
 
 def assert_inert(text: str) -> None:
-    for token in tokens(harmless(text, citations={1, 2})):
+    for token in tokens(safe_markdown(text, citations={1, 2})):
         assert token.type not in {"link_open", "image", "html_inline", "html_block"}, text
         if token.type == "text":
             assert not LINKED.search(token.content), (text, token.content)
@@ -75,7 +75,7 @@ def test_no_text_loads_links_or_runs(text: str) -> None:
 
 
 def html(text: str, *, citations: set[int] = frozenset()) -> str:
-    return PARSER.render(harmless(text, citations=citations))
+    return PARSER.render(safe_markdown(text, citations=citations))
 
 
 def test_emphasis_lists_headings_and_tables_are_drawn() -> None:
@@ -86,27 +86,27 @@ def test_emphasis_lists_headings_and_tables_are_drawn() -> None:
 
 def test_code_stays_as_it_was_written() -> None:
     code = "a[0] = '<b>' and `x` $y$ http://e.example\n  [1]"
-    shown = PARSER.parse(harmless(f"Look:\n```python\n{code}\n```\nDone [1].", citations={1}))
+    shown = PARSER.parse(safe_markdown(f"Look:\n```python\n{code}\n```\nDone [1].", citations={1}))
     (block,) = (token for token in shown if token.type == "fence")
     assert (block.info, block.content) == ("python", code + "\n")
     assert "<code>a[0] &lt; b</code>" in html("So `a[0] < b` it is.")
 
 
 def test_code_that_is_still_being_written_is_code_already() -> None:
-    (block,) = (token for token in tokens(harmless("```\nprint(1)")) if token.type == "fence")
+    (block,) = (token for token in tokens(safe_markdown("```\nprint(1)")) if token.type == "fence")
     assert block.content == "print(1)\n"
 
 
 def test_citations_become_badges_outside_of_code_only() -> None:
-    text = harmless("Yes [1], no [2, 1], `[1]` and [9].", citations={1, 2})
+    text = safe_markdown("Yes [1], no [2, 1], `[1]` and [9].", citations={1, 2})
     assert text.startswith("Yes :primary-badge[1], no :primary-badge[2] :primary-badge[1], `[1]`")
     assert r"\[9\]" in text
 
 
 def test_formulas_are_drawn_and_money_is_not_one() -> None:
-    assert harmless(r"So $E = mc^2$ and \(a<b\).").strip() == r"So $E = mc^2$ and $a\lt b$."
-    assert harmless("$5 and $6").strip() == r"\$5 and \$6"
-    assert harmless("\\[\nx + y\n\\]").split() == ["$$", "x", "+", "y", "$$"]
+    assert safe_markdown(r"So $E = mc^2$ and \(a<b\).").strip() == r"So $E = mc^2$ and $a\lt b$."
+    assert safe_markdown("$5 and $6").strip() == r"\$5 and \$6"
+    assert safe_markdown("\\[\nx + y\n\\]").split() == ["$$", "x", "+", "y", "$$"]
 
 
 def test_the_ends_of_lines_are_kept() -> None:

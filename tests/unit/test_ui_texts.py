@@ -8,7 +8,7 @@ from ui.api_client import ApiError
 from ui.citations import views_of
 from ui.config import read_config
 from ui.conversations import by_day
-from ui.escaping import label, one_line, unwrapped
+from ui.escaping import join_lines, label, one_line
 from ui.wording import (
     document_text,
     error_text,
@@ -37,7 +37,7 @@ def test_a_line_holds_no_control_and_no_mark_that_turns_text_around():
 
 
 def test_a_quote_is_shown_without_its_page_s_line_ends():
-    assert unwrapped("The worst\n storm came \nlate.\n\nThen calm.") == (
+    assert join_lines("The worst\n storm came \nlate.\n\nThen calm.") == (
         "The worst storm came late.\n\nThen calm."
     )
 
