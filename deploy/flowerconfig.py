@@ -11,8 +11,8 @@ port = _settings.flower_port
 basic_auth = [f"admin:{_password}"]
 persistent = False
 natural_time = True
-# Messages have no arguments (the jobs table says what to do), so those columns stay away.
-tasks_columns = "name,state,received,started,runtime,worker,uuid"
+# `args` is what the worker claimed (`worker.tasks`): a message itself has no arguments.
+tasks_columns = "name,args,state,exception,received,started,runtime,worker,uuid"
 # Flower's broker page knows Redis by kombu's name of it, not by ours (core/queue/transport.py).
 app.conf.broker_transport = ""
 logging = "error"  # at each start it warns that no worker answers yet

@@ -4,9 +4,11 @@ Workers run `work`, beat runs the others (see `worker.schedule`).
 """
 
 import time
+from contextlib import suppress
 from typing import Any
 
 from celery import Task
+from celery.exceptions import Ignore
 
 from core.conversations import erasure, memory, message_index
 from core.conversations.sweeping import close_abandoned
@@ -42,6 +44,9 @@ class LoggedTask(Task):  # type: ignore[type-arg]  # not generic at run time
                 result = self.run(*args, **kwargs)
                 outcome = "done"
                 return result
+            except Ignore:
+                outcome = "document_failed"
+                raise
             except Unavailable as error:
                 outcome = error.code  # the sweep rings again once PostgreSQL is back
             finally:
@@ -54,9 +59,25 @@ class LoggedTask(Task):  # type: ignore[type-arg]  # not generic at run time
                 )
 
 
-@app.task(base=LoggedTask, name=WORK_TASK)
-def work() -> None:
-    ingestion.process_next_range(services(), go_on=True)
+@app.task(bind=True, base=LoggedTask, name=WORK_TASK)
+def work(task: Task) -> None:  # type: ignore[type-arg]
+    """Flower shows what was claimed as the task's arguments, and a failed document as failed.
+
+    Ignore: Celery adds no `task-succeeded`.
+    """
+    outcomes = ingestion.process_next_range(
+        services(), go_on=True, on_claim=lambda claim: _tell(task, "started", args=str(claim))
+    )
+    failures = [f"{outcome.claim}: {outcome.failure}" for outcome in outcomes if outcome.failure]
+    if failures:
+        _tell(task, "failed", exception="; ".join(failures), traceback="")
+        raise Ignore
+
+
+def _tell(task: Task, what: str, **fields: str) -> None:  # type: ignore[type-arg]
+    """Send an event to Flower. Without Redis it is lost, and the work goes on."""
+    with suppress(Exception):
+        task.send_event(f"task-{what}", retry=False, **fields)  # type: ignore[arg-type]
 
 
 # Periodic tasks send no events, so that Flower shows only page ranges.

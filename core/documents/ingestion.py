@@ -7,7 +7,7 @@ also sets the document to `ready` and the job to `succeeded`.
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
 from uuid import UUID
@@ -50,24 +50,34 @@ SHORT_WAIT_SECONDS = (
 )
 
 
-def process_next_range(services: Services, *, go_on: bool = False) -> bool:
-    """Do one due unit of work, for the person whose turn it is. False if none is due.
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a claim: `failure` is the code with which the document failed, or None."""
+
+    claim: Claim
+    failure: str | None
+
+
+def process_next_range(
+    services: Services, *, go_on: bool = False, on_claim: Callable[[Claim], None] = lambda _: None
+) -> list[Outcome]:
+    """Do one due unit of work, for the person whose turn it is. Empty if none is due.
 
     With `go_on`, also do the first range of a document that this call planned, so that a short
     document is ready at once. If more work is due, rings for another worker twice: before the
     work, so that each worker wakes the next, and after it, in case the queue has no message.
+    `on_claim` is called before each unit.
     """
+    outcomes = []
     claim = _claim_next(services)
-    if claim is not None:
+    while claim is not None:
         _ring_if_due(services)
-        _handle(services, claim)
-        if go_on and claim.is_plan:
-            first = _claim_next(services, job_id=claim.job_id)
-            if first is not None:
-                _ring_if_due(services)
-                _handle(services, first)
+        on_claim(claim)
+        outcomes.append(Outcome(claim, _handle(services, claim)))
+        continues = go_on and claim.is_plan
+        claim = _claim_next(services, job_id=claim.job_id) if continues else None
     _ring_if_due(services)
-    return claim is not None
+    return outcomes
 
 
 def _claim_next(services: Services, *, job_id: UUID | None = None) -> Claim | None:
@@ -98,17 +108,19 @@ def _ring_if_due(services: Services) -> None:
         services.queue.ring()
 
 
-def _handle(services: Services, claim: Claim) -> None:
-    """Do a claim's work and record its outcome. Raises only exceptions that end the process."""
+def _handle(services: Services, claim: Claim) -> str | None:
+    """Do a claim's work and record its outcome. The code with which the document failed, if so.
+
+    Raises only exceptions that end the process.
+    """
     where = {"job_id": str(claim.job_id), "document_id": str(claim.document_id)}
     with log_context(**where, range=claim.number, attempt=claim.attempt):
-        _work(services, claim)
+        return _work(services, claim)
 
 
-def _work(services: Services, claim: Claim) -> None:
+def _work(services: Services, claim: Claim) -> str | None:
     if claim.failures >= services.settings.max_attempts:
-        _fail(services, claim, "internal_error", "The workers that took this on died.")
-        return
+        return _fail(services, claim, "internal_error", "The workers that took this on died.")
     started = time.perf_counter()
     try:
         with Lease(services, claim) as lease:
@@ -123,15 +135,16 @@ def _work(services: Services, claim: Claim) -> None:
         log.info("range_paused")
         _write_outcome(services, partial(_give_back, claim))
     except DocumentError as error:
-        _reject(services, claim, error)
+        return _reject(services, claim, error)
     except ProviderError as error:
-        _wait(services, claim, error)
+        return _wait(services, claim, error)
     except (Unavailable, StorageFull) as error:
         log.warning("range_interrupted", code=error.code)
         _release(services, claim, delay=RETRY_SECONDS, failed=False)
     except Exception as error:
         log.exception("range_failed")
-        _count_failure(services, claim, type(error).__name__)
+        return _count_failure(services, claim, type(error).__name__)
+    return None
 
 
 def _plan(services: Services, claim: Claim) -> None:
@@ -241,7 +254,9 @@ def _record(
     return new_pages
 
 
-def _fail(services: Services, claim: Claim, code: str, detail: str) -> None:
+def _fail(services: Services, claim: Claim, code: str, detail: str) -> str:
+    """Fail the document. Returns `code`."""
+
     def write(db: Session) -> None:
         try:
             job, document = _begin_commit(db, claim)
@@ -252,19 +267,20 @@ def _fail(services: Services, claim: Claim, code: str, detail: str) -> None:
         )
 
     _write_outcome(services, write)
+    return code
 
 
-def _reject(services: Services, claim: Claim, error: DocumentError) -> None:
+def _reject(services: Services, claim: Claim, error: DocumentError) -> str | None:
     """Retry an error that may come from a busy machine; other errors fail the job."""
     tries_left = claim.failures + 1 < services.settings.max_attempts
     log.warning("document_rejected", code=error.code, detail=error.detail)
     if error.code == "pdf_too_complex" and tries_left:
         _release(services, claim, delay=RETRY_SECONDS, failed=True)
-    else:
-        _fail(services, claim, error.code, error.detail)
+        return None
+    return _fail(services, claim, error.code, error.detail)
 
 
-def _wait(services: Services, claim: Claim, error: ProviderError) -> None:
+def _wait(services: Services, claim: Claim, error: ProviderError) -> str | None:
     """Release the range until a later try, with longer pauses up to the limit of the settings.
 
     Fails the job at once if waiting does not help: a wrong key, an unknown model, no credit.
@@ -274,18 +290,19 @@ def _wait(services: Services, claim: Claim, error: ProviderError) -> None:
     log.warning("embedding_refused", code=error.code, detail=error.detail, waited=round(waited, 1))
     refused = isinstance(error, ProviderRefused)
     if refused or waited >= services.settings.embedding_give_up_seconds:
-        _fail(services, claim, "embedding_unavailable", error.detail)
-        return
+        return _fail(services, claim, "embedding_unavailable", error.detail)
     # A pause as long as the whole wait so far doubles the pauses without counting the tries.
     delay = min(MAX_WAIT_SECONDS, asked if asked is not None else max(1.0, waited))
     _release(services, claim, delay=delay, failed=False, waiting=True)
+    return None
 
 
-def _count_failure(services: Services, claim: Claim, name: str) -> None:
+def _count_failure(services: Services, claim: Claim, name: str) -> str | None:
     if claim.failures + 1 >= services.settings.max_attempts:
-        _fail(services, claim, "internal_error", f"The document could not be indexed ({name}).")
-    else:
-        _release(services, claim, delay=RETRY_SECONDS, failed=True)
+        detail = f"The document could not be indexed ({name})."
+        return _fail(services, claim, "internal_error", detail)
+    _release(services, claim, delay=RETRY_SECONDS, failed=True)
+    return None
 
 
 def _release(

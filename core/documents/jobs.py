@@ -60,6 +60,11 @@ class Claim:
     def is_plan(self) -> bool:
         return self.number == PLAN
 
+    def __str__(self) -> str:
+        """The document's id and the pages, for logs and Flower."""
+        pages = "plan" if self.is_plan else f"pages {self.first_page}-{self.last_page}"
+        return f"document {self.document_id}, {pages}"
+
 
 def get_job(db: Session, *, tenant_id: str, job_id: UUID) -> Job:
     """Raises NotFound for an unknown job and for another tenant's."""

@@ -89,6 +89,35 @@ def test_flower_asks_for_its_password(service: Stack) -> None:
     assert status(auth=("admin", service.api_key)) == 200
 
 
+def test_flower_shows_documents_and_their_failures_by_id(service: Stack) -> None:
+    api = service.client()
+    url = f"http://127.0.0.1:{service.env['FLOWER_PORT']}/api/tasks"
+
+    def upload(name: str, content: bytes) -> str:
+        file = (name, content, "application/pdf")
+        sent = api.post("/api/v1/documents", files={"file": file}, data={"user_id": "flower"})
+        return str(sent.json()["document"]["id"])
+
+    def tasks(document: str) -> list[dict[str, str]]:
+        try:
+            found = api.get(url, auth=("admin", service.api_key)).json().values()
+        except (OSError, ValueError):  # Flower starts
+            return []
+        return [task for task in found if document in str(task.get("args"))]
+
+    good = upload("secret name.pdf", make_pdf(["A page about oats."]))
+    broken = upload("another secret.pdf", b"%PDF-1.4 nothing else")
+    for document, state in ((good, "SUCCESS"), (broken, "FAILURE")):
+        service.wait_until(
+            lambda d=document, s=state: [t["state"] for t in tasks(d)] == [s], what=state
+        )
+    (task,) = tasks(good)
+    assert task["args"] == f"document {good}, pages 1-1"
+    (task,) = tasks(broken)
+    assert task["exception"] == f"document {broken}, plan: pdf_malformed"
+    assert "secret" not in str(tasks(good) + tasks(broken))
+
+
 def test_health_counts_a_worker_and_notices_its_end(service: Stack) -> None:
     api = service.client()
 
