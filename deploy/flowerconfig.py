@@ -11,7 +11,7 @@ port = _settings.flower_port
 basic_auth = [f"admin:{_password}"]
 persistent = False
 natural_time = True
-# `args` is what the worker claimed (`worker.tasks`): a message itself has no arguments.
+# `args` is what the worker claimed (`worker.flower`): a message itself has no arguments.
 tasks_columns = "name,args,state,exception,received,started,runtime,worker,uuid"
 # Flower's broker page knows Redis by kombu's name of it, not by ours (core/queue/transport.py).
 app.conf.broker_transport = ""

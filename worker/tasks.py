@@ -4,7 +4,6 @@ Workers run `work`, beat runs the others (see `worker.schedule`).
 """
 
 import time
-from contextlib import suppress
 from typing import Any
 
 from celery import Task
@@ -17,6 +16,7 @@ from core.errors import Unavailable
 from core.queue.broker import WORK_TASK
 from core.search import term_statistics, vector_index, word_index
 from core.telemetry import get_logger, log_context, measure_database
+from worker import flower
 from worker.app import (
     ANSWERS_TASK,
     ERASURE_TASK,
@@ -59,25 +59,10 @@ class LoggedTask(Task):  # type: ignore[type-arg]  # not generic at run time
                 )
 
 
-@app.task(bind=True, base=LoggedTask, name=WORK_TASK)
-def work(task: Task) -> None:  # type: ignore[type-arg]
-    """Flower shows what was claimed as the task's arguments, and a failed document as failed.
-
-    Ignore: Celery adds no `task-succeeded`.
-    """
-    outcomes = ingestion.process_next_range(
-        services(), go_on=True, on_claim=lambda claim: _tell(task, "started", args=str(claim))
-    )
-    failures = [f"{outcome.claim}: {outcome.failure}" for outcome in outcomes if outcome.failure]
-    if failures:
-        _tell(task, "failed", exception="; ".join(failures), traceback="")
-        raise Ignore
-
-
-def _tell(task: Task, what: str, **fields: str) -> None:  # type: ignore[type-arg]
-    """Send an event to Flower. Without Redis it is lost, and the work goes on."""
-    with suppress(Exception):
-        task.send_event(f"task-{what}", retry=False, **fields)  # type: ignore[arg-type]
+@app.task(base=LoggedTask, name=WORK_TASK)
+def work() -> None:
+    outcomes = ingestion.process_next_range(services(), go_on=True, on_claim=flower.show_claim)
+    flower.show_failures(outcomes)
 
 
 # Periodic tasks send no events, so that Flower shows only page ranges.
