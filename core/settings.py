@@ -86,7 +86,7 @@ class Settings(BaseSettings):
     web_threads: int = Field(16, ge=2, le=256, description="Threads of each gunicorn process.")
     trusted_proxies: Annotated[list[Network], NoDecode] = Field(
         default_factory=list,
-        description="Addresses or networks of reverse proxies whose `X-Forwarded-Prefix` holds, "
+        description="Addresses or networks of reverse proxies whose `X-Forwarded-Prefix` is used, "
         "comma separated.",
     )
     cors_origins: Annotated[list[str], NoDecode] = Field(
@@ -108,7 +108,7 @@ class Settings(BaseSettings):
     max_upload_mb: int = Field(50, ge=1, le=5000, description="Largest PDF, in MiB.")
     max_pages: int = Field(10_000, ge=1, description="Most pages of a PDF.")
     pdf_engine: Literal["auto", "pypdf", "pdfium"] = Field(
-        "auto", description="Which parser reads the text; `auto` picks per page."
+        "auto", description="Which parser reads the text; `auto` chooses per page."
     )
     ocr: Literal["auto", "off"] = Field(
         "auto",
@@ -124,11 +124,10 @@ class Settings(BaseSettings):
         32,
         ge=1,
         le=500,
-        description="Most pages that a worker takes at a time; it takes as many as some seconds"
-        " of work.",
+        description="Maximum pages of one page range; a range is a few seconds of work.",
     )
     range_timeout_seconds: int = Field(
-        60, ge=1, description="Longest time to parse one page range before it is given up."
+        60, ge=1, description="Longest time to parse one page range. After that, it fails."
     )
     range_memory_mb: int = Field(
         1024, ge=128, description="Memory limit of the process that parses a page range, in MiB."
@@ -159,19 +158,19 @@ class Settings(BaseSettings):
         64,
         ge=1,
         le=2048,
-        description="Most texts in one embedding call; less if the endpoint says so.",
+        description="Maximum texts in one embedding call; fewer if the endpoint demands it.",
     )
     embedding_max_tokens: int | None = Field(
         None,
         ge=16,
-        description="Longest text that the embedding endpoint takes, in tokens of 4 bytes; longer "
-        "ones are cut. Default: what the endpoint says when it refuses one.",
+        description="Longest text for the embedding endpoint, in tokens of 4 bytes; longer texts "
+        "are cut. Default: learned when the endpoint refuses a text.",
     )
     embedding_timeout_seconds: float = Field(
         30, gt=0, description="Longest wait for one embedding call."
     )
     embedding_give_up_seconds: float = Field(
-        900, gt=0, description="How long a job waits for an embedding endpoint that says no."
+        900, gt=0, description="How long a job waits while the embedding endpoint refuses."
     )
     chat_provider: Literal["extractive", "openai"] = Field(
         "extractive", description="`extractive` quotes the passages; `openai` calls an LLM."
@@ -184,7 +183,7 @@ class Settings(BaseSettings):
         60, gt=0, description="Longest wait for the next token of the LLM."
     )
     chat_wait_seconds: float = Field(
-        60, ge=0, description="How long a chat turn waits for another one of its session."
+        60, ge=0, description="How long a chat turn waits for another turn of its session."
     )
     chat_api_key: SecretStr = Field(
         SecretStr(""), description="Bearer token for the chat endpoint; default: `OPENAI_API_KEY`."
@@ -192,8 +191,8 @@ class Settings(BaseSettings):
     chat_context_tokens: int | None = Field(
         None,
         ge=512,
-        description="The LLM's context window in tokens; prompts are fitted into it. Default: what "
-        "the endpoint says when it refuses one.",
+        description="The LLM's context window in tokens; prompts are made to fit into it. Default: "
+        "learned when the endpoint refuses a prompt.",
     )
     chat_max_tokens: int | None = Field(
         None, ge=1, description="Longest answer of the LLM in tokens. Default: the endpoint's own."
@@ -211,8 +210,8 @@ class Settings(BaseSettings):
     )
     rerank_base_url: str = Field(
         "",
-        description="Base of a reranking API: passages found are sorted anew by its `/rerank`, "
-        "in Cohere's and Jina's shape. Default: none.",
+        description="Base of a reranking API; its `/rerank`, in Cohere's and Jina's format, decides "
+        "the order of passages. Default: none.",
     )
     rerank_model: str = Field("", description="Model name for the reranking endpoint.")
     rerank_api_key: SecretStr = Field(
@@ -221,11 +220,11 @@ class Settings(BaseSettings):
 
     worker_concurrency: int = Field(2, ge=1, le=64, description="Celery pool processes.")
     lease_seconds: float = Field(
-        90, gt=0, description="How long a silent worker keeps what it claimed."
+        90, gt=0, description="How long the claim of a silent worker lasts."
     )
     heartbeat_seconds: float = Field(30, gt=0, description="How often a worker renews its lease.")
     sweep_seconds: float = Field(
-        15, gt=0, description="How often beat looks for work that no worker knows of."
+        15, gt=0, description="How often beat looks for work whose message was lost."
     )
     max_attempts: int = Field(3, ge=1, description="Tries of one page range before the job fails.")
 
