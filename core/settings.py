@@ -210,8 +210,8 @@ class Settings(BaseSettings):
     )
     rerank_base_url: str = Field(
         "",
-        description="Base of a reranking API; its `/rerank`, in Cohere's and Jina's format, decides "
-        "the order of passages. Default: none.",
+        description="Base of a reranking API; its `/rerank`, in Cohere's and Jina's format, "
+        "decides the order of passages. Default: none.",
     )
     rerank_model: str = Field("", description="Model name for the reranking endpoint.")
     rerank_api_key: SecretStr = Field(
