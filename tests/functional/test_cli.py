@@ -70,7 +70,7 @@ def lines(result: "subprocess.CompletedProcess[str]") -> list[Any]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-def test_a_folder_is_uploaded_asked_listed_and_tidied_up(run: Run, tmp_path: Path) -> None:
+def test_a_folder_can_be_uploaded_asked_listed_and_deleted(run: Run, tmp_path: Path) -> None:
     folder = tmp_path / "papers" / "old"
     folder.mkdir(parents=True)
     (folder / "lighthouse.PDF").write_bytes(make_pdf([LIGHTHOUSE]))
@@ -125,7 +125,7 @@ def test_a_failed_or_refused_file_is_reported_with_an_exit_code(run: Run, tmp_pa
     assert run("upload", "nowhere.pdf").returncode == 2
 
 
-def test_a_conversation_goes_on_and_is_shown_and_deleted(run: Run) -> None:
+def test_a_conversation_can_be_continued_shown_and_deleted(run: Run) -> None:
     talked = run("chat", "--json", given="My name is Ada.\n\n/new\nHello?\n")
     assert talked.returncode == 0, talked.stderr
     first, second = lines(talked)
@@ -181,7 +181,7 @@ def test_exit_codes_for_a_wrong_key_and_an_absent_service(
     assert run("sessions", env=without).returncode == 2
 
 
-def test_settings_come_from_a_file_env_in_a_directory_above(
+def test_settings_come_from_an_env_file_in_a_parent_directory(
     run: Run, environment: dict[str, str], service: Stack, tmp_path: Path
 ) -> None:
     names = {"API_KEY", "API_URL", "RAGCHAT_USER"}
@@ -203,7 +203,7 @@ def test_settings_come_from_a_file_env_in_a_directory_above(
     assert run("sessions", env=bare | {"API_KEY": "other"}).returncode == 4
 
 
-def test_the_client_waits_for_a_used_up_limit(
+def test_the_client_waits_when_the_rate_limit_is_reached(
     make_stack: MakeStack, environment: dict[str, str], run: Run
 ) -> None:
     stack = make_stack(env={"RATE_LIMIT_PER_MINUTE": "2"})
@@ -214,7 +214,7 @@ def test_the_client_waits_for_a_used_up_limit(
     assert [result.returncode for result in results] == [0, 0, 0], results[-1].stderr
 
 
-def test_bars_move_and_escapes_are_inert_at_a_terminal(
+def test_a_terminal_shows_moving_bars_and_no_escapes(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
     evil = tmp_path / "evil\x1b]0;owned\x07.pdf"
@@ -236,7 +236,7 @@ def test_ctrl_c_at_the_prompt_ends_with_130(environment: dict[str, str], tmp_pat
     assert terminal.process.wait(WAIT_SECONDS) == 130
 
 
-def test_ctrl_c_stops_an_answer_and_the_chat_goes_on(
+def test_ctrl_c_stops_an_answer_and_the_chat_continues(
     make_stack: MakeStack, llm: LLMServer, environment: dict[str, str], tmp_path: Path, run: Run
 ) -> None:
     by_llm = {"CHAT_PROVIDER": "openai", "CHAT_BASE_URL": llm.base_url, "CHAT_MODEL": "test-model"}

@@ -152,7 +152,7 @@ def _assert_nothing_left(service: Service) -> None:
             pass
 
 
-def test_a_taken_port_is_one_line_and_starts_nothing(service: Service) -> None:
+def test_a_port_in_use_prints_one_line_and_starts_nothing(service: Service) -> None:
     port = service.ports["FLOWER_PORT"]
     with socket.create_server(("127.0.0.1", port)):
         (line,) = service.fails()
@@ -160,12 +160,12 @@ def test_a_taken_port_is_one_line_and_starts_nothing(service: Service) -> None:
     assert not (service.checkout / "data").exists()
 
 
-def test_a_wrong_setting_is_one_line_that_names_it(service: Service) -> None:
+def test_a_wrong_setting_prints_one_line_that_names_it(service: Service) -> None:
     (line,) = service.fails(DATABASE_URL="mysql://nowhere")
     assert line.startswith("make run: DATABASE_URL: ")
 
 
-def test_an_unreachable_redis_is_one_line(service: Service) -> None:
+def test_an_unreachable_redis_prints_one_line(service: Service) -> None:
     port = free_port()
     lines = service.fails(REDIS_URL=f"redis://127.0.0.1:{port}/0")
     assert lines[-1].startswith("make run: REDIS_URL: Redis does not answer")

@@ -17,7 +17,7 @@ def count_vectors(stack: Stack) -> int:
         connection.close()
 
 
-def test_the_worker_embeds_what_users_say(make_stack: MakeStack) -> None:
+def test_the_worker_embeds_messages_of_users(make_stack: MakeStack) -> None:
     stack = make_stack(env={"SWEEP_SECONDS": "0.5"})
     for name in ("web", "worker", "beat"):
         stack.start(name)

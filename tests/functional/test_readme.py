@@ -45,7 +45,7 @@ def _shown(value: object) -> str:
     return f"`{text}`" if text not in (None, "", PydanticUndefined) else ""
 
 
-def test_the_table_of_settings_is_the_code_s() -> None:
+def test_the_table_of_settings_matches_the_code() -> None:
     assert with_settings_table(README) == README
 
 
@@ -72,7 +72,7 @@ def test_the_tour_works(stack: Stack, tmp_path: Path) -> None:
 
 
 @pytest.mark.functional
-def test_the_python_script_works_as_it_is(stack: Stack, tmp_path: Path) -> None:
+def test_the_python_script_works(stack: Stack, tmp_path: Path) -> None:
     section = API_GUIDE.split("<!-- python")[1].split("<!-- end of python -->")[0]
     (script,) = re.findall(r"^```python\n(.*?)^```", section, re.M | re.S)
     (tmp_path / "docs").symlink_to(ROOT / "docs")

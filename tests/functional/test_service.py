@@ -74,7 +74,7 @@ def test_logs_have_no_key_no_password_and_no_text_of_users(service: Stack) -> No
     assert len(service.log("web").splitlines()) > len(calls)
 
 
-def test_flower_asks_for_its_password(service: Stack) -> None:
+def test_flower_requires_its_password(service: Stack) -> None:
     api = service.client()
     url = f"http://127.0.0.1:{service.env['FLOWER_PORT']}/workers"
 

@@ -73,7 +73,7 @@ def test_a_file_that_is_no_pdf_is_refused_and_leaves_nothing(
     assert [p for p in services.settings.data_dir.rglob("*") if p.is_file()] == []
 
 
-def test_a_client_that_leaves_in_mid_upload_leaves_nothing(services: Services) -> None:
+def test_a_client_that_disconnects_during_an_upload_leaves_no_file(services: Services) -> None:
     class Gone(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
             if self.tell() > 0:

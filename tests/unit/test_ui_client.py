@@ -41,7 +41,7 @@ def _turn(*deltas: str) -> list[bytes]:
     ]
 
 
-def test_each_call_carries_the_key_and_each_post_its_idempotency_key(server, client):
+def test_each_call_has_the_api_key_and_each_post_an_idempotency_key(server, client):
     server.will_send({"id": "s"}, status=201)
     client.create_session(user_id="ann", title=None, key="once")
     seen = server.seen[0]
@@ -51,7 +51,7 @@ def test_each_call_carries_the_key_and_each_post_its_idempotency_key(server, cli
     assert json.loads(seen.body) == {"user_id": "ann"}
 
 
-def test_a_stream_is_read_with_ids_comments_cut_characters_and_crlf(server, client):
+def test_a_stream_may_have_ids_comments_split_characters_and_crlf(server, client):
     stream = b": hello\r\n\r\n" + b"".join(_turn("Grö", "ße ✓")) + b": never read\n\n"
     stream = stream.replace(b"\n\n", b"\n\n: ping\n\n")
     server.will_stream(*(stream[at : at + 3] for at in range(0, len(stream), 3)))
@@ -63,7 +63,7 @@ def test_a_stream_is_read_with_ids_comments_cut_characters_and_crlf(server, clie
     assert json.loads(server.seen[0].body) == {"message": "?", "stream": True}
 
 
-def test_deltas_are_seen_while_the_answer_is_still_being_written(server, client):
+def test_deltas_arrive_while_the_answer_is_being_written(server, client):
     server.pause = 0.1
     server.will_stream(*_turn("a", "b", "c"))
     started = time.monotonic()
@@ -99,7 +99,7 @@ def test_a_stream_that_ends_early_or_is_no_json_is_an_error(server, client, part
     assert raised.value.code == code
 
 
-def test_a_refused_question_is_an_error_before_anyevent(server, client):
+def test_a_refused_question_is_an_error_before_any_event(server, client):
     server.will_send({"code": "rate_limited", "detail": "x"}, status=429, Retry_After="3")
     with pytest.raises(ApiError) as raised:
         list(client.chat(SESSION, message="?", key="k"))
@@ -107,7 +107,7 @@ def test_a_refused_question_is_an_error_before_anyevent(server, client):
 
 
 @pytest.mark.parametrize("body", [[1], "text", None])
-def test_an_answer_that_is_not_the_api_s_is_an_error_not_a_crash(server, client, body):
+def test_a_response_of_another_service_is_an_error(server, client, body):
     server.will_send(body)
     server.will_send(body, status=502, X_Request_ID="r9")
     for request_id in (None, "r9"):
@@ -116,7 +116,7 @@ def test_an_answer_that_is_not_the_api_s_is_an_error_not_a_crash(server, client,
         assert (raised.value.code, raised.value.request_id) == ("unexpected", request_id)
 
 
-def test_nobody_there_is_an_error():
+def test_an_unreachable_service_is_an_error():
     client = ApiClient(Config(f"http://127.0.0.1:{free_port()}", "k", 50))
     with pytest.raises(ApiError) as raised:
         client.get_session(SESSION)
@@ -124,7 +124,7 @@ def test_nobody_there_is_an_error():
     assert raised.value.code == "unreachable"
 
 
-def test_a_service_that_does_not_answer_in_time_is_an_error(server):
+def test_a_timeout_is_an_error(server):
     server.pause = 0.5
     client = ApiClient(Config(server.url, "k", 50), timeout=httpx.Timeout(0.1))
     server.answers.append(Answer(200, {"Content-Length": "9"}, [b"{", b"}"]))
@@ -154,7 +154,7 @@ def _document(name: str, **fields: object) -> dict[str, object]:
     return {"id": name, "created_at": name, "status": "ready"} | owners | fields
 
 
-def test_documents_in_reach_are_the_user_s_the_session_s_and_the_shared_ones(server, client):
+def test_documents_in_reach_are_the_users_the_sessions_and_the_shared_ones(server, client):
     items = [
         _document("1", user_id="ann"),
         _document("2", user_id="bob"),
@@ -167,7 +167,7 @@ def test_documents_in_reach_are_the_user_s_the_session_s_and_the_shared_ones(ser
     assert [item["id"] for item in found] == ["4", "3", "1"]
 
 
-def test_with_many_documents_the_user_s_and_the_session_s_are_asked_for(server, client):
+def test_with_many_documents_only_those_of_user_and_session_are_requested(server, client):
     server.will_send({"items": [_document("1")], "total": 900})
     server.will_send({"items": [_document("0", user_id="ann")], "total": 1})
     server.will_send({"items": [_document("2", session_id=SESSION)], "total": 1})
@@ -200,7 +200,7 @@ def test_a_first_question_starts_its_session(server, client):
     assert not turn.includes({"position": 4})
 
 
-def test_a_question_that_failed_is_asked_again_with_the_same_keys(server, client):
+def test_a_failed_question_is_repeated_with_the_same_keys(server, client):
     server.will_send({"id": SESSION}, status=201)
     server.will_send({"code": "unavailable", "detail": "x"}, status=503)
     server.will_stream(*_turn("yes"))
@@ -215,7 +215,7 @@ def test_a_question_that_failed_is_asked_again_with_the_same_keys(server, client
     assert len(keys) == 3
 
 
-def test_an_answer_that_breaks_off_is_followed_from_its_lastevent(server, client):
+def test_an_answer_that_breaks_off_is_followed_from_its_last_event(server, client):
     first = [
         event("message_created", {"user_message": {"id": "q", "position": 1, "content": "?"}}),
         event("delta", {"content": "half "}, identifier=3),
@@ -250,7 +250,7 @@ def test_stopping_cancels_the_answer_that_the_session_names(server, client):
     assert turn.stopping
 
 
-def test_documents_are_followed_by_one_stream_while_some_are_at_work(server, client):
+def test_documents_are_followed_by_one_stream_during_ingestion(server, client):
     waiting = _document("1", status="queued", updated_at="2026-01-01T00:00:00Z")
     reading = waiting | {"status": "processing", "updated_at": "2026-01-01T00:00:01Z"}
     server.pause = 0.2

@@ -103,11 +103,11 @@ def test_citations_become_badges_outside_of_code_only() -> None:
     assert r"\[9\]" in text
 
 
-def test_formulas_are_drawn_and_money_is_not_one() -> None:
+def test_formulas_are_drawn_and_amounts_of_money_are_not() -> None:
     assert safe_markdown(r"So $E = mc^2$ and \(a<b\).").strip() == r"So $E = mc^2$ and $a\lt b$."
     assert safe_markdown("$5 and $6").strip() == r"\$5 and \$6"
     assert safe_markdown("\\[\nx + y\n\\]").split() == ["$$", "x", "+", "y", "$$"]
 
 
-def test_the_ends_of_lines_are_kept() -> None:
+def test_line_breaks_are_kept() -> None:
     assert "<br />" in html("one\ntwo")

@@ -24,7 +24,7 @@ def test_a_label_escapes_every_character_that_markdown_could_read():
     assert label("<script>:red[a] $b$ `c` *d*") == (r"\<script\>\:red\[a\] \$b\$ \`c\` \*d\*")
 
 
-def test_a_label_breaks_what_would_be_linked():
+def test_a_label_breaks_addresses_that_markdown_would_link():
     assert label("WWW.a.b c@d.e") == "WWW\u2060\\.a\\.b c\u2060\\@d\\.e"
 
 
@@ -32,17 +32,17 @@ def test_a_label_leaves_letters_of_any_script_alone():
     assert label("Größe 漢字 עברית 🎉") == "Größe 漢字 עברית 🎉"
 
 
-def test_a_line_holds_no_control_and_no_mark_that_turns_text_around():
+def test_a_line_has_no_control_characters_and_no_marks_that_reorder_text():
     assert one_line("a\r\nb\x00c\u202efdp.exe\u2066\t d") == "a b c fdp.exe d"
 
 
-def test_a_quote_is_shown_without_its_page_s_line_ends():
+def test_a_quote_is_shown_without_the_line_breaks_of_its_page():
     assert join_lines("The worst\n storm came \nlate.\n\nThen calm.") == (
         "The worst storm came late.\n\nThen calm."
     )
 
 
-def test_a_long_line_is_cut_and_says_so():
+def test_a_long_line_is_cut_with_an_ellipsis():
     assert one_line("x" * 50, limit=10) == "x" * 9 + "…"
 
 
@@ -57,7 +57,7 @@ def test_a_long_line_is_cut_and_says_so():
         (ApiError("invalid", "Wrong.", 400, errors={"title": ["Too long."]}), "title: Too long."),
     ],
 )
-def test_errors_are_said_in_plain_words(error, text):
+def test_errors_are_described_in_plain_words(error, text):
     assert text in error_text(error)
 
 
@@ -86,11 +86,11 @@ def test_progress_names_stage_pages_and_time_left():
     assert progress_of({}) == (0.0, "Working · 0 %")
 
 
-def test_a_bar_is_never_more_than_full():
+def test_a_progress_value_never_exceeds_one():
     assert progress_of({"state": "running", "progress": {"percent": 180}})[0] == 1.0
 
 
-def test_documents_and_pages_in_words():
+def test_documents_and_pages_are_described_in_words():
     ready = {"status": "ready", "page_count": 1, "chunk_count": 1200}
     assert document_text(ready) == "Ready · 1 page · 1,200 passages"
     assert document_text({"status": "cancelled"}) == "Cancelled"
@@ -100,7 +100,7 @@ def test_documents_and_pages_in_words():
     assert page_text({}) == ""
 
 
-def test_what_of_a_document_was_not_read_is_said():
+def test_unread_parts_of_a_document_are_described():
     document = {
         "pages_without_text": [2, 3, 4, 9],
         "pages_unreadable": [7],
@@ -115,7 +115,7 @@ def test_what_of_a_document_was_not_read_is_said():
     assert notes_text({}) == []
 
 
-def test_each_quote_of_an_answer_is_a_view_of_its_own():
+def test_each_quote_of_an_answer_is_a_separate_view():
     passages = [
         {"index": 2, "page_start": 5, "quote": "a", "quotes": [{"quote": "a", "page": 5}]},
         {"index": 3, "page_start": 1, "quote": "b"},

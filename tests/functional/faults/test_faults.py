@@ -46,7 +46,9 @@ def same_as_clean(client: Client, document_id: str, data: bytes) -> None:
     assert client.texts(document_id) == client.texts(clean["document"]["id"])
 
 
-def test_a_killed_worker_in_mid_range(faulty: Callable[..., Client], document: bytes) -> None:
+def test_a_range_whose_worker_is_killed_is_done_by_another(
+    faulty: Callable[..., Client], document: bytes
+) -> None:
     client = faulty()
     accepted = client.upload(document, user_id="alice")
     client.wait_for_pages(accepted["job"]["id"], pages=4)
@@ -61,7 +63,9 @@ def test_a_killed_worker_in_mid_range(faulty: Callable[..., Client], document: b
     assert_whole(client, documents=2)
 
 
-def test_a_killed_pool_child(faulty: Callable[..., Client], document: bytes) -> None:
+def test_a_range_whose_pool_process_is_killed_is_done_again(
+    faulty: Callable[..., Client], document: bytes
+) -> None:
     client = faulty()
     accepted = client.upload(document, user_id="alice")
     client.wait_for_pages(accepted["job"]["id"], pages=2)
@@ -119,7 +123,7 @@ def freeze_in_mid_range(client: Client) -> None:
     raise AssertionError("it never held a range")
 
 
-def test_redis_away_at_upload(faulty: Callable[..., Client]) -> None:
+def test_an_upload_is_accepted_while_redis_is_down(faulty: Callable[..., Client]) -> None:
     client = faulty()
     usual, _ = timed_upload(client, "A page that is uploaded with Redis.")
     client.stack.redis.stop()
@@ -145,7 +149,9 @@ def open_jobs(client: Client) -> list[Any]:
     return client.query("SELECT 1 FROM jobs WHERE state IN ('queued', 'running')")
 
 
-def test_redis_killed_under_a_running_range(faulty: Callable[..., Client], document: bytes) -> None:
+def test_a_running_range_ends_although_redis_is_killed(
+    faulty: Callable[..., Client], document: bytes
+) -> None:
     client = faulty()
     accepted = client.upload(document, user_id="alice")
     for pages in (2, 6, 10):
@@ -160,7 +166,7 @@ def test_redis_killed_under_a_running_range(faulty: Callable[..., Client], docum
     assert_whole(client, documents=1)
 
 
-def test_a_full_redis_and_connections_that_are_cut(
+def test_work_continues_after_a_full_redis_and_cut_connections(
     faulty: Callable[..., Client], document: bytes
 ) -> None:
     client = faulty()
@@ -181,7 +187,9 @@ def test_a_full_redis_and_connections_that_are_cut(
     assert_whole(client, documents=1)
 
 
-def test_redis_is_full_when_a_message_arrives(faulty: Callable[..., Client]) -> None:
+def test_a_worker_survives_a_redis_that_is_full_when_a_message_arrives(
+    faulty: Callable[..., Client],
+) -> None:
     """The worker cannot record that it took a message. It must receive messages again later."""
     client = faulty()
     message = task_message(client)
@@ -217,7 +225,7 @@ def task_message(client: Client) -> bytes:
     return message
 
 
-def test_an_emptied_redis_with_twenty_jobs_queued(faulty: Callable[..., Client]) -> None:
+def test_twenty_queued_jobs_end_after_redis_is_emptied(faulty: Callable[..., Client]) -> None:
     client = faulty(worker=False)
     accepted = [client.upload(long_pdf(3, label=f"Copy {n}."), user_id="alice") for n in range(20)]
     client.stack.start("worker")
@@ -231,7 +239,7 @@ def test_an_emptied_redis_with_twenty_jobs_queued(faulty: Callable[..., Client])
     assert_whole(client, documents=20)
 
 
-def test_postgresql_restarted_in_mid_job(
+def test_a_job_ends_after_postgresql_restarts(
     faulty: Callable[..., Client], own_postgres: PostgresServer, document: bytes
 ) -> None:
     client = faulty(database_url=sqlalchemy_url(own_postgres))
@@ -250,7 +258,7 @@ def test_postgresql_restarted_in_mid_job(
     assert_whole(client, documents=2)
 
 
-def test_the_same_message_five_times_and_two_of_everything(
+def test_repeated_messages_and_second_processes_do_no_work_twice(
     faulty: Callable[..., Client], document: bytes
 ) -> None:
     client = faulty(LEASE_SECONDS="60")  # even a busy machine renews it in time

@@ -212,7 +212,7 @@ def sqlalchemy_url(server: PostgresServer) -> str:
     return server.url.replace("postgresql://", "postgresql+psycopg2://")
 
 
-def test_a_half_done_job_ends_by_itself(restored: Restored) -> None:
+def test_a_restored_unfinished_job_ends_by_itself(restored: Restored) -> None:
     assert restored.job["state"] == "running"
     assert 2 <= restored.job["pages_done"] < PAGES
     half_done = restored.before.half_done
@@ -244,7 +244,7 @@ def test_a_document_deleted_between_dump_and_copy_has_no_file(restored: Restored
     assert (answer.status_code, answer.json()["code"]) == (404, "file_not_found")
 
 
-def test_search_conversations_and_keys_are_as_they_were(restored: Restored) -> None:
+def test_search_conversations_and_keys_are_restored(restored: Restored) -> None:
     client, before = restored.client, restored.before
     found = client.http.post("/api/v1/search", json={"query": QUESTION, "user_id": "alice"})
     assert found.json()["items"][0]["text"] == ANSWER

@@ -26,7 +26,7 @@ def ground(model_dir: Path) -> Iterator[Ground]:
         yield ground
 
 
-def test_nothing_is_lost_or_doubled_whatever_breaks(ground: Ground) -> None:
+def test_faults_lose_and_double_nothing(ground: Ground) -> None:
     report = soak(ground, Plan(jobs=40, faults=len(KINDS), seed=7, rate=8, kinds=KINDS))
     assert report.violations == []
     assert report.faults == Counter(KINDS)

@@ -92,7 +92,7 @@ def begin(
     return early, answer
 
 
-def test_a_writer_is_killed_and_its_answer_is_read_elsewhere(
+def test_the_answer_of_a_killed_writer_is_read_from_another_process(
     webs: tuple[Client, Client], llm: LLMServer, session: str
 ) -> None:
     """The writer is killed in mid-answer and Redis is flushed. The joined deltas are the text."""
@@ -116,7 +116,7 @@ def test_a_writer_is_killed_and_its_answer_is_read_elsewhere(
     assert active(reader, session) is None
 
 
-def test_a_writer_is_killed_before_the_first_token(
+def test_an_answer_without_a_token_ends_after_its_writer_is_killed(
     webs: tuple[Client, Client], llm: LLMServer, session: str
 ) -> None:
     writer, reader = webs
@@ -134,7 +134,7 @@ def test_a_writer_is_killed_before_the_first_token(
     assert again.json()["assistant_message"]["content"] == "at last"
 
 
-def test_a_stopped_writer_stores_its_text(
+def test_a_writer_that_is_stopped_stores_its_text(
     webs: tuple[Client, Client], llm: LLMServer, session: str
 ) -> None:
     """After SIGTERM the answer continues for most of the graceful time and is then stored."""
@@ -152,7 +152,7 @@ def test_a_stopped_writer_stores_its_text(
     writer.stack.wait_until(lambda: not writer.stack.is_running("web"), what="its end")
 
 
-def test_a_turn_is_stopped_by_a_client_of_another_process(
+def test_a_client_of_another_process_stops_a_turn(
     webs: tuple[Client, Client], llm: LLMServer, session: str
 ) -> None:
     _, reader = webs
@@ -170,7 +170,7 @@ def test_a_turn_is_stopped_by_a_client_of_another_process(
     assert llm.wait_for_disconnect(30)
 
 
-def test_cut_at_a_hundred_places_the_deltas_joined_are_the_answer(
+def test_deltas_of_streams_cut_at_a_hundred_places_make_the_answer(
     webs: tuple[Client, Client], llm: LLMServer, session: str
 ) -> None:
     """Each time resumed at the other process, with Redis flushed and one writer killed meanwhile.
@@ -227,7 +227,7 @@ def test_cut_at_a_hundred_places_the_deltas_joined_are_the_answer(
     ],
     ids=["slow", "failing at the third token", "hanging", "429, then well"],
 )
-def test_a_provider_is_slow_or_fails(
+def test_a_slow_or_failing_provider_ends_in_a_stored_answer(
     webs: tuple[Client, Client],
     llm: LLMServer,
     session: str,
@@ -262,7 +262,7 @@ def test_a_provider_is_slow_or_fails(
     assert ask(reader, session)[-1][1] == "message_completed"
 
 
-def test_a_tab_that_slept_asks_for_the_session(
+def test_a_tab_that_was_asleep_finds_the_answer_by_the_session(
     webs: tuple[Client, Client], llm: LLMServer, session: str
 ) -> None:
     """It wakes up once while the answer is written, and once when it is over."""
@@ -279,7 +279,7 @@ def test_a_tab_that_slept_asks_for_the_session(
     assert resume(writer, answer, heard) == rest
 
 
-def test_fifty_turns_at_once_on_two_processes_follow_each_other(
+def test_fifty_concurrent_turns_on_two_processes_run_one_by_one(
     webs: tuple[Client, Client], session: str
 ) -> None:
     def take_turn(number: int) -> int:
@@ -332,7 +332,7 @@ def statements(web: Client, *, seconds: float) -> set[Any]:
     return seen
 
 
-def test_a_real_llm_s_answer_is_resumed_elsewhere_and_a_cancel_frees_its_slot(
+def test_a_real_llms_answer_resumes_on_another_process_and_a_cancel_frees_its_slot(
     webs: tuple[Client, Client], real_llm: LocalLLM, session: str
 ) -> None:
     """A third process of the same service asks it; the answer is heard and stopped elsewhere."""
@@ -364,7 +364,7 @@ def test_a_real_llm_s_answer_is_resumed_elsewhere_and_a_cancel_frees_its_slot(
     stack.stop("web-real")
 
 
-def test_the_examples_for_authors_of_clients_work_as_they_are(
+def test_the_examples_of_the_chat_guide_work(
     webs: tuple[Client, Client], llm: LLMServer, session: str, tmp_path: Path
 ) -> None:
     """All of docs/chat.md but the erasure's end, for which there is no worker here."""

@@ -111,7 +111,7 @@ def kill_in_mid_answer(web: Client, session: str, body: dict[str, Any]) -> None:
                 web.stack.kill("web")
 
 
-def test_a_chat_turn_killed_in_mid_answer_and_asked_again(
+def test_a_repeated_request_completes_a_killed_chat_turn(
     web: Client, llm: LLMServer, session: str
 ) -> None:
     asked_before = len(llm.answer_requests())
@@ -140,7 +140,7 @@ def test_a_chat_turn_killed_in_mid_answer_and_asked_again(
     assert len(llm.answer_requests()) == asked_before + 2
 
 
-def test_an_append_killed_before_its_commit(
+def test_a_repeated_append_is_stored_once_after_a_kill(
     web: Client, session: str, background: ThreadPoolExecutor
 ) -> None:
     body = {"sender": "user", "content": "once"}
@@ -156,7 +156,9 @@ def test_an_append_killed_before_its_commit(
     assert [item["content"] for item in messages_of(web, session)] == ["once"]
 
 
-def test_an_append_whose_response_is_lost(web: Client, session: str) -> None:
+def test_a_repeated_append_whose_response_was_lost_is_stored_once(
+    web: Client, session: str
+) -> None:
     body = b'{"sender": "user", "content": "unheard"}'
     head = f"POST {session}/messages HTTP/1.1\r\nHost: x\r\nX-API-Key: {web.stack.api_key}\r\n"
     head += "Idempotency-Key: the same\r\nContent-Type: application/json\r\n"
@@ -181,7 +183,7 @@ def stored_files(web: Client) -> list[Path]:
     return [path for path in (web.stack.data_dir).rglob("*.pdf") if path.is_file()]
 
 
-def test_an_upload_killed_between_its_file_and_its_row(
+def test_a_repeated_upload_works_after_a_kill_between_file_and_row(
     web: Client, session: str, background: ThreadPoolExecutor
 ) -> None:
     data = make_pdf(["A page that is uploaded twice."])
@@ -223,7 +225,7 @@ def sweep(web: Client) -> int:
         services.close()
 
 
-def test_an_upload_whose_response_is_lost(
+def test_a_repeated_upload_whose_response_was_lost_is_one_document(
     web: Client, session: str, background: ThreadPoolExecutor
 ) -> None:
     """Web is killed after the commit of document and job, before it stores the response."""
@@ -265,7 +267,7 @@ def slow_commits(web: Client) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("slow_commits")
-def test_a_reingest_whose_response_is_lost(
+def test_a_repeated_reingest_whose_response_was_lost_is_one_job(
     web: Client, session: str, background: ThreadPoolExecutor
 ) -> None:
     """Web is killed after the commit of the new job, before it stores the response."""

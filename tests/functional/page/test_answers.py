@@ -46,7 +46,7 @@ def ask_for_half(page: Page, llm: LLMServer, question: str) -> GatedDeltas:
     return deltas
 
 
-def test_an_answer_is_drawn_as_it_is_written_and_asked_once(page, llm, api, user):
+def test_an_answer_appears_while_it_is_written_and_is_requested_once(page, llm, api, user):
     asked = len(llm.answer_requests())
     deltas = ask_for_half(page, llm, "Tell me something.")
     page.driver.refresh()
@@ -77,7 +77,7 @@ def test_a_second_tab_follows_the_answer(page, llm):
     page.wait(lambda: "the last words." in page.messages()[-1], "its end in the first tab")
 
 
-def test_an_answer_is_stopped_written_again_and_chosen(page, llm):
+def test_an_answer_can_be_stopped_regenerated_and_selected(page, llm):
     deltas = ask_for_half(page, llm, "Tell me everything.")
     page.click(".st-key-stop button")
     page.wait_for_text("You stopped this answer.")
@@ -154,7 +154,7 @@ def test_a_draft_survives_a_reload(page):
     )
 
 
-def test_a_failing_model_is_said_and_asking_again_works(page, llm):
+def test_the_page_reports_a_failing_model_and_retries(page, llm):
     llm.script(Reply(status=400))
     page.ask("Are you there?")
     page.wait(lambda: page.find("[data-testid=stAlert]"), "what went wrong")

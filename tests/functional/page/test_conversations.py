@@ -13,7 +13,7 @@ from ui.api_client import new_key
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 
-def test_conversations_are_found_starred_renamed_exported_and_deleted(page, api, user, tmp_path):
+def test_conversations_can_be_found_starred_renamed_exported_and_deleted(page, api, user, tmp_path):
     made = {
         title: api.create_session(user_id=user, title=title, key=new_key())["id"]
         for title in ("About barley", "About rope")
@@ -60,12 +60,12 @@ def _assert_exported(page: Page, menu: str, directory: Path) -> None:
     page.wait(lambda: not page.find("[role=dialog]"), "the dialog is closed")
 
 
-def test_an_unknown_conversation_in_the_address_is_said(page, user):
+def test_the_page_reports_an_unknown_conversation_in_the_url(page, user):
     page.open(f"?user={user}&session=01890a5d-ac96-774b-bcce-b302099a8057")
     page.wait_for_text("This conversation does not exist any more.")
 
 
-def test_a_newcomer_tries_the_sample(page, llm):
+def test_a_new_user_can_try_the_sample(page, llm):
     llm.script(Reply(deltas=["It was ", "Elsa Holm [1]."]))
     page.click(".st-key-sample button")
     page.click(".st-key-sample-0 button")
@@ -73,7 +73,7 @@ def test_a_newcomer_tries_the_sample(page, llm):
     page.wait_for_text("[1] norrskar-lighthouse.pdf")
 
 
-def test_without_an_llm_the_page_says_what_answers_are(open_page, user):
+def test_the_page_explains_answers_without_an_llm(open_page, user):
     page = open_page({"CHAT_PROVIDER": "extractive"})
     page.open(f"?user={user}")
     page.wait_for_text("answers are quotes from your documents")

@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 LONG = [f"Page {number} speaks of barley, rope and weather. " * 30 for number in range(1, 41)]
 
 
-def test_three_files_at_once_each_have_a_bar(page, tmp_path):
+def test_each_of_three_files_has_a_progress_bar(page, tmp_path):
     files = []
     for number in range(3):
         files.append(tmp_path / f"part {number}.pdf")
@@ -24,7 +24,7 @@ def test_three_files_at_once_each_have_a_bar(page, tmp_path):
     page.wait(lambda: not page.find(".st-key-at_work"), "no bar is left")
 
 
-def test_the_bar_moves_while_a_document_is_read(page, tmp_path):
+def test_the_bar_moves_during_an_ingestion(page, tmp_path):
     file = tmp_path / "long.pdf"
     file.write_bytes(make_pdf(LONG))
     page.tab("Documents")
@@ -42,7 +42,9 @@ def test_the_bar_moves_while_a_document_is_read(page, tmp_path):
     assert len({count for count in counts if 0 < count < 40}) >= 2
 
 
-def test_a_file_without_text_says_why_it_failed_and_is_read_again(page, tmp_path, api, user):
+def test_a_file_without_text_shows_why_it_failed_and_can_be_ingested_again(
+    page, tmp_path, api, user
+):
     file = tmp_path / "blank.pdf"
     file.write_bytes(make_pdf([""]))  # a scan would be read by OCR
     page.tab("Documents")
@@ -56,7 +58,7 @@ def test_a_file_without_text_says_why_it_failed_and_is_read_again(page, tmp_path
     )
 
 
-def test_a_file_that_is_no_pdf_says_so(page, tmp_path):
+def test_the_page_reports_a_file_that_is_not_a_pdf(page, tmp_path):
     file = tmp_path / "page.pdf"
     file.write_text("<html>not a PDF</html>")
     page.upload(file)

@@ -56,7 +56,7 @@ def _visible(text: str) -> str:
     return text.replace("\u2060", "")
 
 
-def test_what_others_wrote_loads_links_and_runs_nothing(page, llm, api, trap, user, tmp_path):
+def test_text_of_others_loads_links_and_runs_nothing(page, llm, api, trap, user, tmp_path):
     name = _hostile(trap, "name") + ".pdf"
     page_text = f"The quince harvest of Vetla. {_hostile(trap, 'document')}"
     ingest(api, tmp_path, [page_text], name=name, user=user)

@@ -44,7 +44,7 @@ def _sign_in(page: Page, name: str) -> None:
     page.wait_for_text("Sign out")
 
 
-def test_users_are_who_the_provider_says(oidc_page: Page, api: ApiClient) -> None:
+def test_the_provider_decides_who_the_user_is(oidc_page: Page, api: ApiClient) -> None:
     page = oidc_page
     secret = api.create_session(user_id=BOB, title="What Bob hides", key=new_key())["id"]
     page.driver.get(f"{page.url}/?user={BOB}&session={secret}")
@@ -60,7 +60,7 @@ def test_users_are_who_the_provider_says(oidc_page: Page, api: ApiClient) -> Non
     assert api.list_sessions(user_id=BOB).total == 1
 
 
-def test_nobody_takes_another_s_name_and_signing_out_forgets(
+def test_nobody_can_take_another_users_name_and_signing_out_clears_the_page(
     oidc_page: Page, api: ApiClient
 ) -> None:
     page = oidc_page

@@ -8,7 +8,7 @@ from tests.functional.browser import Page
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 
-def test_a_service_that_is_down_is_said_and_found_when_it_is_back(page, stack, user):
+def test_the_page_reports_a_service_that_is_down_and_recovers(page, stack, user):
     page.driver.get("about:blank")
     stack.kill("web")
     page.open(f"?user={user}")
@@ -38,7 +38,7 @@ def _draft(page: Page) -> str:
     return page.find("[data-testid=stChatInputTextArea]").get_attribute("value")
 
 
-def test_a_limit_that_is_reached_is_said_and_passes_by_itself(open_page, stack, user):
+def test_the_page_reports_a_rate_limit_and_recovers(open_page, stack, user):
     scopes = ["read", "write", "chat", "documents"]
     made = stack.client().post(
         "/api/v1/keys", json={"name": user, "scopes": scopes, "rate_limit_per_minute": 6}
@@ -57,14 +57,14 @@ def test_a_limit_that_is_reached_is_said_and_passes_by_itself(open_page, stack, 
     page.wait(lambda: len(page.messages()) == 2, "the question and its answer")
 
 
-def test_a_wrong_key_is_said(open_page, user):
+def test_the_page_reports_a_wrong_key(open_page, user):
     page = open_page({"API_KEY": "wrong"})
     page.open(f"?user={user}")
     page.wait_for_text("does not accept this page's API key")
     page.wait_for_text("Request")
 
 
-def test_a_page_with_a_password_lets_nobody_in_without_it(open_page, user):
+def test_a_page_with_a_password_is_closed_without_it(open_page, user):
     env = {"UI_LOGIN": "password", "UI_PASSWORD": "open sesame", "APP_ENV": "production"}
     page = open_page(env)
     page.driver.get(f"{page.url}/?user={user}")

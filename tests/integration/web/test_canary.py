@@ -172,7 +172,7 @@ def residents(settle: Any, canary: str, tenant: str) -> tuple[Resident, Resident
     return reader, settle(f"{tenant}-b", user_id="alice", word=canary)
 
 
-def test_no_route_returns_another_tenant_s_text(
+def test_no_route_returns_another_tenants_text(
     residents: tuple[Resident, Resident], canary: str
 ) -> None:
     reader, stranger = residents
@@ -195,7 +195,7 @@ def test_no_route_returns_another_tenant_s_text(
     } <= set(own)
 
 
-def test_no_prompt_has_another_tenant_s_text(
+def test_no_prompt_contains_another_tenants_text(
     residents: tuple[Resident, Resident], canary: str, llm: LLMServer
 ) -> None:
     reader, stranger = residents
@@ -216,7 +216,7 @@ def test_no_prompt_has_another_tenant_s_text(
     assert canary in str(llm.requests_to(CHAT)[-1].body), "its owner's prompt holds it"
 
 
-def test_no_log_line_has_text_of_users(
+def test_no_log_line_contains_text_of_users(
     capfd: pytest.CaptureFixture[str],
     canary: str,
     residents: tuple[Resident, Resident],

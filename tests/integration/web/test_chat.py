@@ -39,7 +39,7 @@ def chat(caller: Caller, session: str, **body: Any) -> Any:
     return caller.post(f"/sessions/{session}/chat", {"message": "hello?", **body}, headers=headers)
 
 
-def test_an_answer_as_json(asker: Caller) -> None:
+def test_an_answer_can_be_json(asker: Caller) -> None:
     session = asker.new_session()["id"]
     response = chat(asker, session)
     answer = response.get_json()
@@ -53,7 +53,7 @@ def test_an_answer_as_json(asker: Caller) -> None:
 
 
 @pytest.mark.parametrize("how", [{"stream": True}, {"headers": {"Accept": "text/event-stream"}}])
-def test_an_answer_as_events(asker: Caller, how: dict[str, Any]) -> None:
+def test_an_answer_can_be_an_event_stream(asker: Caller, how: dict[str, Any]) -> None:
     session = asker.new_session()["id"]
     events = events_of(chat(asker, session, **how))
     names = [name for name, _ in events]
@@ -75,7 +75,7 @@ def test_an_answer_as_events(asker: Caller, how: dict[str, Any]) -> None:
         (Reply(deltas=["[9]"]), 502, "provider_unavailable"),  # nothing is left of it
     ],
 )
-def test_a_failing_provider(
+def test_a_provider_error_is_the_answers_error(
     asker: Caller, llm: LLMServer, reply: Reply, status: int, code: str
 ) -> None:
     llm.default = reply
@@ -91,7 +91,7 @@ def test_a_failing_provider(
     assert [item["status"] for item in messages] == ["complete", "failed"] * 2
 
 
-def test_characters_that_no_database_stores_do_not_end_a_stream(
+def test_characters_that_postgresql_cannot_store_do_not_end_a_stream(
     asker: Caller, llm: LLMServer
 ) -> None:
     said = b'data: {"choices": [{"delta": {"content": "a\\u0000b\\ud800"}}]}\n\ndata: [DONE]\n\n'
@@ -135,7 +135,7 @@ def test_invalid_fields_are_named(asker: Caller, change: dict[str, Any], field: 
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_equal_turns_at_once_ask_the_provider_once(
+def test_concurrent_equal_turns_call_the_provider_once(
     asker: Caller, llm: LLMServer, stream: bool
 ) -> None:
     llm.default = Reply(delay=0.3)
@@ -157,7 +157,7 @@ def test_equal_turns_at_once_ask_the_provider_once(
     assert asker.get(f"/sessions/{session}/messages").get_json()["total"] == 2
 
 
-def test_turns_at_once_on_one_session_never_interleave(asker: Caller, llm: LLMServer) -> None:
+def test_concurrent_turns_of_one_session_never_interleave(asker: Caller, llm: LLMServer) -> None:
     llm.default = Reply(delay_between=0.03)
     session = asker.new_session()["id"]
     with ThreadPoolExecutor(6) as pool:
@@ -330,7 +330,7 @@ def test_silence_is_filled_with_comments(
     assert text.rstrip().split("\n\n")[-1].startswith("id: ")
 
 
-def test_answers_beyond_a_process_s_limit_are_refused(asker: Caller, llm: LLMServer) -> None:
+def test_answers_beyond_the_limit_of_a_process_are_refused(asker: Caller, llm: LLMServer) -> None:
     live = LiveAnswers(asker.app.extensions["services"], max_turns=3)
     asker.app.extensions["live_answers"] = live
     llm.default = Reply(delay_between=0.5)

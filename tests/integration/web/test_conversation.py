@@ -86,7 +86,7 @@ def test_an_unanswerable_question_is_refused(alice: Caller) -> None:
 
 
 @pytest.mark.parametrize("embedded", [False, True], ids=["a moment ago", "embedded"])
-def test_only_the_user_s_own_messages_are_remembered(
+def test_only_the_users_own_messages_are_recalled(
     alice: Caller, bob: Caller, make_caller: Callable[..., Caller], embedded: bool
 ) -> None:
     namesake = make_caller("alice", tenant=f"elsewhere-{uuid4().hex[:8]}")

@@ -116,7 +116,9 @@ def test_a_replayed_upload_compares_the_file_not_the_boundary(alice: Caller) -> 
         (b"%PDF-1.7" + bytes(3 * 1024 * 1024), 413, "file_too_large"),
     ],
 )
-def test_refused_files(alice: Caller, app: Flask, content: bytes, status: int, code: str) -> None:
+def test_unacceptable_files_are_refused(
+    alice: Caller, app: Flask, content: bytes, status: int, code: str
+) -> None:
     response = upload(alice, content)
     assert (response.status_code, response.get_json()["code"]) == (status, code)
     assert alice.get("/documents").get_json()["total"] == 0
@@ -150,7 +152,7 @@ HEAD = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.pdf"\r\
         ),
     ],
 )
-def test_a_form_that_cannot_be_read_says_what_is_wrong(
+def test_the_error_names_the_fault_of_a_malformed_form(
     alice: Caller, kind: str, body: bytes, reason: str
 ) -> None:
     response = alice.post("/documents", data=body, content_type=f"multipart/form-data{kind}")
@@ -159,7 +161,7 @@ def test_a_form_that_cannot_be_read_says_what_is_wrong(
     assert left_behind(alice.app) == []
 
 
-def test_forms_without_a_file(alice: Caller) -> None:
+def test_a_form_without_a_file_is_refused(alice: Caller) -> None:
     def code(**options: Any) -> tuple[int, str]:
         response = alice.post("/documents", **options)
         return response.status_code, response.get_json()["code"]
@@ -199,7 +201,7 @@ def test_wrong_fields_are_named(alice: Caller, fields: dict[str, Any], field: st
     assert alice.get("/documents").get_json()["total"] == 0
 
 
-def test_metadata_may_come_as_a_part_of_its_own_type(alice: Caller) -> None:
+def test_metadata_may_be_a_part_with_its_own_type(alice: Caller) -> None:
     body = form(PDF, "w.pdf", {"metadata": b'{"a": 1}'}).replace(
         b'name="metadata"\r\n',
         b'name="metadata"; filename="blob"\r\nContent-Type: application/json\r\n',
@@ -222,7 +224,7 @@ def test_metadata_may_come_as_a_part_of_its_own_type(alice: Caller) -> None:
         ("...", "document.pdf"),
     ],
 )
-def test_only_a_file_s_name_is_shown_and_no_path(alice: Caller, name: str, suggested: str) -> None:
+def test_a_files_name_is_shown_without_its_path(alice: Caller, name: str, suggested: str) -> None:
     from web.http.downloads import content_disposition
 
     header = content_disposition(name)
@@ -277,7 +279,7 @@ def test_only_a_file_s_name_is_shown_and_no_path(alice: Caller, name: str, sugge
         ("r\xe9sum\xe9.pdf; size=9".encode("latin-1"), "r\xe9sum\xe9.pdf"),
     ],
 )
-def test_a_name_is_read_in_the_codings_that_clients_use(
+def test_a_file_name_is_read_in_every_encoding_of_clients(
     alice: Caller, sent: bytes, name: str
 ) -> None:
     body = (
@@ -288,7 +290,7 @@ def test_a_name_is_read_in_the_codings_that_clients_use(
     assert response.get_json()["document"]["filename"] == name
 
 
-def test_a_download_honours_ranges_and_validators(alice: Caller, charlie: Caller) -> None:
+def test_a_download_supports_ranges_and_etags(alice: Caller, charlie: Caller) -> None:
     document = upload(alice).get_json()["document"]
     path = f"/documents/{document['id']}/content"
     whole = alice.get(path)

@@ -42,7 +42,7 @@ def check_problem(response: Any, *, status: int, code: str) -> dict[str, Any]:
         (JSON, b"user_id=a", "Expecting value, line 1, column 1"),
     ],
 )
-def test_a_body_that_cannot_be_read_says_what_is_wrong(
+def test_the_error_names_the_fault_of_a_malformed_body(
     alice: Caller, kind: str, body: bytes, reason: str
 ) -> None:
     response = alice.post("/sessions", data=body, content_type=kind)
@@ -109,7 +109,7 @@ def test_a_body_of_3_mb_is_413(alice: Caller) -> None:
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "text/html"])
-def test_a_body_that_is_no_json_is_415(alice: Caller, kind: str) -> None:
+def test_a_body_that_is_not_json_is_415(alice: Caller, kind: str) -> None:
     response = alice.call("POST", "/sessions", data=b'{"user_id":"a"}', content_type=kind)
     check_problem(response, status=415, code="unsupported_media_type")
 
@@ -141,7 +141,7 @@ def test_a_plain_body_after_a_compressed_one_is_accepted(alice: Caller) -> None:
     assert (other.status_code, other.headers.get("Accept-Encoding")) == (415, None)
 
 
-def test_unknown_addresses_and_methods(alice: Caller, app: Flask) -> None:
+def test_unknown_urls_and_methods_are_404_and_405(alice: Caller, app: Flask) -> None:
     check_problem(alice.get("/nothing"), status=404, code="not_found")
     check_problem(alice.get("/sessions/not-a-uuid"), status=404, code="not_found")
     check_problem(alice.get("/sessions/1' OR '1'='1"), status=404, code="not_found")
@@ -162,7 +162,7 @@ def test_a_valid_request_id_is_kept(alice: Caller, given: str, kept: bool) -> No
     assert response.get_json()["request_id"] == response.headers["X-Request-ID"]
 
 
-def test_a_crash_is_a_problem_and_its_trace_is_in_the_log_only(
+def test_a_crash_is_a_problem_and_only_the_log_has_the_traceback(
     app: Flask,
     alice: Caller,
     monkeypatch: pytest.MonkeyPatch,
@@ -186,7 +186,7 @@ def test_a_crash_is_a_problem_and_its_trace_is_in_the_log_only(
     assert response.headers["X-Request-ID"] in log
 
 
-def test_the_database_going_away_is_503(make_app: Callable[..., Flask]) -> None:
+def test_a_lost_database_is_503(make_app: Callable[..., Flask]) -> None:
     app = make_app(database_url=NOWHERE_POSTGRES.replace("postgresql:", "postgresql+psycopg2:"))
     response = Caller(app, API_KEY, "operator").get("/sessions")
     check_problem(response, status=503, code="database_unavailable")

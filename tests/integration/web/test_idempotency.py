@@ -46,7 +46,9 @@ def test_another_body_or_target_is_422(alice: Caller) -> None:
     assert alice.get("/sessions").get_json()["total"] == 1
 
 
-def test_keys_are_each_tenants_own(alice: Caller, bob: Caller, charlie: Caller) -> None:
+def test_each_tenant_has_its_own_idempotency_keys(
+    alice: Caller, bob: Caller, charlie: Caller
+) -> None:
     first = post(alice, "/sessions", {"user_id": "a"}, "k")
     assert post(bob, "/sessions", {"user_id": "a"}, "k").data == first.data
     theirs = post(charlie, "/sessions", {"user_id": "b"}, "k")
@@ -54,7 +56,7 @@ def test_keys_are_each_tenants_own(alice: Caller, bob: Caller, charlie: Caller) 
     assert theirs.data != first.data
 
 
-def test_twenty_equal_posts_at_once_have_one_effect(alice: Caller) -> None:
+def test_twenty_concurrent_equal_posts_have_one_effect(alice: Caller) -> None:
     session = alice.new_session()["id"]
     path, body = f"/sessions/{session}/messages", {"sender": "user", "content": "once"}
     with ThreadPoolExecutor(20) as pool:
@@ -78,7 +80,7 @@ def test_the_longest_key_is_accepted(alice: Caller) -> None:
     assert post(alice, "/sessions", {"user_id": "a"}, "with spaces ~!").status_code == 201
 
 
-def test_a_refusal_is_stored_too(alice: Caller, unknown_id: str) -> None:
+def test_a_4xx_is_stored(alice: Caller, unknown_id: str) -> None:
     for path, body, status in (
         ("/sessions", {"user_id": 1}, 400),
         (f"/sessions/{unknown_id}/messages", {"sender": "user", "content": "x"}, 404),
@@ -127,7 +129,7 @@ def test_a_new_key_is_replayed_without_being_stored(app: Flask, alice: Caller) -
         assert all(secret not in bytes(stored or b"") for stored in bodies)
 
 
-def test_the_operator_s_responses_are_replayed_to_the_operator_only(
+def test_the_operators_responses_are_replayed_only_to_the_operator(
     app: Flask, operator: Caller, tenant: str
 ) -> None:
     """Keys of the operator's tenant share its Idempotency-Keys, but not its rights."""

@@ -74,7 +74,7 @@ def test_the_case_of_the_digits_does_not_matter(alice: Caller) -> None:
 @pytest.mark.parametrize(
     "value", [5, True, {}, [], "x" * 32, "٠" * 8 + "-0000-0000-0000-" + "0" * 12]
 )
-def test_a_value_that_is_no_id_is_invalid(alice: Caller, value: Any) -> None:
+def test_a_value_that_is_not_an_id_is_invalid(alice: Caller, value: Any) -> None:
     response = alice.post("/search", {"query": "x", "session_id": value})
     assert response.status_code == 400
     assert list(response.get_json()["errors"]) == ["session_id"]

@@ -19,7 +19,7 @@ def without_id(response: Any) -> dict[str, Any]:
     return {name: value for name, value in response.get_json().items() if name != "request_id"}
 
 
-def test_missing_bad_expired_and_revoked_keys_get_the_same_answer(
+def test_missing_bad_expired_and_revoked_keys_get_the_same_response(
     app: Flask, operator: Caller, make_caller: Callable[..., Caller], tenant: str
 ) -> None:
     expired = make_caller("x", tenant=tenant, expires_at=datetime.now(UTC) - timedelta(seconds=1))
@@ -59,7 +59,7 @@ def test_both_headers_are_accepted(app: Flask, alice: Caller) -> None:
         assert app.test_client().get("/api/v1/sessions", headers=headers).status_code == 200
 
 
-def test_open_addresses_need_no_key(fresh_app: Flask) -> None:
+def test_public_urls_need_no_key(fresh_app: Flask) -> None:
     for path in ("/health", "/health/live", "/health/ready", "/docs", "/openapi.json", "/metrics"):
         response = fresh_app.test_client().get(path)
         assert response.status_code == 200, (path, response.text)
@@ -180,7 +180,7 @@ def test_the_last_use_is_recorded(alice: Caller) -> None:
     assert [item["last_used_at"] is not None for item in listed] == [True]
 
 
-def test_recording_the_use_waits_for_no_lock(app: Flask, alice: Caller) -> None:
+def test_recording_the_last_use_does_not_wait_for_locks(app: Flask, alice: Caller) -> None:
     """A transaction that locks the key's row, such as a rotation, delays no request."""
     with app.extensions["services"].database.transaction(tenant_id=None) as db:
         held = text("SELECT id FROM api_keys WHERE prefix = :prefix FOR UPDATE")
@@ -241,7 +241,7 @@ def test_the_command_line_accepts_the_same_values_as_the_api(
     assert made.output.count("\n") == 1
 
 
-def test_the_command_line_reports_an_absent_database_in_one_line(
+def test_the_command_line_reports_an_unreachable_database_in_one_line(
     make_app: Callable[..., Flask],
 ) -> None:
     run = (

@@ -85,7 +85,7 @@ def test_a_full_redis_fails_no_request_and_is_logged_once(
         server.stop()
 
 
-def test_limits_survive_a_flush_of_redis(
+def test_limits_work_again_after_a_flush_of_redis(
     make_caller: Callable[..., Caller], tenant: str, web_settings: Settings
 ) -> None:
     caller = make_caller("limited", tenant=tenant, rate_limit_per_minute=3)
@@ -116,7 +116,7 @@ def test_chat_and_uploads_may_cost_more(make_app: Callable[..., Flask], unknown_
     assert spent("GET", "/documents") == 1
 
 
-def test_without_redis_limits_hold_per_process_and_are_logged(
+def test_without_redis_each_process_enforces_the_limit_and_logs_it(
     make_app: Callable[..., Flask], tmp_path: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -173,7 +173,7 @@ def test_a_silent_redis_delays_no_request(make_app: Callable[..., Flask]) -> Non
         assert time.monotonic() - started < SLOW_MACHINE_SECONDS
 
 
-def test_a_redis_that_stops_answering_fails_no_request(
+def test_a_redis_that_stops_responding_fails_no_request(
     make_app: Callable[..., Flask],
 ) -> None:
     many = 12
@@ -195,7 +195,7 @@ def test_a_redis_that_stops_answering_fails_no_request(
         assert Caller(app, API_KEY, "x").get("/documents").status_code == 429, "each was counted"
 
 
-def test_a_request_asks_redis_once(app: Flask, alice: Caller) -> None:
+def test_a_request_takes_one_round_trip_to_redis(app: Flask, alice: Caller) -> None:
     alice.get("/sessions")
     client = app.extensions["redis"]
 

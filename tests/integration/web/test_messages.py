@@ -76,7 +76,7 @@ def test_invalid_fields_are_named(alice: Caller, change: dict[str, Any], field: 
     assert alice.get(path).get_json()["total"] == 0
 
 
-def test_fifty_appends_at_once_are_1_to_50(alice: Caller) -> None:
+def test_fifty_concurrent_appends_get_positions_1_to_50(alice: Caller) -> None:
     session = alice.new_session()
     with ThreadPoolExecutor(12) as pool:
         made = list(pool.map(lambda n: alice.say(session["id"], f"m{n}"), range(50)))

@@ -141,7 +141,7 @@ def test_a_forged_cursor_is_400(alice: Caller, keys: list[Any]) -> None:
     assert alice.get(f"/sessions?cursor={cursor}").get_json()["code"] == "invalid_cursor"
 
 
-def test_a_forged_offset_is_no_crash(alice: Caller) -> None:
+def test_a_forged_offset_does_not_crash(alice: Caller) -> None:
     """PostgreSQL refuses offsets of 16 hours and more, Python those of 24."""
     made = alice.new_session()["id"]
     name = cursor_scope("sessions", user_id=None, is_favorite=None, q=None)

@@ -53,7 +53,7 @@ def test_docs_schema_and_locations_are_below_the_prefix(
         (["127.0.0.1"], "rag"),
     ],
 )
-def test_a_prefix_from_anybody_else_or_of_another_shape_is_ignored(
+def test_a_prefix_that_is_untrusted_or_malformed_is_ignored(
     make_client: Any, services: Services, trusted: list[str], prefix: str
 ) -> None:
     client = make_client(trusted)

@@ -54,16 +54,14 @@ def new_session(caller: Caller) -> str:
     return session
 
 
-def test_the_settings_it_prints_are_all_that_is_needed(
-    real_llm: LocalLLM, servers_dir: Path
-) -> None:
+def test_the_printed_settings_are_sufficient(real_llm: LocalLLM, servers_dir: Path) -> None:
     printed = re.findall(r"^(CHAT_[A-Z_]+)=(.*)$", (servers_dir / "llm.log").read_text(), re.M)
     settings = read_settings(**{name.lower(): value for name, value in printed})
     assert (settings.chat_provider, settings.chat_base_url) == ("openai", real_llm.base_url)
     assert settings.chat_model == MODEL
 
 
-def test_a_streamed_answer_with_usage(ask_real: Any) -> None:
+def test_a_streamed_answer_has_its_usage(ask_real: Any) -> None:
     caller = ask_real(chat_max_tokens=24)
     asked = {"message": "Say hello.", "stream": True, "use_rag": False}
     response = caller.post(f"/sessions/{new_session(caller)}/chat", asked)

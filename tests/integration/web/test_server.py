@@ -68,7 +68,7 @@ def test_an_upload_beyond_the_limit_is_413_with_and_without_its_length(server: S
         assert client.get("/documents").json()["total"] == 0
 
 
-def test_a_client_that_leaves_in_mid_upload_leaves_nothing(server: Server) -> None:
+def test_a_client_that_disconnects_during_an_upload_leaves_no_file(server: Server) -> None:
     staging = server.log.parent / "data"
     port = int(server.url.rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port)) as client:
@@ -185,7 +185,7 @@ def test_a_body_in_broken_chunks_is_400_and_ends_the_connection(
 
 @pytest.mark.parametrize("path", ["/api/v1/sessions", "/nowhere"])
 @pytest.mark.parametrize("drips", [False, True])
-def test_a_client_without_a_key_that_never_sends_its_body_is_answered(
+def test_a_client_without_a_key_that_never_sends_its_body_gets_a_response(
     server: Server, path: str, drips: bool
 ) -> None:
     """Waiting for the body would block a thread for 30 s per pause, for ever if it drips."""
@@ -229,7 +229,7 @@ def test_stalled_uploads_do_not_take_all_threads(server: Server) -> None:
             assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == "request_timeout"
 
 
-def test_metrics_are_sums_over_processes_even_dead_ones(server: Server) -> None:
+def test_metrics_are_sums_over_live_and_dead_processes(server: Server) -> None:
     def counted() -> float:
         text = httpx.get(f"{server.url}/metrics", trust_env=False).text
         return sum(
@@ -257,7 +257,7 @@ def test_metrics_are_sums_over_processes_even_dead_ones(server: Server) -> None:
     assert counted() - before == 40
 
 
-def test_a_request_with_an_upper_case_path_or_slash_is_no_crash(server: Server) -> None:
+def test_an_upper_case_path_or_a_slash_does_not_crash(server: Server) -> None:
     with server.client() as client:
         for path in ("/SESSIONS", "/sessions/%2e%2e/keys", "/sessions;a=b", "/sessions%00"):
             assert client.get(path).status_code in {400, 404}, path

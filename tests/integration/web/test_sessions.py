@@ -23,7 +23,7 @@ MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 
-def test_a_session_is_created_and_found_again(alice: Caller) -> None:
+def test_a_created_session_can_be_read(alice: Caller) -> None:
     response = alice.post(
         "/sessions", {"user_id": "alice", "title": " Naïve 🦊 ", "metadata": {"a": [1, None]}}
     )
@@ -127,7 +127,7 @@ def test_a_session_is_deleted_with_its_messages(alice: Caller) -> None:
     assert alice.delete(f"/sessions/{session['id']}").status_code == 404
 
 
-def test_a_tenant_is_shared_and_other_tenants_see_nothing(
+def test_keys_of_a_tenant_share_sessions_and_other_tenants_see_none(
     alice: Caller, bob: Caller, charlie: Caller, unknown_id: str
 ) -> None:
     session = alice.new_session()

@@ -35,7 +35,7 @@ def test_health_follows_the_contract(fresh_app: Flask) -> None:
     assert app.test_client().get("/health/ready").get_json() == {"status": "ready"}
 
 
-def test_a_schema_behind_the_code_is_not_ready(
+def test_an_old_schema_is_not_ready(
     make_app: Callable[..., Flask], new_database: Callable[[], str]
 ) -> None:
     app = make_app(database_url=new_database())
@@ -182,7 +182,7 @@ def _media(node: Any, kind: str | None = None) -> Iterator[dict[str, Any]]:
             yield from _media(inner, kind)
 
 
-def test_headers_and_statuses_of_answers_are_described(app: Flask, alice: Caller) -> None:
+def test_headers_and_statuses_of_responses_are_described(app: Flask, alice: Caller) -> None:
     document = app.test_client().get("/openapi.json").get_json()
 
     def described(method: str, path: str, status: int) -> set[str]:
@@ -214,7 +214,7 @@ def test_headers_and_statuses_of_answers_are_described(app: Flask, alice: Caller
             assert "507" in path[method]["responses"]
 
 
-def test_the_docs_need_no_other_server(app: Flask) -> None:
+def test_the_docs_page_needs_no_other_server(app: Flask) -> None:
     page = app.test_client().get("/docs")
     assert page.status_code == 200
     assert "http" not in re.sub(r"http-equiv", "", page.text)
@@ -225,7 +225,7 @@ def test_the_docs_need_no_other_server(app: Flask) -> None:
     assert app.test_client().get("/docs/../app.py").status_code == 404
 
 
-def test_browsers_of_known_origins_may_call(app: Flask, alice: Caller) -> None:
+def test_browsers_may_call_from_allowed_origins(app: Flask, alice: Caller) -> None:
     preflight = app.test_client().options(
         "/api/v1/sessions",
         headers={

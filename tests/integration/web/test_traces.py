@@ -39,7 +39,7 @@ def upload(caller: Caller) -> str:
     return made
 
 
-def test_from_an_answer_to_its_trace_and_the_quote_on_its_page(asker: Caller) -> None:
+def test_an_answer_leads_to_its_trace_and_to_the_quote_on_its_page(asker: Caller) -> None:
     document = upload(asker)
     answer = ask(asker, document_ids=[document])["assistant_message"]
     passage = answer["retrieved_context"][0]

@@ -280,7 +280,7 @@ def a_turn() -> dict[str, Any]:
         ("extra", 1, "extra"),
     ],
 )
-def test_a_file_that_no_export_could_be_is_refused(
+def test_a_file_that_no_export_can_produce_is_refused(
     alice: Caller, path: str, value: object, field: str | None
 ) -> None:
     file = a_turn()
@@ -298,7 +298,7 @@ def test_a_file_that_no_export_could_be_is_refused(
     assert alice.get("/sessions").get_json()["total"] == before
 
 
-def test_an_import_may_be_larger_than_other_bodies_but_not_than_an_upload(
+def test_an_import_may_be_as_large_as_an_upload(
     make_app: Callable[..., Flask], alice: Caller
 ) -> None:
     big = {"sender": "user", "content": "x" * 700_000}
@@ -311,7 +311,7 @@ def test_an_import_may_be_larger_than_other_bodies_but_not_than_an_upload(
     assert response.status_code == 413
 
 
-def test_the_same_import_again_is_the_same_session(alice: Caller) -> None:
+def test_a_repeated_import_with_one_key_creates_one_session(alice: Caller) -> None:
     headers = {"Idempotency-Key": str(uuid4())}
     first = alice.post("/sessions/import", a_turn(), headers=headers)
     second = alice.post("/sessions/import", a_turn(), headers=headers)
@@ -321,7 +321,7 @@ def test_the_same_import_again_is_the_same_session(alice: Caller) -> None:
     assert alice.get("/sessions").get_json()["total"] == 1
 
 
-def test_an_answer_in_progress_is_exported_so_and_imported_as_interrupted(alice: Caller) -> None:
+def test_an_answer_in_progress_is_imported_as_interrupted(alice: Caller) -> None:
     session = alice.new_session()["id"]
     services: Services = alice.app.extensions["services"]
     tenant_id = alice.get("/keys").get_json()["items"][0]["tenant"]
@@ -351,7 +351,7 @@ def test_markdown_is_for_people(alice: Caller) -> None:
 
 
 @pytest.mark.parametrize("query", ["?format=pdf", "?format=", "?x=1"])
-def test_other_formats_are_400(alice: Caller, query: str) -> None:
+def test_an_unknown_format_is_400(alice: Caller, query: str) -> None:
     session = alice.new_session()["id"]
     assert alice.get(f"/sessions/{session}/export{query}").status_code == 400
 

@@ -210,7 +210,7 @@ def test_an_answer_of_a_dead_process_ends_for_listeners_elsewhere(
     assert stream(asker, answer)[:-1] == events[:-1]
 
 
-def test_all_listeners_of_a_failed_answer_hear_the_same_end(
+def test_all_listeners_of_a_failed_answer_get_the_same_last_event(
     asker: Caller, llm: LLMServer, make_app: Any
 ) -> None:
     """Also its request_id, which is that of the request that began the turn."""
@@ -227,7 +227,7 @@ def test_all_listeners_of_a_failed_answer_hear_the_same_end(
     assert "the-first-one" not in asker.get(f"/sessions/{session}/export").text
 
 
-def test_who_listens_to_a_dead_answer_closes_it(asker: Caller) -> None:
+def test_a_listener_ends_the_answer_of_a_dead_process(asker: Caller) -> None:
     """Else its writer might come back, and go on behind the end that was heard."""
     session = asker.new_session()["id"]
     answer = dead_turn(asker, session, chunks=["half"])
@@ -241,7 +241,7 @@ def test_who_listens_to_a_dead_answer_closes_it(asker: Caller) -> None:
     assert message(asker, answer) == found
 
 
-def test_the_sweep_closes_what_nobody_writes_any_more(asker: Caller) -> None:
+def test_the_sweep_ends_answers_of_dead_processes(asker: Caller) -> None:
     session = asker.new_session()["id"]
     answer = dead_turn(asker, session, chunks=["half"])
     services = asker.app.extensions["services"]
@@ -312,7 +312,7 @@ def test_a_stream_needs_no_thread(asker: Caller, llm: LLMServer) -> None:
 # --- cancelling -------------------------------------------------------------------------------
 
 
-def test_an_answer_is_cancelled_from_any_process_and_again(
+def test_any_process_can_cancel_an_answer_repeatedly(
     asker: Caller, llm: LLMServer, make_app: Any
 ) -> None:
     llm.script(Reply(deltas=["one ", "two ", "three "], stall_after=2, stall_seconds=6))
@@ -349,7 +349,7 @@ def test_a_finished_answer_cannot_be_cancelled(asker: Caller) -> None:
 
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("of", ["question", "answer"])
-def test_a_failed_answer_is_tried_again_in_its_place(
+def test_a_retry_writes_a_failed_answer_in_the_same_message(
     asker: Caller, llm: LLMServer, streamed: bool, of: str
 ) -> None:
     llm.script(Reply(deltas=["half ", "of ", "it"], drop_after=2))
@@ -374,7 +374,7 @@ def test_a_failed_answer_is_tried_again_in_its_place(
     assert (again.status_code, again.get_json()["code"]) == (409, "message_finished")
 
 
-def test_a_further_answer_keeps_the_earlier_ones(asker: Caller, llm: LLMServer) -> None:
+def test_regenerating_keeps_the_earlier_answers(asker: Caller, llm: LLMServer) -> None:
     session = asker.new_session()["id"]
     llm.script(Reply(deltas=["first"]))
     first = done(asker, session, use_rag=False)
@@ -400,7 +400,7 @@ def test_a_further_answer_keeps_the_earlier_ones(asker: Caller, llm: LLMServer) 
     assert asker.post(f"/messages/{ids[0]}/select").get_json() == chosen.get_json()
 
 
-def test_the_selected_answer_is_in_the_next_turn_s_history(asker: Caller, llm: LLMServer) -> None:
+def test_the_next_turns_history_has_the_selected_answer(asker: Caller, llm: LLMServer) -> None:
     session = asker.new_session(title="t")["id"]
     llm.script(Reply(deltas=["it is blue"]))
     first = done(asker, session, use_rag=False)
@@ -436,7 +436,7 @@ def test_the_last_question_is_edited_and_answered_again(asker: Caller, llm: LLMS
 # --- one turn at a time -----------------------------------------------------------------------
 
 
-def test_fifty_turns_at_once_follow_each_other(asker: Caller, llm: LLMServer) -> None:
+def test_fifty_concurrent_turns_run_one_by_one(asker: Caller, llm: LLMServer) -> None:
     session = asker.new_session(title="t")["id"]
     with ThreadPoolExecutor(50) as pool:
         answers = list(
@@ -493,7 +493,7 @@ def test_a_session_gets_a_title_from_its_first_turn(asker: Caller, llm: LLMServe
     )
 
 
-def test_a_title_waits_until_nobody_asks(
+def test_the_llm_writes_a_title_only_in_a_quiet_moment(
     asker: Caller, llm: LLMServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live, "TITLE_DELAY_SECONDS", 4.0)
@@ -518,7 +518,7 @@ def test_a_title_set_by_hand_is_never_overwritten(asker: Caller, llm: LLMServer)
     assert asker.get(f"/sessions/{other}").get_json()["title"] == "By hand"
 
 
-def test_why_an_answer_failed_is_stored_with_it(asker: Caller, llm: LLMServer) -> None:
+def test_the_error_of_a_failed_answer_is_stored(asker: Caller, llm: LLMServer) -> None:
     llm.default = Reply(status=500)
     session = asker.new_session()["id"]
     response = chat(asker, session, use_rag=False)

@@ -227,7 +227,7 @@ def test_an_erasure_refuses_new_data_of_the_user(
     assert (refused.status_code, refused.get_json()["code"]) == (409, "job_finished")
 
 
-def test_a_live_answer_is_stopped_first(
+def test_an_erasure_first_stops_live_answers(
     alice: Caller, services: Services, tenant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = alice.new_session()["id"]
@@ -359,7 +359,7 @@ def test_another_tenant_erases_and_exports_nothing(
 
 
 @pytest.mark.parametrize("scope", ["read", "write", "chat", "documents"])
-def test_only_an_admin_erases(
+def test_only_an_admin_key_can_erase(
     make_caller: Callable[..., Caller], alice: Caller, tenant: str, scope: str
 ) -> None:
     alice.new_session()
