@@ -104,7 +104,9 @@ class ApiClient:
         request = self._http.build_request(
             method, path, headers=headers | accept, timeout=_STREAM_TIMEOUT, **options
         )
-        with closing(self._patiently(lambda: self._http.send(request, stream=True))) as response:
+        with closing(
+            self._retry_while_busy(lambda: self._http.send(request, stream=True))
+        ) as response:
             yield from _events(response)
 
     def cancel_answer(self, session_id: str) -> None:
@@ -191,11 +193,11 @@ class ApiClient:
     ) -> httpx.Response:
         if method == "POST" and headers is None:
             headers = {"Idempotency-Key": uuid.uuid4().hex}
-        return self._patiently(
+        return self._retry_while_busy(
             lambda: self._http.request(method, path, headers=headers, **options, **make_options())
         )
 
-    def _patiently(self, send: Callable[[], httpx.Response]) -> httpx.Response:
+    def _retry_while_busy(self, send: Callable[[], httpx.Response]) -> httpx.Response:
         """Call `send`, again while the service is busy, and return its response."""
         patience = _PATIENCE_SECONDS
         while True:

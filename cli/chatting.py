@@ -148,12 +148,12 @@ def _print_sources(run: Run, message: Json) -> None:
     if cited:
         run.out.text("")
     for passage in cited:
-        run.out.text(f"[{passage['index']}] {_place(passage)}", style="bold")
+        run.out.text(f"[{passage['index']}] {_location(passage)}", style="bold")
         quote = passage.get("quote") or passage["text"]
         run.out.text(f"    «{shorten(clean(quote), to=_QUOTE_CHARACTERS)}»", style="dim")
 
 
-def _place(passage: Json) -> str:
+def _location(passage: Json) -> str:
     """Return file and page, with the page's printed number if it differs."""
     name, first, last = passage.get("filename"), passage.get("page_start"), passage.get("page_end")
     if first is None:

@@ -10,7 +10,7 @@ from rich.live import Live
 
 from cli.api_client import Json
 from cli.errors import FAILED
-from cli.output import make_table, shorten, when
+from cli.output import format_time, make_table, shorten
 from cli.run import Run, with_run
 
 _POLL_SECONDS = 2.0
@@ -21,7 +21,7 @@ _limit_option = click.option(
 
 _SESSION_COLUMNS = (
     ("ID", lambda item: item["id"]),
-    ("LAST ACTIVE", lambda item: when(item["last_message_at"] or item["created_at"])),
+    ("LAST ACTIVE", lambda item: format_time(item["last_message_at"] or item["created_at"])),
     ("MESSAGES", lambda item: item["message_count"]),
     ("", lambda item: "★" if item["is_favorite"] else ""),
     ("TITLE", lambda item: shorten(item["title"])),
@@ -37,7 +37,7 @@ _JOB_COLUMNS = (
     ("TYPE", lambda item: item["type"]),
     ("STATE", lambda item: _job_state(item)),
     ("PAGES", lambda item: _pages(item["progress"])),
-    ("CREATED", lambda item: when(item["created_at"])),
+    ("CREATED", lambda item: format_time(item["created_at"])),
 )
 
 
@@ -82,7 +82,7 @@ def show_session(run: Run, session_id: str, limit: int) -> None:
         if run.out.as_json:
             run.out.json(message)
         else:
-            run.out.text(f"{message['sender']}, {when(message['created_at'])}", style="bold")
+            run.out.text(f"{message['sender']}, {format_time(message['created_at'])}", style="bold")
             run.out.text(f"{message['content']}\n")
 
 
@@ -93,10 +93,10 @@ def delete_sessions(run: Run, session_ids: Sequence[str]) -> None:
     """Delete conversations with their messages and attached documents."""
     for session_id in session_ids:
         run.api.delete_session(session_id)
-        _tell_deleted(run, session_id)
+        _report_deleted(run, session_id)
 
 
-def _tell_deleted(run: Run, id_: str) -> None:
+def _report_deleted(run: Run, id_: str) -> None:
     if run.out.as_json:
         run.out.json({"deleted": id_})
     else:
@@ -149,7 +149,7 @@ def delete_documents(run: Run, document_ids: Sequence[str]) -> None:
     """Delete documents with their files and chunks."""
     for document_id in document_ids:
         run.api.delete_document(document_id)
-        _tell_deleted(run, document_id)
+        _report_deleted(run, document_id)
 
 
 @click.command()
@@ -180,11 +180,11 @@ def jobs(run: Run, *, state: str | None, watch: bool, limit: int) -> None:
 def _watch(run: Run, found: list[Json], *, limit: int) -> list[Json]:
     """Show the jobs of `found` until all have ended, and return them."""
     watched = {job["id"]: job for job in found}
-    told: dict[str, Json] = {}
+    reported: dict[str, Json] = {}
     with Live(console=run.out.console, auto_refresh=False, transient=False) as live:
         while True:
             if run.out.as_json:
-                _tell_changes(run, watched, told)
+                _report_changes(run, watched, reported)
             else:
                 live.update(make_table(watched.values(), _JOB_COLUMNS), refresh=True)
             if all(job["state"] in _TERMINAL for job in watched.values()):
@@ -193,11 +193,11 @@ def _watch(run: Run, found: list[Json], *, limit: int) -> list[Json]:
             _refresh(run, watched, limit=limit)
 
 
-def _tell_changes(run: Run, watched: dict[str, Json], told: dict[str, Json]) -> None:
+def _report_changes(run: Run, watched: dict[str, Json], reported: dict[str, Json]) -> None:
     for id_, job in watched.items():
-        if told.get(id_) != job:
+        if reported.get(id_) != job:
             run.out.json(job)
-            told[id_] = job
+            reported[id_] = job
 
 
 def _refresh(run: Run, watched: dict[str, Json], *, limit: int) -> None:

@@ -84,6 +84,6 @@ def shorten(text: object, *, to: int = 60) -> str:
     return line if len(line) <= to else f"{line[: to - 1]}…"
 
 
-def when(moment: str | None) -> str:
+def format_time(moment: str | None) -> str:
     """Return a time of the API, to the minute."""
     return moment[:16].replace("T", " ") if moment else ""

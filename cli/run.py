@@ -23,9 +23,9 @@ class Run:
 
     @cached_property
     def api(self) -> ApiClient:
-        return ApiClient(url=self._url, api_key=self._api_key, on_wait=self._tell_wait)
+        return ApiClient(url=self._url, api_key=self._api_key, on_wait=self._report_wait)
 
-    def _tell_wait(self, seconds: float) -> None:
+    def _report_wait(self, seconds: float) -> None:
         self.out.note(f"The service is busy; trying again in {seconds:.0f} s …")
 
     def close(self) -> None:

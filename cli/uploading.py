@@ -18,7 +18,7 @@ _POLL_SECONDS = 2.0
 _MAX_DOCUMENTS = 5000
 _FINAL = frozenset({"ready", "failed", "cancelled"})
 # Percent of a bar for sending; ingestion is the rest.
-_SENT = 10
+_SENDING_PERCENT = 10
 
 
 @dataclass
@@ -69,7 +69,7 @@ def upload(
         watch = _Watch(run.api, progress, uploads)
         for one in uploads:
             _send(run.api, one, progress, user_id=owner, session_id=session_id)
-            watch.look_if_due()
+            watch.poll_if_due()
         if not no_wait:
             watch.until_done()
     _report(run.out, uploads)
@@ -111,7 +111,9 @@ def _send(
             one.path,
             user_id=user_id,
             session_id=session_id,
-            on_bytes=lambda read: progress.update(one.bar, completed=_SENT * read / size),
+            on_bytes=lambda read: progress.update(
+                one.bar, completed=_SENDING_PERCENT * read / size
+            ),
         )
     except ApiError as error:
         if error.status is None or error.status in (401, 403):
@@ -135,7 +137,9 @@ def _draw(one: _Upload, progress: Progress) -> None:
         progress.update(one.bar, completed=100, stage=f"{document['page_count']} pages")
         return
     stage = _failure(document) or _stage(status, told)
-    progress.update(one.bar, completed=_SENT + done * (100 - _SENT) / 100, stage=stage)
+    progress.update(
+        one.bar, completed=_SENDING_PERCENT + done * (100 - _SENDING_PERCENT) / 100, stage=stage
+    )
 
 
 def _stage(status: str, told: Json) -> str:
@@ -160,16 +164,16 @@ class _Watch:
         self._api, self._progress, self._uploads = api, progress, uploads
         self._next_look = time.monotonic() + _POLL_SECONDS
 
-    def look_if_due(self) -> None:
+    def poll_if_due(self) -> None:
         if time.monotonic() >= self._next_look:
-            self._look()
+            self._poll()
 
     def until_done(self) -> None:
         while any(one.is_pending for one in self._uploads):
             time.sleep(max(0.0, self._next_look - time.monotonic()))
-            self._look()
+            self._poll()
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         pending = {
             one.document["id"]: one for one in self._uploads if one.document and one.is_pending
         }

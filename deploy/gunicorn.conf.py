@@ -56,7 +56,7 @@ def when_ready(server):  # type: ignore[no-untyped-def]
 
 
 def child_exit(server, worker):  # type: ignore[no-untyped-def]
-    metrics_files.retire(_metrics, pid=worker.pid)
+    metrics_files.merge_dead_process(_metrics, pid=worker.pid)
 
 
 def on_exit(server):  # type: ignore[no-untyped-def]

@@ -149,7 +149,7 @@ def _heading(session: Json) -> None:
     with st.container(key="heading"):
         st.subheader(label(conversations.title_of(shown)), anchor=False)
     search: _TitleSearch | None = st.session_state.get("_title_search")
-    if search and search.goes_on(shown):
+    if search and search.continues(shown):
         st.fragment(_look_for_title, run_every=search.waits[0])(time.monotonic() + search.waits[0])
 
 
@@ -161,7 +161,7 @@ class _TitleSearch:
     question: str
     waits: list[float]
 
-    def goes_on(self, session: Json) -> bool:
+    def continues(self, session: Json) -> bool:
         title = (session.get("title") or "").rstrip("…")
         is_first = " ".join(self.question.split()).startswith(title)
         return bool(self.waits) and session["id"] == self.session_id and is_first

@@ -74,7 +74,7 @@ _START = text(
     WHERE id = :job_id
     """
 )
-_HOLD = text(
+_RENEW_LEASE = text(
     """
     UPDATE erasures
     SET lease_expires_at = clock_timestamp() + make_interval(secs => :lease_seconds)
@@ -110,7 +110,7 @@ _PARTS_OF_SESSION = {
     "messages": text("DELETE FROM messages WHERE session_id = :id"),
     "sessions": text("DELETE FROM sessions WHERE id = :id"),
 }
-_SETTLE = text(
+_SET_SETTLED = text(
     """
     UPDATE erasures SET settled_at = coalesce(settled_at, clock_timestamp())
     WHERE job_id = :job_id
@@ -134,7 +134,9 @@ _RESPONSES = text(
     ORDER BY key LIMIT :limit
     """
 )
-_FORGET = text("DELETE FROM idempotency_keys WHERE tenant_id = :tenant_id AND key = ANY(:keys)")
+_DELETE_RESPONSES = text(
+    "DELETE FROM idempotency_keys WHERE tenant_id = :tenant_id AND key = ANY(:keys)"
+)
 
 
 class _ClaimLost(Exception):  # ends a run; it is not an error
@@ -213,15 +215,15 @@ def _erase(services: Services, claim: Claim, *, until: float) -> bool:
     return False
 
 
-def _hold(db: Session, claim: Claim) -> None:
+def _renew_lease(db: Session, claim: Claim) -> None:
     """Renew the lease and lock the erasure until the commit. Raises _ClaimLost."""
     values = {"job_id": claim.job_id, "attempt": claim.attempt, "lease_seconds": LEASE_SECONDS}
-    if db.execute(_HOLD, values).one_or_none() is None:
+    if db.execute(_RENEW_LEASE, values).one_or_none() is None:
         raise _ClaimLost
     db.execute(_LONG_TIMEOUT)
 
 
-def _count(db: Session, claim: Claim, gone: Mapping[str, int]) -> None:
+def _add_counts(db: Session, claim: Claim, gone: Mapping[str, int]) -> None:
     """Add to the receipt's counts, in the transaction that deletes."""
     erasure = db.get_one(Erasure, claim.job_id)
     erasure.counts = {name: erasure.counts.get(name, 0) + gone.get(name, 0) for name in COUNTED}
@@ -231,7 +233,7 @@ def _count(db: Session, claim: Claim, gone: Mapping[str, int]) -> None:
 def _stop_answers(services: Services, claim: Claim) -> bool:
     """End the answers that are being written. Their writers and listeners notice it."""
     with services.database.transaction(tenant_id=claim.tenant_id) as db:
-        _hold(db, claim)
+        _renew_lease(db, claim)
         live = db.execute(_LIVE, claim.owner).all()
         ending = Ending(status="interrupted", finish_reason="cancelled")
         for answer in live:
@@ -243,7 +245,7 @@ def _erase_document(services: Services, claim: Claim) -> bool:
     """Stop one document's jobs and delete its rows; note its file for `_erase_file`."""
     own = archive.documents_of_user(claim.tenant_id, claim.user_id)
     with services.database.transaction(tenant_id=claim.tenant_id) as db:
-        _hold(db, claim)
+        _renew_lease(db, claim)
         found = db.scalar(select(Document.id).where(own).order_by(Document.id).limit(1))
         document = found and records.find_locked(db, tenant_id=claim.tenant_id, document_id=found)
         if not document:
@@ -259,14 +261,14 @@ def _erase_document(services: Services, claim: Claim) -> bool:
         )
         db.add(item)
         db.flush()
-        _count(db, claim, gone | _delete(db, _DOCUMENT, document.id))
+        _add_counts(db, claim, gone | _delete(db, _DOCUMENT, document.id))
     return True
 
 
 def _erase_file(services: Services, claim: Claim) -> bool:
     """Delete one file, its page images, and the jobs of its document. Raises Unavailable."""
     with services.database.transaction(tenant_id=claim.tenant_id) as db:
-        _hold(db, claim)
+        _renew_lease(db, claim)
         item = db.scalar(
             select(ErasureItem)
             .where(ErasureItem.job_id == claim.job_id, ErasureItem.storage_key.is_not(None))
@@ -277,9 +279,9 @@ def _erase_file(services: Services, claim: Claim) -> bool:
     services.page_cache.drop(item.id)
     services.storage.delete(item.storage_key)
     with services.database.transaction(tenant_id=claim.tenant_id) as db:
-        _hold(db, claim)
+        _renew_lease(db, claim)
         db.get_one(ErasureItem, (claim.job_id, item.id)).storage_key = None
-        _count(db, claim, {"files": 1, "jobs": _delete_jobs(db, item.id)})
+        _add_counts(db, claim, {"files": 1, "jobs": _delete_jobs(db, item.id)})
     return True
 
 
@@ -297,7 +299,7 @@ def _erase_session(services: Services, claim: Claim) -> bool:
     """Delete one session, unless a document is attached to it: the document must go first."""
     own = archive.sessions_of_user(claim.tenant_id, claim.user_id)
     with services.database.transaction(tenant_id=claim.tenant_id) as db:
-        _hold(db, claim)
+        _renew_lease(db, claim)
         found = db.scalar(
             select(ChatSession.id).where(own).order_by(ChatSession.id).limit(1).with_for_update()
         )
@@ -307,7 +309,7 @@ def _erase_session(services: Services, claim: Claim) -> bool:
             return True
         db.add(ErasureItem(job_id=claim.job_id, tenant_id=claim.tenant_id, id=found))
         db.flush()
-        _count(db, claim, _delete(db, _PARTS_OF_SESSION, found))
+        _add_counts(db, claim, _delete(db, _PARTS_OF_SESSION, found))
     return True
 
 
@@ -330,14 +332,14 @@ def _delete(db: Session, statements: Mapping[str, Any], id_: UUID) -> dict[str, 
 def _finish(services: Services, claim: Claim) -> bool:
     """Delete stored responses and end the job. False while a request may still store one."""
     with services.database.transaction(tenant_id=claim.tenant_id) as db:
-        _hold(db, claim)
-        settled_at = db.scalar(_SETTLE, {"job_id": claim.job_id})
+        _renew_lease(db, claim)
+        settled_at = db.scalar(_SET_SETTLED, {"job_id": claim.job_id})
         values = {"tenant_id": claim.tenant_id, "settled_at": settled_at}
         if db.scalar(_HAS_OPEN_REQUESTS, values):
             return False
     _delete_responses(services, claim)
     with services.database.transaction(tenant_id=claim.tenant_id) as db:
-        _hold(db, claim)
+        _renew_lease(db, claim)
         erasure = db.get_one(Erasure, claim.job_id)
         job = jobs.lock_open_job(db, job_id=claim.job_id)
         assert job is not None
@@ -353,7 +355,7 @@ def _delete_responses(services: Services, claim: Claim) -> None:
     after: str | None = ""
     while after is not None:
         with services.database.transaction(tenant_id=claim.tenant_id) as db:
-            _hold(db, claim)
+            _renew_lease(db, claim)
             after = _delete_response_batch(db, claim, after=after)
 
 
@@ -368,6 +370,6 @@ def _delete_response_batch(db: Session, claim: Claim, *, after: str) -> str | No
     user = f'"user_id":{json.dumps(claim.user_id, ensure_ascii=False)}'.encode()
     keys = [key for key, body in rows if user in body or named[key] & erased]
     if keys:
-        gone = db.execute(_FORGET, {"tenant_id": claim.tenant_id, "keys": keys})
-        _count(db, claim, {"responses": count_changed(gone)})
+        gone = db.execute(_DELETE_RESPONSES, {"tenant_id": claim.tenant_id, "keys": keys})
+        _add_counts(db, claim, {"responses": count_changed(gone)})
     return rows[-1][0] if rows else None

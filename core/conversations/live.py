@@ -251,7 +251,7 @@ class LiveAnswers:
                 with self._changed:
                     self._changed.wait(WAIT_POLL_SECONDS)
         finally:
-            self._leave(session_id, line, ticket)
+            self._leave_line(session_id, line, ticket)
 
     def _wait_for_head(self, line: deque[object], ticket: object, deadline: float) -> None:
         with self._changed:
@@ -260,7 +260,7 @@ class LiveAnswers:
             if line[0] is not ticket:
                 raise TurnInProgress
 
-    def _leave(self, session_id: UUID, line: deque[object], ticket: object) -> None:
+    def _leave_line(self, session_id: UUID, line: deque[object], ticket: object) -> None:
         with self._changed:
             line.remove(ticket)
             if not line and self._lines.get(session_id) is line:

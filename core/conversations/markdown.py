@@ -17,8 +17,8 @@ def heading(session: ChatSession, *, now: datetime) -> str:
     return (
         f"# {title}\n\n"
         f"- User: {_plain(session.user_id)}\n"
-        f"- Started: {_moment(session.created_at)}\n"
-        f"- Exported: {_moment(now)}\n"
+        f"- Started: {_time_of(session.created_at)}\n"
+        f"- Exported: {_time_of(now)}\n"
     )
 
 
@@ -32,7 +32,7 @@ def message(fields: Mapping[str, Any], *, superseded: bool) -> str:
     number = "" if superseded else f"{fields['position']}. "
     state = "" if fields["status"] == "complete" else f", {fields['status'].replace('_', ' ')}"
     parts = [
-        f"\n## {number}{kind} ({_moment(fields['created_at'])}{state})\n\n{fields['content']}\n"
+        f"\n## {number}{kind} ({_time_of(fields['created_at'])}{state})\n\n{fields['content']}\n"
     ]
     if fields["error"]:
         parts.append(f"\n*Error: {_plain(fields['error']['detail'])}*\n")
@@ -59,5 +59,5 @@ def _plain(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
 
 
-def _moment(value: datetime) -> str:
+def _time_of(value: datetime) -> str:
     return value.strftime("%Y-%m-%d %H:%M UTC")

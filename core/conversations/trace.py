@@ -72,10 +72,10 @@ class TurnTrace:
             "model": model,
             "usage": usage,
             "support": self.support.as_dict(),
-            "timings_ms": {name: self._shown(name) for name in STAGES},
+            "timings_ms": {name: self._milliseconds(name) for name in STAGES},
         }
 
-    def _shown(self, stage: str) -> float | None:
+    def _milliseconds(self, stage: str) -> float | None:
         taken = self.timings.get(stage)
         return None if taken is None else round(taken, 2)
 

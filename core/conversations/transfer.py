@@ -257,7 +257,7 @@ class _Renumbering:
         for place, (path, message) in enumerate(self._messages, start=1):
             if message.get("position", place) != place:
                 raise _invalid(f"{path}.position", f"Must be {place}: positions have no gap.")
-            self._note_place(path, message, place)
+            self._check_position(path, message, place)
         for path, message in self._earlier:
             self._check_alternative(path, message)
         everything = self._messages + self._earlier
@@ -268,7 +268,7 @@ class _Renumbering:
             )
         ]
 
-    def _note_place(self, path: str, message: Mapping[str, Any], place: int) -> None:
+    def _check_position(self, path: str, message: Mapping[str, Any], place: int) -> None:
         question = message.get("reply_to")
         if question is not None:
             before = self._messages[place - 2][1] if place > 1 else {}

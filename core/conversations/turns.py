@@ -25,7 +25,7 @@ from core.errors import Conflict, NotFound, session_not_found
 LEASE_SECONDS = 10.0
 RENEW_SECONDS = 3.0
 
-_UNTIL = "clock_timestamp() + make_interval(secs => :lease_seconds)"
+_LEASE_END = "clock_timestamp() + make_interval(secs => :lease_seconds)"
 _IS_LIVE = "status = 'in_progress' AND lease_expires_at >= clock_timestamp()"
 
 _LOCK_SESSION = text(
@@ -37,7 +37,7 @@ _SET_ACTIVE = text("UPDATE sessions SET active_message_id = :id WHERE id = :sess
 _BEGIN = text(
     f"""
     UPDATE messages
-    SET status = 'in_progress', lease_expires_at = {_UNTIL}, attempt = :attempt,
+    SET status = 'in_progress', lease_expires_at = {_LEASE_END}, attempt = :attempt,
         turn_options = :options, finish_reason = NULL, error = NULL,
         content = CASE WHEN :keep_text THEN content ELSE '' END
     WHERE tenant_id = :tenant_id AND id = :id

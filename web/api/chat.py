@@ -11,7 +11,7 @@ from core.conversations.chat import turn_options, without_none
 from web.http import schemas, turn_schemas
 from web.http.answer_streams import answer_turn, follow_answer, live_answers, pop_stream_option
 from web.http.auth import requires
-from web.http.context import one_statement, tenant_id, transaction
+from web.http.context import autocommit, tenant_id, transaction
 from web.http.idempotency import idempotent
 from web.http.parsing import Blueprint
 from web.http.presenters import json_response, message_body
@@ -127,7 +127,7 @@ def _answer_again(begin: Any, body: dict[str, Any], message_id: UUID) -> Respons
     """Begin a turn with `begin`; `body` holds the options that the client changes."""
     stream, on_disconnect = pop_stream_option(body), body.pop("on_disconnect", "continue")
     content = {"content": body.pop("content")} if "content" in body else {}
-    with one_statement() as db:
+    with autocommit() as db:
         message = messages.get_message(db, tenant_id=tenant_id(), message_id=message_id)
     if body.get("document_ids") is not None:
         body["document_ids"] = [str(one) for one in body["document_ids"]]

@@ -18,10 +18,10 @@ from web.http.auth import requires
 from web.http.context import services, tenant_id, transaction
 from web.http.downloads import (
     REVALIDATE,
-    begin,
     content_disposition,
     is_known,
     not_modified,
+    read_first_block,
     wanted_range,
 )
 from web.http.idempotency import held_claim, idempotent
@@ -187,7 +187,9 @@ def download_document(document_id: UUID) -> Response:
     part = wanted_range(size=size, etag=etag)
     start, end = part or (0, size)
     blocks = uploads.read_content(services(), document, start=start, end=end)
-    response = Response(begin(blocks), status=206 if part else 200, mimetype="application/pdf")
+    response = Response(
+        read_first_block(blocks), status=206 if part else 200, mimetype="application/pdf"
+    )
     if part:
         response.headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     response.headers["Content-Length"] = str(end - start)

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from core.conversations import message_index, messages
 from web.http import schemas
 from web.http.auth import requires
-from web.http.context import one_statement, services, tenant_id, transaction
+from web.http.context import autocommit, services, tenant_id, transaction
 from web.http.idempotency import idempotent, store_response
 from web.http.parsing import Blueprint, take_page
 from web.http.presenters import hit_body, json_response, message_body, no_content, page_body
@@ -24,7 +24,7 @@ blp = Blueprint("messages", __name__, url_prefix="/api/v1", description="Message
 @blp.response(201, schemas.Message)
 def append_message(body: dict[str, Any], session_id: UUID) -> Response:
     """Append a message. Positions are 1, 2, 3 … without gaps, also with concurrent appends."""
-    with one_statement() as db:
+    with autocommit() as db:
         message = messages.append_message(db, tenant_id=tenant_id(), session_id=session_id, **body)
         headers = {"Location": f"/api/v1/messages/{message.id}"}
         # `db` is a Session if there is a response to store.
@@ -40,7 +40,7 @@ def append_message(body: dict[str, Any], session_id: UUID) -> Response:
 def list_messages(query: dict[str, Any], session_id: UUID) -> Response:
     """List a conversation's messages by position."""
     page = take_page(query)
-    with one_statement() as db:
+    with autocommit() as db:
         found = messages.list_messages(
             db, tenant_id=tenant_id(), session_id=session_id, page=page, **query
         )
@@ -59,7 +59,7 @@ def search_messages(query: dict[str, Any]) -> Response:
     """
     page = take_page(query)
     message_index.index_new_messages(services().database, tenant_id=tenant_id())
-    with one_statement() as db:
+    with autocommit() as db:
         found = messages.search_messages(db, tenant_id=tenant_id(), page=page, **query)
     return json_response(page_body(found, hit_body))
 
@@ -69,7 +69,7 @@ def search_messages(query: dict[str, Any]) -> Response:
 @blp.response(200, schemas.Message)
 def get_message(message_id: UUID) -> Response:
     """Get a message."""
-    with one_statement() as db:
+    with autocommit() as db:
         message = messages.get_message(db, tenant_id=tenant_id(), message_id=message_id)
     return json_response(message_body(message))
 

@@ -7,7 +7,7 @@ from web.http.streaming import EVENT_STREAM
 
 Document = dict[str, Any]
 
-_OF_TYPE = {"boolean": False, "integer": 1, "number": 0.5, "string": "text", "object": {}}
+_EXAMPLES_BY_TYPE = {"boolean": False, "integer": 1, "number": 0.5, "string": "text", "object": {}}
 
 
 TURN_EVENTS = """\
@@ -97,7 +97,7 @@ def _example(document: Document, schema: Document) -> Any:
         return [_example(document, schema["items"])]
     if "properties" in schema:
         return _members(document, schema)
-    return schema.get("default", _OF_TYPE[schema["type"]])
+    return schema.get("default", _EXAMPLES_BY_TYPE[schema["type"]])
 
 
 def _members(document: Document, schema: Document) -> Document:
@@ -110,7 +110,7 @@ def _members(document: Document, schema: Document) -> Document:
     }
 
 
-def vary_messages(paths: Document) -> None:
+def show_question_examples(paths: Document) -> None:
     """Show a question as the example where a message is one; the schema's example is an answer."""
     for path in paths.values():
         for operation in path.values():

@@ -11,7 +11,7 @@ from typing import Any
 from flask import Flask
 from flask_smorest import Api
 
-from web.api_docs.examples import BODIES, TURN_EVENTS, add_examples, vary_messages
+from web.api_docs.examples import BODIES, TURN_EVENTS, add_examples, show_question_examples
 from web.http import schemas
 from web.http.auth import needs_key
 from web.http.idempotency import HEADER
@@ -64,8 +64,8 @@ _CODES = {
     504: ("provider_timeout", "The LLM or embedding provider took too long."),
     507: ("storage_full", "The storage is full."),
 }
-_EVERYWHERE = (400, 401, 403, 429, 500, 503)
-_PARTICULAR = {
+_COMMON_STATUSES = (400, 401, 403, 429, 500, 503)
+_STATUSES_OF_OPERATIONS = {
     "upload_document": (404, 413, 415, 507),
     "reingest_document": (409,),
     "cancel_job": (409,),
@@ -211,7 +211,7 @@ def build(app: Flask, api: Api) -> Document:
             if operation is not None:
                 _complete(operation, rule=rule.rule, view=view, writes=method != "GET")
     add_examples(document)
-    vary_messages(document["paths"])
+    show_question_examples(document["paths"])
     return document
 
 
@@ -291,7 +291,7 @@ def _complete_guarded(operation: Document, *, rule: str, view: Any, writes: bool
     operation["x-required-scopes"] = list(policy.scopes)
     operation["description"] = f"{operation.get('description', '')}\n\nScope: {scopes}.".strip()
     headers = ["X-Request-ID", *_LIMIT_HEADERS]
-    statuses = {*_EVERYWHERE, *_PARTICULAR.get(name, ())}
+    statuses = {*_COMMON_STATUSES, *_STATUSES_OF_OPERATIONS.get(name, ())}
     if "<" in rule:
         statuses.add(404)
     if "requestBody" in operation:

@@ -64,7 +64,7 @@ def _find_principal() -> Principal | None:
     if not given:
         return None
     settings = services().settings
-    if _same(given, settings.api_key.get_secret_value()):
+    if _are_equal(given, settings.api_key.get_secret_value()):
         return keys.operator()
     if not given.isascii():
         return None
@@ -80,7 +80,7 @@ def _given_key() -> str | None:
     return token.strip() if scheme.lower() == "bearer" else None
 
 
-def _same(given: str, expected: str) -> bool:
+def _are_equal(given: str, expected: str) -> bool:
     # Compare hashes, so that the time does not reveal the length.
     return hmac.compare_digest(_digest(given), _expected_digest(expected))
 

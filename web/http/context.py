@@ -43,7 +43,7 @@ def transaction(*, across_tenants: bool = False) -> Iterator[Session]:
 
 
 @contextmanager
-def one_statement() -> Iterator[Executor]:
+def autocommit() -> Iterator[Executor]:
     """Open an autocommit executor for a view that sends a single statement.
 
     In an atomic idempotent request it is a transaction, because the key needs more statements.

@@ -73,7 +73,7 @@ def parse_range(header: str, *, size: int) -> tuple[int, int] | None:
     return start, end
 
 
-def begin(blocks: Iterator[bytes]) -> Iterator[bytes]:
+def read_first_block(blocks: Iterator[bytes]) -> Iterator[bytes]:
     """Read the first block and return all, so that a missing file fails before the headers."""
     first = next(blocks, b"")
     return chain([first], blocks)

@@ -13,7 +13,7 @@ MAX_QUERY = 500  # 500 characters of 4 bytes, percent-encoded, fit a request lin
 
 _NO_NUL = r"^[^\u0000]*$"
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
-_WHOLE = re.compile(r"-?[0-9]{1,18}", re.ASCII)
+_DIGITS = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 
 
 class StrictInteger(fields.Integer):
@@ -38,7 +38,7 @@ class QueryInteger(fields.Integer):
     """An integer in a query string: digits only."""
 
     def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> int:
-        if not isinstance(value, str) or not _WHOLE.fullmatch(value):
+        if not isinstance(value, str) or not _DIGITS.fullmatch(value):
             raise self.make_error("invalid")
         return int(value)
 

@@ -25,7 +25,7 @@ def prepare(directory: Path) -> None:
         left.unlink()
 
 
-def retire(directory: Path, *, pid: int) -> None:
+def merge_dead_process(directory: Path, *, pid: int) -> None:
     """Merge the counts of the dead process `pid` into the file of all dead processes."""
     with locked(directory):
         for kind in _KINDS:

@@ -26,7 +26,7 @@ from core.documents.watching import DocumentWithJob
 T = TypeVar("T")
 
 
-def moment(value: datetime | None) -> str | None:
+def rfc3339(value: datetime | None) -> str | None:
     """Format a time by RFC 3339, with Z. `value` must be in UTC, like times from the database."""
     return None if value is None else value.isoformat().replace("+00:00", "Z")
 
@@ -42,7 +42,7 @@ def to_json(body: Any) -> bytes:
 
 
 def _as_text(value: Any) -> str | None:
-    return moment(value) if isinstance(value, datetime) else str(value)
+    return rfc3339(value) if isinstance(value, datetime) else str(value)
 
 
 class _JsonResponse(Response):
@@ -87,9 +87,9 @@ def session_body(session: ChatSession) -> dict[str, Any]:
         "is_favorite": session.is_favorite,
         "metadata": session.meta,
         "message_count": session.message_count,
-        "created_at": moment(session.created_at),
-        "updated_at": moment(session.updated_at),
-        "last_message_at": moment(session.last_message_at),
+        "created_at": rfc3339(session.created_at),
+        "updated_at": rfc3339(session.updated_at),
+        "last_message_at": rfc3339(session.last_message_at),
         "active_message_id": _text(session.active_message_id),
     }
 
@@ -130,9 +130,9 @@ def key_body(key: ApiKey) -> dict[str, Any]:
         "prefix": key.prefix,
         "scopes": key.scopes,
         "rate_limit_per_minute": key.rate_limit_per_minute,
-        "created_at": moment(key.created_at),
-        "expires_at": moment(key.expires_at),
-        "last_used_at": moment(key.last_used_at),
+        "created_at": rfc3339(key.created_at),
+        "expires_at": rfc3339(key.expires_at),
+        "last_used_at": rfc3339(key.last_used_at),
     }
 
 
@@ -156,8 +156,8 @@ def document_body(document: Document) -> dict[str, Any]:
         "pages_unreadable": document.pages_unreadable,
         "pages_ocr": document.pages_ocr,
         "notes": document.notes,
-        "created_at": moment(document.created_at),
-        "updated_at": moment(document.updated_at),
+        "created_at": rfc3339(document.created_at),
+        "updated_at": rfc3339(document.updated_at),
         "job_id": _text(document.job_id),
     }
 
@@ -177,10 +177,10 @@ def job_body(job: Job) -> dict[str, Any]:
         "attempts": job.attempts,
         "error": error if job.error_code else None,
         "result": job.result,
-        "created_at": moment(job.created_at),
-        "started_at": moment(job.started_at),
-        "finished_at": moment(job.finished_at),
-        "updated_at": moment(job.updated_at),
+        "created_at": rfc3339(job.created_at),
+        "started_at": rfc3339(job.started_at),
+        "finished_at": rfc3339(job.finished_at),
+        "updated_at": rfc3339(job.updated_at),
     }
 
 

@@ -40,23 +40,23 @@ def invalid(field: str, message: str) -> Invalid:
 
 def parse_json(data: bytes, *, root: str = "") -> Any:
     """Parse a JSON text in UTF-8. Raises Invalid with field paths below `root`."""
-    flawed = False
+    has_invalid = False
 
-    def flaw(message: str) -> _InvalidValue:
-        nonlocal flawed
-        flawed = True
+    def invalid_value(message: str) -> _InvalidValue:
+        nonlocal has_invalid
+        has_invalid = True
         return _InvalidValue(message)
 
     def number(digits: str) -> Any:
-        return int(digits) if len(digits) <= MAX_DIGITS else flaw(_BAD_NUMBER)
+        return int(digits) if len(digits) <= MAX_DIGITS else invalid_value(_BAD_NUMBER)
 
     def fraction(digits: str) -> Any:
         value = float(digits) if len(digits) <= MAX_DIGITS else math.inf
-        return value if math.isfinite(value) else flaw(_BAD_NUMBER)
+        return value if math.isfinite(value) else invalid_value(_BAD_NUMBER)
 
     def members(pairs: list[tuple[str, Any]]) -> Any:
         found = dict(pairs)
-        return found if len(found) == len(pairs) else flaw(_DUPLICATE)
+        return found if len(found) == len(pairs) else invalid_value(_DUPLICATE)
 
     try:
         text = data.decode()
@@ -66,7 +66,7 @@ def parse_json(data: bytes, *, root: str = "") -> Any:
             text,
             parse_int=number,
             parse_float=fraction,
-            parse_constant=lambda _: flaw(_BAD_NUMBER),
+            parse_constant=lambda _: invalid_value(_BAD_NUMBER),
             object_pairs_hook=members,
         )
     except UnicodeDecodeError as error:
@@ -77,7 +77,7 @@ def parse_json(data: bytes, *, root: str = "") -> Any:
         raise invalid(root, f"Must be valid JSON{_place(error)}.") from None
     # Skip the walk if the text has no escape, which U+0000 and lone surrogates need, and too few
     # brackets for deep nesting.
-    if flawed or "\\u" in text or text.count("{") + text.count("[") > MAX_DEPTH:
+    if has_invalid or "\\u" in text or text.count("{") + text.count("[") > MAX_DEPTH:
         _check(value, root)
     return value
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 log = get_logger("web.request")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
-_UNINTERESTING = frozenset({"/health/live", "/health/ready", "/health", "/metrics"})
+_DEBUG_PATHS = frozenset({"/health/live", "/health/ready", "/health", "/metrics"})
 
 
 class RequestLog:
@@ -87,7 +87,7 @@ class _Exchange:
             status=self.status,
             seconds=seconds,
         )
-        write = log.debug if environ["PATH_INFO"] in _UNINTERESTING else log.info
+        write = log.debug if environ["PATH_INFO"] in _DEBUG_PATHS else log.info
         write(
             "request",
             method=environ["REQUEST_METHOD"],
@@ -98,12 +98,12 @@ class _Exchange:
             db_ms=round(self._database.seconds * 1000, 2),
             bytes_sent=self.sent,
             remote=environ.get("REMOTE_ADDR"),
-            **_noted(self.state),
+            **_log_fields(self.state),
         )
         structlog.contextvars.clear_contextvars()
 
 
-def _noted(state: RequestState) -> dict[str, str | None]:
+def _log_fields(state: RequestState) -> dict[str, str | None]:
     """Return the fields of the log line about route, caller and outcome."""
     noted = {"route": state.route}
     if state.principal is not None:

@@ -27,7 +27,7 @@ from web.http.fields import (
 from web.http.passage_schemas import ID, Passage, PassageIn, StoredPassage
 
 MAX_GRACE_SECONDS = 30 * 86_400
-MOMENT = {"example": "2026-03-01T12:00:00.123456Z"}
+TIMESTAMP = {"example": "2026-03-01T12:00:00.123456Z"}
 BINARY = {"type": "string", "format": "binary"}
 EVENTS = {"description": "Server-sent events with JSON data."}
 
@@ -52,7 +52,7 @@ class Paging(Schema):
     )
 
     @validates_schema
-    def _one_way(self, data: dict[str, Any], **_: Any) -> None:
+    def _check_skip_or_cursor(self, data: dict[str, Any], **_: Any) -> None:
         if data.get("cursor") is not None and data.get("skip"):
             raise ValidationError("Give either skip or cursor.", field_name="cursor")
 
@@ -97,9 +97,9 @@ class Session(Schema):
     is_favorite = fields.Boolean(required=True)
     metadata = fields.Dict(required=True, metadata={"example": {"channel": "web"}})
     message_count = fields.Integer(required=True, metadata={"example": 2})
-    created_at = fields.DateTime(required=True, metadata=MOMENT)
-    updated_at = fields.DateTime(required=True, metadata=MOMENT)
-    last_message_at = fields.DateTime(required=True, allow_none=True, metadata=MOMENT)
+    created_at = fields.DateTime(required=True, metadata=TIMESTAMP)
+    updated_at = fields.DateTime(required=True, metadata=TIMESTAMP)
+    last_message_at = fields.DateTime(required=True, allow_none=True, metadata=TIMESTAMP)
     active_message_id = fields.UUID(
         required=True,
         allow_none=True,
@@ -170,7 +170,7 @@ class Message(Schema):
         allow_none=True,
         metadata={"example": {"prompt_tokens": 900, "completion_tokens": 40}},
     )
-    created_at = fields.DateTime(required=True, metadata=MOMENT)
+    created_at = fields.DateTime(required=True, metadata=TIMESTAMP)
     finish_reason = fields.String(
         required=True,
         allow_none=True,
@@ -221,9 +221,9 @@ class Key(Schema):
     prefix = fields.String(required=True, metadata={"example": "rcs_0f1e2d3c4b5a"})
     scopes = fields.List(fields.String(validate=one_of(SCOPES)), required=True)
     rate_limit_per_minute = fields.Integer(required=True, allow_none=True)
-    created_at = fields.DateTime(required=True, metadata=MOMENT)
-    expires_at = fields.DateTime(required=True, allow_none=True, metadata=MOMENT)
-    last_used_at = fields.DateTime(required=True, allow_none=True, metadata=MOMENT)
+    created_at = fields.DateTime(required=True, metadata=TIMESTAMP)
+    expires_at = fields.DateTime(required=True, allow_none=True, metadata=TIMESTAMP)
+    last_used_at = fields.DateTime(required=True, allow_none=True, metadata=TIMESTAMP)
 
 
 class NewKey(Key):
@@ -290,10 +290,10 @@ class Job(Schema):
     attempts = fields.Integer(required=True, metadata={"example": 1})
     error = fields.Nested(JobError, required=True, allow_none=True)
     result = fields.Dict(required=True, allow_none=True)
-    created_at = fields.DateTime(required=True, metadata=MOMENT)
-    started_at = fields.DateTime(required=True, allow_none=True, metadata=MOMENT)
-    finished_at = fields.DateTime(required=True, allow_none=True, metadata=MOMENT)
-    updated_at = fields.DateTime(required=True, metadata=MOMENT)
+    created_at = fields.DateTime(required=True, metadata=TIMESTAMP)
+    started_at = fields.DateTime(required=True, allow_none=True, metadata=TIMESTAMP)
+    finished_at = fields.DateTime(required=True, allow_none=True, metadata=TIMESTAMP)
+    updated_at = fields.DateTime(required=True, metadata=TIMESTAMP)
 
 
 class JobQuery(Paging):
@@ -335,8 +335,8 @@ class Document(Schema):
     )
     pages_ocr = fields.List(fields.Integer(), metadata={"description": "Pages read by OCR."})
     notes = fields.List(fields.Nested(DocumentNote))
-    created_at = fields.DateTime(required=True, metadata=MOMENT)
-    updated_at = fields.DateTime(required=True, metadata=MOMENT)
+    created_at = fields.DateTime(required=True, metadata=TIMESTAMP)
+    updated_at = fields.DateTime(required=True, metadata=TIMESTAMP)
     job_id = fields.UUID(required=True, allow_none=True, metadata=ID)
     job = fields.Nested(
         Job, allow_none=True, metadata={"description": "With `include=job` and in events."}

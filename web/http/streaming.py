@@ -21,7 +21,7 @@ from flask import Response, current_app
 from core.access.idempotency import StoredResponse
 from core.errors import RagError
 from core.telemetry import get_logger
-from web.http.downloads import begin, content_disposition
+from web.http.downloads import content_disposition, read_first_block
 from web.http.errors import TooManyStreams, describe
 from web.http.idempotency import MAX_BODY, Ticket
 from web.http.presenters import to_json
@@ -101,7 +101,7 @@ def download_response(blocks: Iterator[bytes], *, content_type: str, filename: s
     """
     give_back = _slots().take()
     try:
-        response = Response(begin(blocks), content_type=content_type)
+        response = Response(read_first_block(blocks), content_type=content_type)
     except BaseException:
         give_back()
         raise

@@ -20,10 +20,10 @@ from web.http.fields import (
     UtcDateTime,
 )
 from web.http.passage_schemas import ID, PassageIn
-from web.http.schemas import FINISH_REASONS, MOMENT, Feedback, one_of
+from web.http.schemas import FINISH_REASONS, TIMESTAMP, Feedback, one_of
 
 MAX_MESSAGES = 1_000_000
-_WHOLE: dict[str, Any] = {"validate": validate.Range(min=0, max=2**31 - 1)}
+_UNSIGNED: dict[str, Any] = {"validate": validate.Range(min=0, max=2**31 - 1)}
 
 
 class FilePassage(PassageIn):
@@ -38,12 +38,12 @@ class FilePassage(PassageIn):
 class ContextPassage(FilePassage):
     """A passage in an answer's context, with all fields."""
 
-    index = StrictInteger(required=True, **_WHOLE)
+    index = StrictInteger(required=True, **_UNSIGNED)
     document_id = Text(required=True, least=0, metadata=ID)
     filename = Text(required=True, least=0, metadata={"example": "report.pdf"})
-    page_start = StrictInteger(required=True, **_WHOLE)
-    page_end = StrictInteger(required=True, **_WHOLE)
-    page_break = StrictInteger(allow_none=True, **_WHOLE)
+    page_start = StrictInteger(required=True, **_UNSIGNED)
+    page_end = StrictInteger(required=True, **_UNSIGNED)
+    page_break = StrictInteger(allow_none=True, **_UNSIGNED)
     chunk_id = Text(required=True, least=0, metadata=ID)
     quote = Text(required=True, least=0)
     score = fields.Raw(required=True, metadata={"type": "number"})
@@ -85,7 +85,7 @@ class FileMessage(Schema):
     status = fields.String(validate=one_of(MESSAGE_STATUSES))
     model = Text(least=0, allow_none=True)
     usage = JsonObject(allow_none=True)
-    created_at = UtcDateTime(metadata=MOMENT)
+    created_at = UtcDateTime(metadata=TIMESTAMP)
     finish_reason = fields.String(allow_none=True, validate=one_of(FINISH_REASONS))
     error = fields.Nested(FileError, allow_none=True)
     feedback = fields.Nested(Feedback, allow_none=True)
@@ -105,9 +105,9 @@ class FileSession(Schema):
     title_is_automatic = StrictBoolean()
     is_favorite = StrictBoolean()
     metadata = JsonObject(metadata={"example": {"channel": "web"}})
-    created_at = UtcDateTime(metadata=MOMENT)
-    updated_at = UtcDateTime(metadata=MOMENT)
-    last_message_at = UtcDateTime(allow_none=True, metadata=MOMENT)
+    created_at = UtcDateTime(metadata=TIMESTAMP)
+    updated_at = UtcDateTime(metadata=TIMESTAMP)
+    last_message_at = UtcDateTime(allow_none=True, metadata=TIMESTAMP)
 
 
 class SessionFile(Schema):
@@ -117,7 +117,7 @@ class SessionFile(Schema):
     version = StrictInteger(
         validate=validate.Range(min=VERSION, max=VERSION), metadata={"example": VERSION}
     )
-    exported_at = UtcDateTime(metadata=MOMENT)
+    exported_at = UtcDateTime(metadata=TIMESTAMP)
     session = fields.Nested(FileSession, required=True)
     messages = fields.List(fields.Nested(FileMessage), validate=validate.Length(max=MAX_MESSAGES))
     alternatives = fields.List(

@@ -32,7 +32,7 @@ _FORM_BYTES = 1024 * 1024
 _READ_BYTES = 64 * 1024
 # Drain a rejected request's body for at most this long, and stop at the client's first pause.
 _DRAIN_SECONDS = 10.0
-_STRANGER_SECONDS = 2.0
+_NO_KEY_DRAIN_SECONDS = 2.0
 _PAUSE_SECONDS = 0.5
 FIELDS = ("user_id", "session_id", "metadata")
 
@@ -115,7 +115,7 @@ def drain(response: Response) -> Response:
     left = 2 * current_app.extensions["services"].settings.max_upload_bytes
     seconds, body = _DRAIN_SECONDS, request.environ["wsgi.input"]
     if request_state().principal is None:
-        left, seconds = min(left, _FORM_BYTES), _STRANGER_SECONDS
+        left, seconds = min(left, _FORM_BYTES), _NO_KEY_DRAIN_SECONDS
     with suppress(Exception), _with_deadline(seconds):  # the client may disconnect at any time
         while left > 0 and (data := body.read(_READ_BYTES)):
             left -= len(data)

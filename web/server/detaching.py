@@ -86,11 +86,11 @@ class DetachingMixin:
         assert deferred is not None
         pending = deferred.pending
         connection.sock.setblocking(False)
-        gone = partial(self._look_for_client, pending.abandon)
+        gone = partial(self._check_client, pending.abandon)
         self.poller.register(connection.sock, selectors.EVENT_READ, gone)
         pending.when_ready(lambda: self.method_queue.defer(self._resume, connection, detached))
 
-    def _look_for_client(self, abandon: Callable[[], None], client: socket.socket) -> None:
+    def _check_client(self, abandon: Callable[[], None], client: socket.socket) -> None:
         """Handle data that arrives while the client waits: a disconnect, or its next request."""
         try:
             is_gone = client.recv(1, socket.MSG_PEEK) == b""

@@ -269,7 +269,7 @@ def dying(function):
 if place == "storage":
     services.storage.delete = dying(services.storage.delete)
 else:
-    erasure._hold = dying(erasure._hold)
+    erasure._renew_lease = dying(erasure._renew_lease)
 erasure.erase_pending(services)
 """
 
