@@ -1,5 +1,5 @@
-# Every path here is relative and every tool is run as a module: that works below a
-# directory with a space in its name and below a very long one.
+# Every path is relative and every tool runs as a module. So the targets work in a directory with a
+# space in its name, and in a very long path.
 MAKEFLAGS += --no-print-directory
 PYTHON_IN_VENV = .venv/bin/python
 COMPILE = $(PYTHON_IN_VENV) -m uv pip compile --quiet --universal --generate-hashes \
@@ -16,13 +16,13 @@ run:  ## Run the whole service here until Ctrl-C; needs Python 3.11 and nothing 
 	@deploy/install.sh run
 	@exec $(PYTHON_IN_VENV) -m launcher
 
-install:  ## Install what running, testing and checking need into .venv
+install:  ## Install everything for running, testing and checking into .venv
 	@deploy/install.sh dev
 
 test: install  ## Run the tests against real servers; ARGS are pytest's
 	@$(PYTHON_IN_VENV) -m tests $(ARGS)
 
-faults: install  ## Run the tests that kill and starve whole services and fuzz the API
+faults: install  ## Run the tests that kill and overload whole services and fuzz the API
 	@$(PYTHON_IN_VENV) -m tests --faults $(ARGS)
 
 unit: install  ## Run the tests that need no server and no model, in seconds
@@ -31,7 +31,7 @@ unit: install  ## Run the tests that need no server and no model, in seconds
 llm: install  ## Serve a small LLM on the CPU until Ctrl-C, to try one without an account
 	@exec $(PYTHON_IN_VENV) -m tests.harness.local_llm $(ARGS)
 
-sure: check  ## Run all that CI runs: format, lint, types, imports, both kinds of tests
+sure: check  ## Run everything that CI runs: format, lint, types, imports, both kinds of tests
 	@$(MAKE) faults
 	@$(MAKE) test
 

@@ -17,13 +17,13 @@ _HELP = "/new starts another conversation, /quit or Ctrl-D ends, Ctrl-C stops an
 
 def _chat_options(command: Any) -> Any:
     for option in (
-        click.option("--session", "session_id", metavar="ID", help="Go on with a conversation."),
+        click.option("--session", "session_id", metavar="ID", help="Continue this conversation."),
         click.option(
             "--document",
             "document_ids",
             metavar="ID",
             multiple=True,
-            help="Use this document only; may be repeated.",
+            help="Search only this document; may be repeated.",
         ),
         click.option("--no-rag", is_flag=True, help="Answer without searching documents."),
         click.option(

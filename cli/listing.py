@@ -60,8 +60,8 @@ def _pages(progress: Json) -> str:
 
 
 @click.group(invoke_without_command=True)
-@click.option("--search", metavar="TEXT", help="Those with this in the title.")
-@click.option("--favorites", is_flag=True, help="Favourites only.")
+@click.option("--search", metavar="TEXT", help="Only titles that contain this.")
+@click.option("--favorites", is_flag=True, help="Only favourites.")
 @_limit_option
 @with_run
 def sessions(run: Run, *, search: str | None, favorites: bool, limit: int) -> None:
@@ -109,7 +109,7 @@ def _report_deleted(run: Run, id_: str) -> None:
     type=click.Choice(["queued", "processing", "ready", "failed", "cancelled"]),
     help="Those in this state.",
 )
-@click.option("--all-users", is_flag=True, help="Not the user's own only.")
+@click.option("--all-users", is_flag=True, help="Documents of all users.")
 @_limit_option
 @with_run
 def documents(run: Run, *, status: str | None, all_users: bool, limit: int) -> None:
@@ -159,7 +159,7 @@ def delete_documents(run: Run, document_ids: Sequence[str]) -> None:
     help="Those in this state.",
 )
 @click.option(
-    "--watch", is_flag=True, help="Until all that are listed have ended; 1 if one failed."
+    "--watch", is_flag=True, help="Wait until all listed jobs end; exit code 1 if one failed."
 )
 @_limit_option
 @with_run

@@ -33,13 +33,13 @@ def _login_name() -> str:
 @click.option(
     "--url",
     envvar=["RAGCHAT_URL", "API_URL"],
-    help="The service's address (RAGCHAT_URL, API_URL). Default: this machine, at PORT.",
+    help="The service's URL (RAGCHAT_URL, API_URL). Default: PORT on this machine.",
 )
 @click.option("--port", envvar="PORT", default=8000, hidden=True)
 @click.option(
     "--api-key",
     envvar=["RAGCHAT_API_KEY", "API_KEY"],
-    help="The key (RAGCHAT_API_KEY, API_KEY). Rather set the variable: others can see options.",
+    help="The key (RAGCHAT_API_KEY, API_KEY). Prefer the variable: others can see options.",
 )
 @click.option(
     "--user",

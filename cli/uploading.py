@@ -45,9 +45,9 @@ class _Upload:
 @click.argument(
     "paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path), metavar="PATH…"
 )
-@click.option("--shared", is_flag=True, help="For all users of the key's tenant, not one's own.")
-@click.option("--session", "session_id", metavar="ID", help="Attach to one conversation only.")
-@click.option("--no-wait", is_flag=True, help="Return when the service has accepted the files.")
+@click.option("--shared", is_flag=True, help="Share with all users of the key's tenant.")
+@click.option("--session", "session_id", metavar="ID", help="Attach to this conversation.")
+@click.option("--no-wait", is_flag=True, help="Do not wait for the ingestion.")
 @with_run
 def upload(
     run: Run, paths: Sequence[Path], *, shared: bool, session_id: str | None, no_wait: bool

@@ -1,4 +1,4 @@
-"""Flower's options (`--conf`); a file, since arguments are in everybody's `ps`."""
+"""Flower's options (`--conf`), in a file because all users can see arguments in `ps`."""
 
 from core.settings import get_settings
 from worker.app import app
@@ -11,8 +11,8 @@ port = _settings.flower_port
 basic_auth = [f"admin:{_password}"]
 persistent = False
 natural_time = True
-# `args` is what the worker claimed (`worker.flower`): a message itself has no arguments.
+# `args` shows the worker's claim (`worker.flower`), because a message has no arguments.
 tasks_columns = "name,args,state,exception,received,started,runtime,worker,uuid"
-# Flower's broker page knows Redis by kombu's name of it, not by ours (core/queue/transport.py).
+# Flower's broker page knows kombu's Redis transport, but not ours (core/queue/transport.py).
 app.conf.broker_transport = ""
-logging = "error"  # at each start it warns that no worker answers yet
+logging = "error"  # otherwise it warns at each start that no worker responds yet

@@ -13,28 +13,29 @@ _settings = get_settings()
 _host = f"[{_settings.bind_host}]" if ":" in _settings.bind_host else _settings.bind_host
 bind = f"{_host}:{_settings.port}"
 workers = _settings.web_workers
-worker_class = "web.server.gunicorn_worker.GatheringWorker"  # gthread, hardened
+worker_class = "web.server.gunicorn_worker.GatheringWorker"  # a hardened gthread
 threads = _settings.web_threads
 worker_connections = 1000
 backlog = 1024
 limit_request_line = 8190  # fits the longest query that the API accepts
 
-# The master kills a worker whose main loop is silent for this long. Requests
-# run in threads and may take longer: a streamed answer does.
+# The master kills a worker whose main loop is silent for this long. Requests run in threads, so
+# they may take longer.
 timeout = 60
 # Below the 30 s that containers and `make run` wait before they kill.
 graceful_timeout = 25
 keepalive = 15
 
-# Replace a worker before slow leaks matter; the jitter keeps them from restarting together.
+# Replace a worker before slow memory leaks matter. With the jitter, workers restart at
+# different times.
 max_requests = 100_000
 max_requests_jitter = 20_000
 
-# The heartbeat file's fsync may block for seconds on a busy disk.
+# In memory, because on a busy disk the heartbeat file's fsync may block for seconds.
 _memory = Path("/dev/shm")  # noqa: S108
 worker_tmp_dir = str(_memory) if _memory.is_dir() else None
 
-# In memory, and not in DATA_DIR, which several machines may share.
+# In memory and not in DATA_DIR, because several machines may share DATA_DIR.
 _metrics = (_memory if _memory.is_dir() else _settings.data_dir) / (
     f"rag-metrics-{os.getuid()}-{_settings.port}"
 )
@@ -43,7 +44,7 @@ raw_env = [f"PROMETHEUS_MULTIPROC_DIR={_metrics}"]
 accesslog = None  # the app logs each request itself, with its id and timings
 errorlog = "-"
 loglevel = "warning"
-control_socket_disable = True  # it would leave a socket file in the working directory
+control_socket_disable = True  # otherwise a socket file stays in the working directory
 
 
 def on_starting(server):  # type: ignore[no-untyped-def]
@@ -67,7 +68,7 @@ def post_worker_init(worker):  # type: ignore[no-untyped-def]
     """Load the embedding model before the first question waits for it."""
     services = worker.app.wsgi().extensions["services"]
     services.embedder.warm_up()
-    # Imported here: the master must not load what counts metrics before `raw_env` is set.
+    # Not at the top, because the master must not import prometheus_client before `raw_env` is set.
     from web.api.embeddings import warn_of_change  # noqa: PLC0415
 
     warn_of_change(services)

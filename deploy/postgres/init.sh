@@ -1,7 +1,8 @@
 #!/bin/sh
-# Run once, when the database's volume is new: database `rag` and its owner, who is no superuser,
-# so that row-level security binds the service. The superuser loses his password and is reached
-# from inside the container only: docker compose exec postgres psql -U postgres rag
+# Runs once, when the database's volume is new. Creates the database `rag` and its owner, who is not
+# a superuser, so that row-level security applies to the service. The superuser's password is
+# removed, so it can connect only from inside the container:
+# docker compose exec postgres psql -U postgres rag
 set -eu
 
 psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname postgres \

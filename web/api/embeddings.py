@@ -13,7 +13,7 @@ from core.telemetry import get_logger
 
 log = get_logger(__name__)
 
-cli = AppGroup("embeddings", help="Embed everything anew after the model was changed.")
+cli = AppGroup("embeddings", help="Embed all documents again after a change of the model.")
 
 
 def _services() -> Services:

@@ -6,11 +6,11 @@ from flask.cli import AppGroup
 from core.documents import rereading
 from web.http.commands import command_services, errors_as_messages
 
-cli = AppGroup("documents", help="Look after the documents of all tenants.")
+cli = AppGroup("documents", help="Manage the documents of all tenants.")
 
 
 @cli.command("reread")
-@click.option("--dry-run", is_flag=True, help="List them and change nothing.")
+@click.option("--dry-run", is_flag=True, help="Only list the documents.")
 @click.option("--tenant", help="Only this tenant's documents; default: all.")
 @click.option(
     "--scans",
