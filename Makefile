@@ -49,6 +49,6 @@ lock: install  ## Recompile requirements/*.txt from requirements/*.in
 	@for name in $(LOCKED); do \
 		$(COMPILE) requirements/$$name.in -c requirements/dev.txt -o requirements/$$name.txt || exit 1; \
 	done
-	@for name in model-weights llm-weights; do \
+	@for name in model-weights multilingual llm-weights; do \
 		$(COMPILE) --no-deps requirements/$$name.in -o requirements/$$name.txt || exit 1; \
 	done

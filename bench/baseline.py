@@ -1,8 +1,8 @@
 """A simple retrieval for comparison: windows of 500 tokens, only vectors, exact cosine.
 
 Parser and embedding model are the service's own, so that only chunking and ranking differ.
-Windows continue over page ends and do not overlap. The model reads the first 254 tokens of each
-window, as in any simple set-up with this model.
+Windows continue over page ends and do not overlap. The default model reads the first 254 tokens of
+each window, as in any simple set-up with this model.
 """
 
 from bisect import bisect_right
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from core.embedding.base import Vectors
+from core.embedding.base import Query, Vectors
 from core.embedding.local import LocalEmbedder
 from core.pdf.parser import PdfParser
 
@@ -30,7 +30,7 @@ class Baseline:
 
     def search(self, query: str, *, top_k: int) -> list[dict[str, Any]]:
         """The windows with vectors nearest to that of `query`, best first."""
-        cosines = self.vectors @ self.embedder.embed([query])[0]
+        cosines = self.vectors @ self.embedder.embed([Query(query)])[0]
         return [self.windows[index] for index in np.argsort(-cosines, kind="stable")[:top_k]]
 
 

@@ -24,9 +24,10 @@ import numpy as np
 
 from bench import embedding_candidates
 from core.embedding import build, local, runtimes
-from core.embedding.graph import HIDDEN, LAYERS
+from core.embedding.graph import HIDDEN
 
 WORDS, TOKENS = 180, 200
+LAYERS = 6
 BASE = "openvino-fp32"
 Embed = Callable[[list[str]], Any]
 

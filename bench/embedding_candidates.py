@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from core.embedding import build, local, runtimes
-from core.embedding.graph import HEADS, LAYERS, build_onnx
+from core.embedding import build, local, runtimes, sources
+from core.embedding.graph import HEADS, build_onnx, count_layers
+from core.embedding.models import MINILM
 from core.embedding.openvino_engine import OpenVINOEngine
+from core.embedding.tokens import open_tokenizer
 
 Embed = Callable[[list[str]], Any]
 
@@ -20,8 +22,8 @@ def all_candidates(directory: Path, scratch: Path) -> dict[str, Embed]:
         name: local.open_model(directory, runtime=name).embed
         for name in (runtimes.OPENVINO_FP32, runtimes.OPENVINO_INT8, runtimes.ONNXRUNTIME_INT8)
     }
-    tokenizer = local.open_tokenizer(directory)
-    weights = build.read_weights(build.find_weights())
+    tokenizer = open_tokenizer(directory)
+    weights = sources.read_weights(sources.find_source(MINILM).weights)
     exact = build_onnx(weights)
     bf16 = OpenVINOEngine(build.read_fp32(exact), options={"INFERENCE_PRECISION_HINT": "bf16"})
     others = {"OpenVINO bf16": bf16, **_onnxruntime_engines(exact, scratch)}
@@ -103,7 +105,7 @@ def _ctranslate2_model(weights: Any) -> Any:
     from ctranslate2.specs import common_spec, transformer_spec
 
     encoder = transformer_spec.TransformerEncoderSpec(
-        LAYERS,
+        count_layers(weights),
         HEADS,
         pre_norm=False,
         activation=common_spec.Activation.GELU,

@@ -1,6 +1,7 @@
 """Measures how often the right passage is found, and the answers from the passages.
 
     python -m bench.retrieval_quality ../shared/data/retrieval [--sets squad,…] [--limit N]
+        [--embedding-model multilingual-e5-small]
 
 Each set is a folder with `pdfs/` and `questions.jsonl`, ingested through the
 API as one user's documents. A hit is a passage with the answer's text if the set names a
@@ -23,6 +24,7 @@ from bench.answers import measure_answers
 from bench.baseline import build_baseline
 from bench.relevance import DEPTH, rate
 from core.embedding.local import LocalEmbedder, load
+from core.embedding.models import BY_SETTING, MINILM
 from tests.harness.service import ROOT, ingest, running_service
 
 MODES = ("text", "vector", "hybrid")
@@ -80,9 +82,11 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--sets", default="squad,cranfield,docugami-sec10q,financebench")
     parser.add_argument("--limit", type=int, help="about this many questions of each set")
+    parser.add_argument("--embedding-model", choices=BY_SETTING, default=MINILM.setting)
     options = parser.parse_args()
-    embedder = load(ROOT / "data" / "models")
-    with running_service() as service, service.client() as client:
+    chosen = BY_SETTING[options.embedding_model]
+    embedder = load(ROOT / "data" / "models", model=chosen)
+    with running_service(embedding_model=chosen.setting) as service, service.client() as client:
         print(f"{'set':<18}{'mode':<9}{'questions':>9}{'hit@1':>8}{'hit@5':>8}{'MRR@10':>8}")
         for name in options.sets.split(","):
             bench_set(client, options.data / name, limit=options.limit, embedder=embedder)

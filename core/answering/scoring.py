@@ -12,7 +12,8 @@ import numpy as np
 
 from core.answering.citations import mark_code, strip_citations
 from core.answering.passages import Passage
-from core.embedding.base import Embedder
+from core.embedding.base import Embedder, Query
+from core.embedding.models import rescale
 from core.text.sentences import split_sentences
 from core.text.synonyms import synonyms_of
 from core.text.words import content_stems
@@ -83,7 +84,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A candidate with its score, its cosine and the share of the question's words near it."""
+    """A candidate with its score, its cosine and the share of the question's words near it.
+
+    `cosine` is on the scale of the default embedding model, which the thresholds are set for.
+    """
 
     candidate: Candidate
     score: float
@@ -117,12 +121,12 @@ def rank_sentences(query: str, passages: Sequence[Passage], *, embedder: Embedde
 
 
 def _cosines(query: str, candidates: Sequence[Candidate], embedder: Embedder) -> list[float]:
-    texts = [query]
+    texts: list[str] = [Query(query)]
     for one in candidates:
         before, text = one.before.strip(_ELLIPSIS), one.text.strip(_ELLIPSIS)
         texts += [f"{one.title}: {text}", f"{one.title}: {before} {text}"]
     vectors = embedder.embed(texts)
-    by_form = (vectors[1:] @ vectors[0]).reshape(-1, 2)
+    by_form = rescale(vectors[1:] @ vectors[0], embedder.name).reshape(-1, 2)
     return [float(cosine) for cosine in by_form @ np.array([W_TITLED, W_PAIR])]
 
 

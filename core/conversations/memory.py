@@ -18,7 +18,8 @@ from core.bootstrap import Services
 from core.db.models import MessageVector
 from core.documents import jobs
 from core.embedding import describe_model
-from core.embedding.base import Vectors
+from core.embedding.base import Query, Vectors
+from core.embedding.models import rescale
 from core.errors import ProviderError
 from core.telemetry import get_logger
 from core.text.words import content_stems
@@ -45,7 +46,10 @@ _OVERLAP_MS = 2 * 3600 * 1000
 
 @dataclass(frozen=True, slots=True)
 class Recollection:
-    """A message of the same user in another session; `similarity` is a cosine."""
+    """A message of the same user in another session.
+
+    `similarity` is a cosine, on the scale of the default embedding model.
+    """
 
     message_id: UUID
     session_id: UUID
@@ -65,8 +69,8 @@ def recall(
         scope = {"tenant_id": tenant_id, "session_id": session_id, "limit": FRESH}
         fresh = [row for row in db.execute(_FRESH, scope) if is_worth_embedding(row.content)]
     try:
-        texts = [query, *(row.content for row in fresh)]
-        vectors = services.embedder.embed([text[:EMBEDDED_CHARS] for text in texts])
+        texts = [row.content[:EMBEDDED_CHARS] for row in fresh]
+        vectors = services.embedder.embed([Query(query[:EMBEDDED_CHARS]), *texts])
     except ProviderError as error:
         log.warning("recall_failed", code=error.code, detail=error.detail)
         return []
@@ -76,7 +80,7 @@ def recall(
             db, tenant_id=tenant_id, session_id=session_id, vector=vectors[0], model=model
         )
     found = stored + [
-        Recollection(row.id, row.session_id, row.content, float(vector @ vectors[0]))
+        Recollection(row.id, row.session_id, row.content, _similarity(vector @ vectors[0], model))
         for row, vector in zip(fresh, vectors[1:], strict=True)
     ]
     return _choose(found, question=question)
@@ -123,9 +127,9 @@ _FRESH = text(
 # users could miss them.
 _NEAREST = text(
     """
-    SELECT m.id, m.session_id, m.content, nearest.similarity
+    SELECT m.id, m.session_id, m.content, nearest.cosine
     FROM (
-        SELECT v.message_id, 1 - (v.embedding <=> :vector) AS similarity
+        SELECT v.message_id, 1 - (v.embedding <=> :vector) AS cosine
         FROM message_vectors v
         JOIN sessions me ON me.tenant_id = v.tenant_id AND me.user_id = v.user_id
         WHERE v.tenant_id = :tenant_id AND me.id = :session_id AND v.session_id <> me.id
@@ -150,7 +154,14 @@ def _nearest(
             "limit": _CANDIDATES,
         },
     )
-    return [Recollection(*row) for row in rows]
+    return [
+        Recollection(row.id, row.session_id, row.content, _similarity(row.cosine, model))
+        for row in rows
+    ]
+
+
+def _similarity(cosine: float, model: str) -> float:
+    return float(rescale(cosine, model))
 
 
 def embed_pending(services: Services) -> int:

@@ -4,6 +4,7 @@ import structlog
 
 from core.embedding import artefacts, runtimes
 from core.embedding.base import Embedder, endpoint_model_name
+from core.embedding.models import find_model
 from core.errors import Invalid
 from core.settings import Settings
 
@@ -30,18 +31,20 @@ def describe_model(settings: Settings) -> tuple[str, int]:
     if settings.embedding_provider == "openai":
         length = settings.embedding_dimensions
         return endpoint_model_name(settings.embedding_model, length), length
-    return artefacts.MODEL_NAME, artefacts.DIMENSIONS
+    model = find_model(settings.embedding_model)
+    return model.name, model.dimensions
 
 
 def _load_local(settings: Settings) -> Embedder:
     from core.embedding import local  # noqa: PLC0415
 
-    if settings.embedding_dimensions != artefacts.DIMENSIONS:
+    model = find_model(settings.embedding_model)
+    if settings.embedding_dimensions != model.dimensions:
         raise Invalid(
-            f"EMBEDDING_DIMENSIONS: the local model's vectors have {artefacts.DIMENSIONS} numbers"
+            f"EMBEDDING_DIMENSIONS: the local model's vectors have {model.dimensions} numbers"
         )
-    directory = artefacts.model_directory(settings.model_dir)
-    artefacts.check(directory)
+    directory = artefacts.model_directory(settings.model_dir, model)
+    artefacts.check(directory, model=model)
     choice = runtimes.choose(
         settings.embedding_runtime,
         directory=directory,
@@ -49,7 +52,7 @@ def _load_local(settings: Settings) -> Embedder:
         cpu=runtimes.cpu_info(),
     )
     log.info("embedding_runtime", runtime=choice.runtime, reason=choice.reason)
-    return local.open_model(directory, runtime=choice.runtime)
+    return local.open_model(directory, runtime=choice.runtime, model=model)
 
 
 def _create_openai(settings: Settings) -> Embedder:

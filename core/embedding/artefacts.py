@@ -6,15 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-# Stored with every vector, whatever runtime made it. The first runtime was OpenVINO in int8.
-MODEL_NAME = "all-MiniLM-L6-v2-int8-ov"
-# model.safetensors of sentence-transformers/all-MiniLM-L6-v2 as published.
-SOURCE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-DIMENSIONS = 384
-# `max_seq_length` of the published sentence_bert_config.json, [CLS] and [SEP]
-# included. The position table reaches to 512, but the model was trained and
-# published for 256.
-WINDOW = 256
+from core.embedding.models import MINILM, LocalModel
 
 GRAPH, WEIGHTS, TOKENIZER, MANIFEST = "model.xml", "model.bin", "tokenizer.json", "manifest.json"
 # The same model in full precision, and in int8 for processors on which the first saturates; see
@@ -45,9 +37,9 @@ class Manifest:
         (directory / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
-def model_directory(models_dir: Path) -> Path:
+def model_directory(models_dir: Path, model: LocalModel = MINILM) -> Path:
     """The model's folder below `models_dir`. It need not exist."""
-    return models_dir / MODEL_NAME
+    return models_dir / model.name
 
 
 def sha256(path: Path) -> str:
@@ -55,7 +47,9 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check(directory: Path, names: Sequence[str] = ARTEFACTS) -> Manifest:
+def check(
+    directory: Path, names: Sequence[str] = ARTEFACTS, *, model: LocalModel = MINILM
+) -> Manifest:
     """Compare the files `names` in `directory` with their hashes in the manifest, and return that.
 
     Raises ModelNotBuilt if a file is missing, altered, or made from weights
@@ -66,17 +60,18 @@ def check(directory: Path, names: Sequence[str] = ARTEFACTS) -> Manifest:
         manifest = Manifest(**fields)
         found = {name: sha256(directory / name) for name in names}
     except (OSError, ValueError, TypeError) as error:
-        raise _not_built(directory, f"cannot be read ({type(error).__name__})") from error
-    if manifest.name != MODEL_NAME or manifest.source != SOURCE_SHA256:
-        raise _not_built(directory, "was made from other weights")
+        raise _not_built(directory, model, f"cannot be read ({type(error).__name__})") from error
+    if manifest.name != model.name or manifest.source != model.source:
+        raise _not_built(directory, model, "was made from other weights")
     wrong = [name for name in names if found[name] != manifest.artefacts.get(name)]
     if wrong:
-        raise _not_built(directory, f"is damaged: {', '.join(wrong)}")
+        raise _not_built(directory, model, f"is damaged: {', '.join(wrong)}")
     return manifest
 
 
-def _not_built(directory: Path, reason: str) -> ModelNotBuilt:
+def _not_built(directory: Path, model: LocalModel, reason: str) -> ModelNotBuilt:
+    chosen = "" if model is MINILM else f" --model {model.setting}"
     return ModelNotBuilt(
         f"the embedding model in {directory} {reason}; "
-        f"build it with `{BUILD_COMMAND} --models-dir {directory.parent}`"
+        f"build it with `{BUILD_COMMAND} --models-dir {directory.parent}{chosen}`"
     )

@@ -9,6 +9,12 @@ from numpy.typing import NDArray
 Vectors = NDArray[np.float32]
 
 
+class Query(str):
+    """A text that asks. Some models embed it in another way than a passage."""
+
+    __slots__ = ()
+
+
 class Embedder(Protocol):
     """Maps texts to unit vectors.
 
@@ -26,9 +32,9 @@ class Embedder(Protocol):
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Vectors of shape (len(texts), dimensions), float32, L2 norm 1, in the order given.
 
-        Raises ProviderBusy (wait `retry_after` seconds), ProviderRefused (waiting
-        does not help), ProviderTimeout or ProviderError. Never returns a short list, a zero
-        or a NaN vector.
+        A text is a passage unless it is a Query. Raises ProviderBusy (wait `retry_after`
+        seconds), ProviderRefused (waiting does not help), ProviderTimeout or ProviderError.
+        Never returns a short list, a zero or a NaN vector.
         """
         ...
 

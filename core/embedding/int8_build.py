@@ -1,4 +1,4 @@
-"""Writes the files that `onnxruntime_engine` reads, from the published weights."""
+"""Writes the graph that `onnxruntime_engine` runs, from the published weights."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -7,29 +7,27 @@ from typing import Any
 import numpy as np
 
 from core.embedding import artefacts
-from core.embedding.graph import Array
+from core.embedding.graph import Array, count_layers
 from core.embedding.int8_graph import Ranges, build_int8_onnx, smoothed_inputs
-
-WORD_TABLE = "embeddings.word_embeddings.weight"
 
 
 def write_int8(
     weights: Mapping[str, Array], exact: Any, inputs: Iterable[Mapping[str, Array]], directory: Path
 ) -> None:
-    """Write the int8 graph and the table of word embeddings into `directory`.
+    """Write the int8 graph into `directory`.
 
     `exact` is the `onnx.ModelProto` of `graph.build_onnx`, `inputs` its inputs for texts that
     show the range of each activation.
     """
-    model = build_int8_onnx(weights, find_ranges(exact, inputs))
+    ranges = find_ranges(exact, inputs, names=smoothed_inputs(count_layers(weights)))
+    model = build_int8_onnx(weights, ranges)
     (directory / artefacts.ONNX_GRAPH).write_bytes(model.SerializeToString())
-    np.save(directory / artefacts.WORDS, weights[WORD_TABLE].astype(np.float16))
 
 
-def find_ranges(exact: Any, inputs: Iterable[Mapping[str, Array]]) -> Ranges:
+def find_ranges(exact: Any, inputs: Iterable[Mapping[str, Array]], *, names: list[str]) -> Ranges:
     """The largest absolute value of each channel that enters a product, over all `inputs`.
 
-    The keys are the names of the products' weights, those of `smoothed_inputs`.
+    `names` are those of the products' weights.
     """
     import onnx  # noqa: PLC0415 - the build's dependency, absent at run time
     import onnxruntime  # noqa: PLC0415
@@ -37,7 +35,7 @@ def find_ranges(exact: Any, inputs: Iterable[Mapping[str, Array]]) -> Ranges:
     sources = {
         node.input[1]: node.input[0] for node in exact.graph.node if node.op_type == "MatMul"
     }
-    wanted = {name: sources[name] for name in smoothed_inputs()}
+    wanted = {name: sources[name] for name in names}
     watched = onnx.ModelProto()
     watched.CopyFrom(exact)
     watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted.values())

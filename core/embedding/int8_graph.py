@@ -1,4 +1,4 @@
-"""MiniLM in int8 for onnxruntime, on processors without instructions for int8 products.
+"""A local model in int8 for onnxruntime, on processors without instructions for int8 products.
 
 Each text is quantized by itself, so its vector does not depend on the texts around it. Three
 measures keep the vectors near full precision (docs/adr/0001-embedding-runtime.md has the numbers):
@@ -20,9 +20,9 @@ from core.embedding.graph import (
     HEADS,
     HIDDEN,
     LAYER_NORM_EPSILON,
-    LAYERS,
     Array,
     GraphBuilder,
+    count_layers,
     position_table,
 )
 
@@ -40,11 +40,11 @@ SMOOTHING = 0.5
 LEAST_SCALE = 0.17
 
 
-def smoothed_inputs() -> list[str]:
+def smoothed_inputs(layers: int) -> list[str]:
     """The names of the weights whose inputs need the ranges of their channels."""
     return [
         f"encoder.layer.{layer}.{part}.weight"
-        for layer in range(LAYERS)
+        for layer in range(layers)
         for part in ("attention.self.query", "intermediate.dense")
     ]
 
@@ -57,7 +57,7 @@ def build_int8_onnx(weights: Mapping[str, Array], ranges: Ranges) -> Any:
     """
     graph = GraphBuilder(weights)
     hidden = _embed_positions(graph, weights)
-    for layer in range(LAYERS):
+    for layer in range(count_layers(weights)):
         hidden = _encode(graph, weights, ranges, hidden, f"encoder.layer.{layer}")
     pooled = graph.op("ReduceMean", hidden, axes=[1], keepdims=0)
     vector = graph.op("Div", pooled, graph.op("ReduceL2", pooled, axes=[-1], keepdims=1))

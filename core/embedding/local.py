@@ -1,26 +1,18 @@
-"""all-MiniLM-L6-v2 on the CPU, by the runtime that suits the processor. No torch, no network."""
+"""A local model on the CPU, by the runtime that suits the processor. No torch, no network."""
 
 import os
-import re
 from collections.abc import Sequence
-from functools import lru_cache
-from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Protocol
 
 import numpy as np
 from tokenizers import Tokenizer
 
 from core.embedding import artefacts, runtimes
 from core.embedding.base import Vectors
+from core.embedding.models import BY_NAME, MINILM, LocalModel
+from core.embedding.tokens import Ids, TokenReader, open_tokenizer
 from core.errors import ProviderError
-
-Ids = Sequence[int]
-
-_CACHED_WORDS = 30_000
-_LONGEST_WORD = 40  # characters; longer words rarely recur
-# `str.split` cuts at these characters. BERT's tokenizer deletes them, which joins their neighbours.
-_JOINING = re.compile("[\x0b\x0c\x1c-\x1f\x85]")
 
 
 class Engine(Protocol):
@@ -36,23 +28,25 @@ class Engine(Protocol):
 class LocalEmbedder:
     """An Embedder over a built model. One instance serves all threads of a process.
 
-    `runtime` names the engine's way, one of `runtimes.RUNTIMES`. Load it after the process has
-    forked: the runtime's threads do not survive a fork, and `embed` raises RuntimeError in a
+    `runtime` names the engine's way, one of `runtimes.RUNTIMES`. The model reads `max_tokens`
+    tokens of a text: those of its window that it does not need itself. Load it after the process
+    has forked: the runtime's threads do not survive a fork, and `embed` raises RuntimeError in a
     process that did not load it.
     """
 
-    name = artefacts.MODEL_NAME
-    dimensions = artefacts.DIMENSIONS
-    # The model reads this many tokens of a text; [CLS] and [SEP] take two of its window.
-    max_tokens = artefacts.WINDOW - 2
-
-    def __init__(self, *, engine: Engine, tokenizer: Tokenizer, runtime: str = "") -> None:
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        tokenizer: Tokenizer,
+        runtime: str = "",
+        model: LocalModel = MINILM,
+    ) -> None:
+        self.name, self.dimensions = model.name, model.dimensions
         self.runtime = runtime
         self._engine = engine
-        self._tokenizer = tokenizer
-        self._cls = cast(int, tokenizer.token_to_id("[CLS]"))
-        self._sep = cast(int, tokenizer.token_to_id("[SEP]"))
-        self._tokens_of_word = lru_cache(_CACHED_WORDS)(self._ids)
+        self._tokens = TokenReader(model, tokenizer)
+        self.max_tokens = self._tokens.max_tokens
         self._process = os.getpid()
 
     def warm_up(self) -> None:
@@ -68,7 +62,7 @@ class LocalEmbedder:
         """
         if os.getpid() != self._process:
             raise RuntimeError("the embedding model was loaded before this process was forked")
-        inputs = [self._input_ids(text) for text in texts]
+        inputs = [self._tokens.input_ids(text) for text in texts]
         order = sorted(range(len(inputs)), key=lambda index: len(inputs[index]))
         vectors = np.empty((len(inputs), self.dimensions), dtype=np.float32)
         size = self._engine.batch_size
@@ -78,58 +72,47 @@ class LocalEmbedder:
         return _checked(vectors)
 
     def count_tokens(self, text: str) -> int:
-        """The number of tokens of all of `text`, even beyond `max_tokens`, without [CLS] and [SEP].
+        """The number of tokens of all of `text`, even beyond `max_tokens`, without any other.
 
-        The counts of parts add up if a text is cut at whitespace or punctuation.
+        The counts of parts add up if a text is cut at whitespace, and with MiniLM at punctuation.
         """
-        return sum(map(len, self._tokens(text)))
+        return self._tokens.count(text)
 
     def token_offsets(self, text: str) -> list[tuple[int, int]]:
         """Start and end of each token in `text`, as indices of characters."""
-        offsets: list[tuple[int, int]] = self._encode(text).offsets
-        return offsets
-
-    def _encode(self, text: str) -> Any:
-        # Texts are encoded one by one, because encode_batch would start a thread pool.
-        # A lone surrogate has no UTF-8 form; the "?" in its place keeps the offsets right.
-        text = text.encode("utf-8", "replace").decode("utf-8")
-        return self._tokenizer.encode(text, add_special_tokens=False)
-
-    def _ids(self, text: str) -> Ids:
-        return tuple(self._encode(text).ids)
-
-    def _tokens(self, text: str) -> list[Ids]:
-        """The token ids of each word of `text`, from a cache.
-
-        BERT's tokenizer cuts at whitespace, so the tokens of a word depend on nothing else. A
-        document repeats most of its words, and a look-up is ten times faster.
-        """
-        if _JOINING.search(text):
-            return [self._ids(text)]
-        known, new = self._tokens_of_word, self._ids
-        return [known(word) if len(word) <= _LONGEST_WORD else new(word) for word in text.split()]
-
-    def _input_ids(self, text: str) -> Ids:
-        tokens = chain.from_iterable(self._tokens(text))
-        return [self._cls, *islice(tokens, self.max_tokens), self._sep]
+        return self._tokens.offsets(text)
 
 
-def load(models_dir: Path, *, runtime: str = "") -> LocalEmbedder:
-    """The model built below `models_dir`, its files checked against their hashes.
+def load(models_dir: Path, *, runtime: str = "", model: LocalModel = MINILM) -> LocalEmbedder:
+    """`model` as it was built below `models_dir`, its files checked against their hashes.
 
     `runtime` is one of `runtimes.RUNTIMES`; by default the first that suits this processor.
     Raises ModelNotBuilt, whose text names the command that builds it.
     """
-    directory = artefacts.model_directory(models_dir)
-    artefacts.check(directory)
-    return open_model(directory, runtime=runtime)
+    return load_folder(artefacts.model_directory(models_dir, model), runtime=runtime)
 
 
-def open_model(directory: Path, *, runtime: str = "") -> LocalEmbedder:
-    """The model in `directory`, without a check of hashes. `runtime` is as for `load`."""
+def load_folder(directory: Path, *, runtime: str = "") -> LocalEmbedder:
+    """The model whose name the folder has. Otherwise as `load`."""
+    model = BY_NAME[directory.name]
+    artefacts.check(directory, model=model)
+    return open_model(directory, runtime=runtime, model=model)
+
+
+def open_model(
+    directory: Path, *, runtime: str = "", model: LocalModel | None = None
+) -> LocalEmbedder:
+    """The model in `directory`, without a check of hashes. `runtime` is as for `load`.
+
+    By default, the folder's name says which model it is.
+    """
     runtime = runtime or runtimes.suitable(runtimes.cpu_info())[0]
-    tokenizer = open_tokenizer(directory)
-    return LocalEmbedder(engine=_ENGINES[runtime](directory), tokenizer=tokenizer, runtime=runtime)
+    return LocalEmbedder(
+        engine=_ENGINES[runtime](directory),
+        tokenizer=open_tokenizer(directory),
+        runtime=runtime,
+        model=model or BY_NAME[directory.name],
+    )
 
 
 # A process needs one runtime; importing another takes half a second and tens of megabytes.
@@ -138,13 +121,17 @@ def open_model(directory: Path, *, runtime: str = "") -> LocalEmbedder:
 def _open_openvino_int8(directory: Path) -> Engine:
     from core.embedding import openvino_engine  # noqa: PLC0415
 
-    return openvino_engine.open_engine(directory / artefacts.GRAPH)
+    return openvino_engine.open_engine(
+        directory / artefacts.GRAPH, words=directory / artefacts.WORDS
+    )
 
 
 def _open_openvino_fp32(directory: Path) -> Engine:
     from core.embedding import openvino_engine  # noqa: PLC0415
 
-    return openvino_engine.open_engine(directory / artefacts.EXACT_GRAPH)
+    return openvino_engine.open_engine(
+        directory / artefacts.EXACT_GRAPH, words=directory / artefacts.WORDS
+    )
 
 
 def _open_onnxruntime_int8(directory: Path) -> Engine:
@@ -158,14 +145,6 @@ _ENGINES = {
     runtimes.OPENVINO_FP32: _open_openvino_fp32,
     runtimes.ONNXRUNTIME_INT8: _open_onnxruntime_int8,
 }
-
-
-def open_tokenizer(directory: Path) -> Tokenizer:
-    """The published tokenizer without its fixed truncation and padding to 128 tokens."""
-    tokenizer = Tokenizer.from_file(str(directory / artefacts.TOKENIZER))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
 
 
 def _checked(vectors: Vectors) -> Vectors:

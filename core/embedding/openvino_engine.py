@@ -1,4 +1,4 @@
-"""MiniLM by OpenVINO, in int8 or in full precision."""
+"""A local model by OpenVINO, in int8 or in full precision."""
 
 import threading
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from core.embedding.base import Vectors
+from core.embedding.word_table import Words, open_words
 from core.embedding.words import split
 
 Ids = Sequence[int]
@@ -41,14 +42,21 @@ COMPILE_OPTIONS: dict[str, Any] = {
 class OpenVINOEngine:
     """An Engine over a model of the inputs and output of `graph.build_onnx`.
 
-    `options` override the usual ones.
+    `words` are the word embeddings of a model that has them as an input. `options` override the
+    usual ones.
     """
 
     # Measured in docs/adr/0001-embedding-runtime.md: larger batches are slower on one thread.
     batch_size = 4
 
-    def __init__(self, model: ov.Model, *, options: dict[str, Any] | None = None) -> None:
-        self._words, self._encoder = split(model)
+    def __init__(
+        self,
+        model: ov.Model,
+        *,
+        words: Words | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        self._words, self._encoder = (words, model) if words else split(model)
         self._options = {**COMPILE_OPTIONS, **(options or {})}
         self._request = _compile(self._encoder, self._options)
         self._lock = threading.Lock()
@@ -72,9 +80,15 @@ class OpenVINOEngine:
         return _compile(encoder, {**self._options, **_QUESTION_OPTIONS})
 
 
-def open_engine(path: Path) -> OpenVINOEngine:
-    """The engine of the graph in `path`."""
-    return OpenVINOEngine(ov.Core().read_model(path))
+def open_engine(path: Path, *, words: Path) -> OpenVINOEngine:
+    """The engine of the graph in `path`. `words` is the file of word embeddings."""
+    return engine_of(ov.Core().read_model(path), words=words)
+
+
+def engine_of(model: ov.Model, *, words: Path) -> OpenVINOEngine:
+    """The engine of `model`, which has a table of word embeddings or takes the rows of `words`."""
+    has_table = any("input_ids" in port.get_names() for port in model.inputs)
+    return OpenVINOEngine(model, words=None if has_table else open_words(words))
 
 
 def _compile(model: ov.Model, options: dict[str, Any]) -> ov.InferRequest:
@@ -86,7 +100,7 @@ def _pad(inputs: Sequence[Ids]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     length = -(-longest // LENGTH_STEP) * LENGTH_STEP
     if len(inputs) == 1 and longest <= QUESTION_LENGTH:
         length = QUESTION_LENGTH
-    padded = np.zeros((len(inputs), length), dtype=np.int64)  # [PAD] is token 0
+    padded = np.zeros((len(inputs), length), dtype=np.int64)  # any token: the mask hides it
     mask = np.zeros_like(padded)
     for row, ids in enumerate(inputs):
         padded[row, : len(ids)] = ids

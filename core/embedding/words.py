@@ -12,18 +12,7 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13
 
-Rows = NDArray[np.float32]
-
-
-class WordEmbeddings:
-    """Maps token ids of any shape (…) to their float32 rows, of shape (…, width)."""
-
-    def __init__(self, codes: NDArray[Any], scales: Rows | None) -> None:
-        self._codes, self._scales = codes, scales
-
-    def __call__(self, ids: NDArray[np.int64]) -> Rows:
-        rows: Rows = self._codes[ids].astype(np.float32)
-        return rows if self._scales is None else rows * self._scales[ids]
+from core.embedding.word_table import WordEmbeddings
 
 
 def split(model: ov.Model) -> tuple[WordEmbeddings, ov.Model]:

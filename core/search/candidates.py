@@ -22,6 +22,7 @@ from sqlalchemy import TextClause, text
 from core.db import Executor
 from core.db.models import write_vector
 from core.embedding.base import Vectors
+from core.embedding.models import scale_of
 from core.search.lexemes import terms_of
 from core.search.reach import IN_REACH, Reach
 
@@ -66,7 +67,8 @@ class Candidate:
     """A chunk that a search considers. The fields are in the order of the statement's columns.
 
     `vector_rank` and `text_rank` count from 1; None if the chunk is not among the best by
-    meaning, or by words. `vector_score` is the cosine. `text_score` is the weighted share of
+    meaning, or by words. `vector_score` is the cosine, on the scale of
+    the default embedding model. `text_score` is the weighted share of
     the query's words that the chunk contains. A score is None if the mode does not use it.
     `context` and `ordinal` are those of `core.db.models.Chunk`.
     """
@@ -119,7 +121,8 @@ def find_candidates(
     `db` must be bound to the tenant of `reach`.
     """
     values = reach_values(reach) | _query_values(query, vector, mode)
-    values |= {"most": most, "model": model}
+    low, high = scale_of(model)
+    values |= {"most": most, "model": model, "unrelated": low, "related": high}
     rows = db.execute(_SEARCH, values).all()
     # The column is text and is parsed once; psycopg2 would parse a JSON column in each row.
     known = json.loads(rows[0][-1] or "{}") if rows else {}
@@ -150,6 +153,8 @@ def _query_values(query: str, vector: Vectors | None, mode: Mode) -> dict[str, A
         "terms": [term.query for term in terms],
         "vector": None if vector is None else write_vector(vector[0].tolist()),
         "model": None,
+        "unrelated": 0.0,
+        "related": 1.0,
         "by_meaning": mode != "text",
         "by_words": mode != "vector",
         "candidates": CANDIDATES,

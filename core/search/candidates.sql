@@ -237,16 +237,18 @@ chosen AS MATERIALIZED (
 -- part: scored
 -- Both scores for every candidate, and the most promising ones.
 -- * scored: a candidate by words gets its score by meaning too, and the other way round.
+--   `unrelated` and `related` bring the model's cosines to the scale of the default model's.
 -- * promising: the best by both scores. Words count for less here than in
 --   core.search.ranking, which has more information about them. Chunks with an exact word
 --   come first, because they may be far from the query in meaning.
 scored AS (
     SELECT c.id, c.document_id, c.context, c.ordinal, c.page_start, c.page_end, c.page_label,
            c.page_break, c.text, vector_rank, text_rank, exact,
-           CASE WHEN :by_meaning THEN 1 - coalesce(distance, (
+           CASE WHEN :by_meaning THEN (1 - coalesce(distance, (
                SELECT embedding <=> (SELECT vector FROM question) FROM chunk_vectors
                WHERE chunk_id = c.id AND $same_model
-           )) END AS vector_score,
+           )) - CAST(:unrelated AS float8)) / CAST(:related - :unrelated AS float8)
+           END AS vector_score,
            CASE WHEN :by_words THEN coalesce(coalesce(score, (
                SELECT sum(weight * ts_rank('{1,1,1,1}', c.tsv, term)) FROM weighted
            )) / (SELECT sum(weight) FROM weighted), 0)::float8 END AS text_score

@@ -15,6 +15,7 @@ from uuid import UUID
 from core.answering.citations import best_quote
 from core.answering.passages import Passage
 from core.bootstrap import Services
+from core.embedding.base import Query, Vectors
 from core.errors import ProviderRefused, Unavailable
 from core.search import embedding_model, ranking, repeats, reranking, spelling
 from core.search.candidates import Candidate, Candidates, Mode, find_candidates
@@ -116,7 +117,7 @@ def _candidates(
 ) -> tuple[Candidates, float]:
     """The candidates for `query`, and the milliseconds that its embedding took."""
     started = time.perf_counter()
-    vector = None if mode == "text" else services.embedder.embed([without_instructions(query)])
+    vector = None if mode == "text" else _embed(services, query)
     embed = 1000 * (time.perf_counter() - started)
     found = find_candidates(
         services.database.autocommit(tenant_id=reach.tenant_id),
@@ -128,6 +129,10 @@ def _candidates(
         most=most,
     )
     return found, embed
+
+
+def _embed(services: Services, query: str) -> Vectors:
+    return services.embedder.embed([Query(without_instructions(query))])
 
 
 def _possible_mode(services: Services, mode: Mode) -> Mode:

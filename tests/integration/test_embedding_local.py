@@ -5,6 +5,7 @@ import shutil
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,21 @@ import openvino as ov
 import pytest
 from structlog.testing import capture_logs
 
-from core.embedding import artefacts, build, create_embedder, local, openvino_engine, runtimes
+from core.embedding import (
+    artefacts,
+    build,
+    create_embedder,
+    local,
+    openvino_engine,
+    runtimes,
+    sources,
+)
 from core.embedding.graph import build_onnx
 from core.embedding.local import LocalEmbedder
+from core.embedding.models import MINILM
 from core.embedding.openvino_engine import OpenVINOEngine
+from core.embedding.sources import Source
+from core.embedding.tokens import open_tokenizer
 from core.embedding.words import split
 from core.settings import Settings
 
@@ -62,8 +74,8 @@ def test_full_precision_graph_is_the_published_model(
 
 @pytest.fixture(scope="module")
 def exact(directory: Path) -> LocalEmbedder:
-    model = build.read_fp32(build_onnx(build.read_weights(build.find_weights())))
-    return LocalEmbedder(engine=OpenVINOEngine(model), tokenizer=local.open_tokenizer(directory))
+    model = build.read_fp32(build_onnx(sources.read_weights(sources.find_source(MINILM).weights)))
+    return LocalEmbedder(engine=OpenVINOEngine(model), tokenizer=open_tokenizer(directory))
 
 
 @pytest.mark.parametrize("case", TEXTS, ids=[case["label"] for case in TEXTS])
@@ -122,7 +134,7 @@ def test_the_setting_forces_a_runtime(directory: Path, runtime: str) -> None:
     embedder = create_embedder(settings)
     assert isinstance(embedder, LocalEmbedder)
     assert embedder.runtime == runtime
-    assert embedder.name == artefacts.MODEL_NAME
+    assert embedder.name == MINILM.name
 
 
 def test_takes_the_runtime_that_was_fastest_here(
@@ -343,19 +355,18 @@ def test_refuses_to_run_after_a_fork(
 
 
 def test_refuses_weights_that_are_not_the_published_ones(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(artefacts, "SOURCE_SHA256", "0" * 64)
-    with pytest.raises(build.BuildError, match="published weights"):
-        build.build(tmp_path)
+    with pytest.raises(sources.BuildError, match="published weights"):
+        build.build(tmp_path, replace(MINILM, source="0" * 64))
     assert _entries(tmp_path) == []
 
 
 def test_a_build_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "quantize", lambda model, tokenizer: model)
+    monkeypatch.setattr(build, "quantize", lambda model, inputs: model)
     monkeypatch.setattr(build, "calibration_texts", lambda: ["one text"])
     monkeypatch.setattr(build, "MIN_AGREEMENT", 1.1)
-    with pytest.raises(build.BuildError, match="differ too much"):
+    with pytest.raises(sources.BuildError, match="differ too much"):
         build.build(tmp_path)
     assert _entries(tmp_path) == []
 
@@ -365,7 +376,7 @@ def test_builds_once_when_many_ask_at_once(
 ) -> None:
     builds = []
 
-    def copy(source: Path, staging: Path, *, older: Path) -> None:
+    def copy(source: Source, staging: Path, *, older: Path) -> None:
         builds.append(source)
         time.sleep(0.2)
         shutil.copytree(directory, staging, dirs_exist_ok=True)
@@ -377,7 +388,7 @@ def test_builds_once_when_many_ask_at_once(
     for thread in threads:
         thread.join()
     assert len(builds) == 1
-    assert _entries(tmp_path) == [artefacts.MODEL_NAME]
+    assert _entries(tmp_path) == [MINILM.name]
     assert local.load(tmp_path).embed(["text"]).shape == (1, 384)
 
 
@@ -423,11 +434,11 @@ def test_quantizes_again_what_changed(
     else:
         edit_manifest(copy / artefacts.MANIFEST, versions={"openvino": "2020.1", "nncf": "1.0"})
 
-    def stop(model: Any, tokenizer: Any) -> Any:
-        raise build.BuildError("quantized again")
+    def stop(model: Any, inputs: Any) -> Any:
+        raise sources.BuildError("quantized again")
 
     monkeypatch.setattr(build, "quantize", stop)
-    with pytest.raises(build.BuildError, match="quantized again"):
+    with pytest.raises(sources.BuildError, match="quantized again"):
         build.build(tmp_path)
 
 
