@@ -227,7 +227,7 @@ def _build_model(settings: Settings, *, say: Callable[[str], None]) -> None:
     """Build the local embedding model, unless an earlier start did."""
     if settings.embedding_provider != "local":
         return
-    say("checking the embedding model (the first time it is built, in about a minute)")
+    say("checking the embedding model (the first time it is built, in a few minutes)")
     log = settings.data_dir / "model-build.log"
     with log.open("wb") as output:  # its libraries print progress bars
         built = subprocess.run(

@@ -2,8 +2,8 @@
 
 A unigram model (Kudo 2018) on words that begin with ▁, after SentencePiece's normalisation
 `nmt_nfkc`: NFKC, but control characters are deleted, some invisible ones are spaces, and the
-full-width tilde stays. Compared with the file's own map of characters, only characters that
-Unicode has added since are different.
+full-width tilde stays. Only one character, U+1F23B, which Unicode has added since, becomes another
+than by the file's own map.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,8 @@ SPACE = "▁"
 _SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 _DELETED = r"[\x01-\x08\x0b\x0e-\x1f\x7f\x{8f}\x{9f}]"
 _SPACES = r"[\t\n\f\r\x{1680}\x{200b}-\x{200f}\x{2028}\x{2029}\x{2581}\x{feff}\x{fffd}]"
-_TILDE, _PRIVATE = "\uff5e", "\ue000"
+# The second one is a noncharacter, which hides the tilde from NFKC.
+_TILDE, _HIDDEN = "\uff5e", "\ufdd0"
 # A text that contains "<s>" must not become the token that begins a text. In the file, special
 # tokens have 0, the largest log probability.
 _NEVER = -100.0
@@ -44,8 +45,8 @@ def _normalizer() -> Any:
         [
             normalizers.Replace(Regex(_DELETED), ""),
             normalizers.Replace(Regex(_SPACES), " "),
-            normalizers.Replace(_TILDE, _PRIVATE),
+            normalizers.Replace(_TILDE, _HIDDEN),
             normalizers.NFKC(),
-            normalizers.Replace(_PRIVATE, _TILDE),
+            normalizers.Replace(_HIDDEN, _TILDE),
         ]
     )

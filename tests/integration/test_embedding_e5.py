@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from core.bootstrap import Services
+from core.conversations.memory import MIN_SIMILARITY
 from core.documents.reembedding import renew_embeddings
 from core.embedding import artefacts, build, create_embedder, local, runtimes
 from core.embedding.base import Query
@@ -95,11 +96,11 @@ def test_a_text_in_a_batch_has_the_vector_that_it_has_alone(e5: LocalEmbedder) -
     assert (together * alone).sum(axis=1).min() > 0.9999
 
 
-def test_related_texts_are_as_alike_as_with_the_default_model(e5: LocalEmbedder) -> None:
+def test_rescaled_cosines_suit_the_thresholds(e5: LocalEmbedder) -> None:
     vectors = e5.embed([Query(GERMAN), ANSWER, *OTHERS])
     related, *others = rescale(vectors[1:] @ vectors[0], E5.name)
-    assert related > 0.35
-    assert max(others) < 0.35
+    assert related > MIN_SIMILARITY
+    assert max(others) < MIN_SIMILARITY
 
 
 @pytest.mark.parametrize("mode", ["vector", "hybrid"])
