@@ -1,13 +1,14 @@
 """Runtimes and precisions of the local embedding model, side by side.
 
-    python -m bench.embedding [--texts FOLDER] [--rounds N] [--only NAME …]
+    python -m bench.embedding [--texts FOLDER] [--rounds N] [--only NAME …] [--model NAME]
 
 The candidates take turns to embed the same texts of about 200 tokens on one thread.
 Other load on the machine then affects all of them alike: compare the ratios. Agreement
 is the mean and the lowest cosine to full precision, and the share of each text's five
 nearest neighbours that are the same; at the end, the same between the ways that are shipped.
 `--texts` names a folder of .txt files to cut texts from; without it they are joined from the
-calibration sentences. Needs requirements/model.txt; CTranslate2 takes part if it is installed.
+calibration sentences. Candidates that are not shipped take part with the default model only. Needs
+requirements/model.txt; CTranslate2 takes part if it is installed.
 """
 
 import argparse
@@ -25,9 +26,9 @@ import numpy as np
 from bench import embedding_candidates
 from core.embedding import build, local, runtimes
 from core.embedding.graph import HIDDEN
+from core.embedding.models import BY_SETTING, MINILM
 
 WORDS, TOKENS = 180, 200
-LAYERS = 6
 BASE = "openvino-fp32"
 Embed = Callable[[list[str]], Any]
 
@@ -39,8 +40,10 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=80)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", nargs="+", default=[])
+    parser.add_argument("--model", choices=BY_SETTING, default=MINILM.setting)
     options = parser.parse_args()
-    directory = build.build(options.models_dir)
+    model = BY_SETTING[options.model]
+    directory = build.build(options.models_dir, model)
     embedder = local.open_model(directory)
     texts = [cut(text, embedder) for text in read_texts(options.texts, count=options.count)]
     lengths = [embedder.count_tokens(text) + 2 for text in texts]  # with [CLS] and [SEP]
@@ -51,7 +54,7 @@ def main() -> None:
         if options.only:
             embeds = {name: embeds[name] for name in (BASE, *options.only)}
         rates, vectors = measure(embeds, texts, rounds=options.rounds)
-    report(rates, vectors, length=length)
+    report(rates, vectors, length=length, layers=model.layers)
     report_pairs({name: vectors[name] for name in runtimes.RUNTIMES if name in vectors})
     questions = [" ".join(text.split()[:10]) + "?" for text in texts]
     report_questions(embeds, questions)
@@ -108,9 +111,11 @@ def agreement(vectors: Any, others: Any) -> str:
     return f"{cosines.mean():.4f} | {cosines.min():.4f} | {same:.3f}"
 
 
-def report(rates: dict[str, list[float]], vectors: dict[str, Any], *, length: float) -> None:
+def report(
+    rates: dict[str, list[float]], vectors: dict[str, Any], *, length: float, layers: int
+) -> None:
     # Products by weights and, for each other token, by keys and values.
-    operations = 2 * LAYERS * (12 * HIDDEN**2 + 2 * length * HIDDEN)
+    operations = 2 * layers * (12 * HIDDEN**2 + 2 * length * HIDDEN)
     print("| candidate | chunks/s | tokens/s | Gop/s | ratio | cosine, mean | least | same of 5 |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for name, rate in rates.items():

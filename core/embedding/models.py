@@ -23,6 +23,7 @@ class LocalModel:
     weights: str
     source: str
     requirements: str
+    layers: int
     window: int
     start: str
     end: str
@@ -46,6 +47,7 @@ MINILM = LocalModel(
     # As sentence-transformers/all-MiniLM-L6-v2 published it.
     source="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     requirements="model-weights",
+    layers=6,
     # `max_seq_length` of the published sentence_bert_config.json, [CLS] and [SEP] included. The
     # position table reaches to 512, but the model was trained and published for 256.
     window=256,
@@ -62,6 +64,7 @@ E5 = LocalModel(
     weights="e5-small-q4.bin",
     source="1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f",
     requirements="multilingual",
+    layers=12,
     window=512,
     start="<s>",
     end="</s>",
