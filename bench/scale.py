@@ -101,6 +101,8 @@ def fill(database: Database, texts: Sequence[str], vectors: Vectors) -> None:
             text("SELECT indexdef FROM pg_indexes WHERE indexname = 'ix_chunk_vectors_embedding'")
         ).scalar_one()
         connection.execute(text("DROP INDEX ix_chunk_vectors_embedding"))
+    # Searches compare a question only with vectors of their own model.
+    model = local.load(ROOT / "data" / "models").name
     owners = owner_of_each(len(texts) // PER_DOCUMENT)
     for number, owner in enumerate(owners):
         own = slice(number * PER_DOCUMENT, (number + 1) * PER_DOCUMENT)
@@ -110,6 +112,7 @@ def fill(database: Database, texts: Sequence[str], vectors: Vectors) -> None:
             owner=owner,
             texts=texts[own],
             vectors=vectors[own],
+            model=model,
             first_page=number,  # a chunk's ordinal then tells its number
         )
     with database.engine.begin() as connection:
@@ -136,6 +139,7 @@ def add_document(
     texts: Sequence[str],
     vectors: Vectors,
     first_page: int = 1,
+    model: str = "bench",
     indexed: bool = True,  # as for a tenant with many chunks
 ) -> UUID:
     """Write a ready document `name`.pdf with these chunks, without the worker; return its id."""
@@ -163,7 +167,7 @@ def add_document(
             drafts=[ChunkDraft(text, 1, 1, None) for text in texts],
             page_labels={},
             vectors=vectors,
-            model="bench",
+            model=model,
             indexed=indexed,
         )
     return document.id
