@@ -58,6 +58,11 @@ class Job:
         return PLAN_SECONDS + self.pages * self.seconds_per_page + RANGE_OVERHEAD
 
     @property
+    def known_pages(self) -> int:
+        """Before it is planned, a document of text looks smaller than it is, by its bytes."""
+        return self.pages if self.planned else 1 + self.pages // 12
+
+    @property
     def is_due(self) -> bool:
         return self.left > 0 and (self.planned or not self.running)
 
@@ -69,7 +74,9 @@ class Queue:
     workers: int
     waiting: dict[int, Job] = field(default_factory=dict)
 
-    plans_alone = True
+    def goes_on(self, job: Job) -> bool:
+        """Whether the worker that has planned a job does its first range too."""
+        return False
 
     def choose(self, now: float) -> Job | None:
         raise NotImplementedError
@@ -100,8 +107,6 @@ class LongestWithoutTurn(Queue):
 
 class Fair(Queue):
     """The service's own order and ranges."""
-
-    plans_alone = False
 
     def __init__(self, workers: int) -> None:
         super().__init__(workers)
@@ -137,6 +142,13 @@ class Fair(Queue):
             for (tenant, person), own in people.items()
         ]
 
+    def goes_on(self, job: Job) -> bool:
+        return all(
+            finish_by(other) >= finish_by(job)
+            for other in self.due()
+            if (other.tenant, other.person) == (job.tenant, job.person)
+        )
+
     def take(self, job: Job) -> int:
         return fairness.next_range_pages(
             job.left, page_seconds=job.learned, max_pages=MAX_PAGES, workers=self.workers
@@ -144,8 +156,13 @@ class Fair(Queue):
 
 
 def finish_by(job: Job) -> datetime:
-    left = job.pages - job.done_pages
+    left = job.known_pages - job.done_pages
     return fairness.finish_by(moment(job.arrived), pages_left=left, page_seconds=job.learned)
+
+
+def plan(job: Job) -> Job:
+    job.planned = True
+    return job
 
 
 def moment(seconds: float) -> datetime:
@@ -173,8 +190,7 @@ def simulate(queue: Queue, arrivals: list[Job]) -> list[Job]:
         seconds, pages = 0.0, 0
         if not job.planned:
             seconds += PLAN_SECONDS
-        if job.planned or not queue.plans_alone:
-            job.planned = True
+        if job.planned or queue.goes_on(plan(job)):
             pages = queue.take(job)
             job.left -= pages
             seconds += RANGE_OVERHEAD + pages * job.seconds_per_page

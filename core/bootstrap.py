@@ -21,10 +21,12 @@ class Services:
 
     Make one per process, after the fork. `close` ends the parsing child and
     every connection. `vectors_fit` becomes True when a check has shown that the
-    database has vectors of the embedder's length.
+    database has vectors of the embedder's length. `page_seconds` is the time that a page
+    took in the ranges that this process ingested last, None before the first one.
     """
 
     vectors_fit = False
+    page_seconds: float | None = None
 
     def __init__(self, settings: Settings, *, pool_size: int = 10) -> None:
         self.settings = settings

@@ -16,7 +16,7 @@ FIRST_PAGES = 5  # per range, until one range has shown how long this document's
 SHORT_PAGES = 6  # a document this short is one range, since two workers would not be faster
 SMALLEST_RANGE = 4  # pages; for smaller ranges, reading the neighbouring pages costs too much
 # In the simulation, 10 makes a person's short documents wait a third as long as 1 does (p95),
-# and the slowest large one 14 % longer.
+# and the slowest large one 18 % longer.
 PATIENCE = 10
 PAGE_SECONDS = 0.25  # estimate per page, until a range of the document is done
 PAGE_BYTES = 50_000  # estimate per page, until the document has been opened

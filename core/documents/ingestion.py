@@ -17,8 +17,9 @@ from sqlalchemy.orm import Session
 
 from core.bootstrap import Services
 from core.db.models import Document, Job
-from core.documents import completion, jobs, page_ranges, reading, records
+from core.documents import completion, jobs, page_ranges, reading, records, waiting
 from core.documents.chunking import ChunkDraft
+from core.documents.fairness import update_page_seconds
 from core.documents.jobs import Claim
 from core.documents.lease import Lease, LostClaimError
 from core.embedding.base import Vectors
@@ -64,8 +65,9 @@ def process_next_range(
     """Do one due unit of work, for the person whose turn it is. Empty if none is due.
 
     With `go_on`, also do the first range of a document that this call planned, so that a short
-    document is ready at once. If more work is due, rings for another worker twice: before the
-    work, so that each worker wakes the next, and after it, in case the queue has no message.
+    document is ready at once; but not if another document of the same person goes first. If more
+    work is due, rings for another worker twice: before the work, so that each worker wakes the
+    next, and after it, in case the queue has no message.
     `on_claim` is called before each unit.
     """
     outcomes = []
@@ -81,13 +83,17 @@ def process_next_range(
 
 
 def _claim_next(services: Services, *, job_id: UUID | None = None) -> Claim | None:
-    """Claim the next range. Try again while ranges are due that others are just claiming.
+    """Claim the next range, of `job_id` only while it is running.
+
+    Tries again while ranges are due that others are just claiming.
 
     A worker that claims a part of a range blocks the rest of it until its commit.
     """
     settings = services.settings
     for _ in range(CLAIM_TRIES):
         with services.database.transaction(tenant_id=None) as db:
+            if job_id is not None and not jobs.is_running(db, job_id=job_id):
+                return None
             claim = jobs.claim_range(
                 db,
                 lease_seconds=settings.lease_seconds,
@@ -161,10 +167,13 @@ def _plan(services: Services, claim: Claim) -> None:
         document.status = "ready" if document.generation else "processing"
         document.updated_at = job.updated_at = datetime.now(UTC)
         job.stage = "indexing"
-        jobs.place_in_turns(job)
+        jobs.place_in_turns(job, typical_page_seconds=services.page_seconds)
         page_ranges.queue_pages(
             db, job_id=job.id, tenant_id=job.tenant_id, first=1, last=info.page_count
         )
+        # Only now is its size known: documents that were begun before it may go first.
+        if waiting.waits_for_another(db, job):
+            jobs.set_back(job)
 
 
 def _index(services: Services, claim: Claim, lease: Lease) -> None:
@@ -177,13 +186,16 @@ def _index(services: Services, claim: Claim, lease: Lease) -> None:
     with services.database.transaction(tenant_id=None) as db:
         job, document = _begin_commit(db, claim)
         done = _record(db, claim, pages, drafts, vectors, model=services.embedder.name)
-        job.stage = "indexing"
+        seconds, own_pages = time.perf_counter() - started, claim.last_page - claim.first_page + 1
+        services.page_seconds = update_page_seconds(
+            services.page_seconds, seconds=seconds, pages=own_pages
+        )
         jobs.record_progress(
             job,
             done=done,
-            pages=claim.last_page - claim.first_page + 1,
+            pages=own_pages,
             chunks=len(drafts),
-            seconds=time.perf_counter() - started,
+            seconds=seconds,
             now=datetime.now(UTC),
         )
         db.flush()

@@ -165,7 +165,7 @@ def _mark_running(db: Session, taken: PageRange, *, newcomer: bool) -> Claim | N
         .where(Job.id == taken.job_id, Job.state.in_(OPEN_STATES))
         .values(
             state="running",
-            stage=func.coalesce(func.nullif(Job.stage, "queued"), "planning"),
+            stage="planning" if taken.number == PLAN else "indexing",
             started_at=func.coalesce(Job.started_at, func.now()),
             updated_at=func.now(),
             attempts=func.greatest(Job.attempts, taken.failures + 1),
@@ -290,11 +290,26 @@ def record_progress(
     place_in_turns(job)
 
 
-def place_in_turns(job: Job) -> None:
-    """Set the job's place within its person's turns, by the pages that are left."""
+def place_in_turns(job: Job, *, typical_page_seconds: float | None = None) -> None:
+    """Set the job's place within its person's turns, by the pages that are left.
+
+    `typical_page_seconds` is the estimate for a job of which no range is done. Without it, a
+    started job would look larger than a new one on every machine that is slower than the default.
+    """
     left = (job.pages_total or 0) - job.pages_done
-    page_seconds = _page_seconds(job.page_ms)
+    page_seconds = _page_seconds(job.page_ms) or typical_page_seconds
     job.finish_by = finish_by(job.created_at, pages_left=left, page_seconds=page_seconds)
+
+
+def is_running(db: Session, *, job_id: UUID) -> bool:
+    """Whether a worker has begun the job, and did not set it back."""
+    return db.scalar(select(Job.state).where(Job.id == job_id)) == "running"
+
+
+def set_back(job: Job) -> None:
+    """Let a planned job wait for its turn. Its time runs from its first pages on."""
+    job.state = job.stage = "queued"
+    job.started_at = None
 
 
 def _page_seconds(milliseconds: int | None) -> float | None:

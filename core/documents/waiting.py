@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from core.db import count_changed
-from core.db.models import Document
+from core.db.models import Document, Job
 from core.documents.fairness import Candidate, in_order
 from core.documents.page_ranges import DUE
 
@@ -39,6 +39,17 @@ _CANDIDATES = text(
         ON person.tenant_id = due.tenant_id AND person.person = due.person
     WHERE due.place <= 3
     ORDER BY due.place
+    """  # noqa: S608  # no value is put in
+)
+_EARLIER = text(
+    f"""
+    SELECT EXISTS (
+        SELECT FROM jobs j
+        WHERE j.tenant_id = :tenant_id AND j.person = :person
+            AND j.state IN ('queued', 'running')
+            AND (j.finish_by, j.id) < (:finish_by, :id)
+            AND EXISTS (SELECT FROM page_ranges WHERE page_ranges.job_id = j.id AND {DUE})
+    )
     """  # noqa: S608  # no value is put in
 )
 _AFTER_NEWCOMER = text(
@@ -92,6 +103,13 @@ def list_candidates(db: Session) -> list[Candidate]:
         for place in sorted(places)
         for candidate in in_order(places[place], after_newcomer=after_newcomer)
     ]
+
+
+def waits_for_another(db: Session, job: Job) -> bool:
+    """Whether another document of the same person goes before this job."""
+    db.flush()
+    names = ("tenant_id", "person", "finish_by", "id")
+    return bool(db.scalar(_EARLIER, {name: getattr(job, name) for name in names}))
 
 
 def record_served(db: Session, *, tenant_id: str, person: str, newcomer: bool) -> None:

@@ -165,6 +165,33 @@ def test_a_short_document_is_ready_after_one_call(services: Services) -> None:
     assert work_off(services) == 0
 
 
+def test_a_pile_is_read_in_its_order_though_unopened_files_look_small(services: Services) -> None:
+    """Their pages are guessed by their bytes; a guess must not put back a document in progress."""
+    pile = [upload(services, pdf(12, label=f"Number {n}."), user_id="pile") for n in range(4)]
+    for _ in range(20):
+        ingestion.process_next_range(services, go_on=True)
+        states = [reload(services, one)[1].state for one in pile]
+        assert states.count("running") <= 1, "one after the other"
+        assert states == sorted(states, key=("succeeded", "running", "queued").index)
+    assert states == ["succeeded"] * 4
+
+
+def test_a_job_that_waits_after_its_planning_has_not_started(services: Services) -> None:
+    """Else its remaining time would be computed from a wait."""
+    first, second = [upload(services, pdf(12, label=f"{n}."), user_id="pile") for n in range(2)]
+    ingestion.process_next_range(services, go_on=True)
+    job = reload(services, first)[1]
+    assert (job.state, job.stage, job.started_at) == ("queued", "queued", None)
+    assert (job.pages_total, job.pages_done) == (12, 0)
+    ingestion.process_next_range(services, go_on=True)
+    assert reload(services, second)[1].started_at is None
+    ingestion.process_next_range(services)
+    job = reload(services, first)[1]
+    assert (job.state, job.stage) == ("running", "indexing")
+    assert job.started_at is not None
+    assert job.pages_done > 0
+
+
 def test_at_most_one_message_waits_however_much_is_due(
     make_services: Callable[..., Services], broker: RedisServer
 ) -> None:
