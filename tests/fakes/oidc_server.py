@@ -3,7 +3,7 @@
     with OIDCServer(users={"alice-id": "Alice"}) as oidc:
         ...  # its metadata is at oidc.metadata_url, the client is CLIENT_ID and CLIENT_SECRET
 
-Whoever is sent to `/authorize` sees one link per user, and is that user after a click on it.
+`/authorize` shows one link per user. A click on a link signs in as that user.
 """
 
 import base64
@@ -28,7 +28,7 @@ _METADATA = "/.well-known/openid-configuration"
 
 @dataclass(frozen=True)
 class _Grant:
-    """What a code was given for. A code is good once."""
+    """The data of an authorization code. A code can be used once."""
 
     sub: str
     redirect_uri: str

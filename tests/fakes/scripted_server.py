@@ -1,4 +1,4 @@
-"""An HTTP server that gives the answers it is told, one per request."""
+"""An HTTP server with scripted responses, one per request."""
 
 import json
 import time
@@ -24,7 +24,7 @@ class Answer:
 
 
 class ScriptedServer(ServerThread):
-    """Takes `answers` in their order and keeps in `seen` what was requested."""
+    """Sends `answers` in their order, and records the requests in `seen`."""
 
     def __init__(self) -> None:
         self.answers: list[Answer] = []

@@ -1,4 +1,4 @@
-"""Servers of the standard library in a thread, as the fakes and some tests need them."""
+"""Runs the standard library's servers in a thread, for the fakes and some tests."""
 
 import threading
 from socketserver import TCPServer

@@ -152,7 +152,7 @@ class Page:
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
     def prefer(self, scheme: str) -> None:
-        """Have the system prefer `light` or `dark` and wait for the page to follow; "": neither."""
+        """Emulate the system's preference `light`, `dark` or none (""), and wait for the page."""
         features = [{"name": "prefers-color-scheme", "value": scheme}] if scheme else []
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
         if scheme:

@@ -1,4 +1,4 @@
-"""The terminal client against an HTTP server that answers as it is told."""
+"""The terminal client against an HTTP server with scripted responses."""
 
 import json
 from collections.abc import Iterator

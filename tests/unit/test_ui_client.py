@@ -1,4 +1,4 @@
-"""The page's API client against a real HTTP server that answers as it is told."""
+"""The page's API client against an HTTP server with scripted responses."""
 
 import io
 import json

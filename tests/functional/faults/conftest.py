@@ -52,7 +52,7 @@ def long_pdf(pages: int, *, label: str = "") -> bytes:
 
 @dataclass
 class Client:
-    """The API as a user of the faulty service sees it."""
+    """A client of the faulty service's API, and of its database."""
 
     stack: Stack
     http: httpx.Client

@@ -1,4 +1,4 @@
-"""A client of event streams: hears a turn whole, or leaves and goes on with it elsewhere."""
+"""A client of event streams: reads a turn to its end, or resumes it on another process."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -48,14 +48,14 @@ def listen(response: httpx.Response, *, deltas: int | None = None) -> Events:
 def ask(
     web: Client, session: str, *, question: str = "Hello?", deltas: int | None = None
 ) -> Events:
-    """Ask, and hear the answer to its end, or leave after so many deltas."""
+    """Ask, and read the answer to its end, or disconnect after `deltas` deltas."""
     body = {"message": question, "stream": True, "use_rag": False}
     with web.http.stream("POST", f"{session}/chat", json=body) as response:
         return listen(response, deltas=deltas)
 
 
 def resume(web: Client, message_id: str, heard: Events) -> Events:
-    """The events that come behind those that were heard."""
+    """Return the events after the last one of `heard`."""
     headers = {"Last-Event-ID": heard[-1][0]} if heard else {}
     path = f"/api/v1/messages/{message_id}/stream"
     with web.http.stream("GET", path, headers=headers, timeout=120) as response:
@@ -84,10 +84,10 @@ def text_of(events: Events) -> str:
 
 
 class RestlessListener:
-    """Leaves after a random number of bytes, also in mid-event, and goes on at another process.
+    """Disconnects after a random number of bytes, also inside an event; resumes on another process.
 
-    It stays longer after it has heard no whole event. `webs` is called before each connection:
-    the processes that run by then.
+    After a connection without a complete event, it reads more bytes. `webs` is called before each
+    connection and returns the running processes.
     """
 
     def __init__(self, webs: Callable[[], Sequence[Client]], message_id: str, *, seed: int) -> None:
@@ -96,7 +96,7 @@ class RestlessListener:
         self.cuts = 0
 
     def run(self) -> Events:
-        """All events of the answer."""
+        """Return all events of the answer."""
         longest = SHORT
         while not (self.heard and self.heard[-1][1] in TERMINAL):
             webs, known = self._webs(), len(self.heard)

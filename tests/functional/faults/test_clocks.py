@@ -100,7 +100,7 @@ def test_keys_expire_by_the_clock_of_the_database(client: Client) -> None:
 
 @pytest.fixture
 def postgres(tmp_path: Path) -> Iterator[PostgresServer]:
-    """PostgreSQL of this test's own."""
+    """A PostgreSQL server for this test only."""
     server = start_postgres(tmp_path / "postgres", durable=False)
     yield server
     server.stop("immediate")
@@ -113,7 +113,7 @@ def test_answers_are_replayed_a_day_later(
     llm: LLMServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """One that was whole, and one whose process was killed the day before and was never closed."""
+    """Replays a complete answer, and an answer whose process was killed a day ago."""
     url = postgres.url.replace("postgresql:", "postgresql+psycopg2:")
     stack = make_stack(env=llm.environment, database_url=url)
     stack.migrate()

@@ -111,7 +111,7 @@ def test_a_frozen_worker_that_wakes_up_changes_nothing(
 
 
 def freeze_in_mid_range(client: Client) -> None:
-    """SIGSTOP the worker at a moment when it holds a range."""
+    """Stop the worker with SIGSTOP while it holds a range."""
     held = "SELECT 1 FROM page_ranges WHERE state = 'running' AND number > 0"
     for _ in range(100):
         client.stack.signal("worker", signal.SIGSTOP, group=True)

@@ -95,7 +95,7 @@ def begin(
 def test_the_answer_of_a_killed_writer_is_read_from_another_process(
     webs: tuple[Client, Client], llm: LLMServer, session: str
 ) -> None:
-    """The writer is killed in mid-answer and Redis is flushed. The joined deltas are the text."""
+    """Redis is flushed and the writer killed during the answer. The joined deltas are the text."""
     writer, reader = webs
     llm.script(Reply(deltas=WORDS, delay_between=0.02))
     with ThreadPoolExecutor(2) as pool:
@@ -173,10 +173,10 @@ def test_a_client_of_another_process_stops_a_turn(
 def test_deltas_of_streams_cut_at_a_hundred_places_make_the_answer(
     webs: tuple[Client, Client], llm: LLMServer, session: str
 ) -> None:
-    """Each time resumed at the other process, with Redis flushed and one writer killed meanwhile.
+    """Each cut stream resumes on the other process, while Redis is flushed and one writer killed.
 
-    One answer is written by the process that is killed, the other one by the process that
-    stays; then both are heard once more, in other pieces, with the first process started again.
+    The killed process writes one answer, the other process the other one. After a restart of
+    the killed process, both answers are read again, cut at other places.
     """
     writer, reader = webs
     llm.script(Reply(deltas=WORDS, delay_between=0.02))
@@ -235,12 +235,12 @@ def test_a_slow_or_failing_provider_ends_in_a_stored_answer(
     content: str,
     ended: str,
 ) -> None:
-    """Two listeners at two processes hear the same, and the next turn is answered."""
+    """Listeners of two processes get the same events, and the next turn is answered."""
     writer, reader = webs
     llm.script(*replies)
     with ThreadPoolExecutor(2) as pool:
         early = pool.submit(ask, writer, session)
-        # It may be over before anybody looks.
+        # The turn may end before this test reads its state.
         reader.stack.wait_until(lambda: len(items_of(reader, session)) == 2, what="the turn")
         answer = items_of(reader, session)[1]["id"]
         late = pool.submit(resume, reader, answer, [])
@@ -265,7 +265,7 @@ def test_a_slow_or_failing_provider_ends_in_a_stored_answer(
 def test_a_tab_that_was_asleep_finds_the_answer_by_the_session(
     webs: tuple[Client, Client], llm: LLMServer, session: str
 ) -> None:
-    """It wakes up once while the answer is written, and once when it is over."""
+    """It wakes up while the answer is being written, and again after its end."""
     writer, reader = webs
     llm.script(Reply(deltas=WORDS[:200], delay_between=0.03))
     heard = ask(writer, session, deltas=2)
@@ -335,7 +335,7 @@ def statements(web: Client, *, seconds: float) -> set[Any]:
 def test_a_real_llms_answer_resumes_on_another_process_and_a_cancel_frees_its_slot(
     webs: tuple[Client, Client], real_llm: LocalLLM, session: str
 ) -> None:
-    """A third process of the same service asks it; the answer is heard and stopped elsewhere."""
+    """A third process calls the LLM; clients of other processes read and stop the answer."""
     stack, reader = webs[0].stack, webs[1]
     port = free_port()
     env = {"PORT": str(port), "CHAT_BASE_URL": real_llm.base_url, "CHAT_MODEL": MODEL}
@@ -367,7 +367,7 @@ def test_a_real_llms_answer_resumes_on_another_process_and_a_cancel_frees_its_sl
 def test_the_examples_of_the_chat_guide_work(
     webs: tuple[Client, Client], llm: LLMServer, session: str, tmp_path: Path
 ) -> None:
-    """All of docs/chat.md but the erasure's end, for which there is no worker here."""
+    """All of docs/chat.md, except the end of the erasure, because no worker runs here."""
     slow = {"delay_between": 0.1, "deltas": WORDS[:40]}
     llm.script(Reply(), Reply(), Reply(**slow), Reply(**slow, stall_after=2, stall_seconds=600))
     llm.script(Reply(deltas=["again"]), Reply(deltas=["further"]), Reply(deltas=["of its lens"]))

@@ -1,4 +1,4 @@
-"""All of a user at once: a large archive read slowly, and an erasure whose process is killed."""
+"""A user's large archive with a slow reader, and an erasure whose process is killed."""
 
 import random
 import time
@@ -105,7 +105,7 @@ def fill(client: Client) -> None:
 
 
 def test_an_erasure_survives_the_kill_of_its_process(client: Client) -> None:
-    """Beat, which erases, is killed among the sessions; the receipt counts both runs."""
+    """Beat runs the erasure and is killed between two sessions. The receipt counts both runs."""
     fill(client)
     there = counts(client)
     vectors = count(client, CHUNK_VECTORS) + count(client, MESSAGE_VECTORS)

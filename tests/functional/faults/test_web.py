@@ -1,4 +1,4 @@
-"""The web process is killed during a request: the repeated request does the rest, once."""
+"""The web process is killed during a request. The repeated request completes the work once."""
 
 import os
 import socket
@@ -35,7 +35,7 @@ def llm() -> Iterator[LLMServer]:
 
 @pytest.fixture(scope="module")
 def web(make_stack: MakeStack, llm: LLMServer) -> Client:
-    """Only web, with an LLM that a test can slow down."""
+    """A service of web processes only, with an LLM that a test can slow down."""
     stack = make_stack(env=llm.environment | {"WEB_THREADS": "3"})
     stack.start("web")
     return Client(stack, stack.client())

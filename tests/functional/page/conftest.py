@@ -55,7 +55,7 @@ class GatedDeltas(Sequence[str]):
 
 
 class PageLLM(LLMServer):
-    """Answers requests for titles by itself, so that a script is for answers alone."""
+    """Answers requests for titles itself, so that scripted replies are only for answers."""
 
     def record(self, request: Recorded) -> Reply:
         if request.is_for_title:
@@ -102,7 +102,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Chrome]
 
 @pytest.fixture
 def user() -> str:
-    """Nobody else's name: tests share the service."""
+    """A new user name per test, because tests share the service."""
     return f"u{new_key()[:12]}"
 
 

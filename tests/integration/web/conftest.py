@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @dataclass(frozen=True)
 class Caller:
-    """Somebody with a key; paths are below /api/v1."""
+    """A client with an API key; paths are below /api/v1."""
 
     app: Flask
     key: str

@@ -1,4 +1,4 @@
-"""Another tenant's text is on no route that reads, in no prompt and in no log."""
+"""No reading route, no prompt and no log contains text of another tenant."""
 
 import io
 import secrets
@@ -23,7 +23,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Resident:
-    """A caller with one of everything, and the ids of it."""
+    """A caller who has one item of each kind, with the items' ids."""
 
     caller: Caller
     ids: dict[str, str]
@@ -37,7 +37,7 @@ def canary() -> str:
 
 @pytest.fixture
 def settle(asker: Caller, make_caller: Callable[..., Caller], llm: LLMServer) -> Any:
-    """Give a new tenant one of everything that has text, with `word` in each text."""
+    """Create a tenant with one item of each kind that has text, and `word` in each text."""
 
     def make(tenant: str, *, user_id: str, word: str) -> Resident:
         made = make_caller(user_id, tenant=tenant)

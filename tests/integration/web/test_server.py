@@ -188,7 +188,7 @@ def test_a_body_in_broken_chunks_is_400_and_ends_the_connection(
 def test_a_client_without_a_key_that_never_sends_its_body_gets_a_response(
     server: Server, path: str, drips: bool
 ) -> None:
-    """Waiting for the body would block a thread for 30 s per pause, for ever if it drips."""
+    """Waiting for the body would block a thread for 30 s per pause, or without an end."""
     port = int(server.url.rpartition(":")[2])
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 900000\r\n\r\n"
     deadline = time.monotonic() + 2 * SLOW_MACHINE_SECONDS
@@ -205,7 +205,7 @@ def test_a_client_without_a_key_that_never_sends_its_body_gets_a_response(
 
 
 def test_stalled_uploads_do_not_take_all_threads(server: Server) -> None:
-    """Thirty uploads for two times eight threads, with one valid key."""
+    """Thirty uploads stall, for two processes of eight threads, with one valid key."""
     port = int(server.url.rpartition(":")[2])
     head = (
         f"POST /api/v1/documents HTTP/1.1\r\nHost: x\r\nX-API-Key: {API_KEY}\r\n"

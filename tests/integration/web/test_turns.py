@@ -213,7 +213,7 @@ def test_an_answer_of_a_dead_process_ends_for_listeners_elsewhere(
 def test_all_listeners_of_a_failed_answer_get_the_same_last_event(
     asker: Caller, llm: LLMServer, make_app: Any
 ) -> None:
-    """Also its request_id, which is that of the request that began the turn."""
+    """Its request_id is also the same: that of the request that began the turn."""
     llm.script(Reply(deltas=["half ", "of ", "it"], drop_after=2))
     session = asker.new_session()["id"]
     headers = {"X-Request-ID": "the-first-one"}
@@ -228,7 +228,7 @@ def test_all_listeners_of_a_failed_answer_get_the_same_last_event(
 
 
 def test_a_listener_ends_the_answer_of_a_dead_process(asker: Caller) -> None:
-    """Else its writer might come back, and go on behind the end that was heard."""
+    """Otherwise a slow writer could continue after the end that the listener got."""
     session = asker.new_session()["id"]
     answer = dead_turn(asker, session, chunks=["half"])
     end_lease(asker, answer)
@@ -293,7 +293,7 @@ def end_lease(caller: Caller, answer: str) -> None:
 
 
 def test_a_stream_needs_no_thread(asker: Caller, llm: LLMServer) -> None:
-    """Our gunicorn worker finds the events behind the response, and reads them in its loop."""
+    """Our gunicorn worker gets the events from the response, and reads them in its loop."""
     answer = done(asker, asker.new_session()["id"])
     headers = {"X-API-Key": API_KEY}
     for path, method, body in (
