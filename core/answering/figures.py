@@ -117,7 +117,7 @@ def find_figure(question: str, passages: Sequence[Passage]) -> Figure | None:
     placed = [
         _Placed.read(cell, passage, rank)
         for rank, passage in enumerate(passages[:MAX_PASSAGES])
-        for cell in read_cells(passage.text)
+        for cell in read_cells(passage.text, caption=passage.heading)
     ]
     if not placed or not asked.stems:
         return None

@@ -11,8 +11,9 @@ class Passage:
     `index` counts from 1 in the order shown; pages count from 1; `score` is higher
     for more relevant passages and comparable within one search only; `quote` is
     word for word in the text of page `page_start`. `page_break` is the index in
-    `text` where page `page_end` begins, None if there is one page; clients do not
-    see it. `page_label` is the number printed on page `page_start`, by the PDF's page
+    `text` where page `page_end` begins, None if there is one page. `heading` is the
+    section's, with the caption and unit of the table in which `text` begins. Clients see
+    neither. `page_label` is the number printed on page `page_start`, by the PDF's page
     labels (ISO 32000-2, 12.4.2), None if it has none. `quotes` are the words,
     `{quote, page}`, that support each statement of an answer that cites the passage.
     """
@@ -29,6 +30,7 @@ class Passage:
     page_break: int | None = None
     page_label: str | None = None
     quotes: tuple[dict[str, Any], ...] = ()
+    heading: str = ""
 
     def numbered(self, index: int) -> "Passage":
         return replace(self, index=index)
@@ -42,7 +44,7 @@ class Passage:
         return replace(self, score=score)
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields that clients see: all but `page_break`."""
+        """The fields that clients see: all but `page_break` and `heading`."""
         return {name: getattr(self, name) for name in _SHOWN}
 
     def stored(self) -> dict[str, Any]:
@@ -50,4 +52,5 @@ class Passage:
         return asdict(self)
 
 
-_SHOWN = tuple(field.name for field in fields(Passage) if field.name != "page_break")
+_HIDDEN = ("page_break", "heading")
+_SHOWN = tuple(field.name for field in fields(Passage) if field.name not in _HIDDEN)

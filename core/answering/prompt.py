@@ -95,7 +95,7 @@ def _fence(question: Question) -> str:
     """A word that the fenced texts do not contain."""
     matter = [question.text, *question.memories]
     for passage in question.passages:
-        matter += [passage.text, passage.filename]
+        matter += [passage.text, passage.filename, passage.heading]
     joined = "\0".join(matter)
     fence = hashlib.sha256(joined.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     while fence in joined:
@@ -167,11 +167,16 @@ def _fenced(passage: Passage, fence: str) -> str:
     pages = f"page {passage.page_start}"
     if passage.page_end > passage.page_start:
         pages = f"pages {passage.page_start}-{passage.page_end}"
-    name = re.sub(r'[\x00-\x1f\x7f"<>\[\]\u2028\u2029]+', " ", passage.filename)[:200]
+    section = f' section="{_attribute(passage.heading)}"' if passage.heading else ""
     return (
-        f'<passage-{fence} number="{passage.index}" file="{name}" where="{pages}">\n'
-        f"{passage.text}\n</passage-{fence}>"
+        f'<passage-{fence} number="{passage.index}" file="{_attribute(passage.filename)}"'
+        f' where="{pages}"{section}>\n{passage.text}\n</passage-{fence}>'
     )
+
+
+def _attribute(text: str) -> str:
+    """The text without characters that could end an attribute, a tag or a line."""
+    return re.sub(r'[\x00-\x1f\x7f"<>\[\]\u2028\u2029]+', " ", text)[:200]
 
 
 _CONNECTIVE = re.compile(

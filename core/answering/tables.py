@@ -104,16 +104,20 @@ class LabelledRow:
         )
 
 
-def read_cells(text: str) -> list[Cell]:
-    """The cells of all tables in `text`, row by row."""
-    reader = _Reader()
+def read_cells(text: str, *, caption: str = "") -> list[Cell]:
+    """The cells of all tables in `text`, row by row.
+
+    `caption` is that of the table in which `text` begins: it may name the unit.
+    """
+    reader = _Reader(caption)
     return [cell for line in text.split("\n") for cell in reader.read(line.strip())]
 
 
 class _Reader:
     """Reads lines in order, and knows the header and the section that the next row is under."""
 
-    def __init__(self) -> None:
+    def __init__(self, caption: str) -> None:
+        self._caption = [caption] if caption else []
         self._header: list[str] = []
         self._above: list[str] = []  # lines without values since the last row
         self._section = ""
@@ -128,6 +132,7 @@ class _Reader:
             self._above += [text] if text else []
             return []
         if self._above and (not self._header or any(map(_names_columns, self._above))):
+            self._caption = []  # another table begins
             self._header, self._section = self._above[-_MAX_HEADER_LINES:], ""
         elif self._above:
             self._section = self._above[-1]  # a heading between rows: the columns stay
@@ -139,10 +144,10 @@ class _Reader:
     def _labelled_cells(self, row: LabelledRow) -> Iterator[Cell]:
         section, _, label = row.label.rpartition(": ")
         self._section = section or ("" if label else self._section)
-        above = " ".join(self._header)
+        above = " ".join((*self._caption, *self._header))
         # What the page reader gave to one column may be of all of them: a title, say.
         headers = dict.fromkeys(re.sub(r"\d", "", header) for header, _ in row.cells)
-        heading = (*self._header, " ".join(headers))
+        heading = (*self._caption, *self._header, " ".join(headers))
         for columns, (header, value) in zip(self._columns_of(row), row.cells, strict=True):
             if columns and _is_value(value):
                 unit = "" if "%" in value + header else _unit_of(f"{above} {header}", row.label)

@@ -10,10 +10,12 @@ sentence go into a separate chunk.
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from core.documents.captions import caption_above
 from core.pdf import OutlineEntry, PageText
 from core.text.sentences import Segment, continues, split_sentences
+from core.text.table_rows import CELL_END
 
 CountTokens = Callable[[str], int]
 Texts = Mapping[int, str]
@@ -26,6 +28,7 @@ _MAX_OVERLAP_SHARE = 0.25
 _MAX_HEADING_CHARS = 200
 _MAX_ENTRIES_PER_PAGE = 50
 _TITLE_WORDS = 12
+_MAX_ROW = 1000  # characters of a table's row within which its first cell ends
 # The mark and the first letter of a footnote, and a page number below it.
 _NOTE = re.compile(r"(?:\^?\d{1,2}|[*†‡§¶]{1,3}|\([a-z\d]\)|\[\d{1,2}\]) ?[^\W\d_]")
 _PAGE_NUMBER = re.compile(r"\d{1,4}")
@@ -37,7 +40,8 @@ class ChunkDraft:
 
     On one page, `text` is a slice of that page's text. On two pages, it is two such slices with
     a space between them, and the second begins at `page_break`. `heading` is the section's, or
-    None.
+    None. `title` is the running title of its first page, `caption` says what the table is of in
+    which the chunk begins. Both may be empty.
     """
 
     text: str
@@ -45,6 +49,17 @@ class ChunkDraft:
     page_end: int
     heading: str | None
     page_break: int | None = None
+    title: str = ""
+    caption: str = ""
+
+    @property
+    def context(self) -> str:
+        """The running title, the heading and the caption as one line, without repeats."""
+        context = ""
+        for part in (self.title, self.heading or "", self.caption):
+            if part and part not in context:
+                context = f"{context}: {part}" if context else part
+        return context
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +95,16 @@ def chunk_pages(
     segments = {number: split_sentences(text) for number, text in texts.items()}
     cutter = _Cutter(texts=texts, segments=segments, count_tokens=count_tokens, size=size)
     headings = _Headings(texts, segments, outline)
+    by_number = {page.number: page for page in pages}
     drafts = []
     for number in range(first, last + 1):
         if number in texts:
             for units in cutter.streams(number):
                 for start, chunk in _pack(units, size=size, overlap=overlap):
-                    drafts.append(_draft(chunk, texts, headings.at(number, start)))
+                    draft = _draft(chunk, texts, headings.at(number, start))
+                    page = by_number[number]
+                    caption = caption_above(page.text, start, carried=page.caption)
+                    drafts.append(replace(draft, title=page.title, caption=caption))
     return drafts
 
 
@@ -240,6 +259,11 @@ def _draft(units: Sequence[_Unit], texts: Texts, heading: str | None) -> ChunkDr
     return ChunkDraft(" ".join(parts), first, last, heading, page_break)
 
 
+def _names_columns(text: str, end: int) -> bool:
+    """Whether the line before `end` is directly above a table's row: its header or a group."""
+    return CELL_END in text[end + 1 : end + _MAX_ROW].split("\n", 1)[0]
+
+
 class _Headings:
     """Finds the section of a position: first by headings on the page, then by the outline.
 
@@ -283,5 +307,5 @@ class _Headings:
     def _printed(self, page: int) -> Iterator[tuple[int, str]]:
         text = self._texts.get(page, "")
         for segment in self._segments.get(page, ()):
-            if segment.heading:
+            if segment.heading and not _names_columns(text, segment.end):
                 yield segment.start, " ".join(text[segment.start : segment.end].split())

@@ -205,7 +205,10 @@ def _index(services: Services, claim: Claim, lease: Lease) -> None:
 
 def _embed(services: Services, claim: Claim, drafts: Sequence[ChunkDraft], lease: Lease) -> Vectors:
     label = document_label(claim.filename, claim.title)
-    texts = [text_to_embed(draft.text, label=label, heading=draft.heading) for draft in drafts]
+    texts = [
+        text_to_embed(draft.text, label=label, heading=draft.heading, caption=draft.caption)
+        for draft in drafts
+    ]
     parts = []
     for start in range(0, len(texts), EMBED_SLICE):
         lease.check()
@@ -215,10 +218,14 @@ def _embed(services: Services, claim: Claim, drafts: Sequence[ChunkDraft], lease
     return np.concatenate(parts)
 
 
-def text_to_embed(text: str, *, label: str, heading: str | None) -> str:
-    """The document's label, the section's heading unless the text begins with it, and the text."""
+def text_to_embed(text: str, *, label: str, heading: str | None, caption: str = "") -> str:
+    """The document's label, the section's heading, the caption of the table, and the text.
+
+    The heading is left out if the text begins with it.
+    """
     heading = (heading or "")[:MAX_HEADING]
-    parts = [label, "" if text.startswith(heading) else heading, text]
+    caption = "" if caption in heading else caption[:MAX_HEADING]
+    parts = [label, "" if text.startswith(heading) else heading, caption, text]
     return "\n".join(part for part in parts if part)
 
 

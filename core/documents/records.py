@@ -247,10 +247,10 @@ def record_chunks(
             "page_end": draft.page_end,
             "page_label": page_labels.get(draft.page_start),
             "heading": draft.heading,
-            "context": f"{label} {draft.heading or ''}".strip(),
+            "context": f"{label} {draft.context}".strip(),
             "page_break": draft.page_break,
             "text": draft.text,
-            "tsv": vector_of(f"{label} {draft.heading or ''}\n{draft.text}", tenant_id=tenant_id),
+            "tsv": vector_of(f"{label} {draft.context}\n{draft.text}", tenant_id=tenant_id),
             "words_version": VERSION,
         }
         for number, (chunk_id, draft) in enumerate(zip(ids, drafts, strict=True))

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 from core.pdf import wire
 from core.pdf.documents import OpenDocument
 from core.pdf.errors import Unreadable, too_complex
+from core.pdf.layout.overleaf import MAX_PAGES
 from core.pdf.limits import BudgetExceeded, allow_cpu, confine, resident_mb
 from core.pdf.values import LabelRange, OcrWord, PdfLimits
 
@@ -68,6 +69,8 @@ class Server:
         if request["op"] == "recognize":
             return self._limits.page_seconds + self._limits.ocr_seconds
         pages = int(request.get("last", 1)) - int(request.get("first", 1)) + 1
+        if request.get("highlight"):
+            pages += MAX_PAGES  # the quote may be of a table that began on an earlier page
         usual = self._limits.page_seconds + pages * _USUAL_PAGE_SECONDS
         return min(self._limits.timeout_seconds, usual)
 

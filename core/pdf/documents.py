@@ -1,6 +1,6 @@
 """An open document in the child process, read by two engines."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, replace
 from typing import Any, TypeVar
 
@@ -8,9 +8,12 @@ from core.pdf import rendering, selection
 from core.pdf.annotations import Annotation
 from core.pdf.cleaning import clean_line, clean_text
 from core.pdf.errors import Unreadable, malformed, too_complex, too_many_pages
-from core.pdf.furniture import WINDOW, strip_furniture
+from core.pdf.furniture import WINDOW, take_furniture
 from core.pdf.labels import page_label
+from core.pdf.layout.overleaf import TableHead
 from core.pdf.limits import BudgetExceeded, budget, fatal_budget
+from core.pdf.overleaf import TableHeads
+from core.pdf.page_reader import RawPage
 from core.pdf.pdfium_engine import PdfiumDocument
 from core.pdf.pypdf_engine import PypdfDocument
 from core.pdf.recognized import Recognizer, choose_text
@@ -35,6 +38,7 @@ class OpenDocument:
         self._pypdf: PypdfDocument | None = None
         self._pages: dict[int, PageText] = {}
         self._plain = False
+        self._heads = TableHeads(self._read_with_pdfium)
 
     def inspect(self) -> dict[str, Any]:
         """Page count, title, outline and unread parts, as JSON."""
@@ -80,11 +84,7 @@ class OpenDocument:
         if not plain:
             self._keep(pages)
         return [
-            replace(
-                pages[number],
-                text=strip_furniture(number, texts),
-                label=page_label(labels, number),
-            )
+            _without_furniture(pages[number], texts, label=page_label(labels, number))
             for number in range(first, last + 1)
         ]
 
@@ -122,6 +122,7 @@ class OpenDocument:
                 scale=scale,
                 words=words,
                 annotations=annotations,
+                find_head=lambda: self._heads.above(number),
             )
 
     def close(self) -> None:
@@ -186,9 +187,11 @@ class OpenDocument:
     def _read_page(self, number: int) -> PageText:
         if number in self._pages:
             return self._pages[number]
-        texts = {}
+        texts: dict[str, str | None] = {}
+        raw = None
         if self._engine != "pypdf":
-            texts["pdfium"] = self._read_with_pdfium(number)
+            raw = self._read_layout(number)
+            texts["pdfium"] = raw.text if raw is not None else None
         if self._engine == "pypdf" or (
             self._engine == "auto" and selection.wants_second_reading(texts["pdfium"])
         ):
@@ -200,7 +203,8 @@ class OpenDocument:
         text = "\n\n".join([text, *(f"Note: {one.text}" for one in notes)]).strip()
         files = any(one.kind == "file" for one in self._annotations(number))
         unread = ("attachments_not_read",) if files else ()
-        return PageText(number, text, engine, reading=reading, notes=unread)
+        caption = clean_line(raw.caption) if raw is not None and engine == "pdfium" else ""
+        return PageText(number, text, engine, reading=reading, notes=unread, caption=caption)
 
     def _judge(self, number: int, engine: str, text: str) -> Reading:
         if engine == "pdfium" and self._pdfium is not None:
@@ -213,8 +217,14 @@ class OpenDocument:
     def _annotations(self, number: int) -> list[Annotation]:
         return self._pdfium.annotations(number) if self._pdfium is not None else []
 
-    def _read_with_pdfium(self, number: int) -> str | None:
-        """The page's raw text, None if pdfium cannot read it."""
+    def _read_layout(self, number: int) -> RawPage | None:
+        """The page as pdfium reads it, with the headers of a table that began before it."""
+        if self._plain:
+            return self._read_with_pdfium(number)
+        return self._heads.read_page(number)
+
+    def _read_with_pdfium(self, number: int, above: TableHead | None = None) -> RawPage | None:
+        """The page before cleaning, None if pdfium cannot read it."""
         try:
             document = self._open_pdfium()
         except Unreadable:
@@ -225,7 +235,7 @@ class OpenDocument:
             return None
         with fatal_budget(self._limits.page_seconds):
             most = self._limits.max_page_chars
-            return document.read_page(number, max_chars=most, plain=self._plain)
+            return document.read_page(number, max_chars=most, plain=self._plain, above=above)
 
     def _read_with_pypdf(self, number: int) -> str | None:
         """The page's raw text, None if pypdf cannot read it in time."""
@@ -278,6 +288,11 @@ class OpenDocument:
         self._pages |= pages
         for number in list(self._pages)[: max(0, len(self._pages) - _KEPT_PAGES)]:
             del self._pages[number]
+
+
+def _without_furniture(page: PageText, texts: Mapping[int, str], label: str | None) -> PageText:
+    text, title = take_furniture(page.number, texts)
+    return replace(page, text=text, title=title, label=label)
 
 
 def _read_title_and_outline(

@@ -28,6 +28,10 @@ _PAGE_NUMBERS = (
     re.compile(r"\b(\d{1,4})\s+of\s+(\d{1,4})[\W_]*$"),
     re.compile(rf"^[\W_]*(?:{_WORD}\s*)?(\d{{1,4}}){_OF}?\s*[|•·]"),
 )
+_TITLE = re.compile(r"[^\W\d_]{3}")
+_CONTENTS = re.compile(r"table of contents|back to (?:top|contents)|https?:|www\.")
+# Of a page's words. On slides and forms a title is more, in reports a running header is less.
+_MIN_TITLE_SHARE = 0.15
 _NUMBER_ALONE = re.compile(r"[\W_]*(\d{1,4})[\W_]*")
 _ROMAN_ALONE = re.compile(r"[\W_]*([ivxlc]{1,7})[\W_]*")
 _ROMAN = {"i": 1, "v": 5, "x": 10, "l": 50, "c": 100}
@@ -59,13 +63,19 @@ class _Line:
 
 
 def strip_furniture(number: int, texts: Mapping[int, str]) -> str:
-    """The text of page `number` without its running headers and footers.
+    """The text of page `number` without its running headers and footers, see `take_furniture`."""
+    return take_furniture(number, texts)[0]
+
+
+def take_furniture(number: int, texts: Mapping[int, str]) -> tuple[str, str]:
+    """The text of page `number` without its running headers and footers, and its running title.
 
     `texts` has the cleaned texts of the page and of the pages within `WINDOW` of it.
     Up to three lines at each end are removed if two of the other pages have them too, apart
     from page numbers, and one of these pages comes before: the first of a series of headers
     stays, so that the document loses no word. A page whose following lines also repeat
-    keeps all of them.
+    keeps all of them. A title that makes up much of a slide or form stays in its text;
+    otherwise the lines above the text, without page numbers, are the running title.
     """
     lines = texts[number].split("\n")
     pages = {
@@ -74,17 +84,39 @@ def strip_furniture(number: int, texts: Mapping[int, str]) -> str:
         if page in texts
     }
     top = _count_furniture(number, pages)
+    running = lines[: top or _count_furniture(number, pages, also_first=True)]
     bottom = _count_furniture(number, {page: lines[::-1] for page, lines in pages.items()})
-    return "\n".join(lines[top : len(lines) - bottom]).strip()
+    titles = [title for line in running if (title := _title(line, number))]
+    body = lines[top : len(lines) - bottom]
+    if top and _count_words(titles) > _MIN_TITLE_SHARE * _count_words([*titles, *body]):
+        return "\n".join([*titles, "", *body]).strip(), ""
+    return "\n".join(body).strip(), " ".join(titles)[:_MAX_LINE_CHARS]
 
 
-def _count_furniture(number: int, pages: Mapping[int, Sequence[str]]) -> int:
-    """How many leading lines of page `number` are furniture."""
+def _title(line: str, page: int) -> str:
+    """The words of a header; empty if it has none, or only says where the contents are."""
+    found = _split_numbers(line.casefold(), page)[0] if len(line) <= _MAX_LINE_CHARS else ""
+    if not _TITLE.search(found) or _CONTENTS.search(found):
+        return ""
+    if "#" not in found:
+        return line
+    start = found.index("#")
+    return (line[:start] if start else line[len(line) - len(found) + 1 :]).strip(" |•·–—-")
+
+
+def _count_words(lines: Sequence[str]) -> int:
+    return sum(len(line.split()) for line in lines)
+
+
+def _count_furniture(
+    number: int, pages: Mapping[int, Sequence[str]], *, also_first: bool = False
+) -> int:
+    """How many leading lines of page `number` are furniture, or are the first of their series."""
     edges = {page: _edge(page, lines) for page, lines in pages.items()}
     own = edges.pop(number)
     # On numbered forms all lines match the neighbours. Then only exact repeats are furniture.
     for alike in (_Line.matches, _Line.repeats):
-        count = _count_alike(own, edges, alike)
+        count = _count_alike(own, edges, alike, also_first=also_first)
         if count is not None:
             return count
     return 0
@@ -94,6 +126,8 @@ def _count_alike(
     own: Sequence[_Line],
     edges: Mapping[int, Sequence[_Line]],
     alike: Callable[[_Line, _Line], bool],
+    *,
+    also_first: bool,
 ) -> int | None:
     """The number of leading lines that the neighbours have too.
 
@@ -102,7 +136,8 @@ def _count_alike(
     count = 0
     for line in own:
         found = [page for page, edge in edges.items() if any(alike(line, one) for one in edge)]
-        if len(found) < _MIN_MATCHES or min(found) > line.page:
+        is_first = bool(found) and min(found) > line.page
+        if len(found) < _MIN_MATCHES or (is_first and not also_first):
             return count
         count = line.position + 1
     return None

@@ -69,12 +69,15 @@ def resident_mb() -> float:
 
 @contextmanager
 def _timer(seconds: float, action: "signal.Handlers | object") -> Iterator[None]:
-    signal.signal(signal.SIGPROF, action)  # type: ignore[arg-type]
-    signal.setitimer(signal.ITIMER_PROF, seconds)
+    before = signal.signal(signal.SIGPROF, action)  # type: ignore[arg-type]
+    left, _ = signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
+        # A block inside another one does not count against the outer one's time.
         signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+        signal.setitimer(signal.ITIMER_PROF, left)
 
 
 def _raise_budget_exceeded(_signal: int, _frame: FrameType | None) -> None:

@@ -4,24 +4,37 @@ The page's characters do not suffice: the text of a table's row repeats the head
 columns, which are elsewhere on the page.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from core.pdf.annotations import Annotation
 from core.pdf.highlighting import Box, fold, locate
+from core.pdf.layout.overleaf import TableHead
 from core.pdf.layout.text import Token
 from core.pdf.layout.words import Word
 from core.pdf.page_reader import read_tokens
 
+_CELL_END = " | "
 _SAME_LINE = 0.5
 _NEAR = 1.0  # of a word's height; words closer than this share a box
 
 
 def find_reading_boxes(
-    page: Any, quote: str, *, scale: float, annotations: Sequence[Annotation] = ()
+    page: Any,
+    quote: str,
+    *,
+    scale: float,
+    annotations: Sequence[Annotation] = (),
+    find_head: Callable[[], TableHead | None] = lambda: None,
 ) -> list[Box]:
-    """Pixel boxes of the words of `quote`; none unless the reading contains the whole quote."""
+    """Pixel boxes of the words of `quote`; none unless the reading contains the whole quote.
+
+    `find_head` gives the head of the table at the end of the page before. It is called only for
+    a quote that is not found without it, because it may have to read that page.
+    """
     words = find_words(read_tokens(page, annotations), quote)
+    if not words and _CELL_END in quote and (head := find_head()) is not None:
+        words = find_words(read_tokens(page, annotations, head), quote)
     return [
         (left * scale, top * scale, right * scale, bottom * scale)
         for left, top, right, bottom in _join_neighbours(words)

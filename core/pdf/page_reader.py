@@ -3,6 +3,7 @@
 import ctypes
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pypdfium2.raw as pdfium_c
@@ -10,6 +11,7 @@ import pypdfium2.raw as pdfium_c
 from core.pdf.annotation_words import with_annotations
 from core.pdf.annotations import Annotation
 from core.pdf.errors import too_complex
+from core.pdf.layout.overleaf import TableHead
 from core.pdf.layout.reading import Reading, read_layout
 from core.pdf.layout.text import Token
 from core.pdf.pdfium_words import PageFrame, WordReader
@@ -19,33 +21,51 @@ from core.pdf.visibility import visible_words
 _MAX_LAYOUT_CHARS = 60_000
 
 
+@dataclass(frozen=True, slots=True)
+class RawPage:
+    """A page's text before cleaning, and what its layout says of tables that go on overleaf.
+
+    The other fields are those of `core.pdf.layout.reading.Reading`.
+    """
+
+    text: str
+    wants_head: bool = False
+    head: TableHead | None = None
+    caption: str = ""
+
+
 def read_page(
     page: Any,
     *,
     max_chars: int,
     plain: bool = False,
     annotations: Sequence[Annotation] = (),
-) -> str:
-    """The page's text before cleaning. Raises Unreadable if it has more than `max_chars`.
+    above: TableHead | None = None,
+) -> RawPage:
+    """The page's text. Raises Unreadable if it has more than `max_chars`.
 
     `plain` gives pdfium's own text and order, without drawing the page. `annotations` are
-    those that the page's text lacks.
+    those that the page's text lacks. `above` is the head of the table at the end of the page
+    before.
     """
     with open_text_page(page) as text_page:
         text = _all_text(text_page, max_chars)
         noted = any(one.kind in ("check", "field") for one in annotations)
         empty = not text.strip() and not noted
         if plain or empty or len(text) > _MAX_LAYOUT_CHARS:
-            return text
+            return RawPage(text)
         try:
-            return _read_layout(page, text_page, text, annotations).text()
+            reading = _read_layout(page, text_page, text, annotations, above)
+            return RawPage(reading.text(), reading.wants_head, reading.head, reading.caption)
         except MemoryError:
             raise
         except Exception:
-            return text  # hostile files: coordinates that are no numbers, infinite boxes
+            return RawPage(text)  # hostile files: coordinates that are no numbers, infinite boxes
 
 
-def read_tokens(page: Any, annotations: Sequence[Annotation] = ()) -> list[Token]:
+def read_tokens(
+    page: Any, annotations: Sequence[Annotation] = (), above: TableHead | None = None
+) -> list[Token]:
     """The page's text as tokens that know their words; empty if the page is read without layout."""
     with open_text_page(page) as text_page:
         count = text_page.count_chars()
@@ -53,7 +73,7 @@ def read_tokens(page: Any, annotations: Sequence[Annotation] = ()) -> list[Token
             return []
         try:
             text = _all_text(text_page, count)
-            return _read_layout(page, text_page, text, annotations).tokens
+            return _read_layout(page, text_page, text, annotations, above).tokens
         except MemoryError:
             raise
         except Exception:
@@ -71,13 +91,17 @@ def open_text_page(page: Any) -> Iterator[Any]:
 
 
 def _read_layout(
-    page: Any, text_page: Any, text: str, annotations: Sequence[Annotation]
+    page: Any,
+    text_page: Any,
+    text: str,
+    annotations: Sequence[Annotation],
+    above: TableHead | None,
 ) -> Reading:
     frame = PageFrame(page)
     size = {"width": frame.width, "height": frame.height}
     words = WordReader(text_page, frame, text).words()
     seen = visible_words(page, text_page, words, **size)
-    return read_layout(with_annotations(seen, annotations, frame), **size)
+    return read_layout(with_annotations(seen, annotations, frame), **size, above=above)
 
 
 def _all_text(text_page: Any, max_chars: int) -> str:

@@ -10,7 +10,8 @@ import pypdfium2.raw as pdfium_c
 
 from core.pdf.annotations import Annotation, take_annotations
 from core.pdf.errors import Unreadable, encrypted, malformed
-from core.pdf.page_reader import read_page
+from core.pdf.layout.overleaf import TableHead
+from core.pdf.page_reader import RawPage, read_page
 from core.pdf.text_layer import judge
 from core.pdf.unread import describe_unread
 from core.pdf.values import HEAD_BYTES, PDF_MARK, DocumentNote, LabelRange, OutlineEntry, Reading
@@ -38,14 +39,24 @@ class PdfiumDocument:
         self._annotations: dict[int, list[Annotation]] = {}
         self._readings: dict[int, Reading] = {}
 
-    def read_page(self, number: int, *, max_chars: int, plain: bool = False) -> str | None:
-        """The page's text before cleaning; None if the page is damaged."""
+    def read_page(
+        self, number: int, *, max_chars: int, plain: bool = False, above: TableHead | None = None
+    ) -> RawPage | None:
+        """The page before cleaning; None if the page is damaged.
+
+        `above` is the head of the table at the end of the page before, for a page that wants it.
+        """
         try:
             with self.open_page(number) as page:
-                noted = self._annotations.get(number, [])
-                text = read_page(page, max_chars=max_chars, plain=plain, annotations=noted)
-                self._readings[number] = judge(page, text)
-                return text
+                read = read_page(
+                    page,
+                    max_chars=max_chars,
+                    plain=plain,
+                    annotations=self._annotations.get(number, []),
+                    above=above,
+                )
+                self._readings[number] = judge(page, read.text)
+                return read
         except pdfium.PdfiumError:
             return None
 

@@ -1,13 +1,14 @@
 """Draws a page as an image, with a passage highlighted."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from PIL import Image, ImageDraw
 
 from core.pdf.annotations import Annotation
 from core.pdf.highlighting import Box, find_boxes, find_word_boxes, page_box
+from core.pdf.layout.overleaf import TableHead
 from core.pdf.marking import find_reading_boxes
 from core.pdf.note_drawing import draw_notes
 from core.pdf.values import OcrWord
@@ -23,11 +24,12 @@ def render(
     scale: float,
     words: Sequence[OcrWord] = (),
     annotations: Sequence[Annotation] = (),
+    find_head: Callable[[], TableHead | None] = lambda: None,
 ) -> bytes:
     """PNG of a pdfium page. `scale` is in pixels per point and is reduced for a giant page.
 
     `highlight` is looked for in the notes of `annotations`, then in the `words` of OCR, then
-    in the text layer.
+    in the text layer. `find_head` is that of `find_reading_boxes`.
     """
     scale = _bounded(page, scale)
     image = page.render(scale=scale).to_pil().convert("RGB")
@@ -36,7 +38,9 @@ def render(
     boxes = draw_notes(image, placed, highlight=highlight, scale=scale)
     if highlight:
         boxes = boxes or find_word_boxes(words, highlight, size=image.size)
-        boxes = boxes or find_reading_boxes(page, highlight, scale=scale, annotations=annotations)
+        boxes = boxes or find_reading_boxes(
+            page, highlight, scale=scale, annotations=annotations, find_head=find_head
+        )
         image = _mark(image, boxes or find_boxes(page, highlight, scale=scale))
     output = io.BytesIO()
     image.save(output, format="PNG", compress_level=6)

@@ -9,7 +9,7 @@ Engine = Literal["auto", "pypdf", "pdfium"]
 Reading = Literal["text", "ocr", "scan", "unreadable"]
 
 # Increase it when the reader's text for the same file changes.
-READER_VERSION = 2
+READER_VERSION = 3
 
 # ISO 32000-2, 7.5.2. Readers accept bytes before it, such as the headers of a mail: Acrobat
 # 1024 bytes, pypdf more.
@@ -75,7 +75,9 @@ class PageText:
     The text may be empty (a scan), or noise if `reading` is `unreadable`. It has no NUL and no
     surrogate, so PostgreSQL can store it. `label` is the page's printed number by its page
     label (ISO 32000-2, 12.4.2), None if it has none. `notes` are codes for content of the page
-    that was not read. `words` are those that OCR found, empty without OCR.
+    that was not read. `words` are those that OCR found, empty without OCR. `caption` is that of
+    the table with which the page goes on from the page before, with its unit; else empty. `title`
+    is a running title that was taken out of `text`; else empty.
     """
 
     number: int
@@ -85,6 +87,8 @@ class PageText:
     reading: Reading = "text"
     notes: tuple[str, ...] = ()
     words: tuple[OcrWord, ...] = ()
+    caption: str = ""
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from core.embedding.base import Query, Vectors
 from core.errors import ProviderRefused, Unavailable
 from core.search import embedding_model, ranking, repeats, reranking, spelling
 from core.search.candidates import Candidate, Candidates, Mode, find_candidates
+from core.search.document_names import document_label
 from core.search.reach import Reach, resolve_reach
 from core.text.questions import without_instructions
 
@@ -186,4 +187,5 @@ def _passage(index: int, scored: Scored, *, query: str) -> Passage:
         score=scored.score,
         page_break=found.page_break,
         page_label=found.page_label,
+        heading=found.context.removeprefix(document_label(found.filename, found.title)).strip(),
     )

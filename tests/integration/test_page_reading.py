@@ -291,6 +291,7 @@ IN_ONE_CHUNK = {
     "footnote2.pdf": [["runs for a term of ninety-nine years"]],
     "table_long.pdf": [
         ["V-050 | Driver: Birkson50 | Odometer km: 56850 | Tank litres: 40"],
+        ["V-060 | Driver: Elmson60 | Odometer km: 60020 | Tank litres: 50 | Next check: 5.1.2027"],
     ],
     "toc_leaders.pdf": [["Storing the pump in winter | 12\n"]],
 }

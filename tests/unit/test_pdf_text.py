@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.pdf.cleaning import clean_line, clean_text
-from core.pdf.furniture import WINDOW, strip_furniture
+from core.pdf.furniture import WINDOW, strip_furniture, take_furniture
 from core.pdf.highlighting import Word, find_span, locate, locate_words
 from core.pdf.selection import choose, count_faults, wants_second_reading
 
@@ -131,6 +131,28 @@ def test_a_header_over_lines_that_count_with_the_pages_goes() -> None:
         for n in range(1, 7)
     ]
     assert strip_all(texts)[1:] == [text.removeprefix("Header\n") for text in texts[1:]]
+
+
+def test_a_title_that_is_much_of_a_slide_stays_on_each_slide() -> None:
+    bodies = ["Mind the lid.", "Open the damper.", "Wear gloves.", "Let it cool.", "Log it."]
+    slides = [
+        f"Kiln safety for new potters\nGallery of crafts\n{body}\n\nAsk first.\nBe slow.\nOne.\n"
+        f"Two.\nThree {body}\nSlide {n}"
+        for n, body in enumerate(bodies, start=1)
+    ]
+    for stripped, body in zip(strip_all(slides), bodies, strict=True):
+        assert stripped.startswith("Kiln safety for new potters\nGallery of crafts\n")
+        assert body in stripped
+
+
+def test_a_running_title_is_known_for_each_page() -> None:
+    headers = ("Charter of the harbour | {n}", "{n} | Charter of the harbour", "Table of contents")
+    for header, title in zip(headers, ["Charter of the harbour"] * 2 + [""], strict=True):
+        texts = {n: page(n, header=header.format(n=n)) for n in range(1, 8)}
+        found = [take_furniture(number, texts) for number in texts]
+        assert [one[1] for one in found] == [title] * 7
+        assert [one[0] for one in found[2:]] == [page(n) for n in range(3, 8)]
+    assert take_furniture(4, {n: page(n) for n in range(1, 8)})[1] == ""
 
 
 def test_short_pages_are_kept() -> None:

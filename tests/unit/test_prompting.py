@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -33,6 +34,12 @@ def test_passages_are_numbered_with_file_and_pages() -> None:
     )
     assert messages[-1]["content"].endswith("Question: Why?")
     assert "[n]" in messages[0]["content"]
+
+
+def test_a_passage_of_a_table_has_its_caption() -> None:
+    row = replace(passage(1, "Crates | 2031: 7"), heading='Stock: March ("in thousands")')
+    content = build(ask(row))[-1]["content"]
+    assert 'where="page 3" section="Stock: March ( in thousands )">\nCrates' in content
 
 
 def test_without_passages_the_prompt_says_so() -> None:

@@ -73,6 +73,17 @@ def test_prose_has_no_cells(text: str) -> None:
     assert read_cells(text) == []
 
 
+def test_the_caption_of_a_table_that_began_before_names_the_unit_until_another_begins() -> None:
+    text = "Rent | 2022: 12\nRepairs | 2022: 7\n\nYears ended 2022\nStaff | 2022: 31"
+    cells = read_cells(text, caption="Costs: Expenses (in thousands)")
+    assert [(cell.row, cell.unit) for cell in cells] == [
+        ("Rent", "thousand"),
+        ("Repairs", "thousand"),
+        ("Staff", ""),
+    ]
+    assert cells[0].heading[0] == "Costs: Expenses (in thousands)"
+
+
 def test_a_long_text_is_read_in_linear_time() -> None:
     assert read_cells("1 " * 100_000) == []
     assert len(read_cells("Row 1 2 3\n" * 2_000)) == 6_000

@@ -47,6 +47,7 @@ class ContextPassage(FilePassage):
     chunk_id = Text(required=True, least=0, metadata=ID)
     quote = Text(required=True, least=0)
     score = fields.Raw(required=True, metadata={"type": "number"})
+    heading = Text(least=0)
 
 
 class AnswerContext(Schema):

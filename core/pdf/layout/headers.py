@@ -18,13 +18,17 @@ _MAX_COLUMNS = 30
 
 @dataclass(slots=True, eq=False)
 class Column:
-    """A column's extent in x, and its headers from top to bottom."""
+    """A column's extent in x, and its headers from top to bottom.
+
+    `carried` are headers that only an earlier page has, in a table that goes on overleaf.
+    """
 
     left: float
     right: float
     numeric: bool
     count: int
     headers: list[Segment] = field(default_factory=list)
+    carried: tuple[str, ...] = ()
 
     def widen(self, left: float, right: float) -> None:
         self.left, self.right = min(self.left, left), max(self.right, right)
@@ -32,6 +36,12 @@ class Column:
     @property
     def middle(self) -> float:
         return (self.left + self.right) / 2
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The texts of the headers."""
+        own = (" ".join(piece.text for piece in header.pieces) for header in self.headers)
+        return self.carried or tuple(own)
 
 
 def assign_headers(rows: Sequence[Row], columns: Sequence[Column], label: Column | None) -> None:

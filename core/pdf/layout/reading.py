@@ -8,41 +8,57 @@ The words may come from pdfium or from OCR. No file and no library is needed.
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from core.pdf.layout.cells import find_cell_rows, write_cell_row
 from core.pdf.layout.lines import Row, find_rows
 from core.pdf.layout.order import reading_blocks
-from core.pdf.layout.tables import find_tables, write_table
+from core.pdf.layout.overleaf import TableHead, find_rest, goes_on, head_of, may_go_on, with_top
+from core.pdf.layout.tables import Table, find_tables, write_table
 from core.pdf.layout.text import Token, is_right_to_left, join_tokens, write_lines
 from core.pdf.layout.words import Word, upright
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A page in reading order. The joined texts of `tokens` are the page's text."""
+    """A page in reading order. The joined texts of `tokens` are the page's text.
+
+    `wants_head` says that the page begins with a table that may go on from the page before: read
+    the layout again with that page's `head`, which describes the table at its end. `caption` is
+    that of the table with which the page goes on.
+    """
 
     tokens: list[Token] = field(default_factory=list)
+    wants_head: bool = False
+    head: TableHead | None = None
+    caption: str = ""
 
     def text(self) -> str:
         return join_tokens(self.tokens)
 
 
-def read_layout(words: Sequence[Word], *, width: float, height: float) -> Reading:
+def read_layout(
+    words: Sequence[Word], *, width: float, height: float, above: TableHead | None = None
+) -> Reading:
     """The words of a page of `width` by `height` points in reading order.
 
     Text of the page's main direction comes first, then text turned by 90 or 180
-    degrees, then text at other angles.
+    degrees, then text at other angles. `above` is the `head` of the page before.
     """
     tokens: list[Token] = []
-    for turn, group in _by_direction(words):
-        blocks = [_write_slanted(group)] if turn is None else _write_upright(group, width, height)
+    page = Reading()
+    for index, (turn, group) in enumerate(_by_direction(words)):
+        if turn is None:
+            blocks = [_write_slanted(group)]
+        else:
+            blocks, read = _write_upright(group, width, height, above if index == 0 else None)
+            page = read if index == 0 else page
         for block in blocks:
             if tokens:
                 block[0] = block[0]._replace(separator="\n\n")
             tokens += block
-    return Reading(tokens)
+    return replace(page, tokens=tokens)
 
 
 def _by_direction(words: Sequence[Word]) -> list[tuple[int | None, list[Word]]]:
@@ -52,17 +68,49 @@ def _by_direction(words: Sequence[Word]) -> list[tuple[int | None, list[Word]]]:
     return sorted(groups.items(), key=lambda item: (item[0] is None, -len(item[1])))
 
 
-def _write_upright(words: Sequence[Word], width: float, height: float) -> list[list[Token]]:
+def _write_upright(
+    words: Sequence[Word], width: float, height: float, above: TableHead | None
+) -> tuple[list[list[Token]], Reading]:
+    """The tokens of each block, and what the page says of tables that go on overleaf."""
     pieces = [upright(word, width, height) for word in words]
     backwards = is_right_to_left(pieces)
-    blocks = reading_blocks(find_rows(pieces), right_to_left=backwards)
-    return [list(_write_block(block)) for block in blocks]
+    rows = find_rows(pieces)
+    blocks = reading_blocks(rows, right_to_left=backwards)
+    tables = [find_tables(block) for block in blocks]
+    page = _continue(rows, blocks, tables, above)
+    return [list(_write_block(*block)) for block in zip(blocks, tables, strict=True)], page
 
 
-def _write_block(rows: Sequence[Row]) -> Iterator[Token]:
+def _continue(
+    rows: Sequence[Row],
+    blocks: Sequence[Sequence[Row]],
+    tables: Sequence[list[Table]],
+    above: TableHead | None,
+) -> Reading:
+    """Give the first table the headers of the page before, and describe the last one."""
+    if not blocks:
+        return Reading()
+    first = tables[0][0] if tables[0] else None
+    rest = find_rest(blocks[0])
+    if rest is not None and (first is None or rest.last <= first.first):
+        first = rest
+    wants = first is not None and may_go_on(blocks[0], first)
+    before = above if first and wants and above and goes_on(blocks[0], first, above) else None
+    if before and rest and first is rest:
+        tables[0].insert(0, rest)
+    last = tables[-1][-1] if tables[-1] else None
+    head = head_of(blocks[-1], last, before if last is first else None) if last else None
+    return Reading(
+        wants_head=wants,
+        head=with_top(head, rows) if head else None,
+        caption=before.caption if before else "",
+    )
+
+
+def _write_block(rows: Sequence[Row], tables: Sequence[Table]) -> Iterator[Token]:
     """A column's lines, and its tables row by row."""
     position, separator = 0, ""
-    for table in find_tables(rows):
+    for table in tables:
         if table.first > position:
             yield from _write_text(rows[position : table.first], separator)
             separator = "\n\n"

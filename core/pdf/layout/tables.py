@@ -23,12 +23,18 @@ _YEAR = re.compile(
 )
 _BEFORE_NUMBER = re.compile(r"[$€£¥(+\-–−]+|US\$|USD|EUR|CHF|GBP")
 _AFTER_NUMBER = re.compile(r"[%)\]*†‡]+|pts?\.?|bps?|x|\(?[a-z\d]\)")
+_PAGE_NUMBER = re.compile(
+    r"[\W_]*(?:page|seite|página|pagina|sida|side|p\.)\s*\d{1,4}(?:\s*(?:of|/|von|de|di)\s*\d{1,4})?[\W_]*"
+    r"|[\W_]*\d{1,4}\s*(?:of|von)\s*\d{1,4}[\W_]*",
+    re.IGNORECASE,
+)
 _LEADER = re.compile(r"[.·…_‥]+")
 _MIN_LEADER = 4
 _MIN_DATA_ROWS = 2
 _MAX_LABEL_ROWS = 4  # rows without a number between two with one
 _MAX_HEADER_ROWS = 6
 _ROW_GAP = 3.2  # of a row's height; rows that are further apart belong to two tables
+_CAPTION_GAP = 1.6  # of the distance between two rows; a line above such a gap is no header
 _INDENT = 0.3
 _PROSE_SHARE = 0.7
 
@@ -61,12 +67,21 @@ class TableRow:
 
 @dataclass(slots=True)
 class Table:
-    """Rows `first` to `last` (exclusive) of a block. The first `headers` of them are headers."""
+    """Rows `first` to `last` (exclusive) of a block. The first `headers` of them are headers.
+
+    `label` is the column with the rows' labels, if there is one, `values` are the others.
+    """
 
     first: int
     last: int
     headers: int
     rows: list[TableRow] = field(default_factory=list)
+    label: Column | None = None
+    values: list[Column] = field(default_factory=list)
+
+    @property
+    def columns(self) -> list[Column]:
+        return [*([self.label] if self.label else []), *self.values]
 
 
 def find_tables(rows: Sequence[Row]) -> list[Table]:
@@ -82,18 +97,31 @@ def find_tables(rows: Sequence[Row]) -> list[Table]:
             continue
         floor = tables[-1].last if tables else 0
         first, body = _find_headers(split, index, floor)
-        tables.append(Table(first, end, body - first, split[first:end]))
+        tables.append(_make_table(split, first, body, end))
         index = end
     return tables
+
+
+def find_lone_row(rows: Sequence[Row], *, most_above: int) -> Table | None:
+    """A single row of values near the top of a page, where a table may end that goes on."""
+    for index, row in enumerate(rows[: most_above + 1]):
+        split = _split(row)
+        if split.number_count > 1 and len(split.cells) > split.number_count and _is_data(split):
+            return _make_table([*map(_split, rows[: index + 1])], index, index, index + 1)
+    return None
+
+
+def _make_table(rows: Sequence[TableRow], first: int, body: int, last: int) -> Table:
+    columns = _columns(rows[body:last])
+    label = columns[0] if columns and not columns[0].numeric else None
+    values = columns[1:] if label else columns
+    assign_headers([row.row for row in rows[first:body]], values, label)
+    return Table(first, last, body - first, list(rows[first:last]), label, values)
 
 
 def write_table(table: Table, *, separator: str) -> Iterator[Token]:
     """The header's lines, then each row with its label and its columns' headers."""
     body = table.rows[table.headers :]
-    columns = _columns(body)
-    labelled = columns[0] if columns and not columns[0].numeric else None
-    values = columns[1:] if labelled else columns
-    assign_headers([row.row for row in table.rows[: table.headers]], values, labelled)
     for row in table.rows[: table.headers]:
         yield from _write_pieces(row.row, separator)
         separator = "\n"
@@ -109,7 +137,7 @@ def write_table(table: Table, *, separator: str) -> Iterator[Token]:
             yield from _write_pieces(row.row, separator)
         else:
             under = parent if parent is not None and _is_under(row, parent) else None
-            yield from _write_row(row, pending, under, columns, labelled, separator)
+            yield from _write_row(row, pending, under, table, separator)
             pending = []
         separator = "\n"
 
@@ -118,10 +146,10 @@ def _write_row(
     row: TableRow,
     wrapped: Sequence[TableRow],
     parent: TableRow | None,
-    columns: Sequence[Column],
-    labelled: Column | None,
+    table: Table,
     separator: str,
 ) -> Iterator[Token]:
+    columns, labelled = table.columns, table.label
     label = [cell for cell in row.cells if _column_of(cell, columns) is labelled and labelled]
     if parent is not None:
         tokens = list(_write_pieces(parent.row, separator))
@@ -137,12 +165,21 @@ def _write_row(
             continue
         between = separator if separator.startswith("\n") else " | "
         column = _column_of(cell, columns)
-        for header in column.headers if column is not None else ():
-            yield from write_segment(header, separator=between)
-            between = " "
-        has_header = column is not None and bool(column.headers)
-        yield from _write_cell(cell, ": " if has_header else between)
+        for token in _write_headers(column, between) if column is not None else ():
+            yield token
+            between = ": "
+        yield from _write_cell(cell, between)
         separator = " | "
+
+
+def _write_headers(column: Column, separator: str) -> Iterator[Token]:
+    """The column's headers. Those of an earlier page have no words on this one."""
+    for text in column.carried:
+        yield Token(separator, text, ())
+        separator = " "
+    for header in column.headers:
+        yield from write_segment(header, separator=separator)
+        separator = " "
 
 
 def _write_cell(cell: Cell, separator: str) -> Iterator[Token]:
@@ -298,10 +335,14 @@ def _find_headers(rows: Sequence[TableRow], start: int, floor: int) -> tuple[int
     # A line that begins in the left half of the labels is prose or a caption.
     middle = (rows[start].row.left + numbers_left) / 2
     right = max(cell.right for cell in rows[start].cells)
+    pitch = rows[min(start + 1, len(rows) - 1)].row.baseline - rows[start].row.baseline
     first = last = start
     for index in range(start - 1, max(floor, start - _MAX_HEADER_ROWS) - 1, -1):
         row, below = rows[index].row, rows[index + 1].row
-        if below.baseline - row.baseline > _ROW_GAP * below.height or _is_data(rows[index]):
+        gap = below.baseline - row.baseline
+        if gap > _ROW_GAP * below.height or _is_data(rows[index]) or has_page_number(row):
+            break
+        if first < start and row.right < numbers_left and gap > _CAPTION_GAP * pitch:
             break
         if any(
             one.left < middle and one.right > numbers_left + _PROSE_SHARE * (right - numbers_left)
@@ -312,6 +353,14 @@ def _find_headers(rows: Sequence[TableRow], start: int, floor: int) -> tuple[int
             last = index + 1 if first == start else last
             first = index
     return first, last
+
+
+def has_page_number(row: Row) -> bool:
+    """Whether a part of the row says that it is a page number: `Page 3`, `3 of 9`."""
+    return any(
+        _PAGE_NUMBER.fullmatch(" ".join(piece.text for piece in segment.pieces))
+        for segment in row.segments
+    )
 
 
 def _wraps(row: TableRow, following: TableRow) -> bool:

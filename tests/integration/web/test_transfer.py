@@ -127,6 +127,7 @@ GIVEN_PASSAGE = st.fixed_dictionaries(
         "text": TEXT, "quote": TEXT, "score": st.floats(0, 1),
         "page_break": st.none() | st.integers(0, 9), "page_label": st.none() | TEXT,
         "quotes": st.lists(st.fixed_dictionaries({"quote": TEXT, "page": st.integers(0, 9)})),
+        "heading": TEXT,
     }
 )  # fmt: skip
 OPTIONS = st.fixed_dictionaries(

@@ -1,0 +1,51 @@
+"""Finds the header of a table that began on an earlier page.
+
+A page's text must not depend on the range that is read, so the pages before are read again
+where that is needed, up to the one with the header.
+"""
+
+from collections.abc import Callable
+
+from core.pdf.layout.overleaf import MAX_PAGES, TableHead
+from core.pdf.page_reader import RawPage
+
+ReadPage = Callable[[int, TableHead | None], RawPage | None]
+_KEPT_HEADS = 256
+
+
+class TableHeads:
+    """The heads of the tables at the ends of pages. `read` reads a page below a head."""
+
+    def __init__(self, read: ReadPage) -> None:
+        self._read = read
+        self._heads: dict[int, TableHead | None] = {}
+
+    def read_page(self, number: int) -> RawPage | None:
+        """The page, with the headers of a table that goes on from the page before."""
+        page = self._read(number, None)
+        if page is not None and page.wants_head:
+            above = self.above(number)
+            if above is not None:
+                page = self._read(number, above)
+        self._keep(number, page)
+        return page
+
+    def above(self, number: int) -> TableHead | None:
+        """The head of the table at the end of the page before; None if there is none."""
+        unread: list[int] = []
+        before = number - 1
+        while before and before not in self._heads and len(unread) <= MAX_PAGES:
+            page = self._read(before, None)
+            if page is None or not page.wants_head:
+                self._keep(before, page)
+            else:
+                unread.append(before)
+                before -= 1
+        for page_number in reversed(unread):
+            self._keep(page_number, self._read(page_number, self._heads.get(page_number - 1)))
+        return self._heads.get(number - 1)
+
+    def _keep(self, number: int, page: RawPage | None) -> None:
+        self._heads[number] = page.head if page is not None else None
+        if len(self._heads) > _KEPT_HEADS:
+            del self._heads[next(iter(self._heads))]
