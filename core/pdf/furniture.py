@@ -89,7 +89,7 @@ def take_furniture(number: int, texts: Mapping[int, str]) -> tuple[str, str]:
     titles = [title for line in running if (title := _title(line, number))]
     body = lines[top : len(lines) - bottom]
     if top and _count_words(titles) > _MIN_TITLE_SHARE * _count_words([*titles, *body]):
-        return "\n".join([*titles, "", *body]).strip(), ""
+        return "\n\n".join(["\n".join(titles), "\n".join(body).strip()]), ""
     return "\n".join(body).strip(), " ".join(titles)[:_MAX_LINE_CHARS]
 
 

@@ -264,7 +264,8 @@ class Chunk(Base):
     page_label: Mapped[str | None]  # of `page_start`
     heading: Mapped[str | None]
     page_break: Mapped[int | None]
-    # The document's name and the section's heading, which the text itself may not contain.
+    # The document's name, and what the text itself may not contain: the page's running title, the
+    # section's heading, the caption of the table.
     context: Mapped[str] = mapped_column(default="")
     text: Mapped[str]
     # The words of context and text, by core.search.lexemes, and an additional lexeme: chr(1) and
