@@ -163,6 +163,7 @@ def _plan(services: Services, claim: Claim) -> None:
         document.title = info.title
         document.outline = records.outline_rows(info.outline)
         document.page_labels = [asdict(entry) for entry in info.labels]
+        document.known_words = list(info.known_words)
         document.notes = completion.merge_notes(info.notes)
         document.status = "ready" if document.generation else "processing"
         document.updated_at = job.updated_at = datetime.now(UTC)

@@ -55,6 +55,7 @@ class Claim:
     title: str | None
     outline: Sequence[dict[str, Any]]
     page_labels: Sequence[dict[str, Any]]
+    known_words: Sequence[str]
 
     @property
     def is_plan(self) -> bool:
@@ -182,6 +183,7 @@ def _mark_running(db: Session, taken: PageRange, *, newcomer: bool) -> Claim | N
             Document.title,
             Document.outline,
             Document.page_labels,
+            Document.known_words,
         ).where(Document.id == served.document_id)
     ).one_or_none()
     if document is None:

@@ -47,6 +47,7 @@ def read_range(
             last=min(claim.pages_total, claim.last_page + 1),
             page_count=claim.pages_total,
             labels=[LabelRange(**entry) for entry in claim.page_labels],
+            known_words=claim.known_words,
         )
         if services.pdf_parser.ocr_languages:
             around = _recognize_scans(services, claim, lease, path, around)

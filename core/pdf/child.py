@@ -68,6 +68,8 @@ class Server:
         """Seconds of processor time for the request. A single page may take longer than average."""
         if request["op"] == "recognize":
             return self._limits.page_seconds + self._limits.ocr_seconds
+        if request["op"] == "inspect":
+            return 2 * self._limits.page_seconds + self._limits.words_seconds
         pages = int(request.get("last", 1)) - int(request.get("first", 1)) + 1
         if request.get("highlight"):
             pages += MAX_PAGES  # the quote may be of a table that began on an earlier page
@@ -91,6 +93,7 @@ def _read(document: OpenDocument, request: dict[str, Any]) -> Reply:
         last=request["last"],
         page_count=request["page_count"],
         labels=[LabelRange(*entry) for entry in request["labels"]],
+        known_words=frozenset(request["known_words"]),
         plain=request.get("plain", False),
     )
     return {"pages": [asdict(page) for page in pages]}, b""

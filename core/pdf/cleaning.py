@@ -8,11 +8,12 @@ hyphens at line ends.
 
 import re
 import unicodedata
+from collections.abc import Collection
 
 # pdfium writes U+FFFE (older versions: U+0002) where it joined a word broken at a line end.
 _BREAK = r"(?P<break>[\ufffe\x02]|\u00ad *\n|[-\u2010] *\n)"
-_BROKEN_WORD = re.compile(rf"(?P<head>\w+){_BREAK}(?P<tail>[^\W_]\w*)")
-_HAS_BREAK = re.compile(_BREAK)
+BROKEN_WORD = re.compile(rf"(?P<head>\w+){_BREAK}(?P<tail>[^\W_]\w*)")
+HAS_BREAK = re.compile(_BREAK)
 _COMPOUND = re.compile(r"\w+(?:-\w+)+")
 # Parts of words that always have a hyphen, wherever the line ends.
 _HYPHENATED_HEADS = frozenset(
@@ -37,15 +38,13 @@ _LINE_BREAKS = re.compile(r"\r\n?|[\u2028\u2029\x85\x0b\x0c]")
 _BLANK_LINES = re.compile(r"\n{3,}")
 
 
-def clean_text(raw: str) -> str:
+def clean_text(raw: str, *, known_words: Collection[str] = ()) -> str:
     """The text as it is stored: NFC, trimmed lines, single blank lines, joined words.
 
     It has no surrogates, and no control characters except newlines. The function is
-    idempotent.
+    idempotent. `known_words` are those of `core.pdf.known_words`.
     """
-    text = _LINE_BREAKS.sub("\n", raw)
-    text = _SPACES.sub(" ", text)
-    text = join_broken_words(text)
+    text = join_broken_words(unify_spaces(raw), known_words)
     text = _CONTROLS.sub(" ", text)
     if not text.isascii():
         text = _DROPPED.sub("", text).translate(_BULLETS)
@@ -55,14 +54,19 @@ def clean_text(raw: str) -> str:
     return _BLANK_LINES.sub("\n\n", "\n".join(lines)).strip()
 
 
-def join_broken_words(text: str) -> str:
+def unify_spaces(raw: str) -> str:
+    """The text with `\\n` as its only line break and single spaces."""
+    return _SPACES.sub(" ", _LINE_BREAKS.sub("\n", raw))
+
+
+def join_broken_words(text: str, known_words: Collection[str] = ()) -> str:
     """Undo hyphenation at line ends: `infor-␤mation` becomes `information`.
 
     The hyphen stays if it is part of the word: beside a digit or a capital (`COVID-19`,
-    `non-EU`), in a word that has its hyphen elsewhere on the page (`wide-body`), or beside a
-    part that usually has a hyphen (`self-employed`, `long-term`).
+    `non-EU`), in a word that has its hyphen elsewhere on the page or in the document
+    (`wide-body`), or beside a part that usually has a hyphen (`self-employed`, `long-term`).
     """
-    if not _HAS_BREAK.search(text):  # five times faster than a search after each word
+    if not HAS_BREAK.search(text):  # five times faster than a search after each word
         return text
     compounds: set[str] | None = None
 
@@ -71,16 +75,20 @@ def join_broken_words(text: str) -> str:
         if compounds is None:
             compounds = set(_COMPOUND.findall(text.casefold()))
         head, tail = match["head"], match["tail"]
-        if f"{head}-{tail}".casefold() in compounds:
-            return f"{head}-{tail}"
+        hyphenated = f"{head}-{tail}"
+        if hyphenated.casefold() in compounds or hyphenated.casefold() in known_words:
+            return hyphenated
         if match["break"][0] == "\u00ad":  # a soft hyphen is never part of the word
             return head + tail
-        return f"{head}-{tail}" if _has_hyphen(head, tail) else head + tail
+        if (head + tail).casefold() in known_words:
+            return head + tail
+        return hyphenated if has_hyphen(head, tail) else head + tail
 
-    return _BROKEN_WORD.sub(join, text)
+    return BROKEN_WORD.sub(join, text)
 
 
-def _has_hyphen(head: str, tail: str) -> bool:
+def has_hyphen(head: str, tail: str) -> bool:
+    """Whether the hyphen at a line end is part of the word, as far as its two parts tell."""
     if (head + tail).isalpha() and head.isupper() and tail.isupper():
         return len(head + tail) < _MIN_CAPITALS
     beside = head[-1] + tail[0]

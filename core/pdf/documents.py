@@ -38,6 +38,7 @@ class OpenDocument:
         self._pypdf: PypdfDocument | None = None
         self._pages: dict[int, PageText] = {}
         self._plain = False
+        self._known_words: frozenset[str] = frozenset()
         self._heads = TableHeads(self._read_with_pdfium)
 
     def inspect(self) -> dict[str, Any]:
@@ -51,6 +52,7 @@ class OpenDocument:
         title, outline = _read_title_and_outline(judge, seconds=self._limits.page_seconds)
         notes = [astuple(note) for note in self._attempt(judge.unread)]
         labels = [astuple(entry) for entry in self._attempt(judge.labels)]
+        known_words = self._attempt(self._find_known_words)
         if self._engine == "auto":
             self._close_pypdf()  # only few pages need it again
         return {
@@ -59,7 +61,16 @@ class OpenDocument:
             "outline": outline,
             "notes": notes,
             "labels": labels,
+            "known_words": known_words,
         }
+
+    def _find_known_words(self) -> list[str]:
+        if self._engine == "pypdf":
+            return []
+        limits = self._limits
+        return self._open_pdfium().known_words(
+            max_chars=limits.max_page_chars, seconds=limits.words_seconds
+        )
 
     def read(
         self,
@@ -68,6 +79,7 @@ class OpenDocument:
         last: int,
         page_count: int | None,
         labels: Sequence[LabelRange],
+        known_words: frozenset[str] = frozenset(),
         plain: bool = False,
     ) -> list[PageText]:
         """The texts of a range, without running headers and footers.
@@ -75,6 +87,9 @@ class OpenDocument:
         `plain` takes pdfium's own text, for pages that take too long to draw.
         """
         self._plain = plain
+        if known_words != self._known_words:
+            self._known_words = known_words
+            self._pages.clear()
         count = page_count or self._page_count()
         if not 1 <= first <= last <= count:
             raise malformed()
@@ -197,7 +212,7 @@ class OpenDocument:
         ):
             texts["pypdf"] = self._read_with_pypdf(number)
         engine = selection.choose(texts)
-        text = clean_text(texts[engine] or "")
+        text = clean_text(texts[engine] or "", known_words=self._known_words)
         reading = self._judge(number, engine, text)
         notes = [one for one in self._annotations(number) if one.kind == "note"]
         text = "\n\n".join([text, *(f"Note: {one.text}" for one in notes)]).strip()

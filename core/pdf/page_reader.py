@@ -63,6 +63,12 @@ def read_page(
             return RawPage(text)  # hostile files: coordinates that are no numbers, infinite boxes
 
 
+def read_raw_text(page: Any, *, max_chars: int) -> str:
+    """pdfium's own text. Raises Unreadable if it has more than `max_chars`."""
+    with open_text_page(page) as text_page:
+        return _all_text(text_page, max_chars)
+
+
 def read_tokens(
     page: Any, annotations: Sequence[Annotation] = (), above: TableHead | None = None
 ) -> list[Token]:

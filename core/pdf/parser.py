@@ -78,7 +78,8 @@ class PdfParser:
         outline = tuple(OutlineEntry(*entry) for entry in reply["outline"])
         notes = tuple(DocumentNote(*note) for note in reply["notes"])
         labels = tuple(LabelRange(*entry) for entry in reply["labels"])
-        return DocumentInfo(reply["page_count"], reply["title"], outline, notes, labels)
+        words = tuple(reply["known_words"])
+        return DocumentInfo(reply["page_count"], reply["title"], outline, notes, labels, words)
 
     def read_pages(
         self,
@@ -88,11 +89,12 @@ class PdfParser:
         last: int,
         page_count: int | None = None,
         labels: Sequence[LabelRange] = (),
+        known_words: Sequence[str] = (),
     ) -> list[PageText]:
         """The cleaned texts of pages `first` to `last`, both included, from 1.
 
-        `page_count` and `labels` are those of `inspect`: in a damaged file, one of the engines
-        may not see the last pages. A page's text does not depend on the range.
+        `page_count`, `labels` and `known_words` are those of `inspect`: in a damaged file, one of
+        the engines may not see the last pages. A page's text does not depend on the range.
         """
         request = {
             "op": "read",
@@ -100,6 +102,7 @@ class PdfParser:
             "last": last,
             "page_count": page_count,
             "labels": [astuple(entry) for entry in labels],
+            "known_words": list(known_words),
         }
         return [_page(page) for page in self._read(request, path)["pages"]]
 

@@ -1,17 +1,20 @@
 """pdfium through pypdfium2: fast, reads most, and draws the page images."""
 
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
 
 from core.pdf.annotations import Annotation, take_annotations
+from core.pdf.cleaning import HAS_BREAK
 from core.pdf.errors import Unreadable, encrypted, malformed
+from core.pdf.known_words import find_known_words
 from core.pdf.layout.overleaf import TableHead
-from core.pdf.page_reader import RawPage, read_page
+from core.pdf.page_reader import RawPage, read_page, read_raw_text
 from core.pdf.text_layer import judge
 from core.pdf.unread import describe_unread
 from core.pdf.values import HEAD_BYTES, PDF_MARK, DocumentNote, LabelRange, OutlineEntry, Reading
@@ -19,6 +22,7 @@ from core.pdf.values import HEAD_BYTES, PDF_MARK, DocumentNote, LabelRange, Outl
 _OUTLINE_MAX_ENTRIES = 10_000
 _OUTLINE_MAX_DEPTH = 15
 _MAX_ATTACHMENTS = 1000
+_SAMPLED_PAGES = 12
 _XFA = (pdfium_c.FORMTYPE_XFA_FULL, pdfium_c.FORMTYPE_XFA_FOREGROUND)
 _HEADER_WITHIN = 1000  # pdfium looks for the header in the first 1024 bytes
 
@@ -59,6 +63,25 @@ class PdfiumDocument:
                 return read
         except pdfium.PdfiumError:
             return None
+
+    def known_words(self, *, max_chars: int, seconds: float) -> list[str]:
+        """See `core.pdf.known_words`. Reads pages for about `seconds` of processor time.
+
+        Empty if none of a few pages, spread over the document, has a hyphen at a line end.
+        """
+        step = max(1, self.page_count // _SAMPLED_PAGES)
+        sample = self._raw_texts(range(0, self.page_count, step), max_chars, seconds / 2)
+        if not any(map(HAS_BREAK.search, sample)):
+            return []
+        return find_known_words(self._raw_texts(range(self.page_count), max_chars, seconds))
+
+    def _raw_texts(self, indices: Iterable[int], max_chars: int, seconds: float) -> Iterator[str]:
+        end = time.process_time() + seconds
+        for index in indices:
+            if time.process_time() > end:
+                return
+            with suppress(pdfium.PdfiumError, Unreadable), closing(self._pdf[index]) as page:
+                yield read_raw_text(page, max_chars=max_chars)
 
     def find_last_page(self, *, at_most: int) -> int:
         """The number of the last page that exists among the first `at_most`; 0 if none does."""

@@ -49,13 +49,18 @@ class LabelRange:
 
 @dataclass(frozen=True, slots=True)
 class DocumentInfo:
-    """Facts about a file apart from its text. `title` is that of its metadata."""
+    """Facts about a file apart from its text. `title` is that of its metadata.
+
+    `known_words` are words that a line end breaks, as other pages write them
+    (`core.pdf.known_words`).
+    """
 
     page_count: int
     title: str | None
     outline: tuple[OutlineEntry, ...]
     notes: tuple[DocumentNote, ...] = ()
     labels: tuple[LabelRange, ...] = ()
+    known_words: tuple[str, ...] = ()
 
 
 class OcrWord(NamedTuple):
@@ -98,7 +103,8 @@ class PdfLimits:
     `timeout_seconds` limits wall and processor time of a call, `page_seconds`
     the processor time of one page, `ocr_seconds` that of its OCR, `memory_mb` the
     address space of the child process, `max_page_chars` the raw text of one page.
-    `recycle_mb` is no limit: a child with more resident memory is replaced after
+    `words_seconds` is the processor time for finding a document's known words; the pages after it
+    are not looked at. `recycle_mb` is no limit: a child with more resident memory is replaced after
     the call.
     """
 
@@ -109,3 +115,4 @@ class PdfLimits:
     max_page_chars: int = 1_000_000
     recycle_mb: int = 192
     ocr_seconds: float = 45.0
+    words_seconds: float = 3.0

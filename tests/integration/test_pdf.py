@@ -93,6 +93,19 @@ def test_text_does_not_depend_on_the_range(parser: PdfParser, write) -> None:
         assert pieces == whole
 
 
+def test_a_broken_word_is_written_as_on_a_distant_page(parser: PdfParser, write) -> None:
+    texts = [f"Page {n} has a text of its own." for n in range(1, 41)]
+    texts[0] = "They flew a wide-body and took the bypass."
+    texts[39] = "The wide-\nbody was late, because the by-\npass was closed."
+    path = write(pdfs.make_pdf(texts))
+    known = parser.inspect(path).known_words
+    assert sorted(known) == ["bypass", "wide-body"]
+    [page] = parser.read_pages(path, first=40, last=40, known_words=known)
+    assert page.text == "The wide-body was late, because the bypass was closed."
+    assert "widebody" in parser.read_pages(path, first=40, last=40)[0].text
+    assert parser.inspect(write(pdfs.make_pdf(texts[:39]))).known_words == ()
+
+
 def test_a_changed_file_is_read_again(parser: PdfParser, write) -> None:
     path = write(pdfs.make_pdf(["Before."]))
     assert parser.read_pages(path, first=1, last=1)[0].text == "Before."

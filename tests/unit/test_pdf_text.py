@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from core.pdf.cleaning import clean_line, clean_text
 from core.pdf.furniture import WINDOW, strip_furniture, take_furniture
 from core.pdf.highlighting import Word, find_span, locate, locate_words
+from core.pdf.known_words import find_known_words
 from core.pdf.selection import choose, count_faults, wants_second_reading
 
 RAW = st.text(
@@ -58,6 +59,33 @@ def test_clean_text_can_be_stored_and_is_stable(raw: str) -> None:
 
 def test_clean_line_is_one_line() -> None:
     assert clean_line(" Annual\r\n\x00Report ") == "Annual Report"
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "written"),
+    [
+        ("A wide-body aircraft.", "wide-body"),
+        ("A Wide-Body. A widebody.", "wide-body"),
+        ("A widebody. A widebody. One wide-body.", "widebody"),
+        ("Nothing of the kind.", "widebody"),
+        ("It goes wide- body.", "widebody"),
+    ],
+)
+@pytest.mark.parametrize("line_end", ["-\r\n", "\ufffe"])
+def test_a_broken_word_is_written_as_on_other_pages(
+    elsewhere: str, written: str, line_end: str
+) -> None:
+    broken = f"Each new wide{line_end}body has two decks."
+    known = find_known_words([broken, "Page two.", elsewhere])
+    assert clean_text(broken, known_words=known) == f"Each new {written} has two decks."
+
+
+def test_a_usual_hyphen_goes_where_other_pages_have_none() -> None:
+    broken = "The by-\npass is closed. A long-\nterm lease. See pages 12-\n5."
+    known = find_known_words([broken, "The bypass. Long-term plans. It costs 125."])
+    text = clean_text(broken, known_words=known)
+    assert text == "The bypass is closed. A long-term lease. See pages 12-5."
+    assert clean_text(broken) == "The by-pass is closed. A long-term lease. See pages 12-5."
 
 
 def page(number: int, *, header: str = "", footer: str = "") -> str:

@@ -36,7 +36,7 @@ class Document(Base):
 
     `notes` are dicts `{code, detail, pages}`. `reader_version` and `reader_ocr` (OCR
     languages joined by `+`, empty without OCR) belong to the reader that made the live chunks
-    or refused the file.
+    or refused the file. `known_words` are words that a line end breaks, as other pages write them.
     """
 
     __tablename__ = "documents"
@@ -55,6 +55,7 @@ class Document(Base):
     title: Mapped[str | None]
     outline: Mapped[list[dict[str, Any]]] = mapped_column(default=list)
     page_labels: Mapped[list[dict[str, Any]]] = mapped_column(default=list, server_default="[]")
+    known_words: Mapped[list[str]] = mapped_column(default=list, server_default="{}")
     page_count: Mapped[int | None]
     chunk_count: Mapped[int] = mapped_column(default=0)
     pages_without_text: Mapped[list[int]] = mapped_column(default=list)
