@@ -3,14 +3,30 @@
 from sqlalchemy import select
 
 from core.bootstrap import Services
-from core.db.models import Document
+from core.db.models import Chunk, Document
 from core.db.paging import PageRequest
 from core.documents import records
 from core.pdf import READER_VERSION
 from core.search import retrieval
 from tests import forms, pdfs
 from tests.integration.steps import TENANT, ask, ingest, new_session
+from tests.integration.test_tables_overleaf import drawn
 
+LONG_TABLE = [
+    [
+        [(72, "Revenue by region (in millions of euros)")],
+        [],
+        [(72, "Region"), (-360, "2031"), (-460, "2030")],
+        *(
+            [(72, f"Region Halden{n}"), (-360, f"{n * 31:,}"), (-460, f"{n * 29:,}")]
+            for n in range(1, 41)
+        ),
+    ],
+    [
+        [(72, f"Region Halden{n}"), (-360, f"{n * 31:,}"), (-460, f"{n * 29:,}")]
+        for n in range(41, 60)
+    ],
+]
 KILN = [
     "Title page of the kiln handbook.",
     "Foreword: this handbook is dedicated to Orla Venn.",
@@ -60,6 +76,35 @@ def test_a_document_names_its_reader(services: Services) -> None:
     refused = stored(services, ingest(services, pdfs.make_scanned_pdf(1)))
     assert (refused.status, refused.reader_version) == ("failed", READER_VERSION)
     assert refused.pages_without_text == [1]
+
+
+def test_a_figure_overleaf_is_answered_with_its_column_and_unit(services: Services) -> None:
+    """The unit and the columns' names are on the first page only."""
+    ingest(services, drawn(LONG_TABLE), user_id="alice")
+    question = "What is the revenue of region Halden51 in 2031?"
+    [found] = retrieval.search(services, tenant_id=TENANT, query=question, user_id="alice", top_k=1)
+    assert found.page_start == 2
+    assert "in millions of euros" in found.heading
+    assert "Region Halden51 | 2031: 1,581 | 2030: 1,479" in found.text
+    assert "heading" not in found.as_dict()
+    content = ask(services, new_session(services), question).content
+    assert content.startswith("Region Halden51, 2031: 1,581 million [1]")
+
+
+def test_a_running_title_belongs_to_each_page(services: Services) -> None:
+    pages = [
+        "\n".join(f"Rule {n * 20 + line} of the {name} is binding for all." for line in range(18))
+        for n, name in enumerate(("quay", "crane", "barge", "lock", "ferry"))
+    ]
+    made = pdfs.make_pdf(pages, header="Statute of Vinterholm")
+    document_id = ingest(services, made, user_id="alice")
+    query = "rules of the ferry in the Statute of Vinterholm"
+    found = retrieval.search(services, tenant_id=TENANT, query=query, user_id="alice", top_k=1)
+    assert (found[0].page_start, found[0].heading) == (5, "Statute of Vinterholm")
+    assert "Vinterholm" not in found[0].text
+    with services.database.transaction(tenant_id=TENANT) as db:
+        rows = db.scalars(select(Chunk.context).where(Chunk.document_id == document_id)).all()
+    assert all("Statute of Vinterholm" in context for context in rows)
 
 
 def test_values_of_a_form_are_found(services: Services) -> None:
