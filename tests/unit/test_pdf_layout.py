@@ -153,6 +153,49 @@ def test_a_row_includes_the_line_above_it() -> None:
     ]
 
 
+HEADERS = [*line("Kind", 160, 100), *line("Suffered", 240, 100), *line("Treated", 320, 100)]
+
+
+def counted(label: str, baseline: float, kind: str, *values: str) -> list[Word]:
+    cells = [*line(label, 60, baseline), *line(kind, 160, baseline)]
+    return cells + [
+        word
+        for x, value in zip((240, 320), values, strict=True)
+        for word in line(value, x, baseline)
+    ]
+
+
+def test_a_label_of_several_lines_and_rows_belongs_to_each_of_its_rows() -> None:
+    words = [
+        *HEADERS,
+        *counted("Asthma", 116, "Count", "31", "22"),
+        *counted("", 132, "Share", "6 %", "4 %"),
+        *counted("Chronic fatigue", 148, "Count", "19", "4"),
+        *line("syndrome", 60, 160),
+        *counted("", 164, "Share", "3 %", "1 %"),
+        *counted("Long known ailment", 180, "Count", "7", "5"),  # it runs into the next column
+        *counted("", 196, "Share", "2 %", "1 %"),
+        *line("Infections", 60, 212),
+        *counted("Throat", 228, "Count", "9", "8"),
+    ]
+    assert read(words).split("\n")[1:] == [
+        "Asthma | Kind: Count | Suffered: 31 | Treated: 22",
+        "Asthma | Kind: Share | Suffered: 6% | Treated: 4%",
+        "Chronic fatigue syndrome | Kind: Count | Suffered: 19 | Treated: 4",
+        "Chronic fatigue syndrome | Kind: Share | Suffered: 3% | Treated: 1%",
+        "Long known ailment | Kind: Count | Suffered: 7 | Treated: 5",
+        "Long known ailment | Kind: Share | Suffered: 2% | Treated: 1%",
+        "Infections",
+        "Throat | Kind: Count | Suffered: 9 | Treated: 8",
+    ]
+
+
+def test_a_page_number_above_a_table_is_no_header() -> None:
+    words = [*line("Harbour board", 60, 84), *line("Page 12", 320, 84), *HEADERS]
+    words += [*counted("Asthma", 116, "Count", "31", "22"), *counted("Flu", 132, "Count", "3", "2")]
+    assert "Flu | Kind: Count | Suffered: 3 | Treated: 2" in read(words)
+
+
 def test_a_caption_is_no_header() -> None:
     words = [
         *line("Table 3. Output by plant in kilotonnes, by year", 60, 86),

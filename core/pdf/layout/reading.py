@@ -15,7 +15,8 @@ from core.pdf.layout.cells import find_cell_rows, write_cell_row
 from core.pdf.layout.lines import Row, find_rows
 from core.pdf.layout.order import reading_blocks
 from core.pdf.layout.overleaf import TableHead, find_rest, goes_on, head_of, may_go_on, with_top
-from core.pdf.layout.tables import Table, find_tables, write_table
+from core.pdf.layout.table_text import write_table
+from core.pdf.layout.tables import Table, find_tables
 from core.pdf.layout.text import Token, is_right_to_left, join_tokens, write_lines
 from core.pdf.layout.words import Word, upright
 

@@ -1,16 +1,14 @@
 """Finds tables by geometry: rows with numbers one below the other, and the headers above.
 
-Each row is written so that it can be understood alone: its label, then its cells with
-the headers of their columns: `Net sales | 2022: $34,229 | 2021: $35,355`.
+`core.pdf.layout.table_text` writes them.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from core.pdf.layout.headers import Column, assign_headers
-from core.pdf.layout.lines import Row, make_segment
-from core.pdf.layout.text import Token, write_segment
+from core.pdf.layout.lines import Row
 from core.pdf.layout.words import Piece
 
 _NUMBER = re.compile(
@@ -21,7 +19,7 @@ _YEAR = re.compile(
     r"(?:FY|Q[1-4]|[1-4]Q)?\s?[’']?(?:19|20)\d\d[AEe]?\s?(?:\(?[a-z\d]\))?"
     r"|(?:19|20)\d\d\s?[-–/]\s?(?:(?:19|20)\d\d|\d\d)|Q[1-4]|[1-4]Q"
 )
-_BEFORE_NUMBER = re.compile(r"[$€£¥(+\-–−]+|US\$|USD|EUR|CHF|GBP")
+BEFORE_NUMBER = re.compile(r"[$€£¥(+\-–−]+|US\$|USD|EUR|CHF|GBP")
 _AFTER_NUMBER = re.compile(r"[%)\]*†‡]+|pts?\.?|bps?|x|\(?[a-z\d]\)")
 _PAGE_NUMBER = re.compile(
     r"[\W_]*(?:page|seite|página|pagina|sida|side|p\.)\s*\d{1,4}(?:\s*(?:of|/|von|de|di)\s*\d{1,4})?[\W_]*"
@@ -35,7 +33,7 @@ _MAX_LABEL_ROWS = 4  # rows without a number between two with one
 _MAX_HEADER_ROWS = 6
 _ROW_GAP = 3.2  # of a row's height; rows that are further apart belong to two tables
 _CAPTION_GAP = 1.6  # of the distance between two rows; a line above such a gap is no header
-_INDENT = 0.3
+_SAME_EDGE = 0.15  # of a row's height
 _PROSE_SHARE = 0.7
 
 
@@ -113,94 +111,12 @@ def find_lone_row(rows: Sequence[Row], *, most_above: int) -> Table | None:
 
 def _make_table(rows: Sequence[TableRow], first: int, body: int, last: int) -> Table:
     columns = _columns(rows[body:last])
+    if _cut_at_columns(rows[body:last], columns):
+        columns = _columns(rows[body:last])
     label = columns[0] if columns and not columns[0].numeric else None
     values = columns[1:] if label else columns
     assign_headers([row.row for row in rows[first:body]], values, label)
     return Table(first, last, body - first, list(rows[first:last]), label, values)
-
-
-def write_table(table: Table, *, separator: str) -> Iterator[Token]:
-    """The header's lines, then each row with its label and its columns' headers."""
-    body = table.rows[table.headers :]
-    for row in table.rows[: table.headers]:
-        yield from _write_pieces(row.row, separator)
-        separator = "\n"
-    parent: TableRow | None = None
-    pending: list[TableRow] = []
-    for index, row in enumerate(body):
-        if not row.number_count:
-            following = body[index + 1] if index + 1 < len(body) else None
-            if following is not None and _wraps(row, following):
-                pending.append(row)
-                continue
-            parent = row
-            yield from _write_pieces(row.row, separator)
-        else:
-            under = parent if parent is not None and _is_under(row, parent) else None
-            yield from _write_row(row, pending, under, table, separator)
-            pending = []
-        separator = "\n"
-
-
-def _write_row(
-    row: TableRow,
-    wrapped: Sequence[TableRow],
-    parent: TableRow | None,
-    table: Table,
-    separator: str,
-) -> Iterator[Token]:
-    columns, labelled = table.columns, table.label
-    label = [cell for cell in row.cells if _column_of(cell, columns) is labelled and labelled]
-    if parent is not None:
-        tokens = list(_write_pieces(parent.row, separator))
-        last = tokens[-1]
-        yield from tokens[:-1]
-        yield last._replace(text=last.text if last.text.endswith(":") else f"{last.text}:")
-        separator = " "
-    for part in [*(cell for one in wrapped for cell in one.cells), *label]:
-        yield from _write_cell(part, separator)
-        separator = " "
-    for cell in row.cells:
-        if cell in label:
-            continue
-        between = separator if separator.startswith("\n") else " | "
-        column = _column_of(cell, columns)
-        for token in _write_headers(column, between) if column is not None else ():
-            yield token
-            between = ": "
-        yield from _write_cell(cell, between)
-        separator = " | "
-
-
-def _write_headers(column: Column, separator: str) -> Iterator[Token]:
-    """The column's headers. Those of an earlier page have no words on this one."""
-    for text in column.carried:
-        yield Token(separator, text, ())
-        separator = " "
-    for header in column.headers:
-        yield from write_segment(header, separator=separator)
-        separator = " "
-
-
-def _write_cell(cell: Cell, separator: str) -> Iterator[Token]:
-    """The cell's words; a currency sign or a bracket is joined to its number."""
-    before: Piece | None = None
-    for token, piece in zip(
-        write_segment(make_segment(cell.pieces), separator=separator), cell.pieces, strict=True
-    ):
-        joined = before is not None and cell.numeric and _joins(before.text, piece.text)
-        yield token._replace(separator="") if joined else token
-        before = piece
-
-
-def _joins(before: str, text: str) -> bool:
-    return bool(_BEFORE_NUMBER.fullmatch(before) and len(before) < 3) or text in ("%", ")", ")%")
-
-
-def _write_pieces(row: Row, separator: str) -> Iterator[Token]:
-    for segment in row.segments:
-        yield from write_segment(segment, separator=separator)
-        separator = " "
 
 
 def _split(row: Row) -> TableRow:
@@ -251,7 +167,7 @@ def _numbers_at_end(pieces: Sequence[Piece]) -> list[Piece]:
         is_number = bool(_NUMBER.fullmatch(text))
         raised = pieces[start - 1].shift > 0
         if not (
-            is_number or raised or _BEFORE_NUMBER.fullmatch(text) or _AFTER_NUMBER.fullmatch(text)
+            is_number or raised or BEFORE_NUMBER.fullmatch(text) or _AFTER_NUMBER.fullmatch(text)
         ):
             break
         seen |= is_number
@@ -270,7 +186,7 @@ def _number_cells(pieces: Sequence[Piece]) -> list[Cell]:
             cells[-1].pieces.append(piece)
         else:
             cells.append(Cell([piece], numeric=True))
-        opened = bool(_BEFORE_NUMBER.fullmatch(piece.text)) and not _NUMBER.fullmatch(piece.text)
+        opened = bool(BEFORE_NUMBER.fullmatch(piece.text)) and not _NUMBER.fullmatch(piece.text)
     return cells
 
 
@@ -301,7 +217,7 @@ def _is_aligned(rows: Sequence[TableRow]) -> bool:
     numbers = [cell for row in rows for cell in row.cells if cell.numeric]
     shared = sum(
         column is not None and column.count > 1
-        for column in (_column_of(cell, columns) for cell in numbers)
+        for column in (column_of(cell, columns) for cell in numbers)
     )
     return bool(numbers) and shared >= 0.6 * len(numbers)
 
@@ -321,7 +237,33 @@ def _columns(rows: Sequence[TableRow]) -> list[Column]:
     return sorted(columns, key=lambda column: column.left)
 
 
-def _column_of(cell: Cell, columns: Sequence[Column]) -> Column | None:
+def _cut_at_columns(rows: Sequence[TableRow], columns: Sequence[Column]) -> bool:
+    """Cut cells that run into the next column of words. Returns whether there were any."""
+    found = False
+    for row in rows:
+        for place, cell in reversed(list(enumerate(row.cells))):
+            cut = 0 if cell.numeric or not row.number_count else _place_of_cut(cell, columns)
+            if cut:
+                parts = (
+                    Cell(cell.pieces[:cut], numeric=False),
+                    Cell(cell.pieces[cut:], numeric=False),
+                )
+                row.cells[place : place + 1] = parts
+                found = True
+    return found
+
+
+def _place_of_cut(cell: Cell, columns: Sequence[Column]) -> int:
+    """The index of the piece that begins another column of words; 0 if none does."""
+    edges = [one.left for one in columns if not one.numeric and one.count >= _MIN_DATA_ROWS]
+    for place, piece in enumerate(cell.pieces):
+        near = (abs(piece.left - edge) <= _SAME_EDGE * piece.height for edge in edges)
+        if place and any(near):
+            return place
+    return 0
+
+
+def column_of(cell: Cell, columns: Sequence[Column]) -> Column | None:
     def shared(column: Column) -> float:
         return min(cell.right, column.right) - max(cell.left, column.left)
 
@@ -360,22 +302,4 @@ def has_page_number(row: Row) -> bool:
     return any(
         _PAGE_NUMBER.fullmatch(" ".join(piece.text for piece in segment.pieces))
         for segment in row.segments
-    )
-
-
-def _wraps(row: TableRow, following: TableRow) -> bool:
-    """Whether the label of `following` began in the row above it."""
-    first = following.cells[0] if following.cells else None
-    if first is None or first.numeric or len(row.cells) != 1:
-        return False
-    text = first.pieces[0].text
-    above = row.cells[0].pieces[-1].text
-    return not above.endswith(":") and (text[:1].islower() or text[:1] in "(–-")
-
-
-def _is_under(row: TableRow, parent: TableRow) -> bool:
-    ends = parent.cells[-1].pieces[-1].text.endswith(":") if parent.cells else False
-    first = row.cells[0]
-    return not first.numeric and (
-        ends or first.left > parent.cells[0].left + _INDENT * row.row.height
     )
