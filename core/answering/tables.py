@@ -37,7 +37,9 @@ _LABEL_OF_COLUMN = re.compile(
 _CHANGE = re.compile(rf"change|variance|increase|decrease|{YEAR} \w+\.? {YEAR}", re.IGNORECASE)
 _UNIT = re.compile(
     r"\bin (thousand|million|billion|crore|lakh)s?\b"
-    r"|\((?:[^()]*\b)?(thousand|million|billion|crore|lakh)s?\b[^()]*\)",
+    r"|\((?:[^()]*\b)?(thousand|million|billion|crore|lakh)s?\b[^()]*\)"
+    r"|(?:[$€£¥]|\b(?:EUR|USD|GBP|CHF)) ?(thousand|million|billion)s?\b"
+    r"|^(thousand|million|billion)s? of (?:euro|dollar|pound|franc|yen)s?\b",
     re.IGNORECASE,
 )
 _PER_UNIT = re.compile(r"\bper\b|ratio|number of", re.IGNORECASE)
@@ -257,7 +259,7 @@ def _unit_of(above: str, label: str) -> str:
     if _PER_UNIT.search(label):
         return ""
     found = _UNIT.search(label) or _UNIT.search(above)
-    return (found[1] or found[2]).lower() if found else ""
+    return found[found.lastindex or 0].lower() if found else ""
 
 
 def _tidy(value: str) -> str:

@@ -92,6 +92,23 @@ def test_one_row_overleaf_has_the_names_of_its_columns(
     assert read([FIRST, rows(41, 41)])[1].text == written(41)
 
 
+def test_a_table_may_begin_with_its_last_row_on_the_page(
+    read: Callable[..., list[PageText]],
+) -> None:
+    prose: list[Cells] = [[(72, "The board counts what the depots hold, as every year.")]] * 30
+    pages = read([[*prose, [], *CAPTION, HEADER, *rows(1, 1)], rows(2, 9)])
+    assert written(1) in pages[0].text
+    assert written(2) in pages[1].text
+
+
+def test_a_table_whose_header_repeats_keeps_its_caption(
+    read: Callable[..., list[PageText]],
+) -> None:
+    pages = read([FIRST, [HEADER, *rows(41, 50)], [HEADER, *rows(51, 60)]])
+    assert written(51) in pages[2].text
+    assert pages[2].caption == "Stock of the depots in March Depot"
+
+
 def test_an_empty_column_overleaf_shifts_no_names(read: Callable[..., list[PageText]]) -> None:
     without_crates = [[cell for cell in cells if cell[0] != -360] for cells in rows(41, 44)]
     text = read([FIRST, without_crates])[1].text

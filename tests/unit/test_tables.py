@@ -73,6 +73,22 @@ def test_prose_has_no_cells(text: str) -> None:
     assert read_cells(text) == []
 
 
+@pytest.mark.parametrize(
+    ("caption", "unit"),
+    [
+        ("Revenue (in millions of euros)", "million"),
+        ("Revenue in € thousand", "thousand"),
+        ("Revenue, EUR million", "million"),
+        ("Millions of dollars", "million"),
+        ("The million euro question", ""),
+        ("Revenue in euros", ""),
+    ],
+)
+def test_the_unit_of_a_caption(caption: str, unit: str) -> None:
+    [cell] = read_cells("Rent | 2022: 12", caption=caption)
+    assert cell.unit == unit
+
+
 def test_the_caption_of_a_table_that_began_before_names_the_unit_until_another_begins() -> None:
     text = "Rent | 2022: 12\nRepairs | 2022: 7\n\nYears ended 2022\nStaff | 2022: 31"
     cells = read_cells(text, caption="Costs: Expenses (in thousands)")

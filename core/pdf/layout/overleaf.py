@@ -8,7 +8,7 @@ from statistics import median
 
 from core.pdf.layout.headers import Column
 from core.pdf.layout.lines import Row
-from core.pdf.layout.tables import Table, find_lone_row, has_page_number
+from core.pdf.layout.tables import Table, find_first_row, find_lone_row, has_page_number
 
 # A table is continued on at most so many pages that do not repeat its header. A worker that
 # starts in the middle has to read all of them.
@@ -67,6 +67,11 @@ class TableHead:
 def find_rest(rows: Sequence[Row]) -> Table | None:
     """The last row of a table that began on the page before, if the page may begin with it."""
     return find_lone_row(rows, most_above=_MAX_ROWS_ABOVE)
+
+
+def find_start(rows: Sequence[Row]) -> Table | None:
+    """The first row of a table that goes on overleaf, with its header, at the end of a page."""
+    return find_first_row(rows, most_below=_MAX_ROWS_BELOW)
 
 
 def may_go_on(rows: Sequence[Row], table: Table) -> bool:

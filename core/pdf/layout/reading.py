@@ -14,7 +14,15 @@ from itertools import groupby
 from core.pdf.layout.cells import find_cell_rows, write_cell_row
 from core.pdf.layout.lines import Row, find_rows
 from core.pdf.layout.order import reading_blocks
-from core.pdf.layout.overleaf import TableHead, find_rest, goes_on, head_of, may_go_on, with_top
+from core.pdf.layout.overleaf import (
+    TableHead,
+    find_rest,
+    find_start,
+    goes_on,
+    head_of,
+    may_go_on,
+    with_top,
+)
 from core.pdf.layout.table_text import write_table
 from core.pdf.layout.tables import Table, find_tables
 from core.pdf.layout.text import Token, is_right_to_left, join_tokens, write_lines
@@ -99,6 +107,9 @@ def _continue(
     before = above if first and wants and above and goes_on(blocks[0], first, above) else None
     if before and rest and first is rest:
         tables[0].insert(0, rest)
+    start = find_start(blocks[-1])
+    if start is not None and (not tables[-1] or tables[-1][-1].last <= start.first):
+        tables[-1].append(start)
     last = tables[-1][-1] if tables[-1] else None
     head = head_of(blocks[-1], last, before if last is first else None) if last else None
     return Reading(

@@ -109,6 +109,19 @@ def find_lone_row(rows: Sequence[Row], *, most_above: int) -> Table | None:
     return None
 
 
+def find_first_row(rows: Sequence[Row], *, most_below: int) -> Table | None:
+    """A single row of values below a complete header, near the end of a page."""
+    for index in range(len(rows) - 1, max(0, len(rows) - 2 - most_below), -1):
+        row = _split(rows[index])
+        if row.number_count > 1 and len(row.cells) > row.number_count and _is_data(row):
+            split = [*map(_split, rows[max(0, index - _MAX_HEADER_ROWS) : index + 1])]
+            first, _ = _find_headers(split, len(split) - 1, 0)
+            first += index + 1 - len(split)
+            table = _make_table([*map(_split, rows[: index + 1])], first, index, index + 1)
+            return table if all(column.headers for column in table.values) else None
+    return None
+
+
 def _make_table(rows: Sequence[TableRow], first: int, body: int, last: int) -> Table:
     columns = _columns(rows[body:last])
     if _cut_at_columns(rows[body:last], columns):
@@ -284,7 +297,7 @@ def _find_headers(rows: Sequence[TableRow], start: int, floor: int) -> tuple[int
         gap = below.baseline - row.baseline
         if gap > _ROW_GAP * below.height or _is_data(rows[index]) or has_page_number(row):
             break
-        if first < start and row.right < numbers_left and gap > _CAPTION_GAP * pitch:
+        if first < start and _is_caption(row, rows[start].row) and gap > _CAPTION_GAP * pitch:
             break
         if any(
             one.left < middle and one.right > numbers_left + _PROSE_SHARE * (right - numbers_left)
@@ -295,6 +308,11 @@ def _find_headers(rows: Sequence[TableRow], start: int, floor: int) -> tuple[int
             last = index + 1 if first == start else last
             first = index
     return first, last
+
+
+def _is_caption(row: Row, data: Row) -> bool:
+    """Whether the row is one text that begins where the rows of the table begin."""
+    return len(row.segments) == 1 and row.left <= data.left + data.height
 
 
 def has_page_number(row: Row) -> bool:
