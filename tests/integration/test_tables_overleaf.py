@@ -120,7 +120,8 @@ def test_headers_over_several_columns_and_the_unit_go_overleaf(
 ) -> None:
     head: list[Cells] = [
         [(72, "Revenue by region")],
-        [(72, "(in millions of euros)"), (250, "Half-year")],
+        [(270, "Half-year")],
+        [(250, "(in millions of euros)")],
         [(-260, "2031"), (-340, "2030")],
     ]
     body: list[Cells] = [

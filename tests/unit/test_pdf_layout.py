@@ -190,6 +190,67 @@ def test_a_label_of_several_lines_and_rows_belongs_to_each_of_its_rows() -> None
     ]
 
 
+def test_titles_in_the_middle_above_a_table_are_no_headers() -> None:
+    title = "Statement of income (in millions)"
+    words = [
+        *line(title, 280 - 2.6 * len(title), 84),
+        *line("Year ended", 410, 100),
+        *line("2031", 400, 116),
+        *line("2030", 480, 116),
+    ]
+    labels = ("Net income", "Other income:", "   Change in the value of bonds held", "Sum")
+    for row, label in enumerate(labels):
+        top = 132 + 16 * row
+        words += line(label.lstrip(), 60 + 3 * (len(label) - len(label.lstrip())), top)
+        if not label.endswith(":"):
+            words += [*line(f"{row}07", 405, top), *line(f"{row}13", 485, top)]
+    assert read(words).split("\n")[-4:] == [
+        "Net income | Year ended 2031: 007 | Year ended 2030: 013",
+        "Other income:",
+        "Other income: Change in the value of bonds held | Year ended 2031: 207"
+        " | Year ended 2030: 213",
+        "Other income: Sum | Year ended 2031: 307 | Year ended 2030: 313",
+    ]
+
+
+def test_a_unit_between_headers_is_no_header() -> None:
+    words = [
+        *line("Year ended", 410, 84),
+        *line("(in millions, except shares)", 390, 100),
+        *line("2031", 400, 116),
+        *line("2030", 480, 116),
+    ]
+    for row, label in enumerate(("Income", "Costs")):
+        top = 132 + 16 * row
+        words += [*line(label, 60, top), *line("70", 405, top), *line("71", 485, top)]
+    assert read(words).split("\n")[1:] == [
+        "(in millions, except shares)",
+        "2031 2030",
+        "Income | Year ended 2031: 70 | Year ended 2030: 71",
+        "Costs | Year ended 2031: 70 | Year ended 2030: 71",
+    ]
+
+
+def test_labels_with_different_indents_are_one_column() -> None:
+    words = [*line("2031", 400, 100), *line("2030", 480, 100)]
+    rows = (("Cash", 60), ("bonds", 86), ("Other assets of the fund", 60), ("loans", 90))
+    for row, (label, left) in enumerate(rows):
+        top = 116 + 16 * row
+        words += [*line(label, left, top), *line("70", 405, top), *line("71", 485, top)]
+    assert read(words).split("\n")[1:] == [f"{label} | 2031: 70 | 2030: 71" for label, _ in rows]
+
+
+def test_a_row_outside_of_a_group_is_not_under_it() -> None:
+    words = [*line("2031", 400, 100), *line("2030", 480, 100)]
+    rows = (("Assets", 60), ("Of these:", 80), ("Cash", 92), ("All assets", 60))
+    for row, (label, left) in enumerate(rows):
+        top = 116 + 16 * row
+        words += line(label, left, top)
+        if not label.endswith(":"):
+            words += [*line("70", 405, top), *line("71", 485, top)]
+    assert read(words).split("\n")[-1] == "All assets | 2031: 70 | 2030: 71"
+
+
 def test_a_page_number_above_a_table_is_no_header() -> None:
     words = [*line("Harbour board", 60, 84), *line("Page 12", 320, 84), *HEADERS]
     words += [*counted("Asthma", 116, "Count", "31", "22"), *counted("Flu", 132, "Count", "3", "2")]

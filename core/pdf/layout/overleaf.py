@@ -8,7 +8,7 @@ from statistics import median
 
 from core.pdf.layout.headers import Column
 from core.pdf.layout.lines import Row
-from core.pdf.layout.tables import Table, find_first_row, find_lone_row, has_page_number
+from core.pdf.layout.tables import Table, find_first_row, find_lone_row, has_page_number, is_unit
 
 # A table is continued on at most so many pages that do not repeat its header. A worker that
 # starts in the middle has to read all of them.
@@ -140,7 +140,7 @@ def caption_of(rows: Sequence[Row], table: Table) -> str:
         lines += [
             " ".join(piece.text for piece in segment.pieces)
             for segment in row.row.segments
-            if id(segment) not in used and segment.left < table.values[0].left
+            if id(segment) not in used and (segment.left < table.values[0].left or is_unit(row.row))
         ]
     caption = ""
     for line in lines:

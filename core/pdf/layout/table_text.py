@@ -179,6 +179,6 @@ def _wraps(row: TableRow, following: TableRow) -> bool:
 def _is_under(row: TableRow, parent: TableRow) -> bool:
     ends = parent.cells[-1].pieces[-1].text.endswith(":") if parent.cells else False
     first = row.cells[0]
-    return not first.numeric and (
-        ends or first.left > parent.cells[0].left + _INDENT * row.row.height
-    )
+    indent = first.left - parent.cells[0].left
+    limit = _INDENT * row.row.height
+    return not first.numeric and indent > (-limit if ends else limit)

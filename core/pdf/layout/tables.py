@@ -21,6 +21,9 @@ _YEAR = re.compile(
 )
 BEFORE_NUMBER = re.compile(r"[$€£¥(+\-–−]+|US\$|USD|EUR|CHF|GBP")
 _AFTER_NUMBER = re.compile(r"[%)\]*†‡]+|pts?\.?|bps?|x|\(?[a-z\d]\)")
+_UNIT_LINE = re.compile(
+    r"\([^()]*\b(?:in|of)?\s*(?:thousands?|millions?|billions?)\b[^()]*\)", re.IGNORECASE
+)
 _PAGE_NUMBER = re.compile(
     r"[\W_]*(?:page|seite|página|pagina|sida|side|p\.)\s*\d{1,4}(?:\s*(?:of|/|von|de|di)\s*\d{1,4})?[\W_]*"
     r"|[\W_]*\d{1,4}\s*(?:of|von)\s*\d{1,4}[\W_]*",
@@ -33,6 +36,8 @@ _MAX_LABEL_ROWS = 4  # rows without a number between two with one
 _MAX_HEADER_ROWS = 6
 _ROW_GAP = 3.2  # of a row's height; rows that are further apart belong to two tables
 _CAPTION_GAP = 1.6  # of the distance between two rows; a line above such a gap is no header
+_TITLE_OFFSET = 2.0  # of a row's height, between the middles of a table and of its numbers
+_LABELS_LOOKED_AT = 12  # rows, for the width of the labels
 _SAME_EDGE = 0.15  # of a row's height
 _PROSE_SHARE = 0.7
 
@@ -128,7 +133,8 @@ def _make_table(rows: Sequence[TableRow], first: int, body: int, last: int) -> T
         columns = _columns(rows[body:last])
     label = columns[0] if columns and not columns[0].numeric else None
     values = columns[1:] if label else columns
-    assign_headers([row.row for row in rows[first:body]], values, label)
+    heads = [row.row for row in rows[first:body] if not is_unit(row.row)]
+    assign_headers(heads, values, label)
     return Table(first, last, body - first, list(rows[first:last]), label, values)
 
 
@@ -247,7 +253,32 @@ def _columns(rows: Sequence[TableRow]) -> list[Column]:
         elif len(near) == 1:
             near[0].widen(cell.left, cell.right)
             near[0].count += 1
-    return sorted(columns, key=lambda column: column.left)
+    return _merge_labels(sorted(columns, key=lambda column: column.left), cells, rows)
+
+
+def _merge_labels(
+    columns: list[Column], cells: Sequence[Cell], rows: Sequence[TableRow]
+) -> list[Column]:
+    """Join labels with different indents to one column.
+
+    They are one column if a longer label covers both, and no row has a cell in each.
+    """
+    while len(columns) > 1 and not columns[0].numeric and not columns[1].numeric:
+        first, second = columns[:2]
+        covered = any(cell.left < first.right and cell.right > second.left for cell in cells)
+        if not covered or any(_has_both(row, first, second) for row in rows):
+            break
+        first.widen(second.left, second.right)
+        first.count += second.count
+        del columns[1]
+    return columns
+
+
+def _has_both(row: TableRow, first: Column, second: Column) -> bool:
+    lefts = [cell.left for cell in row.cells]
+    return any(first.left <= left <= first.right for left in lefts) and any(
+        second.left <= left <= second.right for left in lefts
+    )
 
 
 def _cut_at_columns(rows: Sequence[TableRow], columns: Sequence[Column]) -> bool:
@@ -291,6 +322,8 @@ def _find_headers(rows: Sequence[TableRow], start: int, floor: int) -> tuple[int
     middle = (rows[start].row.left + numbers_left) / 2
     right = max(cell.right for cell in rows[start].cells)
     pitch = rows[min(start + 1, len(rows) - 1)].row.baseline - rows[start].row.baseline
+    labels = [row.cells[0] for row in rows[start : start + _LABELS_LOOKED_AT] if row.number_count]
+    labels_right = max((cell.right for cell in labels if not cell.numeric), default=0.0)
     first = last = start
     for index in range(start - 1, max(floor, start - _MAX_HEADER_ROWS) - 1, -1):
         row, below = rows[index].row, rows[index + 1].row
@@ -299,6 +332,10 @@ def _find_headers(rows: Sequence[TableRow], start: int, floor: int) -> tuple[int
             break
         if first < start and _is_caption(row, rows[start].row) and gap > _CAPTION_GAP * pitch:
             break
+        if row.left < labels_right and _is_title(row, rows[start].row.left, numbers_left, right):
+            if first < start:
+                break
+            continue  # the name of a group, below the header
         if any(
             one.left < middle and one.right > numbers_left + _PROSE_SHARE * (right - numbers_left)
             for one in row.segments
@@ -313,6 +350,23 @@ def _find_headers(rows: Sequence[TableRow], start: int, floor: int) -> tuple[int
 def _is_caption(row: Row, data: Row) -> bool:
     """Whether the row is one text that begins where the rows of the table begin."""
     return len(row.segments) == 1 and row.left <= data.left + data.height
+
+
+def is_unit(row: Row) -> bool:
+    """Whether the row only says what unit the whole table has: `(in millions)`."""
+    text = " ".join(piece.text for segment in row.segments for piece in segment.pieces)
+    return len(row.segments) == 1 and bool(_UNIT_LINE.fullmatch(text))
+
+
+def _is_title(row: Row, left: float, numbers_left: float, right: float) -> bool:
+    """Whether the row is one text in the middle of the whole table, and not of its numbers."""
+    table, numbers = (left + right) / 2, (numbers_left + right) / 2
+    if len(row.segments) != 1 or row.left < left + row.height:
+        return False
+    if numbers - table < _TITLE_OFFSET * row.height:
+        return False
+    middle = (row.left + row.right) / 2
+    return middle < numbers_left and abs(middle - table) < abs(middle - numbers)
 
 
 def has_page_number(row: Row) -> bool:
