@@ -43,13 +43,17 @@ def word_recall(reference: str, text: str) -> float:
 
 def read_text(parser: PdfParser, path: Path) -> str:
     try:
-        count = parser.inspect(path).page_count
+        info = parser.inspect(path)
+        count = info.page_count
         ranges = range(1, count + 1, RANGE_PAGES)
         pages = [
             page.text
             for first in ranges
             for page in parser.read_pages(
-                path, first=first, last=min(count, first + RANGE_PAGES - 1)
+                path,
+                first=first,
+                last=min(count, first + RANGE_PAGES - 1),
+                known_words=info.known_words,
             )
         ]
     except DocumentError:
