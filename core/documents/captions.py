@@ -14,6 +14,7 @@ _MAX_LINES = 4  # above the table's first line
 _MAX_ABOVE = 1000  # characters
 _MAX_LINE = 110  # characters; a longer line is a paragraph's
 _SENTENCE_END = re.compile(r"[.;,]$")
+_SENTENCE_START = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -38,9 +39,23 @@ def caption_above(text: str, position: int, *, carried: str = "") -> str:
 
 
 def _lines_above(text: str, end: int) -> list[str]:
-    """The title above a table: short lines that end no sentence, from top to bottom."""
-    lines = text[max(0, end - _MAX_ABOVE) : end].rstrip().split("\n")[-2 * _MAX_LINES :]
+    """The title above a table: short lines that end no sentence, from top to bottom.
+
+    Or the sentence that leads to the table: `The stock was as follows:`.
+    """
+    above = text[max(0, end - _MAX_ABOVE) : end].rstrip()
+    if above.endswith(":") and (lead := _last_sentence(above)):
+        return [lead]
+    lines = above.split("\n")[-2 * _MAX_LINES :]
     return list(_titles([line.strip() for line in lines]))[:_MAX_LINES][::-1]
+
+
+def _last_sentence(text: str) -> str:
+    """The last sentence of a paragraph of several lines; empty if it is long or a single line."""
+    paragraph = text.rpartition("\n\n")[2]
+    sentence = " ".join(_SENTENCE_START.split(paragraph)[-1].split())
+    whole = "\n" in paragraph and CELL_END not in paragraph and not sentence[0].islower()
+    return sentence if whole and len(sentence) < MAX_CAPTION else ""
 
 
 def _titles(lines: Sequence[str]) -> Iterator[str]:

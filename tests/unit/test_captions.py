@@ -41,6 +41,15 @@ def test_the_caption_of_an_earlier_page_is_that_of_the_first_table() -> None:
     assert caption_above(page, page.index("Shops"), carried="Costs (€)") == "Staff by site"
 
 
+def test_the_sentence_that_leads_to_a_table_is_its_caption() -> None:
+    page = (
+        "The depots are counted each spring. The stock of the northern depots, net of\n"
+        "what is lent, was as follows:\n\n(in tonnes)\nA | 2022: 1\nB | 2022: 2"
+    )
+    sentence = "The stock of the northern depots, net of what is lent, was as follows:"
+    assert caption_above(page, page.index("B |")) == f"{sentence} (in tonnes)"
+
+
 def test_a_text_without_a_table_has_no_caption() -> None:
     assert caption_above("One.\nTwo.", 5, carried="Costs") == ""
     assert caption_above("", 0) == ""
