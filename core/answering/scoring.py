@@ -16,6 +16,7 @@ from core.embedding.base import Embedder, Query
 from core.embedding.models import rescale
 from core.text.sentences import split_sentences
 from core.text.synonyms import synonyms_of
+from core.text.table_rows import CELL_END
 from core.text.words import content_stems
 
 # Sentences of the first MAX_PASSAGES passages are scored by their words, and the best
@@ -68,8 +69,8 @@ class Candidate:
     """A sentence that may become part of an answer, in the form in which it would be shown.
 
     `before` is the previous sentence. `stems` are the sentence's stems in order, `context` those
-    of the sentence and its neighbours, `named` those of the sentence and its file's name. `rank`
-    is the passage's, from 0.
+    of the sentence and its neighbours, for a row of a table also of its caption. `named` are
+    those of the sentence and its file's name. `rank` is the passage's, from 0.
     """
 
     text: str
@@ -135,6 +136,7 @@ def _candidates(passages: Sequence[Passage]) -> list[Candidate]:
     for rank, passage in enumerate(passages):
         title = _title(passage.filename)
         name = frozenset(content_stems(title))
+        caption = frozenset(content_stems(passage.heading))
         texts = _shown_sentences(passage.text)
         stems = [tuple(content_stems(text)) for text in texts]
         for index, text in enumerate(texts):
@@ -145,7 +147,9 @@ def _candidates(passages: Sequence[Passage]) -> list[Candidate]:
                 passage=passage,
                 rank=rank,
                 stems=stems[index],
-                context=frozenset().union(*stems[max(0, index - 1) : index + 2]),
+                context=frozenset(caption if CELL_END in text else ()).union(
+                    *stems[max(0, index - 1) : index + 2]
+                ),
                 named=name.union(stems[index]),
             )
             found.setdefault(text.casefold(), candidate)

@@ -1,6 +1,7 @@
 import hashlib
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from core.answering.extractive import (
 )
 from core.answering.openai import OpenAIAnswerer
 from core.answering.passages import Passage
+from core.answering.scoring import rank_sentences
 from core.embedding.base import Vectors
 from core.settings import read_settings
 from core.text.words import content_stems, stem, words
@@ -68,6 +70,20 @@ def test_the_answering_sentence_comes_first_with_its_marker(answerer: Extractive
     answer = answerer.compose(question)
     assert answer.startswith("By the end of the embargo in March 1974, the price of oil")
     assert answer.split("$12.")[1].startswith(" [2]")
+
+
+def test_the_caption_of_a_table_counts_for_its_rows() -> None:
+    rows = "V-7 | Driver: Elm | Check: May\nV-8 | Driver: Oak | Check: June"
+    bare = passage(1, rows)
+    [shares, without] = [
+        [
+            one.share
+            for one in rank_sentences("driver of vehicle V-8", [given], embedder=HashingEmbedder())
+        ]
+        for given in (replace(bare, heading="Vehicle register"), bare)
+    ]
+    assert max(shares) == 1.0
+    assert max(without) < 1.0
 
 
 def test_streams_the_same_answer_in_small_deltas(answerer: ExtractiveAnswerer) -> None:
