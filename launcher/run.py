@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -39,7 +39,11 @@ _READY_SECONDS = 180.0
 _REMIND_SECONDS = 900.0  # the banner scrolls away
 _STOP_SECONDS = 30.0  # web and worker finish their work; both give up earlier
 _ROOT_WARNING = "ignore:You're running the worker with superuser"  # known here, and intended
+_MODEL_STEP = "checking the embedding model (the first time it is built, in a few minutes)"
 _HURRY_SECONDS = 1.0  # one Ctrl-C may arrive twice, from the terminal and from make
+
+
+Step = Callable[[str], AbstractContextManager[None]]
 
 
 class StartError(RuntimeError):
@@ -101,9 +105,12 @@ def _run(
     _check_ports(settings)
     stack.enter_context(_only_one(settings.data_dir))
     say = output.say
-    settings = _start_servers(settings, say=say, stack=stack)
-    _migrate(settings, say=say)
-    _build_model(settings, say=say)
+    settings = _start_servers(settings, step=output.step, stack=stack)
+    with output.step("migrating the database"):
+        _migrate(settings)
+    if settings.embedding_provider == "local":
+        with output.step(_MODEL_STEP):
+            _build_model(settings)
     supervisor = Supervisor(cwd=ROOT, env=_environment(settings), output=output)
     stack.callback(_stop, supervisor, say=say, signals=signals)
     say(f"starting {', '.join(processes)}")
@@ -189,19 +196,19 @@ def _only_one(data_dir: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _start_servers(settings: Settings, *, say: Callable[[str], None], stack: ExitStack) -> Settings:
+def _start_servers(settings: Settings, *, step: Step, stack: ExitStack) -> Settings:
     """Start each server that has no URL; return the settings for all processes."""
     data_dir = settings.data_dir.absolute()
     found: dict[str, str] = {"DATA_DIR": str(data_dir)}
     try:
         if settings.database_url.endswith("://embedded"):
-            say("starting PostgreSQL")
-            postgres = start_postgres(data_dir / "postgres")
+            with step("starting PostgreSQL"):
+                postgres = start_postgres(data_dir / "postgres")
             stack.callback(postgres.stop)
             found["DATABASE_URL"] = postgres.url
         if settings.redis_url.endswith("://embedded"):
-            say("starting Redis")
-            server = start_redis(data_dir / "redis")
+            with step("starting Redis"):
+                server = start_redis(data_dir / "redis")
             stack.callback(server.stop)
             found["REDIS_URL"] = server.url
     except OSError as error:
@@ -223,11 +230,8 @@ def _check_redis(settings: Settings) -> None:
             raise StartError(f"REDIS_URL: Redis does not answer: {error}") from None
 
 
-def _build_model(settings: Settings, *, say: Callable[[str], None]) -> None:
+def _build_model(settings: Settings) -> None:
     """Build the local embedding model, unless an earlier start did."""
-    if settings.embedding_provider != "local":
-        return
-    say("checking the embedding model (the first time it is built, in a few minutes)")
     log = settings.data_dir / "model-build.log"
     with log.open("wb") as output:  # its libraries print progress bars
         built = subprocess.run(
@@ -241,8 +245,7 @@ def _build_model(settings: Settings, *, say: Callable[[str], None]) -> None:
         raise StartError(f"the embedding model could not be built: {reason} (see {log})")
 
 
-def _migrate(settings: Settings, *, say: Callable[[str], None]) -> None:
-    say("migrating the database")
+def _migrate(settings: Settings) -> None:
     try:
         migrate(settings.database_url)
     except SQLAlchemyError as error:

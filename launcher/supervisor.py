@@ -10,12 +10,15 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
 from typing import IO
 
 from honcho.colour import get_colours
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TimeElapsedColumn
 
 from launcher.children import spawn
 
@@ -68,6 +71,22 @@ class Output:
     def say(self, text: str) -> None:
         """Show a line of the launcher."""
         self.line(text.encode(), name="system")
+
+    @contextmanager
+    def step(self, text: str) -> Iterator[None]:
+        """Show a line, and at a terminal a bar with the time below it until the block ends."""
+        self.say(text)
+        if not self._coloured:
+            yield
+            return
+        terminal = TextIOWrapper(self._stream, write_through=True)
+        columns = (BarColumn(), TimeElapsedColumn())
+        try:
+            with Progress(*columns, console=Console(file=terminal), transient=True) as progress:
+                progress.add_task("", total=None)
+                yield
+        finally:
+            terminal.detach()  # its destruction would close the stream
 
     def block(self, text: str) -> None:
         """Show several lines together, without a name in front."""

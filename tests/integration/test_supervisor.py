@@ -2,6 +2,7 @@
 
 import io
 import os
+import pty
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,6 +55,29 @@ def test_lines_are_whole_and_begin_with_their_process_s_name(
     _wait_for(stream, line.encode())
     (shown,) = stream.getvalue().strip().split(b"\n")
     assert shown.endswith(b" log   | " + line.encode())
+
+
+def test_a_step_has_a_bar_at_a_terminal_that_is_gone_afterwards() -> None:
+    main, terminal = pty.openpty()
+    with open(terminal, "wb", buffering=0) as stream:
+        output = Output(stream, width=6)
+        with output.step("building"):
+            time.sleep(0.3)
+        output.say("next")
+    shown = os.read(main, 65536).decode()
+    os.close(main)
+    said, bar, rest = shown.partition("0:00:00")
+    assert bar
+    assert "system | building\r\n" in said
+    assert "\x1b[2K" in rest, "the bar is erased"
+    assert rest.endswith("system | next\r\n")
+
+
+def test_a_step_is_one_line_in_a_file(stream: io.BytesIO) -> None:
+    with Output(stream, width=6).step("building"):
+        pass
+    assert stream.getvalue().endswith(b"system | building\n")
+    assert stream.getvalue().count(b"\n") == 1
 
 
 @pytest.mark.parametrize(
