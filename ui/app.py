@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import streamlit as st
 
-from ui import conversation, conversations, library, login, state, trouble
+from ui import conversation, conversations, dialogs, library, login, state, trouble
 from ui.alerts import guarded
 
 # Our own file, because the browser loads Streamlit's named icons from a font server.
@@ -20,6 +20,7 @@ def main() -> None:
         page_icon=_ICON,
         menu_items={"Get help": None, "Report a bug": None, "About": None},
     )
+    dialogs.note_run()
     st.html(f"<style>{(_HERE / 'page.css').read_text('utf-8')}</style>")
     if not login.is_known():
         return

@@ -7,6 +7,7 @@ import streamlit as st
 from ui import state
 from ui.alerts import show_error
 from ui.api_client import ApiError, Json
+from ui.dialogs import dialog
 from ui.escaping import join_lines, label, one_line
 from ui.wording import page_text
 
@@ -49,7 +50,7 @@ def show_citation(messages: list[Json]) -> None:
         _dialog(views)
 
 
-@st.dialog("Source", width="medium")
+@dialog("Source", width="medium")
 def _dialog(views: list[Json]) -> None:
     at = max(0, min(st.session_state.get("_quote_at", 0), len(views) - 1))
     view, passage = views[at], views[at]["passage"]
@@ -101,7 +102,7 @@ def _picture(document_id: str, page: int, *, highlight: str, name: str) -> None:
     st.image(image, width="stretch", alt=f"Page {page} of {name}")
 
 
-@st.dialog("Document", width="medium")
+@dialog("Document", width="medium")
 def show_document(document: Json) -> None:
     """Show a document's pages as images, one at a time."""
     name = one_line(document["filename"], limit=120)

@@ -10,6 +10,7 @@ import streamlit as st
 from ui import state
 from ui.alerts import attempt, show_error
 from ui.api_client import ApiError, Json, Listing
+from ui.dialogs import dialog
 from ui.escaping import label, one_line
 
 FIRST_ROWS = 30
@@ -214,7 +215,7 @@ def _set_favorite(session_id: str, *, is_favorite: bool) -> None:
     state.invalidate("sessions", f"session-{session_id}")
 
 
-@st.dialog("Rename this conversation")
+@dialog("Rename this conversation")
 def _rename(session: Json) -> None:
     with st.form("rename_form", border=False):
         title = st.text_input("Title", value=session.get("title") or "", max_chars=200)
@@ -225,7 +226,7 @@ def _rename(session: Json) -> None:
         st.rerun()
 
 
-@st.dialog("Export this conversation")
+@dialog("Export this conversation")
 def _export(session: Json) -> None:
     st.text(title_of(session))
     st.caption("Markdown is for reading. JSON has everything and can be imported again.")
@@ -243,7 +244,7 @@ def _export(session: Json) -> None:
             )
 
 
-@st.dialog("Delete this conversation?")
+@dialog("Delete this conversation?")
 def _confirm_delete(session: Json) -> None:
     st.text(title_of(session))
     st.caption("Its messages are deleted, and the documents that belong to it alone.")

@@ -9,6 +9,7 @@ from ui import state
 from ui.alerts import attempt, guarded, show_error
 from ui.api_client import ApiError, Json, new_key
 from ui.citations import show_document
+from ui.dialogs import dialog
 from ui.escaping import label, one_line
 from ui.watcher import is_busy
 from ui.wording import document_text, error_text, job_error_text, notes_text, progress_of
@@ -241,7 +242,7 @@ def _row_state(document: Json) -> None:
         st.markdown(f":small[:orange[{label(note, limit=200)}]]")
 
 
-@st.dialog("Download")
+@dialog("Download")
 def _download(document: Json) -> None:
     name = one_line(document["filename"], limit=200)
     st.text(name)
@@ -256,7 +257,7 @@ def _download(document: Json) -> None:
     )
 
 
-@st.dialog("Delete this document?")
+@dialog("Delete this document?")
 def _confirm_delete(document: Json) -> None:
     st.text(one_line(document["filename"]))
     st.caption("Its passages can no longer be found. Answers that cite it keep their quotes.")

@@ -9,6 +9,7 @@ from ui import state
 from ui.alerts import attempt
 from ui.api_client import Json, new_key
 from ui.citations import open_citation
+from ui.dialogs import dialog
 from ui.escaping import label, one_line
 from ui.markdown import safe_markdown
 from ui.turn import Turn
@@ -158,7 +159,7 @@ def show_comment_dialog() -> None:
         st.toast("Thank you.")
 
 
-@st.dialog("What was wrong with this answer?")
+@dialog("What was wrong with this answer?")
 def _comment(message: Json, rating: str) -> None:
     with st.form("comment_form", border=False):
         comment = st.text_area("Comment", max_chars=2000, label_visibility="collapsed")
@@ -204,7 +205,7 @@ def _select(session_id: str, message_id: str) -> None:
     state.invalidate(f"messages-{session_id}")
 
 
-@st.dialog("Change the question")
+@dialog("Change the question")
 def _edit(message: Json) -> None:
     with st.form("edit_form", border=False):
         content = st.text_area("Question", value=message["content"], label_visibility="collapsed")
