@@ -30,6 +30,9 @@ from core.telemetry import get_logger
 log = get_logger(__name__)
 
 MAX_TURNS = 256  # per process, with waiting turns, because each turn has a thread
+# This many turns of a process have a transaction at the same time. When hundreds begin at once, the
+# others wait, and requests find connections in the pool.
+MAX_AT_DATABASE = 6
 # The LLM is asked for a title only after no turn has begun for this long, because many LLMs
 # answer one request at a time.
 TITLE_DELAY_SECONDS = 1.5
@@ -101,6 +104,7 @@ class LiveAnswers:
         self._feeds: dict[UUID, Feed] = {}
         self._lines: dict[UUID, deque[object]] = {}
         self._stop = threading.Event()
+        self._at_database = threading.BoundedSemaphore(MAX_AT_DATABASE)
         self._begun_at = 0.0  # monotonic time of the last turn's begin
 
     def start(
@@ -242,9 +246,10 @@ class LiveAnswers:
             while True:
                 self._wait_for_head(line, ticket, deadline)
                 try:
-                    return prepare_turn(
-                        self._services, tenant_id=tenant_id, opening=opening, claim=claim
-                    )
+                    with self._at_database:
+                        return prepare_turn(
+                            self._services, tenant_id=tenant_id, opening=opening, claim=claim
+                        )
                 except TurnInProgress:
                     if time.monotonic() >= deadline or self._stop.is_set():
                         raise
@@ -279,7 +284,9 @@ class LiveAnswers:
             self._feeds[rows.answer.id] = feed
         turn.decide(feed=feed)
         try:
-            writer = AnswerWriter(self._services, prepared, feed, self._drafts, self._stop)
+            writer = AnswerWriter(
+                self._services, prepared, feed, self._drafts, self._stop, self._at_database
+            )
             needs_title = writer.run()
         finally:
             with self._changed:

@@ -6,6 +6,8 @@ draft (`core.conversations.drafts`), so listeners see only stored text.
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from sqlalchemy.orm import Session
@@ -33,13 +35,17 @@ SAVE_PAUSE_SECONDS = 1.0
 
 @dataclass(slots=True)
 class AnswerWriter:
-    """Writes one answer. If `stop` is set, the answer ends as interrupted."""
+    """Writes one answer. If `stop` is set, the answer ends as interrupted.
+
+    Its transactions are inside `at_database`, which limits how many turns have one.
+    """
 
     services: Services
     turn: PreparedTurn
     feed: Feed
     drafts: DraftWriter
     stop: threading.Event
+    at_database: threading.BoundedSemaphore
     trace: TurnTrace = field(default_factory=TurnTrace)
     parts: list[str] = field(default_factory=list)
     stream: AnswerStream | None = None
@@ -84,12 +90,18 @@ class AnswerWriter:
             raise ProviderError("The chat provider sent an empty answer.")
         return self._ending("complete", finish_reason=self.stream.finish_reason)
 
+    @contextmanager
+    def _transaction(self) -> Iterator[Session]:
+        tenant_id = self.turn.tenant_id
+        with self.at_database, self.services.database.transaction(tenant_id=tenant_id) as db:
+            yield db
+
     def _should_stop(self) -> bool:
         return self.draft.is_lost or self.stop.is_set()
 
     def _publish_context(self, question: Question) -> None:
         """Store the answer's passages before its first word, for the `retrieval` event."""
-        with self.services.database.transaction(tenant_id=self.turn.tenant_id) as db:
+        with self._transaction() as db:
             is_held = self._set_context(db, question, attempt=self.draft.attempt)
         if is_held:
             self.feed.set_passages([passage.as_dict() for passage in question.passages])
@@ -133,7 +145,7 @@ class AnswerWriter:
         self.drafts.remove(self.draft)
         self.parts.clear()
         answer = self.turn.rows.answer
-        with self.services.database.transaction(tenant_id=self.turn.tenant_id) as db:
+        with self._transaction() as db:
             if not turns.restart_answer(db, message_id=answer.id, attempt=answer.attempt):
                 self.draft.is_lost = True
                 return
@@ -188,7 +200,7 @@ class AnswerWriter:
     def _store(self, ending: Ending) -> bool:
         """Commit text, passages, status, trace and title at once; then send the last event."""
         tenant_id, draft, titled = self.turn.tenant_id, self.draft, False
-        with self.services.database.transaction(tenant_id=tenant_id) as db:
+        with self._transaction() as db:
             ended = endings.end_answer(
                 db, message_id=draft.message_id, attempt=draft.attempt, ending=ending
             )
@@ -202,7 +214,7 @@ class AnswerWriter:
     def _end_feed(self) -> None:
         """Send the stored end to the listeners. A cancel may have ended the answer first."""
         try:
-            with self.services.database.transaction(tenant_id=self.turn.tenant_id) as db:
+            with self._transaction() as db:
                 stored = messages.get_message(
                     db, tenant_id=self.turn.tenant_id, message_id=self.draft.message_id
                 )

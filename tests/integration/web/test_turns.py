@@ -2,6 +2,7 @@
 
 import json
 import random
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -526,3 +527,27 @@ def test_the_error_of_a_failed_answer_is_stored(asker: Caller, llm: LLMServer) -
     problem = response.get_json()
     assert failed["error"] == {"code": problem["code"], "detail": problem["detail"]}
     assert failed["status"] == "failed"
+
+
+def test_a_crowd_of_turns_leaves_connections_to_requests(
+    asker: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else requests find the pool empty, and answer that the database cannot be reached."""
+    lock, prepare_turn, now, most = threading.Lock(), live.prepare_turn, 0, 0
+
+    def slow_prepare(*args: Any, **options: Any) -> Any:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.1)
+        with lock:
+            now -= 1
+        return prepare_turn(*args, **options)
+
+    monkeypatch.setattr(live, "prepare_turn", slow_prepare)
+    sessions = [asker.new_session()["id"] for _ in range(3 * live.MAX_AT_DATABASE)]
+    with ThreadPoolExecutor(len(sessions)) as pool:
+        answers = list(pool.map(lambda session: chat(asker, session).get_json(), sessions))
+    assert {answer["assistant_message"]["status"] for answer in answers} == {"complete"}
+    assert 1 < most <= live.MAX_AT_DATABASE
