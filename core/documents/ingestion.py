@@ -168,7 +168,7 @@ def _plan(services: Services, claim: Claim) -> None:
         document.status = "ready" if document.generation else "processing"
         document.updated_at = job.updated_at = datetime.now(UTC)
         job.stage = "indexing"
-        jobs.place_in_turns(job, typical_page_seconds=services.page_seconds)
+        jobs.place_in_turns(job)
         page_ranges.queue_pages(
             db, job_id=job.id, tenant_id=job.tenant_id, first=1, last=info.page_count
         )
@@ -197,6 +197,7 @@ def _index(services: Services, claim: Claim, lease: Lease) -> None:
             pages=own_pages,
             chunks=len(drafts),
             seconds=seconds,
+            typical_page_seconds=services.page_seconds,
             now=datetime.now(UTC),
         )
         db.flush()

@@ -19,6 +19,7 @@ from core.db import count_changed
 from core.db.models import TERMINAL_STATES, Document, Job, PageRange
 from core.db.paging import Page, PageRequest, cursor_scope, paginate
 from core.documents.fairness import (
+    PAGE_SECONDS,
     finish_by,
     guess_pages,
     next_range_pages,
@@ -278,28 +279,38 @@ def release_range(
 
 
 def record_progress(
-    job: Job, *, done: int, pages: int, chunks: int, seconds: float, now: datetime
+    job: Job,
+    *,
+    done: int,
+    pages: int,
+    chunks: int,
+    seconds: float,
+    typical_page_seconds: float | None,
+    now: datetime,
 ) -> None:
     """Add a finished range of `pages` that took `seconds` to the job's progress.
 
-    `done` is the number of its pages that were not counted before.
+    `done` is the number of its pages that were not counted before. `typical_page_seconds` is as
+    in `place_in_turns`.
     """
     job.pages_done += done
     job.chunks_done += chunks
     learned = update_page_seconds(_page_seconds(job.page_ms), seconds=seconds, pages=pages)
     job.page_ms = max(1, round(1000 * learned))
     job.updated_at = now
-    place_in_turns(job)
+    place_in_turns(job, typical_page_seconds=typical_page_seconds)
 
 
 def place_in_turns(job: Job, *, typical_page_seconds: float | None = None) -> None:
     """Set the job's place within its person's turns, by the pages that are left.
 
-    `typical_page_seconds` is the estimate for a job of which no range is done. Without it, a
-    started job would look larger than a new one on every machine that is slower than the default.
+    The job's time per page counts in proportion to `typical_page_seconds`, that of other documents
+    on this machine. Otherwise, on a slow machine, a started job would look larger than new ones.
     """
     left = (job.pages_total or 0) - job.pages_done
-    page_seconds = _page_seconds(job.page_ms) or typical_page_seconds
+    page_seconds = _page_seconds(job.page_ms)
+    if page_seconds is not None and typical_page_seconds is not None:
+        page_seconds *= PAGE_SECONDS / typical_page_seconds
     job.finish_by = finish_by(job.created_at, pages_left=left, page_seconds=page_seconds)
 
 

@@ -107,12 +107,14 @@ def test_flower_shows_documents_and_their_failures_by_id(service: Stack) -> None
 
     good = upload("secret name.pdf", make_pdf(["A page about oats."]))
     broken = upload("another secret.pdf", b"%PDF-1.4 nothing else")
-    for document, state in ((good, "SUCCESS"), (broken, "FAILURE")):
-        service.wait_until(
-            lambda d=document, s=state: [t["state"] for t in tasks(d)] == [s], what=state
-        )
-    (task,) = tasks(good)
-    assert task["args"] == f"document {good}, pages 1-1"
+
+    def shown(document: str) -> list[tuple[str, str]]:
+        return sorted((task["state"], task["args"]) for task in tasks(document))
+
+    read = ("SUCCESS", f"document {good}, pages 1-1")
+    failed = ("FAILURE", f"document {broken}, plan")
+    service.wait_until(lambda: read in shown(good), what="the document and its pages")
+    service.wait_until(lambda: shown(broken) == [failed], what="the failed document")
     (task,) = tasks(broken)
     assert task["exception"] == f"document {broken}, plan: pdf_malformed"
     assert "secret" not in str(tasks(good) + tasks(broken))

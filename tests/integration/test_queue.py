@@ -176,6 +176,24 @@ def test_a_pile_is_read_in_its_order_though_unopened_files_look_small(services: 
     assert states == ["succeeded"] * 4
 
 
+def test_a_started_document_stays_first_on_a_machine_that_is_slow_for_all(
+    services: Services,
+) -> None:
+    first = planned(services, 12, user_id="pile", label="First.")
+    planned(services, 12, user_id="pile", label="Second.")
+    with services.database.transaction(tenant_id=None) as db:
+        job = jobs.lock_open_job(db, job_id=first.job.id)
+        assert job is not None
+        job.pages_done, job.page_ms = 3, 2500
+        jobs.place_in_turns(job, typical_page_seconds=2.5)
+    assert claim(services).job_id == first.job.id
+    with services.database.transaction(tenant_id=None) as db:
+        job = jobs.lock_open_job(db, job_id=first.job.id)
+        assert job is not None
+        jobs.place_in_turns(job, typical_page_seconds=0.25)  # ten times the usual work
+    assert claim(services).job_id != first.job.id
+
+
 def test_a_job_that_waits_after_its_planning_has_not_started(services: Services) -> None:
     """Else its remaining time would be computed from a wait."""
     first, second = [upload(services, pdf(12, label=f"{n}."), user_id="pile") for n in range(2)]
