@@ -168,7 +168,7 @@ def _plan(services: Services, claim: Claim) -> None:
         document.status = "ready" if document.generation else "processing"
         document.updated_at = job.updated_at = datetime.now(UTC)
         job.stage = "indexing"
-        jobs.place_in_turns(job)
+        waiting.place_in_turns(job)
         page_ranges.queue_pages(
             db, job_id=job.id, tenant_id=job.tenant_id, first=1, last=info.page_count
         )

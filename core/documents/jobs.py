@@ -19,14 +19,19 @@ from core.db import count_changed
 from core.db.models import TERMINAL_STATES, Document, Job, PageRange
 from core.db.paging import Page, PageRequest, cursor_scope, paginate
 from core.documents.fairness import (
-    PAGE_SECONDS,
     finish_by,
     guess_pages,
     next_range_pages,
     update_page_seconds,
 )
 from core.documents.page_ranges import DUE, lease_end, queue_pages, take_first_range
-from core.documents.waiting import is_newcomer, list_candidates, person_of, record_served
+from core.documents.waiting import (
+    is_newcomer,
+    list_candidates,
+    person_of,
+    place_in_turns,
+    record_served,
+)
 from core.errors import NotFound
 
 PLAN = 0  # the number of the range in which a worker opens the file and plans the others
@@ -291,7 +296,7 @@ def record_progress(
     """Add a finished range of `pages` that took `seconds` to the job's progress.
 
     `done` is the number of its pages that were not counted before. `typical_page_seconds` is as
-    in `place_in_turns`.
+    in `core.documents.waiting.place_in_turns`.
     """
     job.pages_done += done
     job.chunks_done += chunks
@@ -299,19 +304,6 @@ def record_progress(
     job.page_ms = max(1, round(1000 * learned))
     job.updated_at = now
     place_in_turns(job, typical_page_seconds=typical_page_seconds)
-
-
-def place_in_turns(job: Job, *, typical_page_seconds: float | None = None) -> None:
-    """Set the job's place within its person's turns, by the pages that are left.
-
-    The job's time per page counts in proportion to `typical_page_seconds`, that of other documents
-    on this machine. Otherwise, on a slow machine, a started job would look larger than new ones.
-    """
-    left = (job.pages_total or 0) - job.pages_done
-    page_seconds = _page_seconds(job.page_ms)
-    if page_seconds is not None and typical_page_seconds is not None:
-        page_seconds *= PAGE_SECONDS / typical_page_seconds
-    job.finish_by = finish_by(job.created_at, pages_left=left, page_seconds=page_seconds)
 
 
 def is_running(db: Session, *, job_id: UUID) -> bool:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from core.db import count_changed
 from core.db.models import Document, Job
-from core.documents.fairness import Candidate, in_order
+from core.documents.fairness import PAGE_SECONDS, Candidate, finish_by, in_order
 from core.documents.page_ranges import DUE
 
 SHARED = "shared"  # the person of documents that belong to no user and no session
@@ -85,6 +85,19 @@ def person_of(document: Document) -> str:
         return SHARED
     name = f"session {document.session_id}" if document.user_id is None else document.user_id
     return hashlib.blake2b(name.encode(), digest_size=12).hexdigest()
+
+
+def place_in_turns(job: Job, *, typical_page_seconds: float | None = None) -> None:
+    """Set the job's place within its person's turns, by the pages that are left.
+
+    The job's time per page counts in proportion to `typical_page_seconds`, that of other documents
+    on this machine. Otherwise, on a slow machine, a started job would look larger than new ones.
+    """
+    left = (job.pages_total or 0) - job.pages_done
+    page_seconds = None if job.page_ms is None else job.page_ms / 1000
+    if page_seconds is not None and typical_page_seconds is not None:
+        page_seconds *= PAGE_SECONDS / typical_page_seconds
+    job.finish_by = finish_by(job.created_at, pages_left=left, page_seconds=page_seconds)
 
 
 def list_candidates(db: Session) -> list[Candidate]:

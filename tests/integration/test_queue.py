@@ -74,7 +74,7 @@ def planned(services: Services, pages: int, *, user_id: str, label: str = "") ->
         job = jobs.lock_open_job(db, job_id=accepted.job.id)
         assert job is not None
         job.pages_total, job.stage = pages, "indexing"
-        jobs.place_in_turns(job)
+        waiting.place_in_turns(job)
         page_ranges.queue_pages(db, job_id=job.id, tenant_id=job.tenant_id, first=1, last=pages)
     return accepted
 
@@ -185,12 +185,12 @@ def test_a_started_document_stays_first_on_a_machine_that_is_slow_for_all(
         job = jobs.lock_open_job(db, job_id=first.job.id)
         assert job is not None
         job.pages_done, job.page_ms = 3, 2500
-        jobs.place_in_turns(job, typical_page_seconds=2.5)
+        waiting.place_in_turns(job, typical_page_seconds=2.5)
     assert claim(services).job_id == first.job.id
     with services.database.transaction(tenant_id=None) as db:
         job = jobs.lock_open_job(db, job_id=first.job.id)
         assert job is not None
-        jobs.place_in_turns(job, typical_page_seconds=0.25)  # ten times the usual work
+        waiting.place_in_turns(job, typical_page_seconds=0.25)  # ten times the usual work
     assert claim(services).job_id != first.job.id
 
 
