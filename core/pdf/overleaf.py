@@ -1,10 +1,12 @@
 """Finds the header of a table that began on an earlier page.
 
-A page's text must not depend on the range that is read, so the pages before are read again
-where that is needed, up to the one with the header.
+A page's text must not depend on the range that is read, so the pages before are read too where
+that is needed, up to the one with the header. A head makes no difference to a page that does not
+want one, so a page below a known head is read once.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from core.pdf.layout.overleaf import MAX_PAGES, TableHead
 from core.pdf.page_reader import RawPage
@@ -22,8 +24,8 @@ class TableHeads:
 
     def read_page(self, number: int) -> RawPage | None:
         """The page, with the headers of a table that goes on from the page before."""
-        page = self._read(number, None)
-        if page is not None and page.wants_head:
+        page = self._read(number, self._heads.get(number - 1))
+        if page is not None and page.wants_head and number - 1 not in self._heads:
             above = self.above(number)
             if above is not None:
                 page = self._read(number, above)
@@ -32,17 +34,18 @@ class TableHeads:
 
     def above(self, number: int) -> TableHead | None:
         """The head of the table at the end of the page before; None if there is none."""
-        unread: list[int] = []
+        unread: list[tuple[int, RawPage]] = []
         before = number - 1
         while before and before not in self._heads and len(unread) <= MAX_PAGES:
             page = self._read(before, None)
             if page is None or not page.wants_head:
                 self._keep(before, page)
             else:
-                unread.append(before)
+                unread.append((before, replace(page, text="")))  # forty texts may be long
                 before -= 1
-        for page_number in reversed(unread):
-            self._keep(page_number, self._read(page_number, self._heads.get(page_number - 1)))
+        for page_number, alone in reversed(unread):
+            above = self._heads.get(page_number - 1)
+            self._keep(page_number, alone if above is None else self._read(page_number, above))
         return self._heads.get(number - 1)
 
     def _keep(self, number: int, page: RawPage | None) -> None:
