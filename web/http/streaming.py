@@ -14,16 +14,14 @@ import queue
 import threading
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from flask import Response, current_app
 
-from core.access.idempotency import StoredResponse
 from core.errors import RagError
 from core.telemetry import get_logger
 from web.http.downloads import content_disposition, read_first_block
 from web.http.errors import TooManyStreams, describe
-from web.http.idempotency import MAX_BODY, Ticket
 from web.http.presenters import to_json
 from web.http.request_state import request_state
 
@@ -44,11 +42,8 @@ _BACKLOG = 64  # events that may wait for a slow client
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event. `ending` is "done" or "failed" on the last event, otherwise None."""
-
     name: str
     data: dict[str, Any]
-    ending: Literal["done", "failed"] | None = None
 
 
 def encode(event: Event, *, number: int) -> bytes:
@@ -162,14 +157,11 @@ class EventBody:
         first: Event | None,
         request_id: str,
         give_back: Callable[[], None],
-        ticket: Ticket | None,
     ) -> None:
         self._pump, self._first = pump, first
-        self._request_id, self._give_back, self._ticket = request_id, give_back, ticket
-        self._sent: list[bytes] = []
-        self._number = self._size = 0
+        self._request_id, self._give_back = request_id, give_back
+        self._number = 0
         self._over = self._closed = False
-        self._ending: str | None = None
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -188,22 +180,14 @@ class EventBody:
         if isinstance(item, Exception):
             self._over = True
             item = self._error_event(item)
-        return self._record(item)
+        self._number += 1
+        return encode(item, number=self._number)
 
     def _error_event(self, error: Exception) -> Event:
         if not isinstance(error, RagError):
             log.error("stream_failed", exc_info=error)
             error = RagError("The stream broke off; the log has why, under the request id.")
-        return Event("error", describe(error, request_id=self._request_id), "failed")
-
-    def _record(self, event: Event) -> bytes:
-        self._number += 1
-        self._ending = event.ending
-        data = encode(event, number=self._number)
-        if self._ticket is not None and self._size <= MAX_BODY:
-            self._sent.append(data)
-            self._size += len(data)
-        return data
+        return Event("error", describe(error, request_id=self._request_id))
 
     def close(self) -> None:
         if self._closed:
@@ -211,11 +195,6 @@ class EventBody:
         self._closed = True
         self._pump.stop()
         self._give_back()
-        if self._ticket is not None:
-            body = b"".join(self._sent)
-            stored_response = StoredResponse(200, EVENT_STREAM_HEADERS, body)
-            # A client that left before the end and repeats the request must get a new stream.
-            self._ticket.settle(stored_response if self._ending == "done" else None)
 
 
 def event_response(
@@ -240,6 +219,5 @@ def event_response(
         first=first,
         request_id=request_state().request_id,
         give_back=give_back,
-        ticket=request_state().held_ticket,
     )
     return Response(body, headers=EVENT_STREAM_HEADERS)
