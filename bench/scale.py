@@ -32,6 +32,7 @@ from core.documents import records
 from core.documents.chunking import ChunkDraft
 from core.embedding import local
 from core.embedding.base import Vectors
+from core.embedding.models import MINILM
 from core.pdf import PdfParser
 from core.search.candidates import find_candidates
 from core.search.reach import Reach
@@ -101,8 +102,6 @@ def fill(database: Database, texts: Sequence[str], vectors: Vectors) -> None:
             text("SELECT indexdef FROM pg_indexes WHERE indexname = 'ix_chunk_vectors_embedding'")
         ).scalar_one()
         connection.execute(text("DROP INDEX ix_chunk_vectors_embedding"))
-    # Searches compare a question only with vectors of their own model.
-    model = local.load(ROOT / "data" / "models").name
     owners = owner_of_each(len(texts) // PER_DOCUMENT)
     for number, owner in enumerate(owners):
         own = slice(number * PER_DOCUMENT, (number + 1) * PER_DOCUMENT)
@@ -112,7 +111,7 @@ def fill(database: Database, texts: Sequence[str], vectors: Vectors) -> None:
             owner=owner,
             texts=texts[own],
             vectors=vectors[own],
-            model=model,
+            model=MINILM.name,  # a question is compared only with vectors of its own model
             first_page=number,  # a chunk's ordinal then tells its number
         )
     with database.engine.begin() as connection:

@@ -31,6 +31,7 @@ from core.documents.waiting import (
     person_of,
     place_in_turns,
     record_served,
+    seconds_of,
 )
 from core.errors import NotFound
 
@@ -203,7 +204,7 @@ def _mark_running(db: Session, taken: PageRange, *, newcomer: bool) -> Claim | N
         first_page=taken.first_page,
         last_page=taken.last_page,
         pages_total=served.pages_total,
-        page_seconds=_page_seconds(served.page_ms),
+        page_seconds=seconds_of(served.page_ms),
         waiting_seconds=_waiting_seconds(db, taken),
         job_id=taken.job_id,
         generation=served.generation,
@@ -300,7 +301,7 @@ def record_progress(
     """
     job.pages_done += done
     job.chunks_done += chunks
-    learned = update_page_seconds(_page_seconds(job.page_ms), seconds=seconds, pages=pages)
+    learned = update_page_seconds(seconds_of(job.page_ms), seconds=seconds, pages=pages)
     job.page_ms = max(1, round(1000 * learned))
     job.updated_at = now
     place_in_turns(job, typical_page_seconds=typical_page_seconds)
@@ -315,10 +316,6 @@ def set_back(job: Job) -> None:
     """Let a planned job wait for its turn. Its time runs from its first pages on."""
     job.state = job.stage = "queued"
     job.started_at = None
-
-
-def _page_seconds(milliseconds: int | None) -> float | None:
-    return None if milliseconds is None else milliseconds / 1000
 
 
 def lock_open_job(db: Session, *, job_id: UUID) -> Job | None:

@@ -87,6 +87,11 @@ def person_of(document: Document) -> str:
     return hashlib.blake2b(name.encode(), digest_size=12).hexdigest()
 
 
+def seconds_of(page_ms: int | None) -> float | None:
+    """A job's time per page in seconds; None until one of its ranges is done."""
+    return None if page_ms is None else page_ms / 1000
+
+
 def place_in_turns(job: Job, *, typical_page_seconds: float | None = None) -> None:
     """Set the job's place within its person's turns, by the pages that are left.
 
@@ -94,7 +99,7 @@ def place_in_turns(job: Job, *, typical_page_seconds: float | None = None) -> No
     on this machine. Otherwise, on a slow machine, a started job would look larger than new ones.
     """
     left = (job.pages_total or 0) - job.pages_done
-    page_seconds = None if job.page_ms is None else job.page_ms / 1000
+    page_seconds = seconds_of(job.page_ms)
     if page_seconds is not None and typical_page_seconds is not None:
         page_seconds *= PAGE_SECONDS / typical_page_seconds
     job.finish_by = finish_by(job.created_at, pages_left=left, page_seconds=page_seconds)
