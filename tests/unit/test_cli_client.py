@@ -1,7 +1,6 @@
 """The terminal client against an HTTP server with scripted responses."""
 
 import json
-from collections.abc import Iterator
 
 import pytest
 from click.testing import CliRunner, Result
@@ -20,12 +19,6 @@ COMPLETED = event("message_completed", {"assistant_message": ANSWER}, identifier
 @pytest.fixture(autouse=True)
 def _no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cli.api_client._RESUME_SECONDS", (0.0, 0.0))
-
-
-@pytest.fixture
-def server() -> Iterator[ScriptedServer]:
-    with ScriptedServer() as server:
-        yield server
 
 
 def _delta(content: str, *, identifier: int) -> bytes:

@@ -20,12 +20,6 @@ SESSION = "01890a5d-ac96-774b-bcce-b302099a8057"
 
 
 @pytest.fixture
-def server() -> Iterator[ScriptedServer]:
-    with ScriptedServer() as server:
-        yield server
-
-
-@pytest.fixture
 def client(server: ScriptedServer) -> Iterator[ApiClient]:
     client = ApiClient(Config(server.url, "the-key", 50))
     yield client
