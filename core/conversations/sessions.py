@@ -4,14 +4,26 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, literal_column, select, text, update
-from sqlalchemy.orm import Session
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    and_,
+    cast,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.orm import Session, with_expression
 from sqlalchemy.orm.attributes import set_committed_value
 
 from core.db.models import ChatSession
 from core.db.paging import Page, PageRequest, cursor_scope, paginate
 from core.errors import session_not_found
-from core.text.words import fold
+from core.text.words import fold, query_stems
 
 UNSET: Any = object()
 
@@ -87,23 +99,49 @@ def list_sessions(
     is_favorite: bool | None = None,
     q: str | None = None,
 ) -> Page[ChatSession]:
-    """Return sessions, most recently active first. A title must contain each part of `q`."""
+    """Return sessions, most recently active first.
+
+    With `q`, those whose titles hold a part of it: titles with more parts first, and titles
+    with as many parts by activity.
+    """
     rows = select(ChatSession).where(ChatSession.tenant_id == tenant_id)
+    keys: list[ColumnElement[Any]] = [ChatSession.active_at, ChatSession.id]  # type: ignore[list-item]
     if user_id is not None:
         rows = rows.where(ChatSession.user_id == user_id)
     if is_favorite is not None:
         rows = rows.where(ChatSession.is_favorite.is_(is_favorite))
     if q is not None:
-        rows = rows.where(*(func.strpos(_FOLDED_TITLE, part) > 0 for part in fold(q).split()))
+        rank = _title_rank(q).label("title_rank")
+        rows = rows.where(rank > 0).options(with_expression(ChatSession.title_rank, rank))
+        keys.insert(0, rank)
     page_of_sessions: Page[ChatSession] = paginate(
         db,
         statement=rows,
-        keys=[ChatSession.active_at, ChatSession.id],  # type: ignore[list-item]
+        keys=keys,
         page=page,
         scope=cursor_scope("sessions", user_id=user_id, is_favorite=is_favorite, q=q),
     )
     _hide_dead_turns(db, page_of_sessions.items)
     return page_of_sessions
+
+
+def _title_rank(q: str) -> ColumnElement[int]:
+    """How many parts of `q` a title holds. Little words count only where `q` has no others."""
+    parts = fold(q).split()
+    telling = [part for typed, part in zip(q.split(), parts, strict=False) if query_stems(typed)]
+    held = [cast(_title_holds(part), Integer) for part in dict.fromkeys(telling or parts)]
+    return sum(held, literal(0, Integer)) if held else literal(1, Integer)
+
+
+def _title_holds(part: str) -> ColumnElement[bool]:
+    """Whether a title holds `part` as typed, so also words that it begins, or all of its stems.
+
+    A stem of one letter is in nearly every title and tells nothing.
+    """
+    typed, stems = func.strpos(_FOLDED_TITLE, part) > 0, query_stems(part)
+    if not stems or min(map(len, stems)) < 2:
+        return typed
+    return or_(typed, and_(*(func.strpos(_FOLDED_TITLE, fold(stem)) > 0 for stem in stems)))
 
 
 def update_session(

@@ -13,7 +13,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import TSVECTOR
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, query_expression
 
 from core.db.models.base import DIMENSIONS, MESSAGE_STATUSES, SENDERS, Base, new_id, one_of
 
@@ -38,6 +38,8 @@ class ChatSession(Base):
     # tells whether a process still writes the answer.
     active_message_id: Mapped[UUID | None]
     title_is_automatic: Mapped[bool] = mapped_column(default=False, server_default=false())
+    # How well the title fits a search; None outside of one.
+    title_rank: Mapped[int | None] = query_expression()
 
     __table_args__ = (
         Index("ix_sessions_recent", "tenant_id", "active_at", "id"),

@@ -2,6 +2,7 @@
 
 import re
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -90,6 +91,32 @@ def test_filters_narrow_the_list(alice: Caller) -> None:
     assert ids("q=100%25") == [plain["id"]]
     assert ids("q=r%25t") == []  # a wildcard is a character here
     assert ids("user_id=nobody") == []
+
+
+def test_titles_with_more_of_the_words_come_first(alice: Caller) -> None:
+    titles = ("Lamp oil for Vinga", "Lamp reports", "Lamp ERR-4187 report", "The fog", "Other")
+    made = {alice.new_session(title=title)["id"]: title for title in titles}
+
+    def found(query: str, limit: int = 50) -> list[str]:
+        listed: list[str] = []
+        page = {"next_cursor": ""}
+        while page["next_cursor"] is not None:
+            values = {"q": query, "limit": str(limit)} | (
+                {"cursor": page["next_cursor"]} if page["next_cursor"] else {}
+            )
+            page = alice.get(f"/sessions?{urlencode(values)}").get_json()
+            listed += [made[item["id"]] for item in page["items"]]
+            assert page["total"] >= len(listed)
+        return listed
+
+    both = ["Lamp ERR-4187 report", "Lamp reports", "Lamp oil for Vinga"]
+    assert found("lamp reports") == both
+    assert found("lamp reports", limit=1) == both
+    assert found("the reports") == both[:2]  # a little word is not sought
+    assert found("the") == ["Other", "The fog"]
+    assert found("oil lamp vin") == ["Lamp oil for Vinga", *both[:2]]
+    assert found("err4187") == both[:1]
+    assert found("nothing at all") == []
 
 
 def test_title_and_metadata_can_be_changed_separately(alice: Caller) -> None:
