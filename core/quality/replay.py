@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
 
+from core.answering.passages import Passage
 from core.bootstrap import Services
 from core.search import retrieval
 from core.search.candidates import Mode
@@ -42,10 +44,14 @@ class StoredTurn:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """A turn's passages then and now: for each of then its rank now from 1, None if it is gone."""
+    """A turn's passages then and now: for each of then its rank now from 1, None if it is gone.
+
+    `lead` is that of the passage which is first now, see `lead_of_first`.
+    """
 
     query: str
     ranks: tuple[int | None, ...]
+    lead: float
 
     @property
     def kept(self) -> float:
@@ -104,4 +110,13 @@ def _replay(services: Services, turn: StoredTurn) -> Replay:
     )
     now = list(dict.fromkeys((one.document_id, one.page_start) for one in found.passages))
     ranks = (now.index(place) + 1 if place in now else None for place in turn.places)
-    return Replay(turn.query, tuple(ranks))
+    return Replay(turn.query, tuple(ranks), lead_of_first(found.passages))
+
+
+def lead_of_first(passages: Sequence[Passage]) -> float:
+    """By how much the first passage's score is ahead of the mean of the others. 0 without others.
+
+    When a part of the score is lost, the ranks of few documents may stay. The lead does not.
+    """
+    first, *others = (passage.score for passage in passages) if passages else (0.0,)
+    return first - fmean(others) if others else 0.0

@@ -21,6 +21,7 @@ def rates(replays: Sequence[Replay], ranks: Sequence[int | None]) -> dict[str, f
         found["turns: same first passage"] = sum(one.same_first for one in replays) / count
         found["turns: passages kept"] = sum(one.kept for one in replays) / count
         found["turns: first passage, MRR"] = sum(one.reciprocal_rank for one in replays) / count
+        found["turns: lead of the first"] = sum(one.lead for one in replays) / count
     if ranks:
         count = len(ranks)
         found["headings: hit@1"] = sum(rank == 1 for rank in ranks) / count

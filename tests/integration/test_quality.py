@@ -138,6 +138,8 @@ REGRESSIONS: dict[str, tuple[object, str, object]] = {
         "score",
         lambda question, items, **_: [item.vector_score for item in items],
     ),
+    "the words' score is lost": (ranking, "WORDS_WEIGHT", 0.0),
+    "the sentences' score is lost": (ranking, "SENTENCE_WEIGHT", 0.0),
     "all passages score alike": (ranking, "score", lambda question, items, **_: [0.0] * len(items)),
     "neighbours outweigh all": (ranking, "NEIGHBOUR_WEIGHT", 50.0),
     "the period counts against": (ranking, "PERIOD_WEIGHT", -5.0),
