@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import httpx
@@ -14,11 +15,16 @@ from core.answering.extractive import MAX_CHARS, NOTHING_FOUND
 @dataclass(frozen=True)
 class AnswerRow:
     """Shares of the questions: answered; answered with the accepted answer (None if the set has
-    none); and answered although the documents with the answer are out of reach."""
+    none); and answered although the documents with the answer are out of reach.
+
+    `support` is the share of the answers' figures, names and dates that their passages contain,
+    as the service stores it, averaged over the answers that have any (None if none has).
+    """
 
     answered: float
     found: float | None
     absent_answered: float
+    support: float | None
 
 
 def measure_answers(
@@ -34,27 +40,31 @@ def measure_answers(
     """
     made = client.post("/sessions", json={"user_id": user_id}).raise_for_status().json()
     path = f"/sessions/{made['id']}/chat"
-    answers = [_ask(client, path, question) for question in questions]
+    messages = [_ask(client, path, question) for question in questions]
+    answers = [message["content"] for message in messages]
     absent = [
-        _ask(client, path, question, document_ids=others)
+        _ask(client, path, question, document_ids=others)["content"]
         for question in questions
         if (others := _without_gold(question, names))
     ]
+    support = [message["context_metadata"].get("support") for message in messages]
     held = [_holds(answer, question) for answer, question in zip(answers, questions, strict=True)]
     return AnswerRow(
         answered=_share([not answer.startswith(NOTHING_FOUND) for answer in answers]),
         found=_share([bool(one) for one in held]) if None not in held else None,
         absent_answered=_share([not answer.startswith(NOTHING_FOUND) for answer in absent]),
+        support=fmean(known) if (known := [one for one in support if one is not None]) else None,
     )
 
 
-def _ask(client: httpx.Client, path: str, question: dict[str, Any], **reach: Any) -> str:
+def _ask(client: httpx.Client, path: str, question: dict[str, Any], **reach: Any) -> dict[str, Any]:
+    """The message that answers. Raises RuntimeError if it is too long."""
     body = {"message": question["question"], "memory": "none", **reach}
-    answer: str = (
-        client.post(path, json=body).raise_for_status().json()["assistant_message"]["content"]
+    answer: dict[str, Any] = (
+        client.post(path, json=body).raise_for_status().json()["assistant_message"]
     )
-    if len(answer) > MAX_CHARS:
-        raise RuntimeError(f"an answer of {len(answer)} characters")
+    if len(answer["content"]) > MAX_CHARS:
+        raise RuntimeError(f"an answer of {len(answer['content'])} characters")
     return answer
 
 

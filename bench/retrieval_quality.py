@@ -8,8 +8,9 @@ API as one user's documents. A hit is a passage with the answer's text if the se
 paragraph (squad), a passage on a gold page if pages are known, or else a passage of a gold
 document. Per set: hit@1, hit@5 and MRR@10 of the simple baseline (windows of 500 tokens,
 only vectors) and of each mode of `POST /search`; then for `POST /sessions/{id}/chat` without
-an LLM the share of questions that are answered, the share with the right answer, and the
-share answered although their documents are out of reach.
+an LLM the share of questions that are answered, the share with the right answer, the share
+answered although their documents are out of reach, and the share of the answers' figures, names
+and dates that the cited passages contain.
 """
 
 import argparse
@@ -64,12 +65,15 @@ def bench_set(
         )
         print_row(name, mode, len(questions), row)
     answers = measure_answers(client, questions, user_id=name, names=names)
-    found = "n/a" if answers.found is None else f"{answers.found:.3f}"
     print(
-        f"{name:<18}answers: answered {answers.answered:.3f}, found {found}, "
-        f"absent answered {answers.absent_answered:.3f}",
+        f"{name:<18}answers: answered {answers.answered:.3f}, found {_number(answers.found)}, "
+        f"absent answered {answers.absent_answered:.3f}, support {_number(answers.support)}",
         flush=True,
     )
+
+
+def _number(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.3f}"
 
 
 def print_row(name: str, mode: str, count: int, values: Sequence[float]) -> None:
