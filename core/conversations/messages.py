@@ -109,10 +109,9 @@ _APPEND = text(
     """
 )
 
-_GET = text(
-    f"SELECT {message_fields('m')} FROM messages m"  # noqa: S608  # constants only
-    " WHERE m.tenant_id = :tenant_id AND m.id = :id"
-)
+_SELECT = f"SELECT {message_fields('m')} FROM messages m WHERE m.tenant_id = :tenant_id"  # noqa: S608  # constants only
+_GET = text(f"{_SELECT} AND m.id = :id")
+_FIND = text(f"{_SELECT} AND m.id = ANY(:ids)")
 
 
 def append_message(
@@ -167,6 +166,14 @@ def get_message(db: Executor, *, tenant_id: str, message_id: UUID) -> MessageRec
     if row is None:
         raise NotFound("There is no such message.", code="message_not_found")
     return MessageRecord(*row)
+
+
+def find_messages(
+    db: Executor, *, tenant_id: str, message_ids: Sequence[UUID]
+) -> list[MessageRecord]:
+    """Return those of the messages that exist, in any order."""
+    rows = db.execute(_FIND, {"tenant_id": tenant_id, "ids": list(message_ids)})
+    return [MessageRecord(*row) for row in rows]
 
 
 _SET_FEEDBACK = text(

@@ -23,6 +23,7 @@ from core.conversations.endings import Ending
 from core.conversations.events import AnswerState
 from core.conversations.feeds import Feed
 from core.conversations.message_columns import INTERRUPTED
+from core.conversations.messages import MessageRecord
 from core.conversations.trace import TurnTrace, record_trace
 from core.errors import NotFound, ProviderError, RagError
 from core.telemetry import get_logger
@@ -208,20 +209,16 @@ class AnswerWriter:
             record_trace(db, tenant_id=tenant_id, message_id=draft.message_id, data=data)
             if ended and ending.status == "complete":
                 titled = titles.set_first_title(db, tenant_id=tenant_id, rows=self.turn.rows)
-        self._end_feed()
+            # In the same transaction: after it, an edit of the question may delete the answer.
+            found = messages.find_messages(db, tenant_id=tenant_id, message_ids=[draft.message_id])
+        self._end_feed(found[0] if found else None)
         return titled
 
-    def _end_feed(self) -> None:
+    def _end_feed(self, stored: MessageRecord | None) -> None:
         """Send the stored end to the listeners. A cancel may have ended the answer first."""
-        try:
-            with self._transaction() as db:
-                stored = messages.get_message(
-                    db, tenant_id=self.turn.tenant_id, message_id=self.draft.message_id
-                )
-        except NotFound as error:  # deleted with its session meanwhile
-            self.feed.fail(error)
-            return
-        if stored.attempt == self.draft.attempt and stored.status != "in_progress":
+        if stored is None:  # deleted with its session meanwhile
+            self.feed.fail(NotFound("There is no such message.", code="message_not_found"))
+        elif stored.attempt == self.draft.attempt and stored.status != "in_progress":
             self.feed.end(stored)
 
 

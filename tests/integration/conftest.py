@@ -2,15 +2,18 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from core.answering.openai import OpenAIAnswerer, RetryPolicy
 from core.bootstrap import Services, bootstrap
 from core.db import Database, make_engine
 from core.embedding import create_embedder
 from core.embedding.base import Embedder
 from core.pdf import PdfParser
 from core.settings import Settings
+from tests.fakes.llm_server import LLMServer
 from tests.integration import steps
 from tests.integration.library import Library, filled
 
@@ -50,6 +53,33 @@ def make_services(
         if services.__dict__.get("pdf_parser") is pdf_parser:
             del services.__dict__["pdf_parser"]  # it serves the next test too
         services.close()
+
+
+@pytest.fixture
+def make_answerer(llm: LLMServer) -> Iterator[Callable[..., OpenAIAnswerer]]:
+    """Clients of the scripted LLM; keyword arguments change their options."""
+    made: list[OpenAIAnswerer] = []
+
+    def make(**changes: Any) -> OpenAIAnswerer:
+        options: dict[str, Any] = {
+            "base_url": llm.base_url,
+            "model": "test-model",
+            "api_key": "sk-very-secret-0123456789",
+            "count_tokens": lambda text: len(text.split()),
+            "timeout": 20.0,
+            "retry": RetryPolicy(attempts=3, first_wait=0.01, longest_wait=5.0),
+        }
+        made.append(OpenAIAnswerer(**(options | changes)))
+        return made[-1]
+
+    yield make
+    for answerer in made:
+        answerer.close()
+
+
+@pytest.fixture
+def answerer(make_answerer: Callable[..., OpenAIAnswerer]) -> OpenAIAnswerer:
+    return make_answerer()
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from tests.harness import SLOW_MACHINE_SECONDS
 from tests.harness.local_llm import MODEL, LocalLLM
 from tests.integration.steps import ingest, wait_until
 from tests.integration.web.conftest import Caller
-from tests.integration.web.test_turns import begin, message, parse, text_of
+from tests.integration.web.turning import begin, message, parse, text_of
 from tests.pdfs import make_pdf
 
 OTTERS = "Otters live in the northern river and eat fish."
