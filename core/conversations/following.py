@@ -1,8 +1,9 @@
 """Follows answers that other processes write, and reads finished answers.
 
 NOTIFY only wakes the thread, which also polls once a second. So a lost connection, or a pooler
-that passes no notifications, only delays events by up to a second. The thread and its one
-connection exist only while somebody listens to a live answer of another process.
+that passes no notifications, only delays events by up to a second. One wake-up reads the changes
+of all its answers together. The thread and its one connection exist only while somebody listens
+to a live answer of another process.
 """
 
 import contextlib
@@ -29,6 +30,8 @@ from core.telemetry import get_logger
 log = get_logger(__name__)
 
 POLL_SECONDS = 1.0
+# From one reading to the next, so that many answers that begin or end share one.
+PAUSE_SECONDS = 0.05
 UNWANTED_SECONDS = 10.0  # how long a feed without listeners is kept up to date
 
 _CONTEXT = text("SELECT data FROM answer_contexts WHERE message_id = :id AND attempt = :attempt")
@@ -132,6 +135,7 @@ class Follower:
             except Exception as error:
                 log.warning("answers_not_followed", error=type(error).__name__)
                 time.sleep(POLL_SECONDS)
+            time.sleep(PAUSE_SECONDS)
             changed = self._wait()
 
     def _drop_unwanted(self) -> list[_Followed] | None:
@@ -166,37 +170,49 @@ class Follower:
             expired = [row.id for row in rows if row.status == "in_progress" and row.is_expired]
             if expired:
                 endings.close_expired(db, ids=expired)
+        outdated: dict[str, list[_Followed]] = {}
         for row in rows:
-            self._apply(by_id[row.id], row)
+            one = by_id[row.id]
+            if not self._apply(one, row):
+                outdated.setdefault(one.tenant_id, []).append(one)
+        for tenant_id, some in outdated.items():
+            self._reread(tenant_id, some)
 
-    def _apply(self, one: _Followed, row: Any) -> None:
+    @staticmethod
+    def _apply(one: _Followed, row: Any) -> bool:
+        """Apply a change; False if the answer ended, or if a new attempt at it began."""
         if row.status is None:
             one.feed.fail(NotFound("The answer was deleted.", code="message_not_found"))
-            return
+            return True
         if row.attempt != one.attempt:
-            self._reread(one)
-            return
+            return False
         if row.data is not None:
             one.wants_context = False
             one.feed.set_passages(shown_passages(row.data))
         if row.text:
             one.number = row.number
             one.feed.add_text(row.text)
-        if row.status != "in_progress" or row.is_expired:
-            self._reread(one)
+        return row.status == "in_progress" and not row.is_expired
 
-    def _reread(self, one: _Followed) -> None:
-        """Read an answer that ended, or of which a new attempt began."""
-        with self._database.transaction(tenant_id=one.tenant_id) as db:
-            answer = messages.get_message(db, tenant_id=one.tenant_id, message_id=one.message_id)
-            state = read_state(db, tenant_id=one.tenant_id, answer=answer)
-        if answer.attempt != one.attempt:
-            one.attempt, one.number, one.wants_context = answer.attempt, 0, True
-            one.feed.restart(state)
-        elif state.answer is not None:
-            if state.passages is not None:
-                one.feed.set_passages(state.passages)
-            one.feed.end(state.answer)
+    def _reread(self, tenant_id: str, outdated: list[_Followed]) -> None:
+        """Read answers of one tenant that ended, or of which a new attempt began."""
+        by_id = {one.message_id: one for one in outdated}
+        with self._database.transaction(tenant_id=tenant_id) as db:
+            answers = messages.find_messages(db, tenant_id=tenant_id, message_ids=list(by_id))
+            restarted = {
+                answer.id: read_state(db, tenant_id=tenant_id, answer=answer)
+                for answer in answers
+                if answer.attempt != by_id[answer.id].attempt
+            }
+        for answer in answers:
+            one = by_id[answer.id]
+            if answer.id in restarted:
+                one.attempt, one.number, one.wants_context = answer.attempt, 0, True
+                one.feed.restart(restarted[answer.id])
+            elif answer.status != "in_progress":
+                if answer.status == "complete":
+                    one.feed.set_passages(answer.retrieved_context)
+                one.feed.end(answer)
 
     def _listen(self) -> None:
         """Open the LISTEN connection. If that fails, the thread only polls."""

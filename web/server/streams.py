@@ -49,33 +49,58 @@ class StreamLoop:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._due: _DueWriters | None = None
 
     def add(self, stream: Stream) -> None:
         """Start writing `stream`, and return at once. Any thread may call this."""
         with self._lock:
-            if self._loop is None:
+            if self._loop is None or self._due is None:
                 self._loop = asyncio.new_event_loop()
+                self._due = _DueWriters(self._loop)
                 thread = threading.Thread(
                     target=self._loop.run_forever, name="streams", daemon=True
                 )
                 thread.start()
-            loop = self._loop
-        asyncio.run_coroutine_threadsafe(self._open(loop, stream), loop)
+            writer = _Writer(self._loop, stream, self._due)
+        asyncio.run_coroutine_threadsafe(self._open(self._loop, stream, writer), self._loop)
 
     @staticmethod
-    async def _open(loop: asyncio.AbstractEventLoop, stream: Stream) -> None:
+    async def _open(loop: asyncio.AbstractEventLoop, stream: Stream, writer: "_Writer") -> None:
         stream.client.setblocking(False)
         try:
-            await loop.connect_accepted_socket(lambda: _Writer(loop, stream), stream.client)
+            await loop.connect_accepted_socket(lambda: writer, stream.client)
         except OSError:
             loop.run_in_executor(None, _finish, stream)
+
+
+class _DueWriters:
+    """Collects the writers that have news. Many of them wake the loop only once."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._lock = threading.Lock()
+        self._writers: list[_Writer] = []
+
+    def add(self, writer: "_Writer") -> None:
+        """Let the loop call `writer.pump` soon. Any thread may call this."""
+        with self._lock:
+            self._writers.append(writer)
+            is_first = len(self._writers) == 1
+        if is_first:
+            self._loop.call_soon_threadsafe(self._pump)
+
+    def _pump(self) -> None:
+        with self._lock:
+            writers, self._writers = self._writers, []
+        for writer in writers:
+            writer.pump()
 
 
 class _Writer(asyncio.Protocol):
     """Writes one stream. All methods except `wake` run in the loop's thread."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, stream: Stream) -> None:
-        self._loop, self._stream = loop, stream
+    def __init__(self, loop: asyncio.AbstractEventLoop, stream: Stream, due: _DueWriters) -> None:
+        self._loop, self._stream, self._due = loop, stream, due
         self._transport: asyncio.Transport | None = None
         self._is_paused = False
         self._is_due = threading.Event()
@@ -92,9 +117,10 @@ class _Writer(asyncio.Protocol):
         """Schedule a write, because there may be new events. Any thread may call it, any time."""
         if not self._is_due.is_set():
             self._is_due.set()
-            self._loop.call_soon_threadsafe(self._pump)
+            self._due.add(self)
 
-    def _pump(self) -> None:
+    def pump(self) -> None:
+        """Write the events that can be sent now."""
         self._is_due.clear()
         if self._transport is None or self._is_paused or self._transport.is_closing():
             return
@@ -136,7 +162,7 @@ class _Writer(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._is_paused = False
-        self._pump()
+        self.pump()
 
     def eof_received(self) -> bool:
         """Treat a client that closed its side as disconnected. False closes the transport."""
