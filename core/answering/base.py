@@ -89,7 +89,7 @@ class Answerer(Protocol):
     ) -> AnswerStream:
         """Start an answer. Deltas are non-empty; `[n]` in them names a passage's index.
 
-        The answerer calls `should_stop` between deltas, and ten times a second while a provider
+        The answerer calls `should_stop` between deltas, and five times a second while a provider
         is silent; the answer ends soon after it returns True. Raises ProviderError, also
         ProviderBusy, ProviderRefused and ProviderTimeout, here or during the iteration.
         """

@@ -23,7 +23,7 @@ from core.providers.failures import (
     provider_error,
     read_refusal,
 )
-from core.providers.http import bearer, client_options
+from core.providers.http import async_client, bearer
 from core.telemetry import get_logger
 from core.text.unicode import storable
 
@@ -122,10 +122,8 @@ class OpenAIAnswerer:
         )
         self._reasons, self._suspicious = thinks_by_name(model), True
         self._loop = LoopThread()
-        self._client = httpx.AsyncClient(
-            timeout=httpx.Timeout(timeout, connect=min(_CONNECT_TIMEOUT, timeout)),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=16),
-            **client_options(base_url),
+        self._client = async_client(
+            base_url, timeout=httpx.Timeout(timeout, connect=min(_CONNECT_TIMEOUT, timeout))
         )
 
     def answer(

@@ -14,9 +14,11 @@ from typing import Any, TypeVar
 
 import httpx
 
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.2
 _LAST_SECONDS = 3.0  # after the finish reason only the usage can follow
-MAX_AHEAD = 16  # chunks of a body, of up to 64 KiB, that are read before they are asked for
+# At most this often is the caller's thread woken. Tokens that arrive meanwhile are read together.
+PAUSE_SECONDS = 0.05
+MAX_AHEAD = 16  # chunks of a body, of up to 128 KiB, that are read before they are asked for
 T = TypeVar("T")
 
 
@@ -166,6 +168,7 @@ class Exchange:
         try:
             async for chunk in response.aiter_bytes():
                 self._inbox.put(chunk)
+                await asyncio.sleep(PAUSE_SECONDS)
                 while self._inbox.qsize() >= MAX_AHEAD:
                     await asyncio.sleep(POLL_SECONDS)
             self._inbox.put(None)

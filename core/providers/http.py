@@ -8,6 +8,7 @@ from urllib.request import getproxies
 import httpx
 
 from core.errors import Invalid
+from core.providers.aiohttp_transport import AiohttpTransport
 
 _SCHEMES = frozenset({"http", "https", "socks5", "socks5h"})
 
@@ -25,6 +26,19 @@ def client_options(base_url: str) -> dict[str, Any]:
         # With the certificates of SSL_CERT_FILE and SSL_CERT_DIR, which `trust_env` would read.
         "verify": httpx.create_ssl_context(),
     }
+
+
+def async_client(base_url: str, *, timeout: httpx.Timeout) -> httpx.AsyncClient:
+    """An asynchronous client of `base_url` for many streams at the same time.
+
+    Without a proxy, aiohttp makes its connections. httpx makes those to a proxy, because aiohttp
+    knows no SOCKS.
+    """
+    options = client_options(base_url)
+    if options["proxy"] is None:
+        options = {"transport": AiohttpTransport(verify=options["verify"]), "trust_env": False}
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=16)
+    return httpx.AsyncClient(timeout=timeout, limits=limits, **options)
 
 
 def proxy_for(url: str) -> str | None:
