@@ -20,7 +20,10 @@ from pathlib import Path
 import httpx
 import psutil
 
-from bench.chat import Delays, ms, probe, processor_name, read_stream
+from bench.chat import PROBE_START_SECONDS, processor_name
+from bench.probe import Timed, probing
+from bench.processors import processor_seconds
+from bench.streams import Heard, ms, read_stream
 from launcher.servers import start_postgres
 from tests.harness.ports import free_port
 from tests.harness.stack import ROOT
@@ -48,16 +51,16 @@ def command_of(server: str, *, port: int, streams: int) -> list[str]:
     raise SystemExit(f"unknown server: {server}")
 
 
-async def measure(port: int, streams: int) -> tuple[Delays, list[float]]:
+async def measure(port: int, streams: int) -> tuple[Heard, list[Timed]]:
     """All streams at once, and the view twenty times a second meanwhile."""
-    heard, over = Delays(), asyncio.Event()
-    probes = asyncio.create_task(probe(port, "/view", "none", over))
-    started = time.monotonic()
-    reads = (read_stream(port, "GET", "/stream", None, "none", heard) for _ in range(streams))
-    await asyncio.gather(*reads)
-    heard.elapsed = time.monotonic() - started
-    over.set()
-    return heard, await probes
+    heard = Heard()
+    with probing(port, "/view", "none") as probes:
+        await asyncio.sleep(PROBE_START_SECONDS)
+        started = time.monotonic()
+        reads = (read_stream(port, "GET", "/stream", None, "none", heard) for _ in range(streams))
+        await asyncio.gather(*reads)
+        heard.elapsed = time.monotonic() - started
+    return heard, probes
 
 
 def run(server: str, *, streams: int, url: str) -> str:
@@ -71,22 +74,19 @@ def run(server: str, *, streams: int, url: str) -> str:
     try:
         wait_ready(port)
         family = [psutil.Process(process.pid), *psutil.Process(process.pid).children()]
-        before = processor_seconds(family)
+        before = processor_seconds(process.pid)
         heard, probes = asyncio.run(measure(port, streams))
-        seconds = processor_seconds(family) - before
+        seconds = processor_seconds(process.pid) - before
         resident = max(one.memory_info().rss for one in family) / 2**20
     finally:
         process.terminate()
         process.wait(60)
+    delays, views = [one.seconds for one in heard.delays], [one.seconds for one in probes]
     return (
-        f"| {server} | {ms(heard.first, 0.5)} | {ms(heard.delays, 0.5)} | {ms(heard.delays, 0.99)}"
-        f" | {ms(probes, 0.5)} | {ms(probes, 0.99)} | {seconds / heard.elapsed * 100:.0f} %"
+        f"| {server} | {ms(heard.first, 0.5)} | {ms(delays, 0.5)} | {ms(delays, 0.99)}"
+        f" | {ms(views, 0.5)} | {ms(views, 0.99)} | {seconds / heard.elapsed * 100:.0f} %"
         f" | {resident:.0f} MiB | {heard.failures} |"
     )
-
-
-def processor_seconds(family: list[psutil.Process]) -> float:
-    return sum(sum(one.cpu_times()[:2]) for one in family)
 
 
 def wait_ready(port: int) -> None:
