@@ -22,7 +22,7 @@ install:  ## Install everything for running, testing and checking into .venv
 test: install  ## Run the tests against real servers; ARGS are pytest's
 	@$(PYTHON_IN_VENV) -m tests $(ARGS)
 
-faults: install  ## Run the tests that kill and overload whole services and fuzz the API
+faults: install  ## Run the tests that end, kill and overload whole services and fuzz the API
 	@$(PYTHON_IN_VENV) -m tests --faults $(ARGS)
 
 unit: install  ## Run the tests that need no server and no model, in seconds

@@ -2,8 +2,8 @@
 
 Most tests wait for clocks and processes, so pytest-xdist runs more processes than there are
 processors, each with its own PostgreSQL and Redis. Tests marked `alone` compare times; they run
-afterwards, one by one. Tests marked `faults` kill and starve whole services and take as long as
-all others together: `--faults` runs only them.
+afterwards, one by one. Tests marked `faults` end, kill and starve whole services and take as long
+as all others together: `--faults` runs only them.
 """
 
 import subprocess

@@ -20,7 +20,6 @@ def main() -> None:
         page_icon=_ICON,
         menu_items={"Get help": None, "Report a bug": None, "About": None},
     )
-    dialogs.note_run()
     st.html(f"<style>{(_HERE / 'page.css').read_text('utf-8')}</style>")
     if not login.is_known():
         return
@@ -29,8 +28,7 @@ def main() -> None:
     trouble_line = st.container()
     conversation.show_field()
     guarded(conversation.show, name="The conversation")
-    guarded(conversations.show_dialog, name="The dialog")
-    guarded(library.show_dialog, name="The dialog")
+    guarded(dialogs.show_dialog, name="The dialog")
     with trouble_line:
         trouble.show(invalidate=partial(state.invalidate, ""))
 

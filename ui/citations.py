@@ -7,7 +7,7 @@ import streamlit as st
 from ui import state
 from ui.alerts import show_error
 from ui.api_client import ApiError, Json
-from ui.dialogs import dialog
+from ui.dialogs import dialog, open_dialog
 from ui.escaping import join_lines, label, one_line
 from ui.wording import page_text
 
@@ -32,12 +32,12 @@ def views_of(passages: list[Json]) -> list[Json]:
 
 
 def open_citation(message_id: str, index: int) -> None:
-    """Open this citation's dialog in this run."""
+    """Open this citation's dialog. `find_citation` finds what it shows."""
     st.session_state["_citation"] = (message_id, index)
 
 
-def show_citation(messages: list[Json]) -> None:
-    """Show the dialog of the clicked citation, if any."""
+def find_citation(messages: list[Json]) -> None:
+    """Open the dialog of the clicked citation, if any, which belongs to one of `messages`."""
     asked = st.session_state.pop("_citation", None)
     if asked is None:
         return
@@ -47,7 +47,7 @@ def show_citation(messages: list[Json]) -> None:
     at = next((at for at, view in enumerate(views) if view["index"] == index), None)
     if at is not None:
         st.session_state["_quote_at"] = at
-        _dialog(views)
+        open_dialog(_dialog, views)
 
 
 @dialog("Source", width="medium")

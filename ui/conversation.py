@@ -6,16 +6,15 @@ from functools import partial
 
 import streamlit as st
 
-from ui import conversations, dialogs, library, samples, state, trouble
+from ui import conversations, library, samples, state, trouble
 from ui.alerts import attempt, guarded, show_error, show_flash
 from ui.api_client import ApiError, Json, Listing
-from ui.citations import show_citation
+from ui.citations import find_citation
 from ui.enhance import enhance
 from ui.escaping import label
 from ui.message import (
     AVATARS,
     is_extractive,
-    show_comment_dialog,
     show_message,
     show_question,
     show_sources,
@@ -63,8 +62,7 @@ def show() -> None:
     if turn is not None:
         _show_turn(turn)
     _show_queued_question(session_id)
-    show_citation(messages)
-    show_comment_dialog()
+    find_citation(messages)
     enhance({message["id"]: message["content"] for message in messages})
 
 
@@ -168,7 +166,7 @@ class _TitleSearch:
 
 
 def _look_for_title(due: float) -> None:
-    if time.monotonic() >= due - 0.5 and not dialogs.may_be_open():
+    if time.monotonic() >= due - 0.5:
         del st.session_state["_title_search"].waits[0]
         state.invalidate("sessions")
         st.rerun()

@@ -10,7 +10,7 @@ import streamlit as st
 from ui import state
 from ui.alerts import attempt, show_error
 from ui.api_client import ApiError, Json, Listing
-from ui.dialogs import dialog
+from ui.dialogs import close_dialog, dialog, open_dialog
 from ui.escaping import label, one_line
 
 FIRST_ROWS = 30
@@ -195,19 +195,12 @@ def _open_button(session_id: str, *, text: str, icon: str | None, key: str) -> N
 
 
 def _choose(key: str, session: Json) -> None:
-    """Handle a choice in a row's menu. `show_dialog` draws the dialog in this run."""
+    """Handle a choice in a row's menu."""
     action = st.session_state.get(key)
     if action in ("star", "unstar"):
         attempt(partial(_set_favorite, session["id"], is_favorite=action == "star"))
     elif action:
-        st.session_state["_dialog"] = (action, session)
-
-
-def show_dialog() -> None:
-    """Show the dialog that was chosen in a row's menu."""
-    asked = st.session_state.pop("_dialog", None)
-    if asked is not None:
-        {"rename": _rename, "export": _export, "delete": _confirm_delete}[asked[0]](asked[1])
+        open_dialog(DIALOGS[action], session)
 
 
 def _set_favorite(session_id: str, *, is_favorite: bool) -> None:
@@ -223,7 +216,7 @@ def _rename(session: Json) -> None:
     if save:
         _do_and_close(partial(state.client().rename_session, session["id"], title=title))
     elif cancel:
-        st.rerun()
+        close_dialog()
 
 
 @dialog("Export this conversation")
@@ -254,7 +247,7 @@ def _confirm_delete(session: Json) -> None:
         state.turns().pop(session["id"], None)
         _do_and_close(partial(_delete, session["id"]))
     elif cancel:
-        st.rerun()
+        close_dialog()
 
 
 def _buttons(action: str, key: str) -> tuple[bool, bool]:
@@ -279,9 +272,12 @@ def _do_and_close(action: Callable[[], object]) -> None:
         show_error(error)
         return
     state.invalidate("sessions", "session-", "search-")
-    st.rerun()
+    close_dialog()
 
 
 def _show_older() -> None:
     st.session_state["_session_rows"] = MORE_ROWS
     state.invalidate("sessions")
+
+
+DIALOGS = {"rename": _rename, "export": _export, "delete": _confirm_delete}

@@ -1,42 +1,42 @@
-"""Dialogs, and whether one may be open.
+"""The open dialog, of which Streamlit allows one at a time.
 
-Streamlit closes a dialog when the whole script runs again. The page must not do that by itself
-for a small thing while somebody writes in a dialog.
+Streamlit closes a dialog that a run of the whole script does not draw again. The page runs its
+script by itself, for example when an answer ends. So the open dialog stays in the page's state
+until the user closes it, and what the user typed in it stays too.
 """
 
-import time
 from collections.abc import Callable
-from functools import wraps
 from typing import Any, Literal
 
 import streamlit as st
 
-# Closing a dialog by its cross runs no script, so after this time it counts as closed.
-OPEN_SECONDS = 60.0
+_OPEN = "_open_dialog"
 
 
 def dialog(
     title: str, *, width: Literal["small", "medium", "large"] = "small"
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """`st.dialog`, but `may_be_open` knows about it."""
-
-    def decorate(draw: Callable[..., None]) -> Callable[..., None]:
-        @wraps(draw)
-        def noted(*args: Any, **options: Any) -> None:
-            st.session_state["_dialog_at"] = time.monotonic()
-            draw(*args, **options)
-
-        return st.dialog(title, width=width)(noted)
-
-    return decorate
+    """Make a function that draws a dialog's content into one for `open_dialog`."""
+    return st.dialog(title, width=width, on_dismiss=_forget)
 
 
-def note_run() -> None:
-    """Note that the whole script runs, which closes a dialog unless it is drawn again."""
-    st.session_state.pop("_dialog_at", None)
+def open_dialog(draw: Callable[..., None], *args: Any) -> None:
+    """Open a dialog instead of the one that is open, if any. `show_dialog` draws it."""
+    st.session_state[_OPEN] = (draw, args)
 
 
-def may_be_open() -> bool:
-    """Whether a dialog was drawn since the last run of the whole script, and lately."""
-    drawn_at = st.session_state.get("_dialog_at")
-    return drawn_at is not None and time.monotonic() - drawn_at < OPEN_SECONDS
+def show_dialog() -> None:
+    """Draw the open dialog, on each run of the whole script."""
+    if _OPEN in st.session_state:
+        draw, args = st.session_state[_OPEN]
+        draw(*args)
+
+
+def close_dialog() -> None:
+    """Close the dialog from a button in it, and run the script again."""
+    _forget()
+    st.rerun()
+
+
+def _forget() -> None:
+    st.session_state.pop(_OPEN, None)

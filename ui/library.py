@@ -9,7 +9,7 @@ from ui import state
 from ui.alerts import attempt, guarded, show_error
 from ui.api_client import ApiError, Json, new_key
 from ui.citations import show_document
-from ui.dialogs import dialog
+from ui.dialogs import close_dialog, dialog, open_dialog
 from ui.escaping import label, one_line
 from ui.watcher import is_busy
 from ui.wording import document_text, error_text, job_error_text, notes_text, progress_of
@@ -187,14 +187,14 @@ def _menu(line: st.delta_generator.DeltaGenerator, document: Json, name: str) ->
 
 
 def _choose(key: str, document: Json) -> None:
-    """Handle a choice in a document's menu. `show_dialog` draws the dialog in this run."""
+    """Handle a choice in a document's menu."""
     action, client = st.session_state.get(key), state.client()
     if action == "retry":
         _ingest_again(document["id"])
     elif action == "cancel" and document.get("job_id"):
         attempt(partial(client.cancel_job, document["job_id"], key=new_key()))
-    elif action:
-        st.session_state["_document_dialog"] = (action, document)
+    elif action in DIALOGS:
+        open_dialog(DIALOGS[action], document)
         return
     state.watcher().clear()
     state.invalidate("documents")
@@ -204,20 +204,6 @@ def _ingest_again(document_id: str) -> None:
     attempt(partial(state.client().reingest, document_id, key=new_key()))
     state.watcher().clear()
     state.invalidate("documents")
-
-
-def show_dialog() -> None:
-    """Show the dialog that was chosen in a document's menu."""
-    asked = st.session_state.pop("_document_dialog", None)
-    if asked is None:
-        return
-    action, document = asked
-    if action == "preview":
-        show_document(document)
-    elif action == "download":
-        _download(document)
-    else:
-        _confirm_delete(document)
 
 
 def _row_state(document: Json) -> None:
@@ -264,7 +250,7 @@ def _confirm_delete(document: Json) -> None:
     with st.container(horizontal=True):
         delete = st.button("Delete", type="primary", key="confirm_delete_document")
         if st.button("Cancel", key="keep_document"):
-            st.rerun()
+            close_dialog()
     if delete:
         try:
             state.client().delete_document(document["id"])
@@ -273,4 +259,7 @@ def _confirm_delete(document: Json) -> None:
                 show_error(error)
                 return
         state.invalidate("documents")
-        st.rerun()
+        close_dialog()
+
+
+DIALOGS = {"preview": show_document, "download": _download, "delete": _confirm_delete}

@@ -9,7 +9,7 @@ from ui import state
 from ui.alerts import attempt
 from ui.api_client import Json, new_key
 from ui.citations import open_citation
-from ui.dialogs import dialog
+from ui.dialogs import close_dialog, dialog, open_dialog
 from ui.escaping import label, one_line
 from ui.markdown import safe_markdown
 from ui.turn import Turn
@@ -27,10 +27,14 @@ def show_message(message: Json, *, is_last: bool, is_last_question: bool) -> Non
             _show_answer(message, is_last=is_last)
         else:
             with show_question(message["id"], message["content"]):
-                if is_last_question and _icon_button(
-                    "Edit", ":material/edit:", key=f"edit-{message['id']}"
-                ):
-                    _edit(message)
+                if is_last_question:
+                    _icon_button(
+                        "Edit",
+                        ":material/edit:",
+                        key=f"edit-{message['id']}",
+                        on_click=open_dialog,
+                        args=(_edit, message),
+                    )
 
 
 def show_question(message_id: str, text: str) -> DeltaGenerator:
@@ -145,18 +149,11 @@ def _rating(message: Json) -> None:
 def _rate(message: Json, key: str) -> None:
     rating = {1: "up", 0: "down"}.get(st.session_state.get(key))  # type: ignore[arg-type]
     attempt(partial(state.client().rate, message["id"], rating=rating))
-    if rating:
-        st.session_state["_comment_on"] = (message, rating)
-    state.invalidate(f"messages-{message['session_id']}")
-
-
-def show_comment_dialog() -> None:
-    """After thumbs down, let the user say what was wrong."""
-    asked = st.session_state.pop("_comment_on", None)
-    if asked is not None and asked[1] == "down":
-        _comment(*asked)
-    elif asked is not None:
+    if rating == "down":
+        open_dialog(_comment, message, rating)
+    elif rating:
         st.toast("Thank you.")
+    state.invalidate(f"messages-{message['session_id']}")
 
 
 @dialog("What was wrong with this answer?")
@@ -171,7 +168,7 @@ def _comment(message: Json, rating: str) -> None:
         attempt(rate)
         state.invalidate(f"messages-{message['session_id']}")
     if send or skip:
-        st.rerun()
+        close_dialog()
 
 
 def _alternatives(message: Json) -> None:
@@ -219,4 +216,4 @@ def _edit(message: Json) -> None:
         state.turns()[message["session_id"]] = turn
         turn.start()
     if cancel or (send and content.strip()):
-        st.rerun()
+        close_dialog()

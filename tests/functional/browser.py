@@ -26,6 +26,13 @@ _QUIET = (
     "--no-first-run",
 )
 
+_IS_SETTLED = """
+const ends = (animation) => Number.isFinite(animation.effect.getComputedTiming().endTime);
+return document.querySelector('.stApp').dataset.testScriptState === 'notRunning'
+    && !document.querySelector('[data-stale="true"]')
+    && !document.getAnimations().some((one) => one.playState === 'running' && ends(one));
+"""
+
 
 class Page:
     """A browser on the chat page. Its methods wait for texts by polling."""
@@ -162,6 +169,10 @@ class Page:
         script = "return getComputedStyle(document.querySelector('.stApp')).backgroundColor"
         colour = str(self.driver.execute_script(script))
         return sum(int(part) for part in re.findall(r"\d+", colour)[:3]) < 3 * 128
+
+    def is_settled(self) -> bool:
+        """Whether no script runs and nothing moves but what moves for ever, such as a spinner."""
+        return bool(self.driver.execute_script(_IS_SETTLED))
 
     def describe(self) -> list[tuple[str, str]]:
         """The page's text and log, for the report of a failed test."""

@@ -63,7 +63,15 @@ def _check(page: Page, width: int, *, state: str) -> None:
 
 
 def serious_faults(page: Page) -> list[str]:
-    """What axe-core finds, if it is serious."""
+    """What axe-core finds, if it is serious, in a page that does not change meanwhile."""
+    while True:
+        page.wait(page.is_settled, "a page that is at rest")
+        faults = _found_by_axe(page)
+        if not faults or page.is_settled():
+            return faults
+
+
+def _found_by_axe(page: Page) -> list[str]:
     page.driver.execute_script((resources.files("axe_core_python") / "axe.min.js").read_text())
     found = page.driver.execute_async_script(
         "const done = arguments[0]; axe.run().then((result) => done(result.violations))"

@@ -8,6 +8,7 @@ from selenium.webdriver.common.keys import Keys
 
 from tests.fakes.llm_server import Reply
 from tests.functional.browser import Page
+from tests.functional.page.conftest import GatedDeltas
 from ui.api_client import new_key
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
@@ -41,6 +42,39 @@ def test_conversations_can_be_found_starred_renamed_exported_and_deleted(page, a
     page.click(".st-key-confirm_delete button")
     page.wait_for_text("Answers come from your PDFs")
     assert [item["title"] for item in api.list_sessions(user_id=user).items] == ["About rope"]
+
+
+def test_a_dialog_keeps_its_text_when_an_answer_ends(page, api, user, llm):
+    session = api.create_session(user_id=user, title="About barley", key=new_key())["id"]
+    menu, deltas = f".st-key-menu-{session}", GatedDeltas(["Barley ", "is "], ["a ", "grain."])
+    page.open(f"?user={user}&session={session}")
+    llm.script(Reply(deltas=deltas))
+    page.ask("What is barley?")
+    page.wait(lambda: "Barley" in page.messages()[-1], "the first words")
+    page.choose(menu, "Rename")
+    page.wait(lambda: page.find("[role=dialog] input"), "the title's field")
+    page.find("[role=dialog] input").send_keys(" and oats")
+    deltas.release()
+    page.wait_for_end()
+    field = page.find("[role=dialog] input")
+    assert field.get_attribute("value") == "About barley and oats"
+    assert field == page.driver.switch_to.active_element
+    field.send_keys(Keys.ENTER)
+    page.wait(lambda: page.find(".st-key-heading h3").text == "About barley and oats", "its title")
+    page.wait(lambda: not page.find("[role=dialog]"), "the dialog is closed")
+
+
+def test_a_closed_dialog_stays_closed(page, api, user):
+    session = api.create_session(user_id=user, title="About barley", key=new_key())["id"]
+    menu = f".st-key-menu-{session}"
+    page.open(f"?user={user}&session={session}")
+    page.choose(menu, "Rename")
+    page.wait(lambda: page.find("[role=dialog] input"), "the title's field")
+    page.find("[role=dialog]").send_keys(Keys.ESCAPE)
+    page.wait(lambda: not page.find("[role=dialog]"), "the dialog is closed")
+    page.choose(menu, "Add to favourites")
+    page.wait_for_text("Favourites")
+    assert not page.find("[role=dialog]")
 
 
 def _assert_exported(page: Page, menu: str, directory: Path) -> None:

@@ -21,6 +21,7 @@ from dotenv import dotenv_values
 
 from core.settings import Settings
 from launcher.children import User, spawn, unprivileged_user
+from tests.harness import ROOT
 from tests.harness.ports import free_port
 
 pytestmark = [
@@ -29,7 +30,6 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="reads other processes' directories"),
 ]
 
-ROOT = Path(__file__).resolve().parents[2]
 NOT_COPIED = shutil.ignore_patterns(
     ".git", ".venv", ".env", "data", "__pycache__", ".*_cache", ".hypothesis", ".schemathesis"
 )
