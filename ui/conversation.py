@@ -6,7 +6,7 @@ from functools import partial
 
 import streamlit as st
 
-from ui import conversations, library, samples, state, trouble
+from ui import conversations, dialogs, library, samples, state, trouble
 from ui.alerts import attempt, guarded, show_error, show_flash
 from ui.api_client import ApiError, Json, Listing
 from ui.citations import find_citation
@@ -166,7 +166,7 @@ class _TitleSearch:
 
 
 def _look_for_title(due: float) -> None:
-    if time.monotonic() >= due - 0.5:
+    if time.monotonic() >= due - 0.5 and not dialogs.is_open():
         del st.session_state["_title_search"].waits[0]
         state.invalidate("sessions")
         st.rerun()
@@ -277,7 +277,7 @@ def _draw_turn(turn: Turn) -> None:
             args=(turn.stop,),
         )
     if _open_new_session(turn) or finished:
-        st.rerun()
+        dialogs.redraw()
 
 
 def _cited(turn: Turn) -> list[Json]:

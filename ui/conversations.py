@@ -1,5 +1,6 @@
 """The sidebar's list of conversations: find, open, rename, mark, export, delete."""
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -17,6 +18,8 @@ FIRST_ROWS = 30
 MORE_ROWS = 100
 MAX_QUERY = 200  # characters
 UNTITLED = "New conversation"
+# Headings, bold text and code. A single * or _ may be a part of a name or a formula.
+_MARKUP = re.compile(r"(?:^|(?<=\s))#{1,6}\s+|\*\*|`+")
 ACTIONS = {
     "rename": ":material/edit: Rename",
     "star": ":material/star: Add to favourites",
@@ -147,8 +150,8 @@ def _show_results(query: str) -> None:
 
 
 def plain_snippet(snippet: str) -> str:
-    """Return a snippet without the marks around the matches."""
-    return snippet.replace("<mark>", "").replace("</mark>", "")
+    """Return a snippet without the marks around the matches and without Markdown's marks."""
+    return _MARKUP.sub("", snippet.replace("<mark>", "").replace("</mark>", ""))
 
 
 def _rows(heading: str, rows: list[Json]) -> None:

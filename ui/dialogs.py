@@ -1,8 +1,8 @@
 """The open dialog, of which Streamlit allows one at a time.
 
-Streamlit closes a dialog that a run of the whole script does not draw again. The page runs its
-script by itself, for example when an answer ends. So the open dialog stays in the page's state
-until the user closes it, and what the user typed in it stays too.
+A run of the whole script takes an open dialog from the page, and the focus with it, and does not
+bring it back by itself. So the open dialog stays in the page's state until the user closes it, and
+the page runs its script by itself, for example when an answer ends, only while no dialog is open.
 """
 
 from collections.abc import Callable
@@ -25,9 +25,13 @@ def open_dialog(draw: Callable[..., None], *args: Any) -> None:
     st.session_state[_OPEN] = (draw, args)
 
 
+def is_open() -> bool:
+    return _OPEN in st.session_state
+
+
 def show_dialog() -> None:
     """Draw the open dialog, on each run of the whole script."""
-    if _OPEN in st.session_state:
+    if is_open():
         draw, args = st.session_state[_OPEN]
         draw(*args)
 
@@ -36,6 +40,12 @@ def close_dialog() -> None:
     """Close the dialog from a button in it, and run the script again."""
     _forget()
     st.rerun()
+
+
+def redraw() -> None:
+    """Run the whole script again because something changed; the end of a dialog does that too."""
+    if not is_open():
+        st.rerun()
 
 
 def _forget() -> None:

@@ -9,7 +9,7 @@ from ui import state
 from ui.alerts import attempt, guarded, show_error
 from ui.api_client import ApiError, Json, new_key
 from ui.citations import show_document
-from ui.dialogs import close_dialog, dialog, open_dialog
+from ui.dialogs import close_dialog, dialog, open_dialog, redraw
 from ui.escaping import label, one_line
 from ui.watcher import is_busy
 from ui.wording import document_text, error_text, job_error_text, notes_text, progress_of
@@ -112,7 +112,7 @@ def show_progress() -> None:
 def _bars() -> None:
     busy = [item for item in current() if is_busy(item)]
     if not busy:
-        st.rerun()
+        redraw()
     with st.container(key="at_work"):
         for item in busy[:BARS]:
             share, words = progress_of(item.get("job") or {})

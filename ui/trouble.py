@@ -7,6 +7,7 @@ from typing import TypeVar
 import streamlit as st
 
 from ui.api_client import ApiError
+from ui.dialogs import redraw
 from ui.escaping import label
 from ui.wording import error_text
 
@@ -75,4 +76,4 @@ def _countdown(invalidate: Callable[[], None]) -> None:
 def _try_again(invalidate: Callable[[], None]) -> None:
     st.session_state.pop("_trouble", None)
     invalidate()
-    st.rerun()
+    redraw()

@@ -7,7 +7,7 @@ import pytest
 from ui.api_client import ApiError
 from ui.citations import views_of
 from ui.config import read_config
-from ui.conversations import by_day
+from ui.conversations import by_day, plain_snippet
 from ui.escaping import join_lines, label, one_line
 from ui.wording import (
     document_text,
@@ -132,6 +132,18 @@ def test_each_quote_of_an_answer_is_a_separate_view():
         (4, "c", 1),
         (4, "d", 2),
     ]
+
+
+@pytest.mark.parametrize(
+    ("snippet", "shown"),
+    [
+        ("the <mark>harbour</mark> is deep", "the harbour is deep"),
+        ("## The <mark>harbour</mark> It is **deep**.", "The harbour It is deep."),
+        ("call `<mark>depth</mark>_of(a * b)` in C# 2", "call depth_of(a * b) in C# 2"),
+    ],
+)
+def test_a_snippet_is_shown_without_marks(snippet, shown):
+    assert plain_snippet(snippet) == shown
 
 
 def test_conversations_are_grouped_by_day():

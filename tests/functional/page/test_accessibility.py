@@ -13,6 +13,13 @@ from ui.api_client import new_key
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 
+EDGES = """
+const button = document.querySelector('[class*=st-key-edit-] button');
+const edge = (element) => element.getBoundingClientRect().right;
+return [edge(button.closest('[data-testid=stChatMessage]')), edge(button)];
+"""
+
+
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_page_is_accessible(page, llm, api, user, tmp_path, width):
     page.resize(width)
@@ -22,10 +29,12 @@ def test_the_page_is_accessible(page, llm, api, user, tmp_path, width):
         ingest(api, tmp_path, [""], name="blank.pdf", user=user)
         page.open(f"?user={user}")
         llm.script(Reply(deltas=["## By whom\n\nIngrid ", "Solberg built it [1].\n\n`code`"]))
-        page.ask("Who built the Amber Lighthouse?")
+        page.ask("Who built the Amber Lighthouse, in which year, and on what island is it?")
         page.wait(lambda: page.find(".citation[role=button]"), "a citation")
         page.wait_for_end()
         _check(page, width, state="an answer")
+        bubble, button = page.driver.execute_script(EDGES)
+        assert button <= bubble, "the edit button is in its question's bubble"
         page.click(".citation[role=button]")
         page.wait(lambda: page.find("[role=dialog] img"), "the page's picture")
         _check(page, width, state="a citation")

@@ -55,13 +55,15 @@ def test_a_dialog_keeps_its_text_when_an_answer_ends(page, api, user, llm):
     page.wait(lambda: page.find("[role=dialog] input"), "the title's field")
     page.find("[role=dialog] input").send_keys(" and oats")
     deltas.release()
-    page.wait_for_end()
+    page.wait_for_text("Barley is a grain.")
+    page.wait(lambda: not page.find(".st-key-stop"), "the end of the answer")
     field = page.find("[role=dialog] input")
     assert field.get_attribute("value") == "About barley and oats"
     assert field == page.driver.switch_to.active_element
     field.send_keys(Keys.ENTER)
     page.wait(lambda: page.find(".st-key-heading h3").text == "About barley and oats", "its title")
     page.wait(lambda: not page.find("[role=dialog]"), "the dialog is closed")
+    page.wait_for_end()
 
 
 def test_a_closed_dialog_stays_closed(page, api, user):

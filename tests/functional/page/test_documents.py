@@ -1,6 +1,7 @@
 """Documents: added, followed, read again; and what a newcomer does first."""
 
 import re
+import signal
 
 import pytest
 
@@ -9,6 +10,10 @@ from tests.pdfs import make_pdf
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 
+PAGE_BEGINS, BAR_BEGINS = (
+    f"return document.querySelector('{css}').getBoundingClientRect().top"
+    for css in ("[data-testid=stMainBlockContainer]", ".st-key-at_work")
+)
 LONG = [f"Page {number} speaks of barley, rope and weather. " * 30 for number in range(1, 41)]
 
 
@@ -40,6 +45,24 @@ def test_the_bar_moves_during_an_ingestion(page, tmp_path):
     counts = [int(count) for count in seen]
     assert counts == sorted(counts)
     assert len({count for count in counts if 0 < count < 40}) >= 2
+
+
+def test_the_bars_stay_in_sight_in_a_long_conversation(page, stack, user, tmp_path):
+    with stack.client() as client:
+        session = client.post("/api/v1/sessions", json={"user_id": user}).json()["id"]
+        for sender in ("user", "assistant") * 6:
+            message = {"sender": sender, "content": "barley " * 200}
+            client.post(f"/api/v1/sessions/{session}/messages", json=message).raise_for_status()
+        stack.signal("worker", signal.SIGSTOP, group=True)
+        try:
+            file = {"file": ("oats.pdf", make_pdf(["Oats grow in Sund."]))}
+            client.post("/api/v1/documents", files=file, data={"user_id": user}).raise_for_status()
+            page.open(f"?user={user}&session={session}")
+            page.wait(lambda: page.find(".st-key-at_work"), "the bar")
+            page.wait(lambda: page.driver.execute_script(PAGE_BEGINS) < -900, "the end of the page")
+            assert 0 <= page.driver.execute_script(BAR_BEGINS) < 450
+        finally:
+            stack.signal("worker", signal.SIGCONT, group=True)
 
 
 def test_a_file_without_text_shows_why_it_failed_and_can_be_ingested_again(

@@ -7,6 +7,7 @@ import pytest
 from selenium.webdriver.common.keys import Keys
 
 from tests.functional.browser import Page
+from ui.api_client import new_key
 
 pytestmark = [pytest.mark.browser, pytest.mark.faults, pytest.mark.timeout(600)]
 
@@ -65,10 +66,13 @@ def test_the_page_reports_a_rate_limit_and_recovers(open_page, stack, user):
     page.wait(lambda: len(page.messages()) == 2, "the question and its answer")
 
 
-def test_text_is_not_faded_while_the_service_is_slow(page, stack):
+def test_text_is_not_faded_while_the_service_is_slow(page, stack, api, user):
+    api.create_session(user_id=user, title="About barley", key=new_key())
+    page.driver.refresh()
+    page.wait_for_text("About barley")
     stack.signal("web", signal.SIGSTOP, group=True)
     try:
-        page.click(".st-key-new_conversation button")
+        page.click_text("About barley")
         page.wait(lambda: page.find("[data-stale=true]"), "a page that waits for the service")
         time.sleep(2)  # Streamlit's fading begins after half a second and takes one
         assert page.driver.execute_script(FADED) == []
