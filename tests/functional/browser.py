@@ -85,6 +85,18 @@ class Page:
 
         self.wait(click, f"{css} with {text!r}")
 
+    def press(self, css: str, *keys: str) -> None:
+        """Type into an element when it exists and is not being redrawn."""
+
+        def press() -> bool:
+            element = self.find(css)
+            if element is None or not element.is_enabled():
+                return False
+            element.send_keys(*keys)
+            return True
+
+        self.wait(press, f"{css} to type into")
+
     def upload(self, file: Path | str) -> None:
         def choose() -> bool:
             field = self.find("[data-testid=stFileUploader] input[type=file]")

@@ -57,7 +57,7 @@ def test_the_documents_and_dialogs_are_accessible(page, api, user, tmp_path):
             page.choose(f".st-key-menu-{session}", entry)
             page.wait(lambda: page.find("[role=dialog]"), entry)
             _check(page, 1280, state=entry)
-            page.find("[role=dialog]").send_keys(Keys.ESCAPE)
+            page.press("[role=dialog]", Keys.ESCAPE)
             page.wait(lambda: not page.find("[role=dialog]"), "the dialog is closed")
     finally:
         page.prefer("")

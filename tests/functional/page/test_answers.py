@@ -101,8 +101,8 @@ def test_the_last_question_can_be_changed_and_an_answer_rated(page, llm, api, us
     named = api.list_sessions(user_id=user).items[0]["id"]
     page.wait(lambda: api.get_session(named)["title"] == "About something", "the model's title")
     time.sleep(4)  # the page looks for it 1, 3 and 7 s after the answer, and keeps the dialog
-    page.find("[role=dialog] textarea").send_keys(Keys.CONTROL, "a")
-    page.find("[role=dialog] textarea").send_keys("What is it?")
+    page.press("[role=dialog] textarea", Keys.CONTROL, "a")
+    page.press("[role=dialog] textarea", "What is it?")
     page.click(".st-key-send_edit button")
     page.wait(lambda: "What is it?" in page.messages()[0], "the changed question")
     page.wait(lambda: "Hello from the model." in page.messages()[1], "its answer")
@@ -115,7 +115,7 @@ def test_the_last_question_can_be_changed_and_an_answer_rated(page, llm, api, us
     page.wait(lambda: feedback()["rating"] == "up", "the rating")
     page.click("[class*='st-key-rating-'] button:nth-of-type(2)")
     page.wait(lambda: page.find("[role=dialog] textarea"), "what was wrong")
-    page.find("[role=dialog] textarea").send_keys("Too short")
+    page.press("[role=dialog] textarea", "Too short")
     page.click(".st-key-send_comment button")
     page.wait(lambda: (feedback()["rating"], feedback()["comment"]) == ("down", "Too short"), "it")
 
@@ -144,7 +144,7 @@ def test_the_field_keeps_its_focus_and_takes_what_is_typed_ahead(page, llm):
 
 def test_a_draft_survives_a_reload(page):
     page.wait(lambda: page.find("[data-testid=stChatInputTextArea]"), "the field")
-    page.find("[data-testid=stChatInputTextArea]").send_keys("Not yet sent")
+    page.press("[data-testid=stChatInputTextArea]", "Not yet sent")
     page.wait(
         lambda: "Not yet sent" in str(page.driver.execute_script("return {...sessionStorage}")),
         "the draft is kept",

@@ -27,16 +27,16 @@ def test_conversations_can_be_found_starred_renamed_exported_and_deleted(page, a
     page.wait_for_text("Favourites")
     page.choose(menu, "Rename")
     page.wait(lambda: page.find("[role=dialog] input"), "the title's field")
-    page.find("[role=dialog] input").send_keys(" and oats" + Keys.ENTER)
+    page.press("[role=dialog] input", " and oats" + Keys.ENTER)
     page.wait_for_text("About barley and oats")
     found = {item["title"]: item["is_favorite"] for item in api.list_sessions(user_id=user).items}
     assert found == {"About barley and oats": True, "About rope": False}
     _assert_exported(page, menu, tmp_path)
-    page.find(".st-key-search input").send_keys("rope" + Keys.ENTER)
+    page.press(".st-key-search input", "rope" + Keys.ENTER)
     page.wait_for_text("Titles")
     page.wait(lambda: "oats" not in page.find(".st-key-conversations").text, "what was sought")
-    page.find(".st-key-search input").send_keys(Keys.CONTROL, "a")
-    page.find(".st-key-search input").send_keys(Keys.DELETE, Keys.ENTER)
+    page.press(".st-key-search input", Keys.CONTROL, "a")
+    page.press(".st-key-search input", Keys.DELETE, Keys.ENTER)
     page.choose(menu, "Delete")
     page.wait(lambda: page.find(".st-key-confirm_delete_cancel button"), "a way out")
     page.click(".st-key-confirm_delete button")
@@ -53,7 +53,7 @@ def test_a_dialog_keeps_its_text_when_an_answer_ends(page, api, user, llm):
     page.wait(lambda: "Barley" in page.messages()[-1], "the first words")
     page.choose(menu, "Rename")
     page.wait(lambda: page.find("[role=dialog] input"), "the title's field")
-    page.find("[role=dialog] input").send_keys(" and oats")
+    page.press("[role=dialog] input", " and oats")
     deltas.release()
     page.wait_for_text("Barley is a grain.")
     page.wait(lambda: not page.find(".st-key-stop"), "the end of the answer")
@@ -72,7 +72,7 @@ def test_a_closed_dialog_stays_closed(page, api, user):
     page.open(f"?user={user}&session={session}")
     page.choose(menu, "Rename")
     page.wait(lambda: page.find("[role=dialog] input"), "the title's field")
-    page.find("[role=dialog]").send_keys(Keys.ESCAPE)
+    page.press("[role=dialog]", Keys.ESCAPE)
     page.wait(lambda: not page.find("[role=dialog]"), "the dialog is closed")
     page.choose(menu, "Add to favourites")
     page.wait_for_text("Favourites")
@@ -92,7 +92,7 @@ def _assert_exported(page: Page, menu: str, directory: Path) -> None:
     page.wait(lambda: all(file.exists() for file in files), "both files")
     assert files[0].read_text().startswith(f"# {name}")
     assert json.loads(files[1].read_text())["session"]["title"] == name
-    page.find("[role=dialog]").send_keys(Keys.ESCAPE)
+    page.press("[role=dialog]", Keys.ESCAPE)
     page.wait(lambda: not page.find("[role=dialog]"), "the dialog is closed")
 
 

@@ -39,7 +39,7 @@ def test_the_page_reports_a_service_that_is_down_and_recovers(page, stack, user)
     stack.start("web")
     stack.wait_ready()
     page.wait(lambda: "Trying again" not in page.text(), "no trouble any more")
-    page.find("[data-testid=stChatInputTextArea]").send_keys(Keys.ENTER)
+    page.press("[data-testid=stChatInputTextArea]", Keys.ENTER)
     page.wait(lambda: "Hello from the model." in page.messages()[-1], "the answer")
 
 
@@ -62,7 +62,7 @@ def test_the_page_reports_a_rate_limit_and_recovers(open_page, stack, user):
     page.wait_for_text("Too many requests")
     page.wait(lambda: _draft(page) == "Is anybody there?", "the question in its field")
     page.wait(lambda: "Too many requests" not in page.text(), "the limit passes", seconds=180)
-    page.find("[data-testid=stChatInputTextArea]").send_keys(Keys.ENTER)
+    page.press("[data-testid=stChatInputTextArea]", Keys.ENTER)
     page.wait(lambda: len(page.messages()) == 2, "the question and its answer")
 
 

@@ -69,7 +69,7 @@ def test_an_evening_of_use_stays_under_30_requests_a_minute(page, stack, llm, us
     page.wait_for_text("About something")
     page.click(".citation[role=button]")
     page.wait(lambda: page.find("[role=dialog] img"), "the page's picture")
-    page.find("[role=dialog]").send_keys(Keys.ESCAPE)
+    page.press("[role=dialog]", Keys.ESCAPE)
     count("open a citation")
     page.driver.refresh()
     _wait_for_end(page)
