@@ -5,6 +5,7 @@ is a PNG of 256 colours; one larger than MOST_BYTES is an error.
 """
 
 import io
+import re
 import sys
 import tempfile
 import time
@@ -92,7 +93,7 @@ def _take_documents(page: Page, api: httpx.Client) -> None:
     page.open()
     page.tab("Documents")
     page.wait_for_text("pictures without text")
-    page.wait(lambda: page.find(".st-key-documents [data-testid=stProgress]"), "a bar")
+    page.wait(lambda: re.search(r"[1-9]\d* %", page.text()), "a bar that has moved")
     _save(page, "documents")
 
 
