@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from core.embedding import artefacts, local, runtimes
+from core.embedding import artefacts, int8_graph, local, runtimes
 from core.embedding.graph import build_onnx
 from core.embedding.int8_build import write_int8
 from core.embedding.models import BY_SETTING, MINILM, LocalModel, find_model
@@ -92,10 +92,10 @@ def _exclusive(directory: Path) -> Iterator[None]:
 
 def _is_complete(directory: Path, model: LocalModel) -> bool:
     try:
-        artefacts.check(directory, model=model)
+        versions = artefacts.check(directory, model=model).versions
     except artefacts.ModelNotBuilt:
         return False
-    return True
+    return versions.get(artefacts.ONNX_GRAPH) == int8_graph.VERSION
 
 
 def _build_into(target: Path, source: Source) -> None:
@@ -122,7 +122,8 @@ def _write_artefacts(source: Source, directory: Path, *, older: Path) -> None:
         name=model.name,
         source=model.source,
         artefacts={name: artefacts.sha256(directory / name) for name in artefacts.ARTEFACTS},
-        versions={name: importlib.metadata.version(name) for name in libraries},
+        versions={name: importlib.metadata.version(name) for name in libraries}
+        | {artefacts.ONNX_GRAPH: int8_graph.VERSION},
         agreement=_check_agreement(reference, directory, model),
     ).write(directory)
 

@@ -422,6 +422,22 @@ def test_completes_an_older_build_without_quantizing_again(
     assert (copy / artefacts.WEIGHTS).read_bytes() == (directory / artefacts.WEIGHTS).read_bytes()
 
 
+def test_renews_a_graph_of_an_earlier_version(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It still runs, but slower than the present one."""
+    copy = artefacts.model_directory(tmp_path)
+    shutil.copytree(directory, copy)
+    versions = artefacts.check(copy).versions | {artefacts.ONNX_GRAPH: "1"}
+    edit_manifest(copy / artefacts.MANIFEST, versions=versions)
+    assert local.load(tmp_path).embed(["text"]).shape == (1, 384)
+    monkeypatch.setattr(build, "quantize", None)
+    few = mixed_texts(24)
+    monkeypatch.setattr(build, "calibration_texts", lambda: few)
+    build.build(tmp_path)
+    assert artefacts.check(copy).versions == artefacts.check(directory).versions
+
+
 @pytest.mark.parametrize("change", ["file", "version"])
 def test_quantizes_again_what_changed(
     directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
