@@ -1,6 +1,7 @@
 """The composition root: builds everything a process needs from its settings."""
 
 from functools import cached_property
+from uuid import UUID
 
 from core import answering
 from core.answering.base import Answerer
@@ -15,6 +16,8 @@ from core.settings import Settings
 from core.storage import Storage, create_storage
 from core.storage.page_cache import PageCache
 
+_REMEMBERED_JOBS = 1000
+
 
 class Services:
     """The parts that core's workflows use. Each part is built at its first use.
@@ -22,7 +25,8 @@ class Services:
     Make one per process, after the fork. `close` ends the parsing child and
     every connection. `vectors_fit` becomes True when a check has shown that the
     database has vectors of the embedder's length. `page_seconds` is the time that a page
-    took in the ranges that this process ingested last, None before the first one.
+    took in the ranges that this process ingested last, None before the first one. `stopped_at`
+    has the last page that this process ingested of each job.
     """
 
     vectors_fit = False
@@ -31,6 +35,14 @@ class Services:
     def __init__(self, settings: Settings, *, pool_size: int = 10) -> None:
         self.settings = settings
         self.database = Database(make_engine(settings.database_url, pool_size=pool_size))
+        self.stopped_at: dict[UUID, int] = {}
+
+    def remember_stop(self, job_id: UUID, page: int) -> None:
+        """Record in `stopped_at` that this process has ingested a job's pages up to `page`."""
+        self.stopped_at.pop(job_id, None)
+        self.stopped_at[job_id] = page
+        if len(self.stopped_at) > _REMEMBERED_JOBS:
+            del self.stopped_at[next(iter(self.stopped_at))]  # the one served longest ago
 
     @cached_property
     def storage(self) -> Storage:

@@ -15,6 +15,7 @@ RANGE_SECONDS = 3.0  # of work per range: short enough that progress moves and l
 FIRST_PAGES = 5  # per range, until one range has shown how long this document's pages take
 SHORT_PAGES = 6  # a document this short is one range, since two workers would not be faster
 SMALLEST_RANGE = 4  # pages; for smaller ranges, reading the neighbouring pages costs too much
+SMALLEST_OF_STRETCH = 2  # the worker has already read the pages before, and needs those after it
 # In the simulation, 10 makes a person's short documents wait a third as long as 1 does (p95),
 # and the slowest large one 18 % longer.
 PATIENCE = 10
@@ -82,19 +83,34 @@ def guess_pages(size_bytes: int) -> int:
     return 1 + size_bytes // PAGE_BYTES
 
 
+def first_of_stretch(first: int, last: int, *, stopped_at: int) -> int:
+    """The page at which a worker begins, if the pages `first` to `last` are queued.
+
+    Reading a range includes some pages before and after it. So each worker goes through a stretch
+    of its own, whose pages it reads once. `stopped_at` is the last page that this worker has
+    ingested of the document, 0 if none. Where another worker stopped before `first`, this one
+    leaves it the first half.
+    """
+    pages = last - first + 1
+    if first in (1, stopped_at + 1) or pages < 2 * SMALLEST_RANGE:
+        return first
+    return first + pages // 2
+
+
 def next_range_pages(
     pages_left: int, *, page_seconds: float | None, max_pages: int, workers: int
 ) -> int:
     """How many pages the next range takes off the front of `pages_left`.
 
     The range is about RANGE_SECONDS of work, and at most `max_pages`. `page_seconds` is the time
-    per page of this document's earlier ranges, None if none is done. Towards the end each range
-    is half of a worker's share of the rest, so that all workers finish together (guided
-    self-scheduling, Polychronopoulos and Kuck, 1987). A short document is divided evenly.
+    per page of this document's earlier ranges, None if none is done. `workers` share the pages.
+    Towards the end each range is half of a worker's share of the rest, so that all workers finish
+    together (guided self-scheduling, Polychronopoulos and Kuck, 1987). A short document is divided
+    evenly.
     """
     timely = FIRST_PAGES if page_seconds is None else max(1, int(RANGE_SECONDS / page_seconds))
     timely = min(timely, max_pages)
-    smallest = min(SMALLEST_RANGE, timely)
+    smallest = min(SMALLEST_RANGE if workers > 1 else SMALLEST_OF_STRETCH, timely)
     if page_seconds is None and pages_left <= min(SHORT_PAGES, max_pages):
         return pages_left
     is_short = page_seconds is None and pages_left <= workers * timely

@@ -100,6 +100,7 @@ def _claim_next(services: Services, *, job_id: UUID | None = None) -> Claim | No
                 max_pages=settings.range_pages,
                 workers=settings.worker_concurrency,
                 job_id=job_id,
+                stopped_at=services.stopped_at if settings.worker_concurrency > 1 else None,
             )
             if claim is not None or job_id is not None or not jobs.count_due(db, limit=1):
                 return claim
@@ -130,11 +131,8 @@ def _work(services: Services, claim: Claim) -> str | None:
     started = time.perf_counter()
     try:
         with Lease(services, claim) as lease:
-            if claim.is_plan:
-                _plan(services, claim)
-            else:
-                _index(services, claim, lease)
-        log.info("range_done", ms=round(1000 * (time.perf_counter() - started)))
+            facts = _plan(services, claim) if claim.is_plan else _index(services, claim, lease)
+        log.info("range_done", ms=round(1000 * (time.perf_counter() - started)), **facts)
     except LostClaimError:
         log.info("range_lost")
     except reading.PausedError:
@@ -153,8 +151,8 @@ def _work(services: Services, claim: Claim) -> str | None:
     return None
 
 
-def _plan(services: Services, claim: Claim) -> None:
-    """Let the parsing child open and check the file, then queue its pages."""
+def _plan(services: Services, claim: Claim) -> dict[str, int]:
+    """Let the parsing child open and check the file, then queue its pages. Returns their number."""
     with reading.open_file(services, claim) as path:
         info = services.pdf_parser.inspect(path)
     with services.database.transaction(tenant_id=None) as db:
@@ -175,26 +173,53 @@ def _plan(services: Services, claim: Claim) -> None:
         # Only now is its size known: documents that were begun before it may go first.
         if waiting.waits_for_another(db, job):
             jobs.set_back(job)
+    return {"pages": info.page_count}
 
 
-def _index(services: Services, claim: Claim, lease: Lease) -> None:
-    """Read the range's pages, embed their chunks, and commit them with the progress."""
+def _index(services: Services, claim: Claim, lease: Lease) -> dict[str, int]:
+    """Read the range's pages, embed their chunks, and commit them with the progress.
+
+    Returns how many there were, and how long each step took.
+    """
     started = time.perf_counter()
     embedding_model.check_length(services)
     pages, drafts = reading.read_range(services, claim, lease)
     lease.check()
+    read = time.perf_counter()
     vectors = _embed(services, claim, drafts, lease)
+    embedded = time.perf_counter()
+    _commit_range(services, claim, pages, drafts, vectors, started=started)
+    services.remember_stop(claim.job_id, claim.last_page)
+    return {
+        "pages": claim.page_count,
+        "chunks": len(drafts),
+        "read_ms": round(1000 * (read - started)),
+        "embed_ms": round(1000 * (embedded - read)),
+        "write_ms": round(1000 * (time.perf_counter() - embedded)),
+    }
+
+
+def _commit_range(
+    services: Services,
+    claim: Claim,
+    pages: Sequence[PageText],
+    drafts: Sequence[ChunkDraft],
+    vectors: Vectors,
+    *,
+    started: float,
+) -> None:
+    """Write the range's results. After the last range, the document is ready."""
     with services.database.transaction(tenant_id=None) as db:
         job, document = _begin_commit(db, claim)
         done = _record(db, claim, pages, drafts, vectors, model=services.embedder.name)
-        seconds, own_pages = time.perf_counter() - started, claim.last_page - claim.first_page + 1
+        seconds = time.perf_counter() - started
         services.page_seconds = update_page_seconds(
-            services.page_seconds, seconds=seconds, pages=own_pages
+            services.page_seconds, seconds=seconds, pages=claim.page_count
         )
         jobs.record_progress(
             job,
             done=done,
-            pages=own_pages,
+            pages=claim.page_count,
             chunks=len(drafts),
             seconds=seconds,
             typical_page_seconds=services.page_seconds,

@@ -6,13 +6,13 @@ outdated attempt number and changes no row. All times are by the database's cloc
 clocks may differ.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, exists, func, select, text, update
+from sqlalchemy import exists, func, select, text, update
 from sqlalchemy.orm import Session
 
 from core.db import count_changed
@@ -20,11 +20,12 @@ from core.db.models import TERMINAL_STATES, Document, Job, PageRange
 from core.db.paging import Page, PageRequest, cursor_scope, paginate
 from core.documents.fairness import (
     finish_by,
+    first_of_stretch,
     guess_pages,
     next_range_pages,
     update_page_seconds,
 )
-from core.documents.page_ranges import DUE, lease_end, queue_pages, take_first_range
+from core.documents.page_ranges import DUE, cut_range, lease_end, take_range
 from core.documents.waiting import (
     is_newcomer,
     list_candidates,
@@ -67,6 +68,10 @@ class Claim:
     @property
     def is_plan(self) -> bool:
         return self.number == PLAN
+
+    @property
+    def page_count(self) -> int:
+        return self.last_page - self.first_page + 1
 
     def __str__(self) -> str:
         """The document's id and the pages, for logs and Flower."""
@@ -134,37 +139,42 @@ def claim_range(
     max_pages: int = 32,
     workers: int = 1,
     job_id: UUID | None = None,
+    stopped_at: Mapping[UUID, int] | None = None,
 ) -> Claim | None:
     """Claim a due range, of the person whose turn it is or of `job_id`; None if there is none.
 
     The claim has at most `max_pages` pages, and fewer if they would take long or if `workers`
     share the rest. A range with an expired lease is due again, and that counts as a failure.
+    `stopped_at` has the last page that the worker has ingested of each job; then each worker goes
+    through a stretch of its own. Without it, claims follow the order of the pages.
     """
     candidates = list_candidates(db)
     for chosen in [candidate.job_id for candidate in candidates] if job_id is None else [job_id]:
-        taken = take_first_range(db, chosen, lease_seconds=lease_seconds)
+        stop = None if stopped_at is None else stopped_at.get(chosen, 0)
+        taken = take_range(db, chosen, lease_seconds=lease_seconds, stopped_at=stop)
         if taken is not None:
             claim = _mark_running(db, taken, newcomer=is_newcomer(candidates, chosen))
-            return claim and _leave_the_rest(db, claim, max_pages=max_pages, workers=workers)
+            if claim is None or claim.is_plan:
+                return claim
+            part = _part_of(claim, max_pages=max_pages, workers=workers, stop=stop)
+            cut_range(db, taken, first=part.first_page, last=part.last_page)
+            return part
     return None
 
 
-def _leave_the_rest(db: Session, claim: Claim, *, max_pages: int, workers: int) -> Claim:
-    """Cut the claim to the pages that one range should have, and queue the others."""
-    if claim.is_plan:
-        return claim
-    left = claim.last_page - claim.first_page + 1
+def _part_of(claim: Claim, *, max_pages: int, workers: int, stop: int | None) -> Claim:
+    """The claim of the pages that one range should have."""
+    first = claim.first_page
+    # A range that was claimed before begins where it began, so that its failures count.
+    if stop is not None and claim.attempt == 1:
+        first = first_of_stretch(first, claim.last_page, stopped_at=stop)
     pages = next_range_pages(
-        left, page_seconds=claim.page_seconds, max_pages=max_pages, workers=workers
+        claim.last_page - first + 1,
+        page_seconds=claim.page_seconds,
+        max_pages=max_pages,
+        workers=workers if stop is None or first == 1 else 1,  # a stretch has one worker
     )
-    if pages == left:
-        return claim
-    last = claim.first_page + pages - 1
-    db.execute(update(PageRange).where(PageRange.id == claim.range_id).values(last_page=last))
-    queue_pages(
-        db, job_id=claim.job_id, tenant_id=claim.tenant_id, first=last + 1, last=claim.last_page
-    )
-    return replace(claim, last_page=last)
+    return replace(claim, number=first, first_page=first, last_page=first + pages - 1)
 
 
 def _mark_running(db: Session, taken: PageRange, *, newcomer: bool) -> Claim | None:
@@ -222,39 +232,28 @@ def _waiting_seconds(db: Session, taken: PageRange) -> float | None:
     return float((now - taken.waiting_since).total_seconds())
 
 
-def _claim_is_current(claim: Claim) -> Any:
-    return and_(
+def _update_claimed(db: Session, claim: Claim, values: dict[str, Any], *conditions: Any) -> bool:
+    """Change the claim's range. False if the claim is outdated or one of `conditions` is false."""
+    claimed = (
         PageRange.id == claim.range_id,
         PageRange.attempt == claim.attempt,
         PageRange.state == "running",
     )
+    statement = update(PageRange).where(*claimed, *conditions).values(values)
+    result = db.execute(statement.execution_options(synchronize_session=False))
+    return count_changed(result) > 0
 
 
 def renew_lease(db: Session, claim: Claim, *, lease_seconds: float) -> bool:
     """Extend the lease by `lease_seconds`. False if the claim is outdated: stop working."""
     still_open = exists().where(Job.id == PageRange.job_id, Job.state.in_(OPEN_STATES))
-    changed = count_changed(
-        db.execute(
-            update(PageRange)
-            .where(_claim_is_current(claim), still_open)
-            .values(lease_expires_at=lease_end(lease_seconds))
-            .execution_options(synchronize_session=False)
-        )
-    )
-    return changed > 0
+    return _update_claimed(db, claim, {"lease_expires_at": lease_end(lease_seconds)}, still_open)
 
 
 def finish_range(db: Session, claim: Claim) -> bool:
     """Mark the range done. False if the claim is outdated: roll the transaction back."""
-    changed = count_changed(
-        db.execute(
-            update(PageRange)
-            .where(_claim_is_current(claim))
-            .values(state="done", lease_expires_at=None, waiting_since=None)
-            .execution_options(synchronize_session=False)
-        )
-    )
-    return changed > 0
+    values = {"state": "done", "lease_expires_at": None, "waiting_since": None}
+    return _update_claimed(db, claim, values)
 
 
 def release_range(
@@ -273,15 +272,7 @@ def release_range(
     }
     if waiting:
         values["waiting_since"] = func.coalesce(PageRange.waiting_since, func.now())
-    changed = count_changed(
-        db.execute(
-            update(PageRange)
-            .where(_claim_is_current(claim))
-            .values(values)
-            .execution_options(synchronize_session=False)
-        )
-    )
-    return changed > 0
+    return _update_claimed(db, claim, values)
 
 
 def record_progress(

@@ -17,12 +17,22 @@ DUE = """
 """
 
 
-def take_first_range(db: Session, job_id: UUID, *, lease_seconds: float) -> PageRange | None:
-    """Claim the job's first due range that no other worker is claiming; None if there is none."""
+def take_range(
+    db: Session, job_id: UUID, *, lease_seconds: float, stopped_at: int | None = None
+) -> PageRange | None:
+    """Claim one of the job's due ranges that no other worker is claiming; None if there is none.
+
+    It is the range that begins after the page `stopped_at`, or else the longest one. Without
+    `stopped_at` it is the first one.
+    """
+    order: list[Any] = [PageRange.number]
+    if stopped_at is not None:
+        follows = PageRange.first_page == stopped_at + 1
+        order = [follows.desc(), (PageRange.last_page - PageRange.first_page).desc(), *order]
     chosen = (
         select(PageRange.id)
         .where(PageRange.job_id == job_id, text(DUE))
-        .order_by(PageRange.number)
+        .order_by(*order)
         .limit(1)
         .with_for_update(skip_locked=True)
         .scalar_subquery()
@@ -40,6 +50,21 @@ def take_first_range(db: Session, job_id: UUID, *, lease_seconds: float) -> Page
         .returning(PageRange)
         .execution_options(synchronize_session=False)
     ).scalar_one_or_none()
+
+
+def cut_range(db: Session, whole: PageRange, *, first: int, last: int) -> None:
+    """Cut a range to the pages `first` to `last`, and queue those before and after them."""
+    before, after = (whole.first_page, first - 1), (last + 1, whole.last_page)
+    rests = [(start, end) for start, end in (before, after) if start <= end]
+    if rests:
+        db.execute(
+            update(PageRange)
+            .where(PageRange.id == whole.id)
+            .values(number=first, first_page=first, last_page=last)
+            .execution_options(synchronize_session=False)
+        )
+    for start, end in rests:
+        queue_pages(db, job_id=whole.job_id, tenant_id=whole.tenant_id, first=start, last=end)
 
 
 def _expired_lease() -> Any:

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from sqlalchemy import select
 
 from core.bootstrap import Services
 from core.db.models import Chunk, ChunkVector, Document, DocumentPage, PageRange
-from core.documents import ingestion, jobs, sweeping, uploads
+from core.documents import ingestion, jobs, reading, sweeping, uploads
+from core.documents.jobs import Claim
+from core.documents.lease import Lease
 from core.embedding.base import Embedder, Vectors
 from core.errors import (
     Conflict,
@@ -314,6 +317,29 @@ def test_two_workers_share_one_document(make_services: Callable[..., Services]) 
     document, job = reload(services, accepted)
     assert (job.state, job.pages_done) == ("succeeded", 12)
     assert count(services, Chunk) == document.chunk_count
+
+
+def test_a_worker_goes_on_where_it_stopped(
+    make_services: Callable[..., Services], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has already read the pages around the end of its last range."""
+    workers = [make_services(range_pages=4, worker_concurrency=2) for _ in range(2)]
+    read: dict[int, list[int]] = {}
+
+    def record(services: Services, claim: Claim, lease: Lease) -> Any:
+        read.setdefault(id(services), []).append(claim.first_page)
+        return original(services, claim, lease)
+
+    original = reading.read_range
+    monkeypatch.setattr(reading, "read_range", record)
+    accepted = upload(workers[0], make_pdf([f"{PAGES[n % 3]} {n}" for n in range(40)]))
+    while sum(len(ingestion.process_next_range(services)) for services in workers):
+        pass
+    assert reload(workers[0], accepted)[1].state == "succeeded"
+    starts = [read[id(services)] for services in workers]
+    assert min(map(len, starts)) >= 4
+    for own in starts:
+        assert sum(after - before > 4 or after < before for before, after in pairwise(own)) <= 1
 
 
 def test_progress_never_goes_back(make_services: Callable[..., Services]) -> None:

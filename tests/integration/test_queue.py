@@ -4,8 +4,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 import redis
@@ -145,6 +147,53 @@ def test_a_claim_takes_some_seconds_of_work_by_earlier_ranges(services: Services
     light = claim(services, max_pages=32, workers=2)
     assert (light.first_page, light.last_page) == (8, 8 + 14 - 1)
     assert accepted.job.id == light.job_id
+
+
+def test_each_worker_goes_through_a_stretch_of_its_own(services: Services) -> None:
+    """A worker that took every second range would read nearly half of the pages twice."""
+    accepted = planned(services, 100, user_id="alice")
+    with services.database.transaction(tenant_id=None) as db:
+        db.execute(text("UPDATE jobs SET page_ms = 300"))
+    stops: list[dict[UUID, int]] = [{}, {}]
+    claims: list[list[Claim]] = [[], []]
+    while True:
+        for mine, stop in zip(claims, stops, strict=True):
+            with services.database.transaction(tenant_id=None) as db:
+                found = jobs.claim_range(db, lease_seconds=60, workers=2, stopped_at=stop)
+                if found is not None:
+                    assert jobs.finish_range(db, found)
+                    mine.append(found)
+                    stop[accepted.job.id] = found.last_page
+        if found is None:
+            break
+    pages = [
+        page for one in claims[0] + claims[1] for page in range(one.first_page, one.last_page + 1)
+    ]
+    assert sorted(pages) == list(range(1, 101)), "each page once"
+    assert all(one.number == one.first_page for one in claims[0] + claims[1])
+    jumps = [
+        mine
+        for own in claims
+        for before, mine in pairwise(own)
+        if mine.first_page != before.last_page + 1
+    ]
+    assert len(jumps) <= 2
+    done = [sum(one.page_count for one in own) for own in claims]
+    assert abs(done[0] - done[1]) <= 12, "both end at about the same time"
+
+
+def test_a_range_that_failed_is_tried_again_from_its_first_page(services: Services) -> None:
+    """If another range got its pages, their failures would not count."""
+    planned(services, 60, user_id="alice")
+    claim(services, workers=2, stopped_at={})
+    failed = claim(services, workers=2, stopped_at={})
+    assert failed.first_page > fairness.FIRST_PAGES + 1, "the second worker begins elsewhere"
+    with services.database.transaction(tenant_id=None) as db:
+        db.execute(text("UPDATE page_ranges SET state = 'done' WHERE state = 'queued'"))
+        assert jobs.release_range(db, failed, delay_seconds=0, failed=True, waiting=False)
+    again = claim(services, workers=2, stopped_at={})
+    assert (again.range_id, again.first_page) == (failed.range_id, failed.first_page)
+    assert again.failures == 1
 
 
 def test_a_finished_range_sets_the_size_of_the_next_one(

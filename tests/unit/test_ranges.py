@@ -42,6 +42,10 @@ def test_ranges_become_smaller_so_that_workers_end_together() -> None:
     assert split(20, max_pages=32, workers=2, page_seconds=0.01) == [5, 4, 4, 4, 3]
 
 
+def test_a_worker_s_own_stretch_ends_in_smaller_ranges() -> None:
+    assert split(20, max_pages=32, workers=1, page_seconds=0.3) == [10, 5, 3, 2]
+
+
 @pytest.mark.parametrize("page_seconds", [0.05, 0.2, 0.5, 2.0, 10.0])
 def test_a_range_takes_some_seconds_however_slow_the_pages(page_seconds: float) -> None:
     pages = next_range_pages(3000, page_seconds=page_seconds, max_pages=1000, workers=2)
@@ -55,6 +59,23 @@ def test_a_short_document_is_one_range(pages: int) -> None:
 
 def test_ten_pages_are_shared_evenly() -> None:
     assert split(10, max_pages=32, workers=2, page_seconds=None) == [5, 5]
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "stopped_at", "expected"),
+    [
+        (1, 100, 0, 1),  # nobody has begun
+        (6, 100, 5, 6),  # this worker goes on
+        (6, 105, 0, 56),  # another worker goes on at 6
+        (6, 105, 200, 56),
+        (93, 100, 0, 97),
+        (94, 100, 0, 94),  # too few to share
+    ],
+)
+def test_a_worker_goes_on_where_it_stopped_or_takes_half_of_another_s_pages(
+    first: int, last: int, stopped_at: int, expected: int
+) -> None:
+    assert fairness.first_of_stretch(first, last, stopped_at=stopped_at) == expected
 
 
 def test_the_next_range_learns_from_the_last() -> None:

@@ -181,8 +181,8 @@ class ErasureItem(Base):
 class PageRange(Base):
     """The unit of work: some pages of one job. Range 0 is the job's planning.
 
-    `number` is the first page. The last range of a job has all pages that no worker has
-    claimed yet: a claim takes some of them and leaves the others as a new range.
+    `number` is the first page. A queued range has pages that no worker has claimed yet: a claim
+    takes some of them and leaves the others as new ranges.
     `attempt` counts claims and is the fencing token: a worker's results are stored
     only if its attempt is still the last one. `failures` counts claims that ended with
     an error or an expired lease; waiting for a provider does not count.
