@@ -118,7 +118,7 @@ def _check_database(**_: object) -> None:
 
 
 @signals.worker_init.connect
-def _yield_to_requests(**_: object) -> None:
+def yield_to_requests(**_: object) -> None:
     """Make the nice value work across sessions.
 
     Linux may divide the processors between sessions first; a nice value then works only
@@ -132,7 +132,9 @@ def _yield_to_requests(**_: object) -> None:
 
 @signals.worker_process_init.connect
 def _warm_up(**_: object) -> None:
-    services().embedder  # noqa: B018  # load the model before a document needs it
+    """Load the model and start the parsing child, before a document needs them."""
+    services().embedder  # noqa: B018
+    services().pdf_parser.warm_up()
 
 
 @signals.worker_process_shutdown.connect

@@ -155,6 +155,11 @@ class PdfParser:
         }
         return self._call(request, path)[1]
 
+    def warm_up(self) -> None:
+        """Start the child now: the first call would wait half a second for it."""
+        with self._lock:
+            self._ensure_child()
+
     def close(self) -> None:
         """End the child. The parser can be used again and then starts a new one."""
         with self._lock:

@@ -5,13 +5,15 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from celery import signals
 from PIL import Image
 
+from core.bootstrap import Services
 from core.errors import DocumentError, Unavailable
 from core.pdf import OutlineEntry, PageText, PdfLimits, PdfParser
 from tests import pdfs
@@ -208,6 +210,24 @@ def test_a_child_that_dies_is_replaced(parser: PdfParser, write) -> None:
     os.waitid(os.P_PID, before, os.WEXITED | os.WNOWAIT)
     assert parser.read_pages(path, first=1, last=1)[0].text == "Alive."
     assert child_of(parser) != before
+
+
+def test_warming_up_starts_the_child(write) -> None:
+    with PdfParser(limits=LIMITS) as parser:
+        parser.warm_up()
+        before = child_of(parser)
+        assert parser.inspect(write(pdfs.make_pdf(["Warm."]))).page_count == 1
+        assert child_of(parser) == before
+
+
+def test_a_worker_starts_with_its_child(
+    make_services: Callable[..., Services], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the first document of each pool process would wait for it."""
+    services = make_services(pdf_engine="auto")  # with a parser of its own
+    monkeypatch.setattr("worker.app._services", services)
+    signals.worker_process_init.send(sender=None)
+    assert child_of(services.__dict__["pdf_parser"])
 
 
 def test_a_child_that_hangs_is_killed(write) -> None:
