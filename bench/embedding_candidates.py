@@ -6,6 +6,12 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    QuantFormat,
+    quantize_dynamic,
+    quantize_static,
+)
 
 from core.embedding import build, local, runtimes, sources
 from core.embedding.graph import HEADS, build_onnx, count_layers
@@ -28,7 +34,8 @@ def all_candidates(directory: Path, scratch: Path) -> dict[str, Embed]:
     weights = sources.read_weights(sources.find_source(MINILM).weights)
     exact = build_onnx(weights)
     bf16 = OpenVINOEngine(build.read_fp32(exact), options={"INFERENCE_PRECISION_HINT": "bf16"})
-    others = {"OpenVINO bf16": bf16, **_onnxruntime_engines(exact, scratch)}
+    inputs = build.model_inputs(build.calibration_texts()[::6], directory, MINILM)
+    others = {"OpenVINO bf16": bf16, **_onnxruntime_engines(exact, scratch, inputs)}
     others |= _ctranslate2_engines(weights, tokenizer, scratch)
     return shipped | {
         name: local.LocalEmbedder(engine=engine, tokenizer=tokenizer).embed
@@ -53,9 +60,8 @@ class PlainOnnxEngine:
         return self._session.run(None, fed)[0]
 
 
-def _onnxruntime_engines(exact: Any, scratch: Path) -> dict[str, Any]:
-    from onnxruntime.quantization import quantize_dynamic
-
+def _onnxruntime_engines(exact: Any, scratch: Path, inputs: list[Any]) -> dict[str, Any]:
+    """`inputs` are the model's for texts that show a static quantizer the ranges."""
     full, small, reduced = (scratch / f"{name}.onnx" for name in ("full", "small", "reduced"))
     full.write_bytes(exact.SerializeToString())
     quantize_dynamic(full, small, per_channel=True)
@@ -64,7 +70,36 @@ def _onnxruntime_engines(exact: Any, scratch: Path) -> dict[str, Any]:
         "onnxruntime fp32": PlainOnnxEngine(full),
         "onnxruntime dynamic int8, per channel": PlainOnnxEngine(small),
         "onnxruntime dynamic int8, 7-bit weights": PlainOnnxEngine(reduced),
+        **_static_engines(full, scratch, inputs),
     }
+
+
+class Inputs(CalibrationDataReader):
+    """Gives the quantizer one text after the other."""
+
+    def __init__(self, inputs: list[Any]) -> None:
+        self._inputs = iter(inputs)
+
+    def get_next(self) -> Any:
+        return next(self._inputs, None)
+
+
+def _static_engines(full: Path, scratch: Path, inputs: list[Any]) -> dict[str, Any]:
+    """With ranges of the activations from `inputs`: for products alone, and for all operators."""
+    engines = {}
+    for name, operators in (("products", ["MatMul"]), ("all operators", None)):
+        path = scratch / f"static {name}.onnx"
+        quantize_static(
+            full,
+            path,
+            Inputs(inputs),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=operators,
+            per_channel=True,
+            reduce_range=True,  # without it, sums of two products saturate on AVX2
+        )
+        engines[f"onnxruntime static int8, 7-bit weights, {name}"] = PlainOnnxEngine(path)
+    return engines
 
 
 class CTranslate2Engine:
