@@ -15,7 +15,10 @@ RANGE_SECONDS = 3.0  # of work per range: short enough that progress moves and l
 FIRST_PAGES = 5  # per range, until one range has shown how long this document's pages take
 SHORT_PAGES = 6  # a document this short is one range, since two workers would not be faster
 SMALLEST_RANGE = 4  # pages; for smaller ranges, reading the neighbouring pages costs too much
-SMALLEST_OF_STRETCH = 2  # the worker has already read the pages before, and needs those after it
+# A worker's own stretch may end in smaller ranges, as their neighbours are read already. But a
+# range of less time is not worth its claim and commit.
+SMALLEST_OF_STRETCH = 2
+SMALLEST_SECONDS = 0.5
 # In the simulation, 10 makes a person's short documents wait a third as long as 1 does (p95),
 # and the slowest large one 18 % longer.
 PATIENCE = 10
@@ -110,7 +113,11 @@ def next_range_pages(
     """
     timely = FIRST_PAGES if page_seconds is None else max(1, int(RANGE_SECONDS / page_seconds))
     timely = min(timely, max_pages)
-    smallest = min(SMALLEST_RANGE if workers > 1 else SMALLEST_OF_STRETCH, timely)
+    smallest = SMALLEST_RANGE
+    if workers == 1 and page_seconds is not None:
+        worthwhile = math.ceil(SMALLEST_SECONDS / page_seconds)
+        smallest = min(SMALLEST_RANGE, max(SMALLEST_OF_STRETCH, worthwhile))
+    smallest = min(smallest, timely)
     if page_seconds is None and pages_left <= min(SHORT_PAGES, max_pages):
         return pages_left
     is_short = page_seconds is None and pages_left <= workers * timely

@@ -44,6 +44,7 @@ def test_ranges_become_smaller_so_that_workers_end_together() -> None:
 
 def test_a_worker_s_own_stretch_ends_in_smaller_ranges() -> None:
     assert split(20, max_pages=32, workers=1, page_seconds=0.3) == [10, 5, 3, 2]
+    assert split(20, max_pages=32, workers=1, page_seconds=0.05) == [10, 5, 4, 1], "not worthwhile"
 
 
 @pytest.mark.parametrize("page_seconds", [0.05, 0.2, 0.5, 2.0, 10.0])
