@@ -22,13 +22,16 @@ def take_range(
 ) -> PageRange | None:
     """Claim one of the job's due ranges that no other worker is claiming; None if there is none.
 
-    It is the range that begins after the page `stopped_at`, or else the longest one. Without
+    It is one that was claimed before, so that a document that cannot be ingested fails early; or
+    else the one that begins after the page `stopped_at`, or else the longest one. Without
     `stopped_at` it is the first one.
     """
     order: list[Any] = [PageRange.number]
     if stopped_at is not None:
+        claimed_before = PageRange.attempt > 0
         follows = PageRange.first_page == stopped_at + 1
-        order = [follows.desc(), (PageRange.last_page - PageRange.first_page).desc(), *order]
+        length = PageRange.last_page - PageRange.first_page
+        order = [claimed_before.desc(), follows.desc(), length.desc(), *order]
     chosen = (
         select(PageRange.id)
         .where(PageRange.job_id == job_id, text(DUE))

@@ -182,14 +182,13 @@ def test_each_worker_goes_through_a_stretch_of_its_own(services: Services) -> No
     assert abs(done[0] - done[1]) <= 12, "both end at about the same time"
 
 
-def test_a_range_that_failed_is_tried_again_from_its_first_page(services: Services) -> None:
-    """If another range got its pages, their failures would not count."""
+def test_a_range_that_failed_is_the_next_one_and_keeps_its_first_page(services: Services) -> None:
+    """So a document that cannot be ingested fails early, after as many failures as allowed."""
     planned(services, 60, user_id="alice")
     claim(services, workers=2, stopped_at={})
     failed = claim(services, workers=2, stopped_at={})
     assert failed.first_page > fairness.FIRST_PAGES + 1, "the second worker begins elsewhere"
     with services.database.transaction(tenant_id=None) as db:
-        db.execute(text("UPDATE page_ranges SET state = 'done' WHERE state = 'queued'"))
         assert jobs.release_range(db, failed, delay_seconds=0, failed=True, waiting=False)
     again = claim(services, workers=2, stopped_at={})
     assert (again.range_id, again.first_page) == (failed.range_id, failed.first_page)
