@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from core.text.dates import MONTH_STEMS
+from core.text.questions import numbered_parts
 from core.text.words import index_stems, query_stems, words
 
 VERSION = 1  # of the rules that cut words; word_index cuts chunks of older versions again
@@ -38,9 +40,10 @@ def vector_of(text: str, *, tenant_id: str) -> str:
 
 
 def terms_of(query: str) -> list[Term]:
-    """The words of `query`, then its quoted phrases, each once."""
-    found = [Term(stem, _quote(stem)) for stem in query_stems(query)]
-    return found + [phrase for text in QUOTED.findall(query) if (phrase := _phrase(text))]
+    """The words of `query`, then its quoted phrases and the parts it names, each once."""
+    found = [Term(stem, _in_any_form(stem)) for stem in query_stems(query)]
+    phrases = dict.fromkeys(QUOTED.findall(query) + numbered_parts(query))
+    return found + [phrase for text in phrases if (phrase := _phrase(text))]
 
 
 def query_of(query: str) -> str:
@@ -58,6 +61,12 @@ def query_of(query: str) -> str:
     parts = [f"({phrase.query})" for phrase in phrases]
     parts += [f"({' | '.join(terms)})"] if terms else []
     return " & ".join(parts + [f"!{_quote(stem)}" for stem in excluded])
+
+
+def _in_any_form(stem: str) -> str:
+    """A lexeme, for a month also its other form: `august` and `aug`."""
+    other = MONTH_STEMS.get(stem)
+    return f"({_quote(stem)} | {_quote(other)})" if other else _quote(stem)
 
 
 def _beginnings(query: str) -> list[str]:

@@ -35,6 +35,8 @@ from core.search.document_names import (
     read_period,
 )
 from core.search.lexemes import QUOTED
+from core.text.dates import MONTH_STEMS
+from core.text.questions import numbered_parts
 from core.text.words import JOINER, SINGLE_CHARACTERS, content_stems, fold, normalise, stem
 
 WORDS_WEIGHT = 0.7
@@ -49,22 +51,6 @@ _LENGTH = 0.4  # BM25's b
 _PAIR_GAP = 16  # characters between two words that still count as neighbours
 _MAX_WORDS = 64  # of a question; each is looked for in each text
 _SENTENCE_END = re.compile(r"[.!?…؟۔।][\"'”’)\]]*\s|[。！？｡]|\n\s*\n")
-# Tables write months in short. By stems, each the other's.
-_LONG = (
-    "januari",
-    "februari",
-    "march",
-    "april",
-    "june",
-    "juli",
-    "august",
-    "septemb",
-    "octob",
-    "novemb",
-    "decemb",
-)
-_SHORT = ("jan", "feb", "mar", "apr", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_MONTHS = dict(zip(_LONG + _SHORT, _SHORT + _LONG, strict=True))
 _LETTERS = re.compile(r"[^\W\d_]*")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _SINGLE = re.compile(f"[{SINGLE_CHARACTERS}]")
@@ -127,7 +113,7 @@ def score(
     hits = [text.locate(set(asked)) for text in texts]
     by_stem = _estimate_weights(asked, hits) | dict(weights or {})
     exact = _exact_stems(asked, hits, frequency or {})
-    phrases = _quoted_phrases(question)
+    phrases = [*_quoted_phrases(question), *map(_at_line_start, numbered_parts(question))]
     names = [(item.filename, item.title) for item in candidates]
     labels = {name: read_label(*name) for name in names}
     held = _names_hold(question, labels)
@@ -234,7 +220,7 @@ class _SearchedText:
                 hits += [_Hit(word, match.start(), match.end()) for match in found]
             else:
                 hits += _locate_word(self.folded, word)
-                if short := _MONTHS.get(word):
+                if short := MONTH_STEMS.get(word):
                     hits += [hit._replace(word=word) for hit in _locate_word(self.folded, short)]
         return sorted(hits, key=attrgetter("start"))
 
@@ -296,22 +282,29 @@ def _exact_stems(
     }
 
 
-def _quoted_phrases(question: str) -> list[str]:
-    """The question's phrases in quotation marks, of two or more words, folded."""
-    found = (" ".join(fold(phrase).split()) for phrase in QUOTED.findall(question))
-    return [phrase for phrase in found if " " in phrase]
+def _quoted_phrases(question: str) -> list[re.Pattern[str]]:
+    """The question's phrases in quotation marks, of two or more words."""
+    found = (fold(phrase).split() for phrase in QUOTED.findall(question))
+    return [re.compile(r"\s+".join(map(re.escape, words))) for words in found if len(words) > 1]
+
+
+def _at_line_start(part: str) -> re.Pattern[str]:
+    """`Note 5` where it is a heading or a line of a table of contents, not a reference."""
+    words = r"\s+".join(map(re.escape, fold(part).split()))
+    return re.compile(rf"^\W*{words}(?!\w|\.\d)", re.MULTILINE)
 
 
 def _exact_share(
-    text: _SearchedText, hits: Sequence[_Hit], exact: Set[str], phrases: Sequence[str]
+    text: _SearchedText,
+    hits: Sequence[_Hit],
+    exact: Set[str],
+    phrases: Sequence[re.Pattern[str]],
 ) -> float:
-    """The share of the question's exact words and quoted phrases that a text contains."""
+    """The share of the question's exact words, quoted phrases and parts that a text contains."""
     if not exact and not phrases:
         return 0.0
     held = len({hit.word for hit in hits} & exact)
-    if phrases:
-        joined = " ".join(text.folded.split())
-        held += sum(phrase in joined for phrase in phrases)
+    held += sum(phrase.search(text.folded) is not None for phrase in phrases)
     return held / (len(exact) + len(phrases))
 
 

@@ -1,4 +1,4 @@
-"""Tells what a question asks for from instructions how to answer it."""
+"""Tells what a question asks for from instructions how to answer it, and finds parts it names."""
 
 import re
 
@@ -8,6 +8,18 @@ _INSTRUCTION = re.compile(
     r"|calculate|compute|include|round|express|format|write|return|show|keep|be|do not|don['’]t)\b",
     re.IGNORECASE,
 )
+
+# A part of a document by its number or letter: `Note 5`, `item 7a`, `Section 4.2`, `Annex B`.
+NUMBERED_PART = re.compile(
+    r"\b(?:note|item|part|section|chapter|article|clause|appendix|annex|exhibit|schedule|table"
+    r"|figure) (?:\d{1,3}(?:\.\d{1,3})*[a-z]?|[ivx]{1,5}|(?-i:[A-Z]))(?!\w)",
+    re.IGNORECASE,
+)
+
+
+def numbered_parts(question: str) -> list[str]:
+    """The parts of documents that the question names, as written: `Note 5`."""
+    return [found[0] for found in NUMBERED_PART.finditer(question)]
 
 
 def without_instructions(question: str) -> str:

@@ -182,3 +182,9 @@ def test_a_table_s_caption_belongs_to_each_of_its_rows() -> None:
     captioned = f"Signs of it were good. {filler}\n{table}"
     mentioned = f"Sales of it were good. {filler}\n{table.replace('Sales', 'Staff')}"
     assert best("Europe sales", *apart(mentioned, captioned)) == captioned
+
+
+def test_a_part_of_a_document_is_found_where_it_begins() -> None:
+    heading, mention = "Note 9 - Goodwill\nIt fell.", "Goodwill, see Note 9 and Note 19."
+    longer = "Note 90 - Goodwill\nNote 9.1 Goodwill"
+    assert best("What is Note 9 about?", *apart(mention, longer, heading)) == heading

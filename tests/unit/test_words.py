@@ -148,3 +148,11 @@ def test_a_query_has_its_words_once_and_its_quoted_phrases() -> None:
     ]  # fmt: skip
     assert [term.name for term in found][-1] == '"status byte of the driver"'
     assert terms_of('"one" or "of the"') == terms_of("one")
+
+
+def test_a_month_is_looked_up_in_both_of_its_forms() -> None:
+    assert [term.query for term in terms_of("August sales")] == ["('august' | 'aug')", "'sale'"]
+
+
+def test_a_part_of_a_document_is_looked_up_as_a_phrase() -> None:
+    assert [term.name for term in terms_of("topic of Note 9")] == ["topic", "note", "9", '"Note 9"']
