@@ -9,6 +9,7 @@ from core.text.table_rows import CELL_END
 from core.text.words import FUNCTION_WORDS, content_stems, stem, words
 
 Kind = Literal["count", "money", "percent", "date", "other"]
+Form = Literal["year", "number", "name", "any"]
 
 _YEAR = re.compile(r"\b(?:1\d|20)\d\d\b")
 _NUMBER = re.compile(
@@ -48,6 +49,19 @@ _ASKS_DATE = re.compile(
     r"|\b(?:by|until|since) when\b",
     re.IGNORECASE,
 )
+_ASKS_TIME = re.compile(r"\bwhen\b|\b(?:what|which) (?:decade|century|time)\b", re.IGNORECASE)
+_ASKS_AMOUNT = re.compile(
+    r"\b(?:how (?:many|much|long|far|old|tall|high|large|often|big|deep|fast)"
+    r"|(?:what|which) (?:percent|percentage|number|population|amount|price|share)|percentage)\b",
+    re.IGNORECASE,
+)
+_ASKS_NAME = re.compile(
+    r"\b(?:who|whom|whose|where|which [^\W\d_]+|what (?:city|country|state|place|region|group"
+    r"|company|organi[sz]ation|person|king|queen|university|river|war|battle|firm|bank|software"
+    r"|product|brand))\b",
+    re.IGNORECASE,
+)
+_CAPITALISED = re.compile(r"(?<=[\w,;:(\"“] )\W?[A-Z]\w+")
 # Units and measures after "how many": the number is given in them, it does not count them.
 _MEASURES = frozenset(
     content_stems("million billion thousand dollar square foot feet mile percent time year")
@@ -62,22 +76,27 @@ _SAYING = frozenset(["is", "are", "was", "were", "total", "totaled", "reached", 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What an answer must have: a thing of `kind`, and for a count the stem of what is counted."""
+    """What an answer must have: a thing of `kind`, and for a count the stem of what is counted.
 
+    A good answer also has the `form`: the kinds are the forms without which there is no answer.
+    """
+
+    question: str
     kind: Kind
+    form: Form
     counted: str = ""
 
     @classmethod
     def read(cls, question: str) -> "Need":
         if _ASKS_PERCENT.search(question):
-            return cls("percent")
+            return cls(question, "percent", "number")
         if found := _COUNTED.search(question):
-            return cls("count", _last_noun(found["what"] or "employees"))
+            return cls(question, "count", "number", _last_noun(found["what"] or "employees"))
         if _ASKS_DATE.search(question):
-            return cls("date")
+            return cls(question, "date", "year")
         if _ASKS_MONEY.search(question):
-            return cls("money")
-        return cls("other")
+            return cls(question, "money", "number")
+        return cls(question, "other", _form(question))
 
     def is_met(self, text: str) -> bool:
         """Whether `text` has a thing of the kind."""
@@ -93,6 +112,20 @@ class Need:
             case _:
                 return True
 
+    def fits(self, text: str) -> bool:
+        """Whether `text` has the form asked for: a year, a number, or a name that is new."""
+        match self.form:
+            case "year":
+                return bool(_YEAR.search(text))
+            case "number":
+                return bool(_NUMBER.search(text))
+            case "name":
+                asked = self.question.casefold()
+                found = (name.strip('"“(').casefold() for name in _CAPITALISED.findall(text))
+                return any(name not in asked for name in found)
+            case _:
+                return False
+
     def has_number(self, text: str) -> bool:
         """Whether `text` has a number besides years."""
         return bool(_NUMBER.search(_YEAR_ALONE.sub(" ", text)))
@@ -103,6 +136,14 @@ class Need:
             return True
         others = synonyms_of([self.counted]).get(self.counted, frozenset())
         return any(stems.issuperset(other) for other in others)
+
+
+def _form(question: str) -> Form:
+    if _ASKS_TIME.search(question):
+        return "year"
+    if _ASKS_AMOUNT.search(question):
+        return "number"
+    return "name" if _ASKS_NAME.search(question) else "any"
 
 
 def _counts(text: str, counted: str) -> bool:

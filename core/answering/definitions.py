@@ -1,11 +1,15 @@
-"""Answers what a short form or a term means, from where a document says it. Pure."""
+"""Answers what a short form or a term means, and what a note or section is about. Pure.
+
+The answer is where a document says it: a definition, or the heading of the part.
+"""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from core.answering.passages import Passage
 from core.text.abbreviations import abbreviates
+from core.text.questions import numbered_parts
 from core.text.sentences import split_sentences
 from core.text.table_rows import CELL_END
 from core.text.words import fold, words
@@ -26,6 +30,12 @@ _ASKS = (
         r"\b(?i:what|who) (?:is|are) (?:an? |the )?(?P<term>[A-Z][A-Z&/-]+)"
         r"(?= (?:at|in|for)\b|\?|$)"
     ),
+)
+_ASKS_SUBJECT = re.compile(
+    r"\b(?:about|covers?|covered|topics?|subjects?|titles?|titled|called|names?|named|discuss(?:es)?"
+    r"|deals? with|describes?|contains?|contents?|headings?)\b"
+    r"|\bwhat(?:['’]s| is)\s+(?:in\s+)?(?:the\s+)?(?:in|of|at|from|\?|$)",
+    re.IGNORECASE,
 )
 _MAX_WORDS = 8  # of a long form before its short form in brackets
 _MAX_CHARS = 320
@@ -48,16 +58,42 @@ def asked_term(question: str) -> str | None:
 
 
 def find_definition(question: str, passages: Sequence[Passage]) -> Definition | None:
-    """The first definition of the term that is asked for, by passages and by how plain it is."""
+    """The first definition of the term that is asked for, by passages and by how plain it is.
+
+    For a note or section that is asked for by its number: its heading.
+    """
+    for part in numbered_parts(question):
+        if _ASKS_SUBJECT.search(question.replace(part, " ")):
+            return _first(part, passages, _as_heading)
     term = asked_term(question)
     if term is None:
         return None
-    for say in (_in_key, _in_brackets, _in_sentence):
-        for passage in passages:
-            text = next(say(term, passage.text), None)
-            if text is not None:
-                return Definition(text, passage)
+    finders = (_in_key, _in_brackets, _in_sentence)
+    found = (_first(term, passages, find) for find in finders)
+    return next((one for one in found if one is not None), None)
+
+
+def _first(
+    term: str, passages: Sequence[Passage], find: Callable[[str, str], Iterator[str]]
+) -> Definition | None:
+    for passage in passages:
+        text = next(find(term, passage.text), None)
+        if text is not None:
+            return Definition(text, passage)
     return None
+
+
+def _as_heading(part: str, text: str) -> Iterator[str]:
+    """`Note 5 – Accounts Receivable`, or the same line in a table of contents."""
+    said = re.escape(part).replace("\\ ", r"\s+")
+    pattern = re.compile(
+        rf"^\W*{said}(?!\w|\.\d)\s*[-–—:.|]*\s*(?P<title>[^\W\d_][^|\n]{{2,120}}?)"
+        r"(?:\.{3,}.*|\s+\d{1,4}|\s*\|.*)?$",
+        re.IGNORECASE | re.MULTILINE,
+    )
+    for found in pattern.finditer(text):
+        if found["title"][0].isupper() and not re.search(r"[.:;,]$|\. ", found["title"]):
+            yield f"{part[0].upper()}{part[1:]}: {found['title'].strip()}"
 
 
 def _in_key(term: str, text: str) -> Iterator[str]:

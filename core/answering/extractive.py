@@ -6,10 +6,21 @@ from collections.abc import Callable, Iterator, Sequence
 from core.answering.asking import Need
 from core.answering.base import AnswerStream, Question
 from core.answering.citations import strip_citations
+from core.answering.comparing import Side, find_sides
 from core.answering.definitions import find_definition
 from core.answering.figures import find_figure, is_sure, say_figure
+from core.answering.naming import lacks_name, passages_about
 from core.answering.passages import Passage
-from core.answering.scoring import Scored, is_row_of_figures, rank_sentences
+from core.answering.people import find_person
+from core.answering.scoring import (
+    MAX_PASSAGES as SENTENCE_PASSAGES,
+)
+from core.answering.scoring import (
+    Scored,
+    is_row_of_figures,
+    rank_sentences,
+    title_of,
+)
 from core.embedding.base import Embedder
 from core.text.dates import MONTH
 from core.text.questions import without_instructions
@@ -48,6 +59,11 @@ _PRONOUN_FIRST = re.compile(
     r"(?:it|its|he|she|his|her|they|their|them|this|these|those|that|both|such"
     r"|er|sie|es|dies\w{0,2}|il|elle|ils|elles|ce|cette)\b(?! (?:is|was) (?:that|said|known)\b)",
     re.IGNORECASE,
+)
+# Not the names by which a document calls its author throughout.
+_SHORT_NAME = re.compile(
+    r"(?:The|This|That) (?!Compan|Corporation|Group|Board|Registrant|Issuer|Fund)"
+    r"(?P<name>[A-Z][\w-]+)(?= [a-z])"
 )
 _UNFINISHED = re.compile(r"[^\d]*[^\d.!?。！？؟…;\"”’)\]]|.*:")
 # Rest of headers, footers and lists: numbers, dates and titles alone, "Page 3",
@@ -99,20 +115,62 @@ class ExtractiveAnswerer:
         if not question.grounded:
             return _by_memory(question) or DOCUMENTS_ONLY
         query = without_instructions(question.search_query or question.text)
-        definition = find_definition(query, question.passages)
-        if definition is not None:
-            return f"{strip_citations(definition.text)} [{definition.passage.index}]"
-        figure = find_figure(query, question.passages)
-        if figure is not None and is_sure(figure, query):
-            return f"{say_figure(figure)} [{figure.passage.index}]"
-        ranked = rank_sentences(query, question.passages, embedder=self._embedder)
-        fitting = _with_what_is_needed(ranked, Need.read(query))
-        if not fitting or not _is_convincing(fitting):
+        compared = self._compare(query, question.passages)
+        if compared is not None:
+            return compared
+        passages = passages_about(query, question.passages)
+        said = self._say_in_short(query, passages)
+        if said is not None:
+            return said
+        nearest = [one for one in passages if one.index <= SENTENCE_PASSAGES]
+        fitting = self._rank(query, nearest or passages)
+        if not fitting:
             return _by_memory(question) or refuse(question.passages)
         # The words of a follow-up are few, so the best sentence may be about the question before.
         is_follow_up = question.search_query not in ("", question.text)
-        telling = [item for item in fitting if _is_informative(item.text)] or fitting
-        return join_sentences(telling if is_follow_up else _worth_saying(telling))
+        return join_sentences(fitting if is_follow_up else _worth_saying(fitting))
+
+    def _compare(self, query: str, passages: Sequence[Passage]) -> str | None:
+        """A line for each document that the question compares; None if it compares fewer than 2."""
+        sides = find_sides(query, passages)
+        lines = [line for side in sides if (line := self._line(side, MAX_CHARS // len(sides)))]
+        return "\n".join(lines) if len(lines) > 1 else None
+
+    def _line(self, side: Side, room: int) -> str | None:
+        """The answer from one side's documents, after the name of the document it is from."""
+        said = self._say_in_short(side.question, side.passages)
+        if said is None:
+            fitting = self._rank(side.question, side.passages)
+            said = join_sentences(fitting[:1]) if fitting else None
+        cited = [one for one in side.passages if said and said.endswith(f"[{one.index}]")]
+        if said is None or not cited:
+            return None
+        marker = f" [{cited[0].index}]"
+        named = f"{title_of(cited[0].filename)}: {said.removesuffix(marker)}"
+        return f"{_cut(named, room - len(marker) - 1)}{marker}"
+
+    def _say_in_short(self, query: str, passages: Sequence[Passage]) -> str | None:
+        """The definition, the person or the figure that is asked for, None if there is none."""
+        named = find_definition(query, passages) or find_person(query, passages)
+        if named is not None:
+            return f"{strip_citations(named.text)} [{named.passage.index}]"
+        figure = find_figure(query, passages)
+        if figure is not None and is_sure(figure, query):
+            return f"{say_figure(figure)} [{figure.passage.index}]"
+        return None
+
+    def _rank(self, query: str, passages: Sequence[Passage]) -> list[Scored]:
+        """The sentences that may be said, best first; none if the best does not convince."""
+        ranked = rank_sentences(query, passages, embedder=self._embedder)
+        need = Need.read(query)
+        fitting = _with_what_is_needed(ranked, need)
+        if need.kind != "other":
+            fitting = [
+                one for one in fitting if not lacks_name(query, one.candidate.passage, passages)
+            ]
+        if not fitting or not _is_convincing(fitting):
+            return []
+        return [item for item in fitting if _is_informative(item.text)] or fitting
 
     def _write(
         self, stream: AnswerStream, question: Question, should_stop: Callable[[], bool]
@@ -204,6 +262,8 @@ def join_sentences(ranked: Sequence[Scored]) -> str:
     shown: list[str] = []
     left = MAX_CHARS
     for item in _in_order(ranked):
+        if any(item.text in one or one in item.text for one in shown):
+            continue  # a list and its items
         marker = f" [{item.candidate.passage.index}]"
         room = left - len(marker) - bool(parts)
         text = _self_contained(item, shown)
@@ -246,7 +306,7 @@ def _worth_saying(ranked: Sequence[Scored]) -> list[Scored]:
 def _place(item: Scored, shown: Sequence[str]) -> int:
     """The index at which to insert a sentence: after the one that explains its pronoun, or last."""
     before = item.candidate.before
-    if _starts_with_pronoun(item.text) and before in shown:
+    if _needs(item.text, before) and before in shown:
         return shown.index(before) + 1
     return len(shown)
 
@@ -254,15 +314,23 @@ def _place(item: Scored, shown: Sequence[str]) -> int:
 def _self_contained(item: Scored, shown: Sequence[str]) -> str | None:
     """The sentence, after the one that explains its pronoun; None if both cannot be shown."""
     before = item.candidate.before
-    if not _starts_with_pronoun(item.text) or not before or before in shown:
+    if not _needs(item.text, before) or before in shown:
         return item.text
     if len(before) > MAX_ANTECEDENT_CHARS:
         return None if shown else item.text
     return f"{before} {item.text}"
 
 
-def _starts_with_pronoun(text: str) -> bool:
-    """Whether a sentence begins with a pronoun that another sentence explains."""
+def _needs(text: str, before: str) -> bool:
+    """Whether `text` begins with a pronoun, or a short form of a name, that `before` explains.
+
+    “The District employs …” is short for “The Long Beach Unified School District”.
+    """
+    if not before:
+        return False
+    short = _SHORT_NAME.match(text)
+    if short is not None:
+        return bool(re.search(rf"\b[A-Z][\w’'-]+ {re.escape(short['name'])}\b", before))
     return _PRONOUN_FIRST.match(text) is not None
 
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from core.answering.asking import Need
+from core.answering.naming import short_names_in
 from core.answering.passages import Passage
 from core.answering.tables import YEAR, Cell, read_cells
-from core.text.abbreviations import abbreviates, is_short_form, names_in, runs, stands_for
+from core.text.abbreviations import abbreviates, is_short_form, runs, stands_for
 from core.text.synonyms import synonyms_of
 from core.text.words import content_stems, fold, stem, words
 
@@ -67,7 +68,6 @@ NEARLY_AS_GOOD = 0.15
 MAX_PASSAGES = 10
 _MAX_LABEL_WORDS = 12
 _MAX_CAPTION = 160  # characters; a longer line above a table is prose
-_MIN_ALIAS = 3  # letters of a short name
 _NO_FIGURE = re.compile(
     r"\b(?:who|whom|whose|where|when|why|how (?:do|does|did|can|is|are))\b"
     r"|\bwhat (?:is|are|does) (?:the )?(?-i:[A-Z]{2,})(?= (?:at|in|for|mean|stand)\b|\?|$)",
@@ -85,6 +85,7 @@ class Figure:
     fits: float  # of its columns; below 0 they are other ones than the question names
     precision: float  # the share of its own label, columns and section that the question says
     holds_rarest: bool  # the rarest word that labels of rows have in common with the question
+    holds_all: bool  # whether the row, its columns and the lines above have all of the words
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,8 @@ def find_figure(question: str, passages: Sequence[Passage]) -> Figure | None:
     weights = _weights(asked, placed)
     figures = [_judge(asked, one, sources, weights) for one in placed]
     best = max(figures, key=_rating)
+    if not best.holds_all:
+        return best
     return max((one for one in figures if _is_alike(one, best)), key=_size, default=best)
 
 
@@ -170,8 +173,14 @@ def _is_of_kind(cell: Cell, need: Need) -> bool:
     if need.kind == "percent":
         return "%" in cell.value or not said.isdisjoint(_SAYS_SHARE) or "." in cell.value
     if need.kind == "count":
-        return not cell.value.startswith(("$", "€", "£")) and need.names_counted(said)
+        return _is_count(cell, need.question) and need.names_counted(said)
     return need.kind != "date"
+
+
+def _is_count(cell: Cell, question: str) -> bool:
+    """False for amounts of money: by their sign, or by a unit that only the caption says."""
+    said = f"{cell.section} {cell.row} {cell.column} {question}".casefold()
+    return not re.match(r"\(?[-−]?[$€£¥]", cell.value) and cell.unit in said
 
 
 def _is_label(text: str) -> bool:
@@ -244,9 +253,7 @@ def _named_by(passage: Passage, asked: _Asked) -> frozenset[str]:
     filename = re.sub(r"[\W_]+", "", fold(passage.filename))
     held = {word for word in asked.stems if len(word) > 1 and word in filename}
     unknown = set(asked.words) - held - set(words(passage.text))
-    short = [word for word in unknown if is_short_form(word) and len(word) >= _MIN_ALIAS]
-    names = names_in(passage.text) if short else []
-    held.update(stem(word) for word in short if any(stands_for(word, name) for name in names))
+    held.update(map(stem, short_names_in(passage.text, sorted(unknown))))
     return frozenset(held)
 
 
@@ -285,6 +292,7 @@ def _judge(asked: _Asked, one: _Placed, sources: _Sources, weights: Mapping[str,
         _column_fit(asked, one.cell),
         precision,
         held.get(rarest, 1.0) > NEARBY,
+        all(share > NEARBY for share in held.values()),
     )
 
 

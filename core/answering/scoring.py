@@ -6,15 +6,16 @@ import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 import numpy as np
 
+from core.answering.asking import Need
 from core.answering.citations import mark_code, strip_citations
 from core.answering.passages import Passage
 from core.embedding.base import Embedder, Query
 from core.embedding.models import rescale
-from core.text.sentences import split_sentences
+from core.text.sentences import is_list_item, split_sentences
 from core.text.synonyms import synonyms_of
 from core.text.table_rows import CELL_END
 from core.text.words import content_stems
@@ -25,6 +26,7 @@ MAX_PASSAGES = 5
 MAX_EMBEDDED = 16
 MAX_SENTENCE_CHARS = 380
 _ELLIPSIS = " …"
+_MIN_ITEMS = 2  # of a list; one line with a mark may be anything
 
 # Weights, fitted on 1,002 questions of SQuAD over PDFs by softmax regression on the sentence with
 # the answer; validated two-fold by document (docs/adr/0010).
@@ -40,28 +42,8 @@ W_RANK = 0.02
 W_LABEL = 0.15  # for `Sponsor: …` where the question says "sponsor"
 W_ROW = 0.1  # against a table's row, which core.answering.figures reads better
 
-_DATE = re.compile(
-    r"\b(?:when|(?:what|which) (?:year|date|day|month|decade|century|time))\b", re.IGNORECASE
-)
-_AMOUNT = re.compile(
-    r"\b(?:how (?:many|much|long|far|old|tall|high|large|often|big|deep|fast)"
-    r"|(?:what|which) (?:percent|percentage|number|population|amount|price|share)|percentage)\b",
-    re.IGNORECASE,
-)
-_NAME = re.compile(
-    r"\b(?:who|whom|whose|where|(?:what|which) (?:city|country|state|place|region|group|company"
-    r"|organi[sz]ation|person|king|queen|university|river|war|battle))\b",
-    re.IGNORECASE,
-)
-_YEAR = re.compile(r"\b(?:1\d|20)\d\d\b")
-_NUMBER = re.compile(
-    r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|thirty|fifty"
-    r"|half|third|quarter|dozen|hundred|thousand|million|billion)s?\b",
-    re.IGNORECASE,
-)
 _CELL_WITH_FIGURE = re.compile(r" \| [^|]*\d")
 _LABEL = re.compile(r".{1,60}?(?:: | \| | = )")
-_CAPITALISED = re.compile(r"(?<=[\w,;:(\"“] )\W?[A-Z]\w+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +86,8 @@ def rank_sentences(query: str, passages: Sequence[Passage], *, embedder: Embedde
     """The best sentences of the first passages, best first; ties keep their order."""
     candidates = _candidates(passages[:MAX_PASSAGES])
     weights = _weights(query, candidates)
-    lexical = [_by_words(query, candidate, weights) for candidate in candidates]
+    need = Need.read(query)
+    lexical = [_by_words(query, need, candidate, weights) for candidate in candidates]
     order = sorted(range(len(candidates)), key=lambda index: -lexical[index])[:MAX_EMBEDDED]
     if not order:
         return []
@@ -134,29 +117,30 @@ def _cosines(query: str, candidates: Sequence[Candidate], embedder: Embedder) ->
 def _candidates(passages: Sequence[Passage]) -> list[Candidate]:
     found: dict[str, Candidate] = {}
     for rank, passage in enumerate(passages):
-        title = _title(passage.filename)
+        title = title_of(passage.filename)
         name = frozenset(content_stems(title))
         caption = frozenset(content_stems(passage.heading))
         texts = _shown_sentences(passage.text)
         stems = [tuple(content_stems(text)) for text in texts]
-        for index, text in enumerate(texts):
+        for index, text in enumerate(_with_lists(texts)):
+            own = stems[index] if text == texts[index] else tuple(content_stems(text))
             candidate = Candidate(
                 text=text,
                 before=texts[index - 1] if index else "",
                 title=title,
                 passage=passage,
                 rank=rank,
-                stems=stems[index],
+                stems=own,
                 context=frozenset(caption if CELL_END in text else ()).union(
-                    *stems[max(0, index - 1) : index + 2]
+                    own, *stems[max(0, index - 1) : index + 2]
                 ),
-                named=name.union(stems[index]),
+                named=name.union(own),
             )
             found.setdefault(text.casefold(), candidate)
     return [candidate for candidate in found.values() if candidate.stems]
 
 
-def _title(filename: str) -> str:
+def title_of(filename: str) -> str:
     stem, _, extension = filename.rpartition(".")
     return re.sub(r"[\W_]+", " ", stem if len(extension) <= 4 and stem else filename).strip()
 
@@ -169,6 +153,24 @@ def _shown_sentences(text: str) -> list[str]:
     pieces = (text[segment.start : segment.end] for segment in split_sentences(text))
     lines = (" ".join(strip_citations(mark_code(piece, context=text)).split()) for piece in pieces)
     return [part for line in lines for part in _cut_in_pieces(line)]
+
+
+def _with_lists(texts: Sequence[str]) -> list[str]:
+    """The sentences; what introduces a list is followed by as many items as may be shown."""
+    return [_with_items(text, texts[place + 1 :]) for place, text in enumerate(texts)]
+
+
+def _with_items(text: str, following: Sequence[str]) -> str:
+    items = list(takewhile(is_list_item, following))
+    if len(items) < _MIN_ITEMS or is_list_item(text) or CELL_END in text:
+        return text
+    shown = text
+    for place, item in enumerate(items, start=1):
+        room = MAX_SENTENCE_CHARS - len(_ELLIPSIS) * (place < len(items))
+        if len(shown) + 1 + len(item) > room:
+            return shown + _ELLIPSIS if place > _MIN_ITEMS else text
+        shown += f" {item}"
+    return shown
 
 
 def _cut_in_pieces(line: str) -> list[str]:
@@ -210,12 +212,12 @@ def _holds(weights: _Weights, word: str, stems: frozenset[str]) -> bool:
     return word in stems or any(map(stems.issuperset, weights.synonyms.get(word, ())))
 
 
-def _by_words(query: str, candidate: Candidate, weights: _Weights) -> float:
+def _by_words(query: str, need: Need, candidate: Candidate, weights: _Weights) -> float:
     return (
         W_CONTEXT * _share(weights, candidate.context)
         + W_NAMED * _share(weights, candidate.named)
         + W_PHRASE * _phrases(query, candidate)
-        + W_KIND * _fits_kind(query, candidate.text)
+        + W_KIND * need.fits(candidate.text)
         - W_RANK * candidate.rank
         + W_LABEL * _is_labelled(query, candidate.text)
         - W_ROW * is_row_of_figures(candidate.text)
@@ -240,15 +242,3 @@ def _is_labelled(query: str, text: str) -> bool:
 def is_row_of_figures(text: str) -> bool:
     """Whether the text is a table's row with several figures."""
     return len(_CELL_WITH_FIGURE.findall(text)) > 1
-
-
-def _fits_kind(query: str, text: str) -> bool:
-    """Whether the sentence has what the question asks for: a year, a number, or a new name."""
-    if _DATE.search(query):
-        return bool(_YEAR.search(text))
-    if _AMOUNT.search(query):
-        return bool(_NUMBER.search(text))
-    if _NAME.search(query):
-        asked = query.casefold()
-        return any(name.strip('"“(').casefold() not in asked for name in _CAPITALISED.findall(text))
-    return False

@@ -67,6 +67,11 @@ def split_sentences(text: str) -> list[Segment]:
     return list(_segments(text))
 
 
+def is_list_item(text: str) -> bool:
+    """Whether a segment begins with the mark of a list's item: `•`, `1.`, `(a)`."""
+    return _LIST_MARKER.match(text) is not None
+
+
 def continues(
     text: str, segments: Sequence[Segment], following: str, following_segments: Sequence[Segment]
 ) -> bool:

@@ -42,6 +42,7 @@ _GROUPS = (
     "found | establish | start",
     "income tax | provision for income taxes | tax expense",
     "deliver | delivery",
+    "make | manufacture | produce",
     "cost | expense",
     "SG&A | selling, general and administrative",
 )

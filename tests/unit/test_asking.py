@@ -49,6 +49,22 @@ def test_whether_a_sentence_has_what_is_asked_for(question: str, text: str, met:
     assert Need.read(question).is_met(text) is met
 
 
+@pytest.mark.parametrize(
+    ("question", "text", "fits"),
+    [
+        ("When was it built?", "It was built in 1890.", True),
+        ("When was it built?", "It was built early.", False),
+        ("How tall is it?", "It has forty floors: 41 metres.", True),
+        ("How tall is it?", "It is tall.", False),
+        ("Which software reads the data?", "The data are read by Rivet.", True),
+        ("Which software reads Rivet files?", "The files of Rivet are read.", False),
+        ("What is it?", "It is a Tower of 1890.", False),
+    ],
+)
+def test_whether_a_sentence_has_the_form_asked_for(question: str, text: str, fits: bool) -> None:
+    assert Need.read(question).fits(text) is fits
+
+
 def test_what_is_counted_may_have_another_name() -> None:
     need = Need.read("How many workers does it have?")
     assert need.names_counted(frozenset({"employe"}))
@@ -90,6 +106,15 @@ def test_the_term_that_is_asked_for(question: str, term: str | None) -> None:
             "Yield is profit per ton.",
         ),
         ("What does NSA mean?", "The NSA rose by 3.", None),
+        (
+            "What does Note 5 cover in the 10-K?",
+            "as in Note 5.\nNote 4 - Taxes | Page: 72\nNote 5 - Accounts Receivable | Page: 75",
+            "Note 5: Accounts Receivable",
+        ),
+        ("10-K note 17 topic", "NOTE 1. Costs\nNOTE 17. Leases\nWe lease.", "Note 17: Leases"),
+        ("What is section 4.2 about?", "4.2\nSection 4.2 Fees ..... 45", "Section 4.2: Fees"),
+        ("What is in item 7?", "Item 7A. Risks\nItem 70. Dogs", None),
+        ("What does Note 5 say the fee is?", "Note 5 - Accounts Receivable", None),
     ],
 )
 def test_a_definition_is_found(question: str, text: str, meaning: str | None) -> None:

@@ -454,3 +454,103 @@ def test_a_figure_of_a_row_with_named_columns(answerer: ExtractiveAnswerer) -> N
     )
     question = ask("acme latam net revenue 2021", passage(1, OIL), passage(2, table, "acme.pdf"))
     assert answerer.compose(question) == "Latin America, 2021: $8,108 million [2]"
+
+
+LIST = (
+    "Visitors pay at the gate. The lighthouse tour has three stops:\n"
+    "• The lamp room\n• The fog siren\n• The keeper's cottage\n\nDogs stay outside."
+)
+
+
+def test_a_list_is_said_whole_after_what_introduces_it(answerer: ExtractiveAnswerer) -> None:
+    answer = answerer.compose(ask("Which stops has the lighthouse tour?", passage(1, LIST)))
+    assert answer == (
+        "The lighthouse tour has three stops: • The lamp room • The fog siren"
+        " • The keeper's cottage [1]"
+    )
+
+
+def test_a_long_list_ends_after_a_whole_item(answerer: ExtractiveAnswerer) -> None:
+    items = "\n".join(f"• Stop {number} with stairs and a fine view" for number in range(30))
+    answer = answerer.compose(
+        ask("Which stops has the tour?", passage(1, f"The tour has these stops:\n{items}"))
+    )
+    assert answer.endswith("with stairs and a fine view … [1]")
+    assert len(answer) <= MAX_CHARS
+
+
+def test_a_short_name_comes_with_the_sentence_that_has_it_in_full(
+    answerer: ExtractiveAnswerer,
+) -> None:
+    text = (
+        "The Norrskar Unified School District runs ten schools. The District has 8,000 staff"
+        " and is the largest employer in Norrskar. Boats leave at noon."
+    )
+    answer = answerer.compose(ask("Who is the largest employer in Norrskar?", passage(1, text)))
+    assert answer.startswith("The Norrskar Unified School District runs ten schools. The District")
+
+
+def of_document(index: int, text: str, filename: str) -> Passage:
+    return replace(passage(index, text, filename), document_id=filename)
+
+
+def test_documents_that_a_question_compares_get_a_line_each(answerer: ExtractiveAnswerer) -> None:
+    passages = [
+        of_document(1, "Net sales | 2022: $12 | 2021: $10", "norrskar_2022.pdf"),
+        of_document(2, "Net sales | 2022: $34 | 2021: $30", "vinga_2022.pdf"),
+        of_document(3, OIL, "oil.pdf"),
+    ]
+    answer = answerer.compose(ask("Compare the net sales of Norrskar and Vinga in 2021", *passages))
+    assert answer == (
+        "norrskar 2022: Net sales, 2021: $10 [1]\nvinga 2022: Net sales, 2021: $30 [2]"
+    )
+    alone = answerer.compose(ask("What were the net sales of Vinga in 2021?", *passages))
+    assert alone == "Net sales, 2021: $30 [2]"
+
+
+def test_lines_of_compared_documents_share_the_room(answerer: ExtractiveAnswerer) -> None:
+    long = "{} is a lighthouse of stone " + "and of iron " * 30 + "."
+    passages = [
+        of_document(place, long.format(name), f"{name}.pdf")
+        for place, name in enumerate(("Kullen", "Vinga"), start=1)
+    ]
+    answer = answerer.compose(ask("Compare Kullen and Vinga: lighthouse, stone, iron", *passages))
+    assert cited_indexes(answer) == [1, 2]
+    assert len(answer.splitlines()) == 2
+    assert len(answer) <= MAX_CHARS
+
+
+def test_an_answer_is_from_a_document_that_has_the_question_s_name(
+    answerer: ExtractiveAnswerer,
+) -> None:
+    other = of_document(1, "As of May 2, we employed 29,239 people worldwide.", "globex.pdf")
+    named = of_document(2, "Norrskar Ltd has a board. Norrskar Ltd is old.", "annual.pdf")
+    question = "How many people does Norrskar employ worldwide?"
+    assert answerer.compose(ask(question, other, named)).startswith(NOTHING_FOUND)
+    assert answerer.compose(ask(question, other)).startswith(NOTHING_FOUND)
+    answer = answerer.compose(ask("How many people does Globex employ worldwide?", other, named))
+    assert cited_indexes(answer) == [1]
+
+
+def test_the_larger_of_two_figures_is_no_total_if_the_question_names_a_part(
+    answerer: ExtractiveAnswerer,
+) -> None:
+    east = passage(1, "Table games win | 2022: $273 | 2021: $198")
+    west = passage(2, "Table games win | 2022: $375 | 2021: $333")
+    answer = answerer.compose(ask("eastern table games win 2022", east, west))
+    assert answer == "Table games win, 2022: $273 [1]"
+
+
+@pytest.mark.parametrize(
+    ("table", "answer"),
+    [
+        ("Airplanes | 2022: 480 | 2021: 340", "Airplanes, 2021: 340 [1]"),
+        ("(in millions)\nAirplanes | 2022: 480 | 2021: 340", None),
+        ("Airplanes | 2022: ($480) | 2021: ($340)", None),
+    ],
+)
+def test_an_amount_of_money_is_no_count(
+    answerer: ExtractiveAnswerer, table: str, answer: str | None
+) -> None:
+    said = answerer.compose(ask("How many airplanes were there in 2021?", passage(1, table)))
+    assert (said == answer) if answer else not said.startswith("Airplanes, 2021")

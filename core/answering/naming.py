@@ -1,0 +1,105 @@
+"""Finds the passages of the documents that a question names. Pure."""
+
+import re
+from collections.abc import Sequence
+
+from core.answering.passages import Passage
+from core.text.abbreviations import is_short_form, names_in, stands_for
+from core.text.dates import MONTH
+from core.text.words import STOP_WORDS, fold, words
+
+MIN_LETTERS = 3  # of a short name
+_MONTH = re.compile(MONTH, re.IGNORECASE)
+_BEGINNING = 4  # letters
+_OF_A_COUNTRY = ("ish", "ese", "ian", "ean", "ch")  # Spanish: the text may say Spain
+_CAPITAL = re.compile(r"(?<![^\W_])[A-Z][^\W\d_]+")
+_WORD = re.compile(r"[^\W_]+")
+
+
+def short_names_in(text: str, unknown: Sequence[str]) -> list[str]:
+    """Those of the folded words `unknown` that are short for a name in `text`: `amex`."""
+    short = [word for word in unknown if is_short_form(word) and len(word) >= MIN_LETTERS]
+    names = names_in(text) if short else []
+    return [word for word in short if any(stands_for(word, name) for name in names)]
+
+
+def passages_about(question: str, passages: Sequence[Passage]) -> list[Passage]:
+    """The passages of documents that hold a name of the question; all if no document does.
+
+    A name is a word that the passages write with a capital only, or short for several of them.
+    """
+    asked = _asked(question)
+    capitals, small = _as_written(passages)
+    names = {word for word in asked if word in capitals and word not in small}
+    held = {
+        passage.document_id
+        for passage in passages
+        if not names.isdisjoint(words(passage.text))
+        or any(name in _filename(passage) for name in names)
+        or short_names_in(passage.text, [word for word in asked if word not in capitals | small])
+    }
+    return [one for one in passages if one.document_id in held] if held else list(passages)
+
+
+def lacks_name(question: str, passage: Passage, passages: Sequence[Passage]) -> bool:
+    """Whether a name in the question is neither in `passage` nor what its document is about.
+
+    A document is about the names that are in its file name or in half of its passages. The
+    beginning of a name is enough, because names are misspelt.
+    """
+    same = [one for one in passages if one.document_id == passage.document_id]
+    return any(
+        name not in _filename(passage)
+        and not _has_name(passage, name)
+        and 2 * sum(_has_name(one, name) for one in same) < max(2, len(same))
+        for name in _capitalised(question)
+    )
+
+
+def _capitalised(question: str) -> list[str]:
+    """The names, folded, as their capitals tell; none in a question that is set like a title."""
+    found = [word for word in _WORD.findall(question)[1:] if len(word) >= MIN_LETTERS]
+    capitals = [word for word in found if word[0].isupper()]
+    if 2 * len(capitals) > len(found):
+        return []
+    return [
+        fold(word)
+        for word in capitals
+        if word.isalpha()
+        and fold(word) not in STOP_WORDS
+        and not _MONTH.fullmatch(word)
+        and not word.endswith(_OF_A_COUNTRY)
+    ]
+
+
+def _has_name(passage: Passage, name: str) -> bool:
+    begin = name[: max(_BEGINNING, len(name) - 2)]
+    text = f"{passage.heading} {passage.text}"
+    if any(fold(word).startswith(begin) for word in _CAPITAL.findall(text)):
+        return True
+    return bool(short_names_in(text, [name]))
+
+
+def _asked(question: str) -> list[str]:
+    """The words of the question that may be names."""
+    return [
+        word
+        for word in words(question)
+        if len(word) >= MIN_LETTERS
+        and word.isalpha()
+        and word not in STOP_WORDS
+        and not _MONTH.fullmatch(word)
+    ]
+
+
+def _as_written(passages: Sequence[Passage]) -> tuple[set[str], set[str]]:
+    """The words, folded, that the passages write with a capital, and those without one."""
+    capitals, small = set[str](), set[str]()
+    for passage in passages:
+        for word in _WORD.findall(passage.text):
+            (capitals if word[0].isupper() else small).add(fold(word))
+    return capitals, small
+
+
+def _filename(passage: Passage) -> str:
+    return re.sub(r"[\W_]+", "", fold(passage.filename))
