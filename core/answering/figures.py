@@ -64,6 +64,7 @@ RANK_WEIGHT = 0.02
 MIN_SCORE, MIN_FITS = 0.58, 1.5
 MIN_SCORE_WITHOUT_PERIOD = 0.7
 MIN_PRECISION = 0.4
+MIN_TOLD = 0.25
 NEARLY_AS_GOOD = 0.15
 MAX_PASSAGES = 10
 _MAX_LABEL_WORDS = 12
@@ -85,6 +86,7 @@ class Figure:
     fits: float  # of its columns; below 0 they are other ones than the question names
     precision: float  # the share of its own label, columns and section that the question says
     holds_rarest: bool  # the rarest word that labels of rows have in common with the question
+    told: float  # the share of the question's words, by weight, that are in the row or above it
     holds_all: bool  # whether the row, its columns and the lines above have all of the words
 
 
@@ -160,7 +162,7 @@ def is_sure(figure: Figure, question: str) -> bool:
         return False
     if not _is_of_kind(cell, Need.read(question)):
         return False
-    if figure.precision < MIN_PRECISION or not figure.holds_rarest:
+    if figure.precision < MIN_PRECISION or figure.told < MIN_TOLD or not figure.holds_rarest:
         return False
     if _years(question):
         return figure.score >= MIN_SCORE and figure.fits >= MIN_FITS
@@ -292,6 +294,7 @@ def _judge(asked: _Asked, one: _Placed, sources: _Sources, weights: Mapping[str,
         _column_fit(asked, one.cell),
         precision,
         held.get(rarest, 1.0) > NEARBY,
+        sum(weights[word] for word in sought if held[word] > NEARBY) / total if total else 0.0,
         all(share > NEARBY for share in held.values()),
     )
 

@@ -26,7 +26,8 @@ def short_names_in(text: str, unknown: Sequence[str]) -> list[str]:
 def passages_about(question: str, passages: Sequence[Passage]) -> list[Passage]:
     """The passages of documents that hold a name of the question; all if no document does.
 
-    A name is a word that the passages write with a capital only, or short for several of them.
+    A name is a word with a capital, or any word of a question without capitals, that the passages
+    write with a capital only, or that is short for several such words.
     """
     asked = _asked(question)
     capitals, small = _as_written(passages)
@@ -81,13 +82,16 @@ def _has_name(passage: Passage, name: str) -> bool:
 
 
 def _asked(question: str) -> list[str]:
-    """The words of the question that may be names."""
+    """The words of the question that may be names, folded: if it uses capitals, those with one."""
+    found = _WORD.findall(question)
+    in_small_letters = question == question.lower()
     return [
-        word
-        for word in words(question)
+        fold(word)
+        for word in found
         if len(word) >= MIN_LETTERS
         and word.isalpha()
-        and word not in STOP_WORDS
+        and (in_small_letters or word[0].isupper())
+        and fold(word) not in STOP_WORDS
         and not _MONTH.fullmatch(word)
     ]
 

@@ -52,6 +52,7 @@ _UNIT_NOTE = re.compile(
     re.IGNORECASE,
 )
 _MAX_LINE = 240  # characters; a longer line is prose
+_MIN_PROSE = 20  # characters of a paragraph's last line
 _MAX_LABEL = 120
 _MAX_HEADER_LINES = 8
 _MAX_NAMES_CHARS = 110  # of a line that names columns; a longer line introduces the table
@@ -267,9 +268,14 @@ def _tidy(value: str) -> str:
 
 
 def _columns(header: Sequence[str], values: Sequence[str]) -> list[tuple[str, ...]]:
-    """The names of each column of a row, outermost first, from the lines of the header."""
+    """The names of each column of a row, outermost first, from the lines of the header.
+
+    Lines up to the end of a paragraph name no columns.
+    """
     names: list[list[str]] = [[] for _ in values]
     for line in reversed(header):
+        if len(line) > _MIN_PROSE and line.endswith("."):
+            break
         if len(line) > _MAX_NAMES_CHARS or line.endswith((":", ".")):
             continue
         for place, name in enumerate(_names_in(line, values, names)):

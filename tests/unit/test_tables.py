@@ -142,3 +142,8 @@ def test_a_row_with_its_columns_named_is_read(
 def test_a_total_without_a_label_belongs_to_its_section() -> None:
     found = cell("Revenues: Casino | 2022: 15\n2022: 35 | 2021: 30", "", "35")
     assert (found.section, found.column) == ("Revenues", "2022")
+
+
+def test_a_running_title_below_a_paragraph_is_no_row_of_its_years() -> None:
+    text = "In 1981 the network\nbegan a channel for the arts.\n\nBroadcasting Company 2"
+    assert [cell.columns for cell in read_cells(text)] == [()]
