@@ -14,8 +14,9 @@ _COMPARES = re.compile(
 )
 _WORD = re.compile(r"[^\W_]+")
 _YEAR = re.compile(r"(?:19|20)\d\d")
-# Between two names: “Vinga and Kullen”, “Vinga's or the Kullen's”, “Vinga, Kullen”.
-_JOINED = re.compile(r"(?:['’]s)?\s*(?:,|&|,?\s*\b(?:and|or)\b)\s*(?:the\s+)?", re.IGNORECASE)
+# Between two names: “Vinga and Kullen”, “Vinga's and the Kullen's”, “Vinga, Kullen”. Names with
+# “or” between them may be two names of one thing.
+_JOINED = re.compile(r"(?:['’]s)?\s*(?:,|&|,?\s*\band\b)\s*(?:the\s+)?", re.IGNORECASE)
 
 _Documents = frozenset[str]
 

@@ -89,8 +89,10 @@ _ASKS_FOR_MEMORY = re.compile(
 
 
 class ExtractiveAnswerer:
-    """Joins up to four sentences, at most 400 characters, each followed by its `[n]`.
+    """Says a definition, a person or a figure in one line, else up to four sentences.
 
+    All in at most 400 characters, each with its `[n]`. Documents that a question compares get a
+    line each.
     Deterministic. Safe to share between threads if the embedder is.
     """
 

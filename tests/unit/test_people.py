@@ -127,6 +127,7 @@ def test_a_name_that_a_document_does_not_have(question: str, lacks: bool) -> Non
         ("compare people norrskar report", {"people norrskar": [1], "people report": [2, 3]}),
         ("How many people work at Norrskar?", {}),
         ("Does Norrskar deliver to Vinga?", {}),
+        ("How many people work at Norrskar or Vinga?", {}),
     ],
 )
 def test_the_documents_that_a_question_compares(question: str, sides: dict[str, list[int]]) -> None:
