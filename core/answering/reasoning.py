@@ -87,7 +87,8 @@ class ReasoningFilter:
         """The text that can be shown now; may be empty."""
         self._end += self._advance(self._marks.feed(delta))
         self._has_strike = self._has_strike or "<s>" in self._end
-        begun = _BEGUN_MARKS.search(self._end)
+        # Every mark begins with "<", and most deltas have none.
+        begun = _BEGUN_MARKS.search(self._end) if "<" in self._end else None
         place = begun.start() if begun else len(self._end)
         shown, self._end = self._end[:place], self._end[place:]
         return shown
@@ -159,6 +160,8 @@ class ReasoningFilter:
 
     def _answer(self, at_end: bool) -> str:
         text, place = self._held, 0
+        if "<" not in text:
+            return self._show(text, len(text))
         while tag := _TAG.search(text, place):
             if not at_end and not text[tag.end() :].strip(" \t"):
                 break  # the next characters decide whether it is a tag or text

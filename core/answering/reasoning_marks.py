@@ -5,6 +5,8 @@ Seed-OSS, Kimi, and the channels of gpt-oss (OpenAI's Harmony format), whose fir
 reasoning and whose last one is the answer.
 """
 
+import re
+
 _OPEN, _CLOSE = "<think>\n", "\n</think>\n"
 _OPENING = {
     "[THINK]": _OPEN,
@@ -24,6 +26,7 @@ _CLOSING = {
     "<|start|>assistant<|channel|>final<|message|>": _CLOSE,
 }
 _AFTER_CLOSING = {"<|START_RESPONSE|>": ""}
+_FIRST_CHARACTER = re.compile("[<◁[]")  # of every mark
 
 
 class MarkTranslator:
@@ -42,6 +45,10 @@ class MarkTranslator:
     def feed(self, delta: str) -> str:
         """The translation as far as it is certain; may be empty."""
         self._held += delta
+        if not _FIRST_CHARACTER.search(self._held):  # almost always
+            text, self._held = self._held, ""
+            self._note(text)
+            return text
         done = ""
         while found := self._first_mark():
             place, mark = found
