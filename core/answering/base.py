@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 from core.answering.passages import Passage
 
 Role = Literal["system", "user", "assistant"]
+Receive = Callable[[str], None]
 FinishReason = Literal["stop", "length", "content_filter", "cancelled"]
 
 
@@ -73,9 +74,22 @@ class AnswerStream:
     usage: Usage | None = None
     finish_reason: FinishReason = "stop"
     restarted: bool = False
+    reader: Callable[[Receive], None] | None = None
 
     def __iter__(self) -> Iterator[str]:
         return self.deltas
+
+    def read(self, receive: Receive) -> None:
+        """Call `receive` with each delta, and return at the end. Raises the iteration's errors.
+
+        Deltas of an LLM do not wake the caller's thread: a thread that all answers share calls
+        `receive`, which must not block, except for the first delta after `restarted`.
+        """
+        if self.reader is not None:
+            self.reader(receive)
+            return
+        for delta in self.deltas:
+            receive(delta)
 
 
 class Answerer(Protocol):

@@ -1,13 +1,16 @@
 """Answers by an LLM behind an OpenAI-compatible `/chat/completions`."""
 
-import time
-from collections.abc import Callable, Iterator
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
+from queue import Empty, SimpleQueue
 from typing import Any, NoReturn
 
 import httpx
 
-from core.answering.base import AnswerStream, Question
+from core.answering.base import AnswerStream, Question, Receive
 from core.answering.completions import parse_event
 from core.answering.dialect import Dialect
 from core.answering.prompt import CountTokens, Message
@@ -139,7 +142,7 @@ class OpenAIAnswerer:
         """
         stream = AnswerStream(deltas=iter(()), model=self.model)
         run = _Run(stream, question, self._messages(question), should_stop)
-        stream.deltas = self._write(run)
+        stream.deltas, stream.reader = self._iterate(run), partial(self._read, run)
         return stream
 
     def close(self) -> None:
@@ -150,50 +153,74 @@ class OpenAIAnswerer:
     def _messages(self, question: Question) -> list[Message]:
         return self._window.fit(question, history_tokens=self._history_tokens)
 
-    def _write(self, run: "_Run") -> Iterator[str]:
-        attempt, adaptations = 1, 0
+    def _read(self, run: "_Run", receive: Receive) -> None:
+        """Write the answer; the loop's thread calls `receive` with its deltas."""
+
+        async def emit(delta: str, is_restart: bool) -> None:
+            if not is_restart:
+                receive(delta)
+                return
+            run.stream.restarted = True
+            await asyncio.to_thread(receive, delta)
+
         try:
-            while True:
-                try:
-                    yield from self._attempt(run)
-                    return
-                except _Retry as failed:
-                    self._pause_or_raise(failed.error, attempt, run.should_stop)
-                    attempt += 1
-                except _Adapted as refused:
-                    adaptations += 1
-                    if adaptations > _MAX_ADAPTATIONS:
-                        raise refused.error from None
-                    run.messages = self._messages(run.question)
+            self._loop.run(self._write(run, emit), should_stop=run.should_stop)
         except Stopped:
             run.stream.finish_reason = "cancelled"
 
-    def _pause_or_raise(
-        self, error: ProviderError, attempt: int, should_stop: Callable[[], bool]
-    ) -> None:
+    def _iterate(self, run: "_Run") -> Iterator[str]:
+        """Write the answer, and yield its deltas in the caller's thread."""
+        inbox: SimpleQueue[tuple[str, bool] | None] = SimpleQueue()
+
+        async def emit(delta: str, is_restart: bool) -> None:
+            inbox.put((delta, is_restart))
+
+        call = self._loop.start(self._write(run, emit))
+        call.when_over(partial(inbox.put, None))
+        try:
+            while (item := _take(inbox, run.should_stop)) is not None:
+                delta, is_restart = item
+                run.stream.restarted = run.stream.restarted or is_restart
+                yield delta
+            call.result()
+        except Stopped:
+            run.stream.finish_reason = "cancelled"
+        finally:
+            call.end()
+
+    async def _write(self, run: "_Run", emit: "_Emit") -> None:
+        attempt, adaptations = 1, 0
+        while True:
+            try:
+                await self._attempt(run, emit)
+                return
+            except _Retry as failed:
+                await self._pause_or_raise(failed.error, attempt)
+                attempt += 1
+            except _Adapted as refused:
+                adaptations += 1
+                if adaptations > _MAX_ADAPTATIONS:
+                    raise refused.error from None
+                run.messages = await asyncio.to_thread(self._messages, run.question)
+
+    async def _pause_or_raise(self, error: ProviderError, attempt: int) -> None:
         wait = self._retry.wait_before(attempt, error)
         if attempt >= self._retry.attempts or wait > self._retry.longest_wait:
             raise error from None
         log.info("chat_provider_retried", code=error.code, detail=error.detail, attempt=attempt)
-        until = time.monotonic() + wait
-        while (left := until - time.monotonic()) > 0:
-            _check(should_stop)
-            time.sleep(min(left, POLL_SECONDS))
+        await asyncio.sleep(wait)
 
-    def _attempt(self, run: "_Run") -> Iterator[str]:
-        """One request. Raises _Retry and _Adapted only while nothing has been yielded."""
+    async def _attempt(self, run: "_Run", emit: "_Emit") -> None:
+        """One request. Raises _Retry and _Adapted only while nothing has been emitted."""
         _check(run.should_stop)
-        exchange = Exchange(
-            loop=self._loop,
-            client=self._client,
-            timeout=self._timeout,
-            should_stop=run.should_stop,
-        )
+        exchange = Exchange(client=self._client, timeout=self._timeout)
         try:
-            for delta in storable(self._deltas(run, exchange)):
-                _check(run.should_stop)
-                run.started = True
-                yield delta
+            async with aclosing(self._deltas(run, exchange)) as deltas:
+                async for delta in storable(deltas):
+                    _check(run.should_stop)
+                    run.started = True
+                    is_restart, run.is_restart = run.is_restart, False
+                    await emit(delta, is_restart)
         except httpx.TimeoutException as error:
             raise _on_timeout(error) from None
         except httpx.HTTPError as error:
@@ -202,7 +229,7 @@ class OpenAIAnswerer:
         except _Reported as reported:
             self._handle_refusal(run, reported)
         finally:
-            exchange.close()
+            await exchange.close()
 
     def _handle_refusal(self, run: "_Run", reported: _Reported) -> NoReturn:
         """Raise _Adapted if the request can be adapted, else _Retry or the error."""
@@ -219,25 +246,29 @@ class OpenAIAnswerer:
             raise _Adapted(error) from None
         raise (error if isinstance(error, ProviderRefused) else _Retry(error)) from None
 
-    def _deltas(self, run: "_Run", exchange: Exchange) -> Iterator[str]:
+    async def _deltas(self, run: "_Run", exchange: Exchange) -> AsyncGenerator[str]:
         run.body = self._dialect.body(model=self.model, messages=run.messages)
         request = self._client.build_request(
             "POST", self._url, json=run.body, headers=self._headers
         )
-        response = exchange.open(request)
+        response = await exchange.open(request)
         if not response.is_success:
             raise _Reported(
-                self._read_refusal(response, exchange),
+                await self._read_refusal(response, exchange),
                 retry_after=response.headers.get("retry-after"),
             )
         reasoning = ReasoningFilter(expected=self._reasons, suspicious=self._suspicious)
         try:
-            for text in self._texts(run.stream, exchange, reasoning):
-                yield from _restartable(run, reasoning, reasoning.feed(text))
+            async with aclosing(self._texts(run.stream, exchange, reasoning)) as texts:
+                async for text in texts:
+                    if shown := _note_restart(run, reasoning, reasoning.feed(text)):
+                        yield shown
         except (httpx.HTTPError, _Reported):
-            yield from _restartable(run, reasoning, reasoning.give_up())
+            if shown := _note_restart(run, reasoning, reasoning.give_up()):
+                yield shown
             raise
-        yield from _restartable(run, reasoning, reasoning.flush())
+        if shown := _note_restart(run, reasoning, reasoning.flush()):
+            yield shown
         self._learn(reasoning)
         if not run.started:
             _check_emptiness(run.stream)
@@ -250,14 +281,14 @@ class OpenAIAnswerer:
         if was_held and not reasoning.hidden_opening:
             self._suspicious = False
 
-    def _read_refusal(self, response: httpx.Response, exchange: Exchange) -> Refusal:
+    async def _read_refusal(self, response: httpx.Response, exchange: Exchange) -> Refusal:
         if response.is_redirect:
             target = response.headers.get("location", "")
             message = mask_keys(f"It redirects to {target}", self._keys)
             return Refusal(response.status_code, message)
         body = bytearray()
         try:
-            for chunk in exchange:
+            async for chunk in exchange:
                 body += chunk
                 if len(body) >= MAX_BODY_BYTES:
                     break
@@ -265,13 +296,13 @@ class OpenAIAnswerer:
             pass  # the status says enough
         return read_refusal(response.status_code, bytes(body), keys=self._keys)
 
-    def _texts(
+    async def _texts(
         self, stream: AnswerStream, exchange: Exchange, reasoning: ReasoningFilter
-    ) -> Iterator[str]:
+    ) -> AsyncGenerator[str]:
         """The model's text, event by event. Raises httpx's errors if the end is missing."""
         finished = heard = calls_tool = False
         try:
-            for event in iter_events(exchange):
+            async for event in iter_events(exchange):
                 if event.data.strip() == "[DONE]":
                     finished = True
                     break
@@ -311,14 +342,30 @@ class _Run:
     body: dict[str, Any] = field(default_factory=dict)
     started: bool = False
     shortened: bool = False
+    is_restart: bool = False  # the next delta replaces all earlier ones
 
 
-def _restartable(run: _Run, reasoning: ReasoningFilter, shown: str) -> Iterator[str]:
+# Takes a delta, and whether it replaces all earlier ones.
+_Emit = Callable[[str, bool], Awaitable[None]]
+
+
+def _take(
+    inbox: SimpleQueue[tuple[str, bool] | None], should_stop: Callable[[], bool]
+) -> tuple[str, bool] | None:
+    """Wait for the next delta; None at the end."""
+    while True:
+        _check(should_stop)
+        try:
+            return inbox.get(timeout=POLL_SECONDS)
+        except Empty:
+            continue
+
+
+def _note_restart(run: _Run, reasoning: ReasoningFilter, shown: str) -> str:
     if reasoning.restarted:
         reasoning.restarted = False  # it happens once, not again at each later delta
-        run.stream.restarted = run.started
-    if shown:
-        yield shown
+        run.is_restart = run.started
+    return shown
 
 
 def _check_emptiness(stream: AnswerStream) -> None:

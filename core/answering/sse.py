@@ -2,7 +2,7 @@
 
 import json
 from codecs import BOM_UTF8
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator
 from dataclasses import dataclass
 
 from core.errors import ProviderError
@@ -21,7 +21,9 @@ class Event:
     name: str = ""
 
 
-def iter_events(chunks: Iterable[bytes], *, max_bytes: int = MAX_EVENT_BYTES) -> Iterator[Event]:
+async def iter_events(
+    chunks: AsyncIterable[bytes], *, max_bytes: int = MAX_EVENT_BYTES
+) -> AsyncIterator[Event]:
     """The events of a response body. Its Content-Type is not looked at.
 
     A body that begins with a brace or a bracket is JSON: one event for each line that is an
@@ -29,15 +31,18 @@ def iter_events(chunks: Iterable[bytes], *, max_bytes: int = MAX_EVENT_BYTES) ->
     its beginning. Any other body is a stream of server-sent events. Raises
     ProviderError for a line or an event over `max_bytes` and never buffers more than that.
     """
-    first, chunks = _peek(chunks, max_bytes=max_bytes)
+    first, chunks = await _peek(chunks, max_bytes=max_bytes)
     if first in (b"{", b"["):
-        return _iter_json(chunks, max_bytes=max_bytes)
-    if first == b"<":
-        return _iter_page(chunks)
-    return _iter_sse(chunks, max_bytes=max_bytes)
+        events = _iter_json(chunks, max_bytes=max_bytes)
+    elif first == b"<":
+        events = _iter_page(chunks)
+    else:
+        events = _iter_sse(chunks, max_bytes=max_bytes)
+    async for event in events:
+        yield event
 
 
-def _iter_sse(chunks: Iterable[bytes], *, max_bytes: int) -> Iterator[Event]:
+async def _iter_sse(chunks: AsyncIterable[bytes], *, max_bytes: int) -> AsyncIterator[Event]:
     """Server-sent events as in WHATWG HTML 9.2.6; comments and other fields are skipped.
 
     Characters and line ends (LF, CRLF, CR) may be cut anywhere between chunks. A last event
@@ -47,7 +52,7 @@ def _iter_sse(chunks: Iterable[bytes], *, max_bytes: int) -> Iterator[Event]:
     data: list[str] = []
     name = ""
     size = 0
-    for line in _iter_lines(chunks, max_bytes=max_bytes, with_rest=True):
+    async for line in _iter_lines(chunks, max_bytes=max_bytes, with_rest=True):
         if not line:
             if data:
                 yield Event("\n".join(data), name)
@@ -65,18 +70,18 @@ def _iter_sse(chunks: Iterable[bytes], *, max_bytes: int) -> Iterator[Event]:
         yield Event("\n".join(data), name)
 
 
-def _iter_page(chunks: Iterable[bytes]) -> Iterator[Event]:
+async def _iter_page(chunks: AsyncIterable[bytes]) -> AsyncIterator[Event]:
     page = bytearray()
-    for chunk in chunks:
+    async for chunk in chunks:
         page += chunk
         if len(page) > _MAX_PAGE_BYTES:
             break
     yield Event(page.decode("utf-8", "replace"), PAGE)
 
 
-def _iter_json(chunks: Iterable[bytes], *, max_bytes: int) -> Iterator[Event]:
+async def _iter_json(chunks: AsyncIterable[bytes], *, max_bytes: int) -> AsyncIterator[Event]:
     rest = bytearray()
-    for line in _iter_lines(chunks, max_bytes=max_bytes, with_rest=True):
+    async for line in _iter_lines(chunks, max_bytes=max_bytes, with_rest=True):
         text = line.decode("utf-8", "replace").strip()
         if not rest and _is_complete(text):
             yield Event(text)
@@ -102,11 +107,13 @@ def _value(line: bytes, field: bytes) -> str:
     return line[len(field) :].decode("utf-8", "replace").removeprefix(" ")
 
 
-def _peek(chunks: Iterable[bytes], *, max_bytes: int) -> tuple[bytes, Iterator[bytes]]:
+async def _peek(
+    chunks: AsyncIterable[bytes], *, max_bytes: int
+) -> tuple[bytes, AsyncIterator[bytes]]:
     """The first byte that is no space, and all chunks without a byte order mark."""
-    source = iter(chunks)
+    source = aiter(chunks)
     head = b""
-    for chunk in source:
+    async for chunk in source:
         head += chunk
         _check_size(len(head), max_bytes)
         if BOM_UTF8.startswith(head):
@@ -117,18 +124,19 @@ def _peek(chunks: Iterable[bytes], *, max_bytes: int) -> tuple[bytes, Iterator[b
     return head.strip()[:1], _chain(head, source)
 
 
-def _chain(head: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+async def _chain(head: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     yield head
-    yield from rest
+    async for chunk in rest:
+        yield chunk
 
 
-def _iter_lines(
-    chunks: Iterable[bytes], *, max_bytes: int, with_rest: bool = False
-) -> Iterator[bytes]:
+async def _iter_lines(
+    chunks: AsyncIterable[bytes], *, max_bytes: int, with_rest: bool = False
+) -> AsyncIterator[bytes]:
     """Whole lines without their ends; with `with_rest` also the text after the last line end."""
     pending = bytearray()
     after_cr = False
-    for chunk in chunks:
+    async for chunk in chunks:
         if after_cr and chunk:
             chunk = chunk.removeprefix(b"\n")
             after_cr = False

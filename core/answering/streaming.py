@@ -1,4 +1,4 @@
-"""A streamed HTTP request that can be aborted at any moment, also while it waits.
+"""Streamed HTTP requests that can be aborted at any moment, also while they wait.
 
 A blocking read cannot be interrupted; an asynchronous one can be cancelled. So requests run on
 an event loop in a separate thread, while the caller's thread polls `should_stop`.
@@ -7,23 +7,57 @@ an event loop in a separate thread, while the caller's thread polls `should_stop
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import wait
-from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import httpx
 
 POLL_SECONDS = 0.2
 _LAST_SECONDS = 3.0  # after the finish reason only the usage can follow
-# At most this often is the caller's thread woken. Tokens that arrive meanwhile are read together.
-PAUSE_SECONDS = 0.05
-MAX_AHEAD = 16  # chunks of a body, of up to 128 KiB, that are read before they are asked for
 T = TypeVar("T")
 
 
 class Stopped(Exception):
     """`should_stop` returned True."""
+
+
+class Call(Generic[T]):
+    """A coroutine that runs on an event loop in another thread."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> None:
+        self._loop = loop
+        self._task: asyncio.Task[Any] | None = None
+        self._over = threading.Event()
+        self._future = asyncio.run_coroutine_threadsafe(self._run(coroutine), loop)
+        self.when_over(self._over.set)
+
+    async def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        self._task = asyncio.current_task()
+        return await coroutine
+
+    def when_over(self, callback: Callable[[], None]) -> None:
+        """Call `callback` at the end of the coroutine, in the loop's thread."""
+        self._future.add_done_callback(lambda _: callback())
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the end of the coroutine; return whether it has ended."""
+        return self._over.wait(seconds)
+
+    def end(self) -> None:
+        """Cancel the coroutine unless it has ended, and wait for its end."""
+        # Repeat until the task has ended: a task that has not begun cannot be cancelled.
+        while not self._future.done():
+            self._loop.call_soon_threadsafe(self._cancel)
+            wait([self._future], timeout=POLL_SECONDS)
+
+    def result(self) -> T:
+        """Return the coroutine's result, or raise its exception. Waits for its end."""
+        return self._future.result()
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
 
 
 class LoopThread:
@@ -40,28 +74,18 @@ class LoopThread:
         Calls `should_stop` every POLL_SECONDS. When that returns True, cancels the coroutine,
         waits for its end and raises Stopped. An exception of `should_stop` has the same effect.
         """
-        tasks: list[asyncio.Task[Any] | None] = []
-
-        async def call() -> T:
-            tasks.append(asyncio.current_task())
-            return await coroutine
-
-        def cancel() -> None:
-            for task in tasks:
-                task and task.cancel()
-
-        loop = self._started()
-        future = asyncio.run_coroutine_threadsafe(call(), loop)
+        call = self.start(coroutine)
         try:
-            while not wait([future], timeout=POLL_SECONDS).done:
+            while not call.wait(POLL_SECONDS):
                 if should_stop():
                     raise Stopped
         finally:
-            # Repeat until the task has ended: a task that has not begun cannot be cancelled.
-            while not future.done():
-                loop.call_soon_threadsafe(cancel)
-                wait([future], timeout=POLL_SECONDS)
-        return future.result()
+            call.end()
+        return call.result()
+
+    def start(self, coroutine: Coroutine[Any, Any, T]) -> Call[T]:
+        """Run `coroutine`, and return at once. The caller must call `end`."""
+        return Call(self._started(), coroutine)
 
     def close(self) -> None:
         """Stop the thread, if it runs. No call of `run` may be in progress."""
@@ -86,35 +110,25 @@ class LoopThread:
 
 
 class Exchange:
-    """One request and the body of its response; each wait ends soon after `should_stop`.
+    """One request and the body of its response. Methods raise httpx's errors.
 
     `timeout` bounds the seconds of waiting between two calls of `heard_token`. httpx's own
-    timeout would not do: comments in the stream restart it. Time that the consumer takes does
-    not count. Methods raise Stopped and httpx's errors.
+    timeout would not do: comments in the stream restart it.
     """
 
-    def __init__(
-        self,
-        *,
-        loop: LoopThread,
-        client: httpx.AsyncClient,
-        timeout: float,
-        should_stop: Callable[[], bool],
-    ) -> None:
-        self._loop = loop
+    def __init__(self, *, client: httpx.AsyncClient, timeout: float) -> None:
         self._client = client
         self._timeout = timeout
-        self._should_stop = should_stop
         self._response: httpx.Response | None = None
-        self._reader: asyncio.Task[None] | None = None
-        # What the loop has read: chunks, then the error that ended the body, or None.
-        self._inbox: SimpleQueue[bytes | Exception | None] = SimpleQueue()
+        self._body: AsyncIterator[bytes] | None = None
         self._waited = 0.0
         self._patience: float | None = None
 
-    def open(self, request: httpx.Request) -> httpx.Response:
+    async def open(self, request: httpx.Request) -> httpx.Response:
         """Send `request` and return the response before its body is read."""
-        return self._run(self._open(request))
+        self._response = await self._client.send(request, stream=True)
+        self._body = self._response.aiter_bytes()
+        return self._response
 
     def heard_token(self) -> None:
         self._waited = 0.0
@@ -123,62 +137,30 @@ class Exchange:
         """The answer is complete: from now on wait only a few seconds for more."""
         self._patience = min(_LAST_SECONDS, self._timeout)
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
-    def __next__(self) -> bytes:
-        if self._should_stop():
-            raise Stopped
+    async def __anext__(self) -> bytes:
+        assert self._body is not None
         if self._waited > self._timeout:
             raise httpx.ReadTimeout("no token in time")
         started = time.monotonic()
-        chunk = self._take()
-        self._waited += time.monotonic() - started
-        if isinstance(chunk, Exception):
-            raise chunk
-        if chunk is None:
-            raise StopIteration
-        return chunk
-
-    def _take(self) -> bytes | Exception | None:
-        started = time.monotonic()
-        while True:
-            try:
-                return self._inbox.get(timeout=POLL_SECONDS)
-            except Empty:
-                if self._should_stop():
-                    raise Stopped from None
-            if self._patience is not None and time.monotonic() - started > self._patience:
-                return httpx.ReadTimeout("the stream stays open")
-
-    def close(self) -> None:
-        """Give the connection back to the pool, or close it if the body is not read to its end."""
-        self._loop.run(self._close(), should_stop=_never)
-
-    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return self._loop.run(coroutine, should_stop=self._should_stop)
-
-    async def _open(self, request: httpx.Request) -> httpx.Response:
-        self._response = await self._client.send(request, stream=True)
-        self._reader = asyncio.create_task(self._read(self._response))
-        return self._response
-
-    async def _read(self, response: httpx.Response) -> None:
-        """Read ahead of the caller: no chunk waits until its thread asks for it."""
         try:
-            async for chunk in response.aiter_bytes():
-                self._inbox.put(chunk)
-                await asyncio.sleep(PAUSE_SECONDS)
-                while self._inbox.qsize() >= MAX_AHEAD:
-                    await asyncio.sleep(POLL_SECONDS)
-            self._inbox.put(None)
-        except Exception as error:
-            self._inbox.put(error)
+            return await self._read(self._body)
+        finally:
+            self._waited += time.monotonic() - started
 
-    async def _close(self) -> None:
-        if self._reader is not None:
-            self._reader.cancel()
-            await asyncio.wait([self._reader])
+    async def _read(self, body: AsyncIterator[bytes]) -> bytes:
+        if self._patience is None:
+            return await anext(body)
+        try:
+            async with asyncio.timeout(self._patience):
+                return await anext(body)
+        except TimeoutError:
+            raise httpx.ReadTimeout("the stream stays open") from None
+
+    async def close(self) -> None:
+        """Give the connection back to the pool, or close it if the body is not read to its end."""
         if self._response is not None:
             await self._response.aclose()
 

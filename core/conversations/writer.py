@@ -120,16 +120,20 @@ class AnswerWriter:
     def _generate(self, question: Question) -> None:
         """Pass the provider's text on, without markers that refer to no passage."""
         assert self.stream is not None
-        started = time.perf_counter()
+        stream, started = self.stream, time.perf_counter()
         citations = _citations(question)
-        for delta in self.stream:
-            if self.stream.restarted:
-                self.stream.restarted = False
+
+        def receive(delta: str) -> None:
+            nonlocal citations
+            if stream.restarted:
+                stream.restarted = False
                 citations = _citations(question)
                 self._restart(question)
             if "first_token" not in self.trace.timings:
                 self.trace.note("first_token", since=started)
             self._write_text(citations.feed(delta))
+
+        stream.read(receive)
         self._write_text(citations.flush())
         self.trace.note("generate", since=started)
 

@@ -1,6 +1,6 @@
 """Text that PostgreSQL and UTF-8 can hold."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator
 
 
 def repaired(text: str) -> str:
@@ -9,14 +9,14 @@ def repaired(text: str) -> str:
     return whole.replace("\0", "\ufffd")
 
 
-def storable(deltas: Iterable[str]) -> Iterator[str]:
+async def storable(deltas: AsyncIterable[str]) -> AsyncIterator[str]:
     """`deltas`, repaired. A surrogate pair that is split between two of them is joined first.
 
     JSON may escape a character beyond U+FFFF as two surrogates, and a provider may cut between
     them.
     """
     held = ""
-    for delta in deltas:
+    async for delta in deltas:
         text = held + delta
         held = text[-1] if "\ud800" <= text[-1:] <= "\udbff" else ""
         if shown := repaired(text.removesuffix(held)):

@@ -376,6 +376,60 @@ def test_leaving_the_iteration_closes_the_connection(
     assert llm.wait_for_disconnect()
 
 
+def test_a_reader_hears_deltas_in_the_thread_that_all_answers_share(
+    llm: LLMServer, answerer: OpenAIAnswerer
+) -> None:
+    llm.script(Reply(deltas=["It is ", "blue."], usage=(40, 5)))
+    stream, heard = answerer.answer(ASKED), []
+    stream.read(lambda delta: heard.append((delta, threading.current_thread().name)))
+    assert heard == [("It is ", "answering"), ("blue.", "answering")]
+    assert stream.usage is not None
+    assert stream.usage.completion_tokens == 5
+
+
+def test_a_reader_that_must_begin_again_may_block(llm: LLMServer, answerer: OpenAIAnswerer) -> None:
+    """The writer stores a new attempt then, so it must not run in the shared thread."""
+    llm.script(Reply(deltas=["Passage [1].", "\n</think>\n\n", "Blue ", "it is."]))
+    stream, heard = answerer.answer(ASKED), []
+
+    def receive(delta: str) -> None:
+        in_shared = threading.current_thread().name == "answering"
+        heard.append((delta, stream.restarted, in_shared))
+        stream.restarted = False
+
+    stream.read(receive)
+    assert heard == [
+        *(("Passage [1].", False, True), ("Blue ", True, False), ("it is.", False, True))
+    ]
+
+
+def test_stopping_ends_a_reader_of_a_silent_provider(
+    llm: LLMServer, answerer: OpenAIAnswerer
+) -> None:
+    llm.script(Reply(deltas=["word ", "word "], stall_after=1))
+    seen: list[str] = []
+    stream = answerer.answer(ASKED, should_stop=lambda: bool(seen))
+    stream.read(seen.append)
+    assert (seen, stream.finish_reason) == (["word "], "cancelled")
+    assert llm.wait_for_disconnect()
+
+
+def test_a_reader_gets_the_errors_of_the_provider_and_its_own(
+    llm: LLMServer, answerer: OpenAIAnswerer
+) -> None:
+    def refuse(delta: str) -> None:
+        raise LookupError(delta)
+
+    llm.script(Reply(deltas=["Half", "whole"], drop_after=1), Reply(deltas=["a "] * 1000))
+    seen: list[str] = []
+    with pytest.raises(ProviderError):
+        answerer.answer(ASKED).read(seen.append)
+    assert seen == ["Half"]
+    with pytest.raises(LookupError, match="a "):
+        answerer.answer(ASKED).read(refuse)
+    assert llm.wait_for_disconnect()
+
+
 @pytest.mark.parametrize("key", [f"{KEY}\nX-Other: 1", f"{KEY}ключ", f"  {KEY}\n"])
 def test_an_odd_key_is_in_no_error(llm: LLMServer, key: str) -> None:
     answerer = build(llm, key=key)
