@@ -19,6 +19,8 @@ def with_annotations(
 
     A word inside a check box is a tick in the font's own encoding; the sign replaces it.
     """
+    if not annotations:
+        return list(words)
     boxes = [(one, frame.box(*one.box)) for one in annotations if one.kind in ("check", "field")]
     ticks = [box for one, box in boxes if one.kind == "check"]
     kept = [word for word in words if not any(_is_tick(word, box) for box in ticks)]

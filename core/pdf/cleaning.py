@@ -12,7 +12,8 @@ from collections.abc import Collection
 
 # pdfium writes U+FFFE (older versions: U+0002) where it joined a word broken at a line end.
 _BREAK = r"(?P<break>[\ufffe\x02]|\u00ad *\n|[-\u2010] *\n)"
-BROKEN_WORD = re.compile(rf"(?P<head>\w+){_BREAK}(?P<tail>[^\W_]\w*)")
+# Possessive: a search that gives back letters of a word is quadratic in the word's length.
+BROKEN_WORD = re.compile(rf"\b(?P<head>\w++){_BREAK}(?P<tail>[^\W_]\w*)")
 HAS_BREAK = re.compile(_BREAK)
 _COMPOUND = re.compile(r"\w+(?:-\w+)+")
 # Parts of words that always have a hyphen, wherever the line ends.
@@ -32,8 +33,9 @@ _DROPPED = re.compile(
 )
 # Alphabetic and Arabic presentation forms, Kangxi and CJK radicals.
 _COMPATIBILITY = re.compile("[\ufb00-\ufdcf\ufdf0-\ufdff\ufe70-\ufefc\u2e80-\u2fd5]+")
-_BULLETS = str.maketrans({"\uf0b7": "•", "\uf0a7": "▪", "\uf0d8": "➢", "\uf0fc": "✓"})
-_SPACES = re.compile(r"[^\S\n]+")
+_BULLETS = {"\uf0b7": "•", "\uf0a7": "▪", "\uf0d8": "➢", "\uf0fc": "✓"}
+_BULLET = re.compile("[\uf0a7\uf0b7\uf0d8\uf0fc]")
+_SPACES = re.compile(r"[^\S\n]{2,}|[^\S\n ]")  # not single spaces, which are already right
 _LINE_BREAKS = re.compile(r"\r\n?|[\u2028\u2029\x85\x0b\x0c]")
 _BLANK_LINES = re.compile(r"\n{3,}")
 
@@ -47,7 +49,7 @@ def clean_text(raw: str, *, known_words: Collection[str] = ()) -> str:
     text = join_broken_words(unify_spaces(raw), known_words)
     text = _CONTROLS.sub(" ", text)
     if not text.isascii():
-        text = _DROPPED.sub("", text).translate(_BULLETS)
+        text = _BULLET.sub(lambda match: _BULLETS[match[0]], _DROPPED.sub("", text))
         text = _COMPATIBILITY.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
         text = unicodedata.normalize("NFC", text)
     lines = (" ".join(line.split()) for line in text.split("\n"))

@@ -10,6 +10,7 @@ alone that increases with the pages. All other numbers are content: `Invoice 202
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 # Two pages on each side, because headers may alternate between left and right pages.
 WINDOW = 2
@@ -78,14 +79,12 @@ def take_furniture(number: int, texts: Mapping[int, str]) -> tuple[str, str]:
     otherwise the lines above the text, without page numbers, are the running title.
     """
     lines = texts[number].split("\n")
-    pages = {
-        page: texts[page].split("\n")
-        for page in range(number - WINDOW, number + WINDOW + 1)
-        if page in texts
-    }
-    top = _count_furniture(number, pages)
-    running = lines[: top or _count_furniture(number, pages, also_first=True)]
-    bottom = _count_furniture(number, {page: lines[::-1] for page, lines in pages.items()})
+    near = [page for page in range(number - WINDOW, number + WINDOW + 1) if page in texts]
+    edges = {page: _edges(page, texts[page]) for page in near}
+    tops = {page: both[0] for page, both in edges.items()}
+    top = _count_furniture(number, tops)
+    running = lines[: top or _count_furniture(number, tops, also_first=True)]
+    bottom = _count_furniture(number, {page: both[1] for page, both in edges.items()})
     titles = [title for line in running if (title := _title(line, number))]
     body = lines[top : len(lines) - bottom]
     if top and _count_words(titles) > _MIN_TITLE_SHARE * _count_words([*titles, *body]):
@@ -109,14 +108,13 @@ def _count_words(lines: Sequence[str]) -> int:
 
 
 def _count_furniture(
-    number: int, pages: Mapping[int, Sequence[str]], *, also_first: bool = False
+    number: int, edges: Mapping[int, Sequence[_Line]], *, also_first: bool = False
 ) -> int:
     """How many leading lines of page `number` are furniture, or are the first of their series."""
-    edges = {page: _edge(page, lines) for page, lines in pages.items()}
-    own = edges.pop(number)
+    others = {page: edge for page, edge in edges.items() if page != number}
     # On numbered forms all lines match the neighbours. Then only exact repeats are furniture.
     for alike in (_Line.matches, _Line.repeats):
-        count = _count_alike(own, edges, alike, also_first=also_first)
+        count = _count_alike(edges[number], others, alike, also_first=also_first)
         if count is not None:
             return count
     return 0
@@ -141,6 +139,13 @@ def _count_alike(
             return count
         count = line.position + 1
     return None
+
+
+@lru_cache(maxsize=4 * WINDOW)
+def _edges(page: int, text: str) -> tuple[list[_Line], list[_Line]]:
+    """The lines that may be furniture, from the top and from the bottom. Neighbours ask again."""
+    lines = text.split("\n")
+    return _edge(page, lines), _edge(page, lines[::-1])
 
 
 def _edge(page: int, lines: Sequence[str]) -> list[_Line]:

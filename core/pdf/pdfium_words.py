@@ -8,6 +8,7 @@ change of size, a raised digit or a missing space.
 import ctypes
 import math
 import re
+import struct
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from statistics import median
@@ -16,6 +17,7 @@ from typing import Any
 import pypdfium2.raw as pdfium_c
 
 from core.pdf.layout.words import Box, Word
+from core.pdf.pdfium_calls import address_of, get_loose_box
 
 # pdfium marks a hyphen at the end of a line by U+FFFE (older versions: U+0002).
 _LINE = re.compile(r"\S[^\r\n]*")
@@ -31,6 +33,7 @@ _GAP_ABOVE_MEDIAN = 0.05
 _VERTICAL_CHARS = 1.6  # characters; a word of upright letters that is higher is vertical
 
 
+_RECT = struct.Struct("4f")  # left, top, right, bottom
 Found = tuple[int, Word]  # with the number of the word's first character
 # A character's (left, bottom, right, top) on the PDF page, whose y grows upwards.
 Bounds = tuple[float, float, float, float]
@@ -68,6 +71,8 @@ class PageFrame:
 
     def box(self, left: float, bottom: float, right: float, top: float) -> Box:
         """(left, top, right, bottom) on the displayed page."""
+        if self._rotation == 0 and left <= right and bottom <= top:
+            return left - self._left, self._top - top, right - self._left, self._top - bottom
         x1, y1 = self.point(left, bottom)
         x2, y2 = self.point(right, top)
         return min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
@@ -78,12 +83,13 @@ class WordReader:
 
     def __init__(self, text_page: Any, frame: PageFrame, text: str) -> None:
         self._text_page = text_page
+        self._handle = address_of(text_page.raw)
         self._frame = frame
         self._text = text
         self._rect = pdfium_c.FS_RECTF()
-        self._rect_reference = ctypes.byref(self._rect)
+        self._rect_address = ctypes.addressof(self._rect)
         self._x, self._y = ctypes.c_double(), ctypes.c_double()
-        self._xy_references = ctypes.byref(self._x), ctypes.byref(self._y)
+        self._baselines: dict[tuple[float, float], float] = {}
         self._vertical = False
 
     def words(self) -> list[Found]:
@@ -91,10 +97,11 @@ class WordReader:
         words: list[Found] = []
         for line in _LINE.finditer(self._text):
             # pdfium begins a new line where the direction changes.
-            angle = pdfium_c.FPDFText_GetCharAngle(self._text_page, line.start())
-            turn = self._frame.turn(angle)
+            turn = self._frame.turn(pdfium_c.FPDFText_GetCharAngle(self._text_page, line.start()))
+            low = 1 if turn is not None and self._frame.runs_along_x(turn) else 0
+            self._baselines.clear()
             for found in _WORD.finditer(self._text, *line.span()):
-                self._measure(found, turn, words)
+                self._measure(found[0], found.start(), turn, low, words)
         if self._vertical:
             return [
                 (start, _vertical(word) if _IDEOGRAPH.fullmatch(word.text) else word)
@@ -102,51 +109,45 @@ class WordReader:
             ]
         return words
 
-    def _measure(self, found: re.Match[str], turn: int | None, words: list[Found]) -> None:
-        start, end = found.span()
+    def _measure(
+        self, text: str, start: int, turn: int | None, low: int, words: list[Found]
+    ) -> None:
+        """Add the word. `low` is the index of the bounds across the direction of the text."""
         first = self._bounds(start)
-        if end - start == 1:
-            words.append((start, self._word(found[0], start, first, first, turn)))
+        if len(text) == 1:
+            words.append((start, self._word(text, start, first, first, turn, low)))
             return
-        last = self._bounds(end - 1)
-        word = self._word(found[0], start, first, last, turn)
+        last = self._bounds(start + len(text) - 1)
+        word = self._word(text, start, first, last, turn, low)
         if turn == 0 and word.bottom - word.top > _VERTICAL_CHARS * (first[3] - first[1]):
             self._vertical = True
             words.append((start, _vertical(word)))
-        elif turn is not None and self._is_mixed(found[0], start, turn, first, last):
-            words.extend(self._split(start, end, turn))
+        elif turn is not None and self._is_mixed(text, start, low, first, last):
+            words.extend(self._split(start, start + len(text), turn, low))
         else:
             words.append((start, word))
 
-    def _is_mixed(self, text: str, start: int, turn: int, first: Bounds, last: Bounds) -> bool:
-        if self._differ(first, last, turn) or (not text.islower() and _NARROW_SPACE.search(text)):
+    def _is_mixed(self, text: str, start: int, low: int, first: Bounds, last: Bounds) -> bool:
+        if _differ(first, last, low) or (not text.islower() and _NARROW_SPACE.search(text)):
             return True
         if text[-1] not in _TRAILING:
             return False
         bare = text.rstrip(_TRAILING)
         if len(bare) < 2 or not bare[-1].isdigit():
             return False
-        return self._differ(first, self._bounds(start + len(bare) - 1), turn)
+        return _differ(first, self._bounds(start + len(bare) - 1), low)
 
-    def _differ(self, one: Bounds, other: Bounds, turn: int) -> bool:
-        """Whether two characters of one word differ in size or are not on one line."""
-        low = 1 if self._frame.runs_along_x(turn) else 0
-        high = low + 2
-        size = max(one[high] - one[low], 0.1)
-        if abs(size - (other[high] - other[low])) > _SIZE_CHANGE * size:
-            return True
-        return abs(other[low] - one[low]) > _SIZE_CHANGE * size
-
-    def _split(self, start: int, end: int, turn: int) -> Iterator[Found]:
+    def _split(self, start: int, end: int, turn: int, low: int) -> Iterator[Found]:
         """The word, cut at changes of size or baseline and at narrow spaces."""
         bounds = [self._bounds(index) for index in range(start, end)]
-        gaps = self._gaps(bounds, turn)
+        gaps = _gaps(bounds, 1 - low)
         begin = 0
         for index in range(1, len(bounds) + 1):
-            cut = index == len(bounds) or self._differ(bounds[begin], bounds[index], turn)
+            cut = index == len(bounds) or _differ(bounds[begin], bounds[index], low)
             if cut or self._has_space(bounds, gaps, start, index):
                 text = self._text[start + begin : start + index]
-                word = self._word(text, start + begin, bounds[begin], bounds[index - 1], turn)
+                ends = bounds[begin], bounds[index - 1]
+                word = self._word(text, start + begin, *ends, turn, low)
                 yield start + begin, word
                 begin = index
 
@@ -160,27 +161,46 @@ class WordReader:
         usual = median(gaps) + _GAP_ABOVE_MEDIAN * height
         return gaps[index - 1] > max(_NARROW_GAP * height, usual)
 
-    def _gaps(self, bounds: Sequence[Bounds], turn: int) -> list[float]:
-        low = 0 if self._frame.runs_along_x(turn) else 1
-        return [
-            max(two[low] - one[low + 2], one[low] - two[low + 2]) for one, two in pairwise(bounds)
-        ]
-
     def _bounds(self, index: int) -> Bounds:
-        rect = self._rect
-        pdfium_c.FPDFText_GetLooseCharBox(self._text_page, index, self._rect_reference)
-        return rect.left, rect.bottom, rect.right, rect.top
+        get_loose_box(self._handle, index, self._rect_address)
+        left, top, right, bottom = _RECT.unpack(self._rect)
+        return left, bottom, right, top
 
-    def _word(self, text: str, start: int, first: Bounds, last: Bounds, turn: int | None) -> Word:
-        pdfium_c.FPDFText_GetCharOrigin(self._text_page, start, *self._xy_references)
-        x, y = self._frame.point(self._x.value, self._y.value)
+    def _word(
+        self, text: str, start: int, first: Bounds, last: Bounds, turn: int | None, low: int
+    ) -> Word:
         box = self._frame.box(
             first[0] if first[0] < last[0] else last[0],
             first[1] if first[1] < last[1] else last[1],
             first[2] if first[2] > last[2] else last[2],
             first[3] if first[3] > last[3] else last[3],
         )
-        return Word(text, *box, x if turn in (90, 270) else y, turn)
+        # Letters of a line that are equally high have one baseline. A call of pdfium is slow.
+        across = first[low], first[low + 2]
+        baseline = self._baselines.get(across) if turn is not None else None
+        if baseline is None:
+            pdfium_c.FPDFText_GetCharOrigin(self._text_page, start, self._x, self._y)
+            x, y = self._frame.point(self._x.value, self._y.value)
+            baseline = self._baselines[across] = x if turn in (90, 270) else y
+        return Word(text, *box, baseline, turn)
+
+
+def _differ(one: Bounds, other: Bounds, low: int) -> bool:
+    """Whether two characters of one word differ in size or are not on one line."""
+    size = one[low + 2] - one[low]
+    if size < 0.1:
+        size = 0.1
+    if abs(size - (other[low + 2] - other[low])) > _SIZE_CHANGE * size:
+        return True
+    return abs(other[low] - one[low]) > _SIZE_CHANGE * size
+
+
+def _gaps(bounds: Sequence[Bounds], along: int) -> list[float]:
+    """The distances between characters; `along` is the index of the bounds along the text."""
+    return [
+        max(two[along] - one[along + 2], one[along] - two[along + 2])
+        for one, two in pairwise(bounds)
+    ]
 
 
 def _vertical(word: Word) -> Word:

@@ -22,30 +22,37 @@ _FAULTS = (
     ),
     re.compile(r"[\u0370-\u03ff][\u0400-\u04ff]|[\u0400-\u04ff][\u0370-\u03ff]"),
 )
+_ALPHABETS = re.compile("[\u0370-\u04ff\u0590-\u06ff]")  # those of the faults
 _UNKNOWN = re.compile("[\ufffd\ue000-\uefff\x00-\x01\x03-\x08\x0e-\x1f\x7f-\x9f]")
 _MAX_UNKNOWN_SHARE = 0.01
 _SPACE = re.compile(r"\s+")
 # A second text with fewer faults must not have gaps.
 _MIN_CHARS_SHARE = 0.95
 _MIN_WORDS_SHARE = 0.97
+_MAX_NAMES = 2
 
 
 def count_faults(text: str) -> int:
     """The number of faults that only a misread page has; 0 for a correct text."""
     faults = _count_glued(text)
-    if not text.isascii():  # an ASCII text can only have joined words
+    if _ALPHABETS.search(text):  # other texts can only have joined words
         faults += sum(len(pattern.findall(text)) for pattern in _FAULTS)
     unknown = len(_UNKNOWN.findall(text))
     return faults + (unknown if unknown > _MAX_UNKNOWN_SHARE * len(text) else 0)
 
 
 def _count_glued(text: str) -> int:
-    """Joined words that are also on the page separately. Others are names, such as PayPal."""
+    """Joined words that are also on the page separately. Others are names, such as PayPal.
+
+    One or two words in capitals may be names even then: InDesign.
+    """
     pairs = set(_GLUED.findall(text))
     if not pairs:
         return 0
     words = {word.casefold() for word in _WORD.findall(text)}
-    return sum(one.casefold() in words and two.casefold() in words for one, two in pairs)
+    glued = [pair for pair in pairs if all(part.casefold() in words for part in pair)]
+    may_be_names = len(glued) <= _MAX_NAMES and all(first[0].isupper() for first, _ in glued)
+    return 0 if may_be_names else len(glued)
 
 
 def wants_second_reading(pdfium_text: str | None) -> bool:

@@ -10,10 +10,9 @@ import ctypes
 from collections import defaultdict
 from collections.abc import Sequence
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
 import pypdfium2.raw as pdfium_c
-from PIL import Image
 
 from core.pdf.layout.words import Word
 
@@ -35,15 +34,18 @@ def visible_words(
     """The words that a person can see. Each is given with the number of its first character."""
     if not words:
         return []
-    smallest = min(_MIN_HEIGHT, _MIN_SHARE * median(_size(word) for _, word in words))
+    sizes = [_size(word) for _, word in words]
+    smallest = min(_MIN_HEIGHT, _MIN_SHARE * median(sizes))
     on_page = [
-        (start, word)
-        for start, word in words
-        if _is_within(word, width, height) and _size(word) >= smallest
+        found
+        for found, size in zip(words, sizes, strict=True)
+        if size >= smallest and _is_within(found[1], width, height)
     ]
     blank = _blank_in_grey(page, [word for _, word in on_page])
     unseen = _without_contrast(page, on_page, blank) if blank else {}
     hidden = _hidden(text_page, on_page, unseen)
+    if not hidden:
+        return [word for _, word in on_page]
     return [word for index, (_, word) in enumerate(on_page) if index not in hidden]
 
 
@@ -72,27 +74,35 @@ def _blank_in_grey(page: Any, words: Sequence[Word]) -> set[int]:
         bitmap.close()
 
 
-class _Rows(NamedTuple):
+class _Rows:
     """Rows of grey pixels, `stride` bytes apart."""
 
-    pixels: memoryview
-    stride: int
-    width: int
-    height: int
-    scale: float
+    def __init__(
+        self, pixels: memoryview, stride: int, width: int, height: int, scale: float
+    ) -> None:
+        self._pixels = pixels
+        self._stride, self._width, self._height = stride, width, height
+        self._scale = scale
+        self._number, self._row = -1, b""
 
     def have_contrast(self, word: Word) -> bool:
         """Whether a row of the word's box has contrast; the middle one has it for most words."""
-        left = max(0, int(word.left * self.scale))
-        right = min(self.width, int(word.right * self.scale) + 1)
-        top = max(0, int(word.top * self.scale))
-        bottom = min(self.height, int(word.bottom * self.scale) + 1)
+        scale = self._scale
+        left, right = max(0, int(word.left * scale)), min(self._width, int(word.right * scale) + 1)
+        top, bottom = max(0, int(word.top * scale)), min(self._height, int(word.bottom * scale) + 1)
         middle = (top + bottom) // 2
-        for row in (*range(middle, bottom), *range(top, middle)):
-            line = bytes(self.pixels[row * self.stride + left : row * self.stride + right])
-            if line and max(line) - min(line) >= _ROW_CONTRAST:
-                return True
-        return False
+        if middle < bottom and self._has_contrast(middle, left, right):
+            return True
+        others = (*range(middle + 1, bottom), *range(top, middle))
+        return any(self._has_contrast(row, left, right) for row in others)
+
+    def _has_contrast(self, row: int, left: int, right: int) -> bool:
+        if row != self._number:  # words of one line share it
+            start = row * self._stride
+            self._row = bytes(self._pixels[start : start + self._width])
+            self._number = row
+        line = self._row[left:right]
+        return bool(line) and max(line) - min(line) >= _ROW_CONTRAST
 
 
 def _without_contrast(
@@ -103,23 +113,30 @@ def _without_contrast(
     found = {}
     bitmap = page.render(scale=scale)
     try:
-        picture = bitmap.to_pil().convert("RGB")
         for number in numbers:
             word = words[number][1]
-            sides = (word.left, word.top, word.right, word.bottom)
-            left, top, right, bottom = (int(side * scale) for side in sides)
-            colours = picture.crop((left, top, right + 1, bottom + 1)).split()
             needed = _CONTRAST if any(map(str.isalnum, word.text)) else _FAINT_SIGN
-            if all(_contrast(colour) < needed for colour in colours):
+            if max(_contrasts(bitmap, word, scale)) < needed:
                 found[number] = words[number]
     finally:
         bitmap.close()
     return found
 
 
-def _contrast(colour: Image.Image) -> float:
-    low, high = colour.getextrema()
-    return high - low  # type: ignore[operator]
+def _contrasts(bitmap: Any, word: Word, scale: float) -> list[int]:
+    """The contrast of each colour within the word's box. Beyond the image all is black."""
+    sides = (word.left, word.top, word.right, word.bottom)
+    left, top, right, bottom = (int(side * scale) for side in sides)
+    within = range(max(0, left), min(bitmap.width, right + 1))
+    rows = range(max(0, top), min(bitmap.height, bottom + 1))
+    channels = bitmap.n_channels
+    pixels = b"".join(
+        bytes(bitmap.buffer[start + within.start * channels : start + within.stop * channels])
+        for start in (row * bitmap.stride for row in rows if within)
+    )
+    beyond = b"\0" * (len(within) <= right - left or len(rows) <= bottom - top)
+    colours = (pixels[channel::channels] + beyond for channel in range(channels))
+    return [max(colour, default=0) - min(colour, default=0) for colour in colours]
 
 
 def _hidden(

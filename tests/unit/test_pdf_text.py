@@ -206,6 +206,8 @@ def test_the_furniture_of_a_page_depends_only_on_its_window(
     [
         ("An account with PayPal, SodaStream or iPhone.", True),
         ("The state ofState of affairs.", False),
+        ("The design was made in InDesign, in a week.", True),
+        ("The TheState, AnIdea and InHouse: an idea of the state, in a house.", False),
         ("من الأدوات القوية", True),
         ("من األدوات القوية اإلنتاجية", False),
         ("תוצר מקומי גולמי", True),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from statistics import median
 
 from core.pdf.layout.words import Piece
@@ -73,13 +74,16 @@ def find_rows(pieces: Sequence[Piece]) -> list[Row]:
 
 def make_segment(pieces: list[Piece]) -> Segment:
     """A segment of ordered pieces. Its height is the height of the pieces on the baseline."""
+    if len(pieces) == 1:
+        only = pieces[0]
+        return Segment(pieces, only.left, only.right, only.top, only.bottom)
     level = [piece for piece in pieces if not piece.shift] or pieces
     return Segment(
         pieces,
-        min(piece.left for piece in pieces),
-        max(piece.right for piece in pieces),
-        min(piece.top for piece in level),
-        max(piece.bottom for piece in level),
+        min([piece.left for piece in pieces]),
+        max([piece.right for piece in pieces]),
+        min([piece.top for piece in level]),
+        max([piece.bottom for piece in level]),
     )
 
 
@@ -92,7 +96,7 @@ def make_row(segments: list[Segment]) -> Row:
 def _group_by_baseline(pieces: Sequence[Piece]) -> list[list[Piece]]:
     groups: list[list[Piece]] = []
     baseline = height = 0.0
-    for piece in sorted(pieces, key=lambda piece: piece.baseline):
+    for piece in sorted(pieces, key=attrgetter("baseline")):
         limit = _SAME_BASELINE * min(height, piece.height)
         if groups and piece.baseline - baseline <= limit:
             groups[-1].append(piece)
@@ -150,14 +154,14 @@ def _overlaps(piece: Piece, host: Piece, small: float = _SMALL) -> bool:
 
 
 def _make_row(pieces: list[Piece]) -> Row:
-    pieces.sort(key=lambda piece: piece.left)
+    pieces.sort(key=attrgetter("left"))
     _mark_shifts(pieces)
     segments: list[list[Piece]] = []
     reach = 0.0
     for piece in pieces:
         if segments and piece.left - reach <= SEGMENT_GAP * piece.height:
             segments[-1].append(piece)
-            reach = max(reach, piece.right)
+            reach = piece.right if piece.right > reach else reach
         else:
             segments.append([piece])
             reach = piece.right

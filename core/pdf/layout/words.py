@@ -51,6 +51,8 @@ class Piece:
 def upright(word: Word, width: float, height: float) -> Piece:
     """The word after turning its page of `width` by `height` points so that it is upright."""
     text, left, top, right, bottom, baseline, turn = word
+    if turn == 0:
+        return Piece(word, left, top, right, bottom, baseline, text, bottom - top)
     if turn == 90:
         left, top, right, bottom = top, width - right, bottom, width - left
         baseline = width - baseline

@@ -1,0 +1,29 @@
+"""Calls of pdfium that are made for each word or object of a page, at half of the usual cost.
+
+pypdfium2's functions check the type of each argument and release the interpreter's lock. These
+take addresses and keep the lock, see https://docs.python.org/3/library/ctypes.html#ctypes.PYFUNCTYPE.
+"""
+
+import ctypes
+from typing import Any
+
+import pypdfium2.raw as pdfium_c
+
+
+def address_of(pointer: Any) -> int:
+    """The address in a pointer of ctypes, or of a function."""
+    return ctypes.cast(pointer, ctypes.c_void_p).value or 0
+
+
+# (text page, number of a character, FS_RECTF to fill) -> whether there is such a character
+get_loose_box = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)(
+    address_of(pdfium_c.FPDFText_GetLooseCharBox)
+)
+# (page, number) -> the object, 0 if there is none
+get_object = ctypes.PYFUNCTYPE(ctypes.c_size_t, ctypes.c_void_p, ctypes.c_int)(
+    address_of(pdfium_c.FPDFPage_GetObject)
+)
+# (object) -> its type
+get_object_type = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(
+    address_of(pdfium_c.FPDFPageObj_GetType)
+)
