@@ -15,6 +15,7 @@ from core.pdf.layout.overleaf import TableHead
 from core.pdf.layout.reading import Reading, read_layout
 from core.pdf.layout.text import Token
 from core.pdf.pdfium_words import PageFrame, WordReader
+from core.pdf.ruling import find_rules
 from core.pdf.visibility import visible_words
 
 # A page with more characters is read without its layout; it is not made for people.
@@ -107,7 +108,8 @@ def _read_layout(
     size = {"width": frame.width, "height": frame.height}
     words = WordReader(text_page, frame, text).words()
     seen = visible_words(page, text_page, words, **size)
-    return read_layout(with_annotations(seen, annotations, frame), **size, above=above)
+    found = with_annotations(seen, annotations, frame)
+    return read_layout(found, **size, above=above, rules=find_rules(page, frame))
 
 
 def _all_text(text_page: Any, max_chars: int) -> str:

@@ -76,6 +76,8 @@ def find_start(rows: Sequence[Row]) -> Table | None:
 
 def may_go_on(rows: Sequence[Row], table: Table) -> bool:
     """Whether `table` may have begun on the page before. `rows` are those of its block."""
+    if table.headers == len(table.rows):
+        return False
     if any(column.headers for column in table.values):
         uncovered = sum(not column.headers for column in table.values)
         if 2 * uncovered < len(table.values):
@@ -89,7 +91,8 @@ def goes_on(rows: Sequence[Row], table: Table, head: TableHead) -> bool:
     It is if its columns are in the same places, and no line above it begins something new.
     """
     groups = 0
-    for row in rows[: table.first + table.headers]:
+    # The first row of a ruled table looks like a header, but may be any row.
+    for row in rows[: table.first + (0 if table.ruled else table.headers)]:
         if _is_known(row, head):
             continue
         groups += 1
@@ -100,6 +103,7 @@ def goes_on(rows: Sequence[Row], table: Table, head: TableHead) -> bool:
         return False
     own = [column.names for column in table.values]
     if own != [column.headers for column in fitting]:
+        table.headers = 0 if table.ruled else table.headers
         for column, known in zip(table.values, fitting, strict=True):
             column.headers, column.carried = [], known.headers
     return True

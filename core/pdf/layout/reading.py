@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from core.pdf.layout.cells import find_cell_rows, write_cell_row
+from core.pdf.layout.grids import Grid, find_grids
 from core.pdf.layout.lines import Row, find_rows
 from core.pdf.layout.order import reading_blocks
 from core.pdf.layout.overleaf import (
@@ -23,10 +24,11 @@ from core.pdf.layout.overleaf import (
     may_go_on,
     with_top,
 )
+from core.pdf.layout.ruled import place_tables, take_ruled_tables, with_stand_ins
 from core.pdf.layout.table_text import write_table
-from core.pdf.layout.tables import Table, find_tables
+from core.pdf.layout.tables import Table
 from core.pdf.layout.text import Token, is_right_to_left, join_tokens, write_lines
-from core.pdf.layout.words import Word, upright
+from core.pdf.layout.words import Box, Word, upright
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +50,18 @@ class Reading:
 
 
 def read_layout(
-    words: Sequence[Word], *, width: float, height: float, above: TableHead | None = None
+    words: Sequence[Word],
+    *,
+    width: float,
+    height: float,
+    above: TableHead | None = None,
+    rules: Sequence[Box] = (),
 ) -> Reading:
     """The words of a page of `width` by `height` points in reading order.
 
     Text of the page's main direction comes first, then text turned by 90 or 180
-    degrees, then text at other angles. `above` is the `head` of the page before.
+    degrees, then text at other angles. `above` is the `head` of the page before. `rules` are the
+    lines that are drawn on the page.
     """
     tokens: list[Token] = []
     page = Reading()
@@ -61,7 +69,9 @@ def read_layout(
         if turn is None:
             blocks = [_write_slanted(group)]
         else:
-            blocks, read = _write_upright(group, width, height, above if index == 0 else None)
+            grids = find_grids(rules) if turn == 0 and rules else []
+            size = (width, height)
+            blocks, read = _write_upright(group, size, grids, above if index == 0 else None)
             page = read if index == 0 else page
         for block in blocks:
             if tokens:
@@ -78,14 +88,18 @@ def _by_direction(words: Sequence[Word]) -> list[tuple[int | None, list[Word]]]:
 
 
 def _write_upright(
-    words: Sequence[Word], width: float, height: float, above: TableHead | None
+    words: Sequence[Word],
+    size: tuple[float, float],
+    grids: Sequence[Grid],
+    above: TableHead | None,
 ) -> tuple[list[list[Token]], Reading]:
     """The tokens of each block, and what the page says of tables that go on overleaf."""
-    pieces = [upright(word, width, height) for word in words]
+    pieces = [upright(word, *size) for word in words]
     backwards = is_right_to_left(pieces)
-    rows = find_rows(pieces)
-    blocks = reading_blocks(rows, right_to_left=backwards)
-    tables = [find_tables(block) for block in blocks]
+    rows, ruled = take_ruled_tables(find_rows(pieces), grids)
+    blocks = reading_blocks(with_stand_ins(rows, ruled), right_to_left=backwards)
+    placed = [place_tables(block, ruled) for block in blocks]
+    blocks, tables = [block for block, _ in placed], [found for _, found in placed]
     page = _continue(rows, blocks, tables, above)
     return [list(_write_block(*block)) for block in zip(blocks, tables, strict=True)], page
 

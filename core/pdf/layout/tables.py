@@ -72,7 +72,8 @@ class TableRow:
 class Table:
     """Rows `first` to `last` (exclusive) of a block. The first `headers` of them are headers.
 
-    `label` is the column with the rows' labels, if there is one, `values` are the others.
+    `label` is the column with the rows' labels, if there is one, `values` are the others. Lines
+    separate the cells of a `ruled` table.
     """
 
     first: int
@@ -81,6 +82,7 @@ class Table:
     rows: list[TableRow] = field(default_factory=list)
     label: Column | None = None
     values: list[Column] = field(default_factory=list)
+    ruled: bool = False
 
     @property
     def columns(self) -> list[Column]:
@@ -155,10 +157,7 @@ def _split(row: Row) -> TableRow:
         else:
             cells[-1].pieces.append(piece)
     for cell in cells:
-        cell.numeric = bool(_NUMBER.fullmatch(cell.pieces[0].text)) and all(
-            _NUMBER.fullmatch(piece.text) or _AFTER_NUMBER.fullmatch(piece.text)
-            for piece in cell.pieces[1:]
-        )
+        cell.numeric = is_numeric(cell.pieces)
     apart = not cells or len(kept) < len(pieces) or (bool(tail) and tail[0].left in starts)
     if tail and not apart:
         cells[-1].pieces += tail
@@ -169,6 +168,13 @@ def _split(row: Row) -> TableRow:
         _YEAR.fullmatch(" ".join(piece.text for piece in cell.pieces)) for cell in numbers
     )
     return TableRow(row, cells, len(numbers) if len(cells) > 1 else 0, years)
+
+
+def is_numeric(pieces: Sequence[Piece]) -> bool:
+    """Whether the words are numbers, with their per cent signs and notes."""
+    return bool(_NUMBER.fullmatch(pieces[0].text)) and all(
+        _NUMBER.fullmatch(piece.text) or _AFTER_NUMBER.fullmatch(piece.text) for piece in pieces[1:]
+    )
 
 
 def _without_leaders(pieces: Sequence[Piece]) -> list[Piece]:
@@ -308,11 +314,15 @@ def _place_of_cut(cell: Cell, columns: Sequence[Column]) -> int:
 
 
 def column_of(cell: Cell, columns: Sequence[Column]) -> Column | None:
-    def shared(column: Column) -> float:
-        return min(cell.right, column.right) - max(cell.left, column.left)
-
-    best = max(columns, key=shared, default=None)
-    return best if best is not None and shared(best) > 0 else None
+    """The column that shares most of its width with the cell; None if none does."""
+    left, right = cell.left, cell.right
+    best, most = None, 0.0
+    for column in columns:
+        end = column.right if column.right < right else right
+        shared = end - (column.left if column.left > left else left)
+        if shared > most:
+            best, most = column, shared
+    return best
 
 
 def _find_headers(rows: Sequence[TableRow], start: int, floor: int) -> tuple[int, int]:

@@ -19,6 +19,7 @@ _SIGN = re.compile(r"[*†‡§¶®™℠]+|TM|SM")
 _CLOSING = re.compile(r"[.,;:)\]!?%]")
 _NO_GAP = 0.06  # of the font's height
 _HYPHENS = "\ufffe\x02"
+_LINE_END_HYPHENS = f"-\u2010{_HYPHENS}"
 # Chinese and Japanese, whose lines are joined without a space.
 _UNSPACED = "[\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uff00-\uffef]"
 _UNSPACED_START, _UNSPACED_END = re.compile(_UNSPACED), re.compile(f".*{_UNSPACED}$", re.DOTALL)
@@ -39,8 +40,8 @@ class Token(NamedTuple):
 
 def is_right_to_left(pieces: Sequence[Piece]) -> bool:
     """Whether most letters belong to Hebrew, Arabic or another right-to-left script."""
-    text = "".join(piece.text for piece in pieces)
-    if text.isascii():
+    text = "".join([piece.text for piece in pieces])
+    if not _RIGHT_TO_LEFT.search(text):
         return False
     return 2 * len(_RIGHT_TO_LEFT.findall(text)) > len(_LETTER.findall(text))
 
@@ -75,10 +76,18 @@ def write_segment(
         text = piece.text
         if before is not None:
             separator, text = _set(before, piece) if before.shift or piece.shift else (" ", text)
+            if before.text[-1] in _LINE_END_HYPHENS and _breaks_word(before, piece):
+                separator = "\n"
         if text[-1] in _HYPHENS:
             text = text[:-1] + "-"
         yield Token(separator, text, (piece.word,))
         before = piece
+
+
+def _breaks_word(before: Piece, piece: Piece) -> bool:
+    """Whether a word goes on in the next line of its cell: a newline lets `clean_text` join it."""
+    below = piece.baseline - before.baseline > 0.5 * piece.height
+    return below and before.text[-2:-1].isalnum() and piece.text[0].isalnum()
 
 
 def join_tokens(tokens: Sequence[Token]) -> str:
