@@ -136,16 +136,22 @@ def has_groups(cells: Cells) -> bool:
 
 
 def needs_lines(cells: Cells) -> bool:
-    """Whether the table cannot be read by its numbers alone: few rows have any, or words wrap."""
+    """Whether the table cannot be read by its numbers alone.
+
+    Few rows have any, or the text of a column of words has several lines.
+    """
     top = min(row for row, _ in cells)
     body = {row for row, _ in cells if row > top}
     numeric = {row for (row, first), cell in cells.items() if first and is_number(cell.pieces)}
     if len(numeric & body) < _NUMERIC_ROWS * len(body) or not body:
         return True
-    return any(
-        first > 0 and row > top and len(cell.lines) > 1 and not is_number(cell.pieces)
-        for (row, first), cell in cells.items()
-    )
+    return any(_is_wrapped(cells, column, top) for column in {first for _, first in cells} - {0})
+
+
+def _is_wrapped(cells: Cells, column: int, top: int) -> bool:
+    below = [cell for (row, first), cell in cells.items() if first == column and row > top]
+    words = [cell for cell in below if not is_number(cell.pieces)]
+    return 2 * len(words) > len(below) and any(len(cell.lines) > 1 for cell in words)
 
 
 def is_number(pieces: Sequence[Piece]) -> bool:

@@ -28,6 +28,7 @@ from core.pdf.layout.tables import Cell, Table, TableRow, find_tables
 from core.pdf.layout.words import Piece
 
 _MAX_FOOTER_ROWS = 4
+_CLOSE = 1.5  # of a row's height, between a table and words that belong to it
 _MAX_HEADER_CHARS = 60
 _MAX_HEADERS = 3
 _TWO_COLUMNS = 3  # edges
@@ -52,7 +53,9 @@ def take_ruled_tables(
     for grid in grids:
         grid = with_outer_rows(grid, left)
         inside, outside = _separate(left, grid)
-        table = _read(grid, inside, at_foot=_is_at_foot(grid, outside)) if inside else None
+        table = None
+        if inside and not _is_torn(left, grid):
+            table = _read(grid, inside, at_foot=_is_at_foot(grid, outside))
         if table is not None:
             tables.append(table)
             left = outside
@@ -145,6 +148,20 @@ def _separate(rows: Sequence[Row], grid: Grid) -> tuple[list[Row], list[Row]]:
         inside += [make_row(within)] if within else []
         outside += [row if not within else make_row(beyond)] if beyond else []
     return inside, outside
+
+
+def _is_torn(rows: Sequence[Row], grid: Grid) -> bool:
+    """Whether most rows of the grid begin before it or end after it: their labels have no lines."""
+    level = [row for row in rows if grid.ys[0] <= row.baseline <= grid.ys[-1]]
+    torn, close = 0, False
+    for row in level:
+        pieces = [piece for segment in row.segments for piece in segment.pieces]
+        others = [piece for piece in pieces if not _is_in(piece, grid)]
+        if others and len(others) < len(pieces):
+            torn += 1
+            gap = min(max(grid.xs[0] - one.right, one.left - grid.xs[-1]) for one in others)
+            close = close or gap < _CLOSE * row.height
+    return close and 2 * torn > len(level)
 
 
 def _is_in(piece: Piece, grid: Grid) -> bool:
