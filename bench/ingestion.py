@@ -196,7 +196,8 @@ def timed(client: httpx.Client, method: str, path: str, **options: Any) -> float
 
 def ingest_and_watch(pdf: Path, *, workers: int) -> Ingestion:
     """Ingest one document in a fresh service."""
-    with running_service(worker_concurrency=workers) as service, service.client() as client:
+    settings = {"worker_concurrency": workers, "log_format": "json"}  # `steps_of` reads the log
+    with running_service(**settings) as service, service.client() as client:
         warm_up(client, service)
         with watching(service) as watch:
             answer = client.post(
