@@ -230,3 +230,18 @@ def test_a_quote_of_a_wrapped_cell_is_marked(parser: PdfParser, tmp_path: Path) 
     plain = parser.render_page(path, number=1, scale=1.0)
     marked = parser.render_page(path, number=1, highlight=written(POSTS[1]), scale=1.0)
     assert marked != plain
+
+
+def test_a_row_keeps_a_label_that_is_outside_of_the_lines(
+    read: Callable[[FPDF], list[str]],
+) -> None:
+    rows = [("Alcona", "up", "left"), ("Curtis", "down", "right"), ("Gustin", "up", "right")]
+    pdf = document()
+    for cells in rows:
+        for index, cell in enumerate(cells):
+            pdf.cell(60 if index else 44, 15, cell, border=1 if index else 0)
+        pdf.ln()
+    (text,) = read(pdf)
+    assert [line.replace(" | ", " ") for line in text.split("\n")] == [
+        " ".join(row) for row in rows
+    ]
