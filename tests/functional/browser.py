@@ -218,8 +218,8 @@ def open_browser(profile: Path, *, width: int = 1280, height: int = 900) -> Iter
 
 
 def _tolerant(condition: Callable[[], object]) -> object:
-    """The condition's value; False while its elements do not exist."""
+    """The condition's value; False while something that it reads does not exist."""
     try:
         return condition()
-    except (WebDriverException, IndexError, AttributeError):
+    except (WebDriverException, LookupError, AttributeError, TypeError):
         return False

@@ -15,7 +15,7 @@ from tests.functional.conftest import MakeStack
 from tests.harness.stack import Stack
 from web.server.gunicorn_worker import GATHER_SECONDS
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.faults]
 
 STALLED_HEADS, DRIPPING_HEADS, PARTIAL_BODIES = 100, 50, 49  # and one that completes
 ROUNDS = 3

@@ -268,7 +268,7 @@ def test_meets_few_shapes(replacement: LocalEmbedder, monkeypatch: pytest.Monkey
         return infer(ids, mask)
 
     monkeypatch.setattr(engine, "_infer", watch)
-    for length in range(1, 300, 3):
+    for length in range(1, 300, 7):
         replacement.embed(["word " * length] * (1 + length % 4))
     shapes.remove((1, openvino_engine.QUESTION_LENGTH))
     assert all(rows <= 4 and length % 16 == 0 and length <= 256 for rows, length in shapes)

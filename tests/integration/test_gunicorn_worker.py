@@ -24,7 +24,7 @@ from web.server.gunicorn_worker import (
 from web.server.pacing import PATIENCE_SECONDS, PIECE_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.faults]
 
 ECHO = """
 def app(environ, start_response):
