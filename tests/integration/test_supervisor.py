@@ -57,6 +57,14 @@ def test_lines_are_whole_and_begin_with_their_process_s_name(
     assert shown.endswith(b" log   | " + line.encode())
 
 
+def _read_until(terminal: int, last: str) -> str:
+    """The output up to `last`. One read may give only a part of it."""
+    shown = b""
+    while not shown.endswith(last.encode()):
+        shown += os.read(terminal, 65536)
+    return shown.decode()
+
+
 def test_a_step_has_a_bar_at_a_terminal_that_is_gone_afterwards() -> None:
     main, terminal = pty.openpty()
     with open(terminal, "wb", buffering=0) as stream:
@@ -64,7 +72,7 @@ def test_a_step_has_a_bar_at_a_terminal_that_is_gone_afterwards() -> None:
         with output.step("building"):
             time.sleep(0.3)
         output.say("next")
-    shown = os.read(main, 65536).decode()
+    shown = _read_until(main, "system | next\r\n")
     os.close(main)
     said, bar, rest = shown.partition("0:00:00")
     assert bar
