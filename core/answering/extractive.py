@@ -167,9 +167,8 @@ class ExtractiveAnswerer:
         need = Need.read(query)
         fitting = _with_what_is_needed(ranked, need)
         if need.kind != "other":
-            fitting = [
-                one for one in fitting if not lacks_name(query, one.candidate.passage, passages)
-            ]
+            named = {one.index for one in passages if not lacks_name(query, one, passages)}
+            fitting = [one for one in fitting if one.candidate.passage.index in named]
         if not fitting or not _is_convincing(fitting):
             return []
         return [item for item in fitting if _is_informative(item.text)] or fitting

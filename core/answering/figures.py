@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from core.answering.asking import Need
-from core.answering.naming import short_names_in
+from core.answering.naming import filename_letters, short_names_in
 from core.answering.passages import Passage
 from core.answering.tables import YEAR, Cell, read_cells
 from core.text.abbreviations import abbreviates, is_short_form, runs, stands_for
 from core.text.synonyms import synonyms_of
-from core.text.words import content_stems, fold, stem, words
+from core.text.words import content_stems, stem, words
 
 # Words that describe the form of a figure and do not tell which figure is meant.
 _FILLER = frozenset(
@@ -252,7 +252,7 @@ class _Sources:
 
 def _named_by(passage: Passage, asked: _Asked) -> frozenset[str]:
     """The stems of the question that a passage's document is named by."""
-    filename = re.sub(r"[\W_]+", "", fold(passage.filename))
+    filename = filename_letters(passage)
     held = {word for word in asked.stems if len(word) > 1 and word in filename}
     unknown = set(asked.words) - held - set(words(passage.text))
     held.update(map(stem, short_names_in(passage.text, sorted(unknown))))

@@ -32,12 +32,13 @@ def passages_about(question: str, passages: Sequence[Passage]) -> list[Passage]:
     asked = _asked(question)
     capitals, small = _as_written(passages)
     names = {word for word in asked if word in capitals and word not in small}
+    unknown = [word for word in asked if word not in capitals and word not in small]
     held = {
         passage.document_id
         for passage in passages
         if not names.isdisjoint(words(passage.text))
-        or any(name in _filename(passage) for name in names)
-        or short_names_in(passage.text, [word for word in asked if word not in capitals | small])
+        or any(name in filename_letters(passage) for name in names)
+        or short_names_in(passage.text, unknown)
     }
     return [one for one in passages if one.document_id in held] if held else list(passages)
 
@@ -50,7 +51,7 @@ def lacks_name(question: str, passage: Passage, passages: Sequence[Passage]) -> 
     """
     same = [one for one in passages if one.document_id == passage.document_id]
     return any(
-        name not in _filename(passage)
+        name not in filename_letters(passage)
         and not _has_name(passage, name)
         and 2 * sum(_has_name(one, name) for one in same) < max(2, len(same))
         for name in _capitalised(question)
@@ -105,5 +106,6 @@ def _as_written(passages: Sequence[Passage]) -> tuple[set[str], set[str]]:
     return capitals, small
 
 
-def _filename(passage: Passage) -> str:
+def filename_letters(passage: Passage) -> str:
+    """The letters and digits of the document's file name, folded and without spaces."""
     return re.sub(r"[\W_]+", "", fold(passage.filename))
