@@ -7,7 +7,7 @@ COMPILE = $(PYTHON_IN_VENV) -m uv pip compile --quiet --universal --generate-has
 LOCKED = core web worker flower ui cli local model
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test faults unit llm sure check lock screenshots
+.PHONY: help run install test faults browser unit llm sure check lock screenshots
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 14
@@ -25,14 +25,18 @@ test: install  ## Run the tests against real servers; ARGS are pytest's
 faults: install  ## Run the tests that end, kill and overload whole services and fuzz the API
 	@$(PYTHON_IN_VENV) -m tests --faults $(ARGS)
 
+browser: install  ## Run the tests of the chat page and the API's page in a real browser
+	@$(PYTHON_IN_VENV) -m tests --browser $(ARGS)
+
 unit: install  ## Run the tests that need no server and no model, in seconds
 	@$(PYTHON_IN_VENV) -m pytest -q -m "not alone" --hypothesis-profile=quick tests/unit $(ARGS)
 
 llm: install  ## Serve a small LLM on the CPU until Ctrl-C, to try one without an account
 	@exec $(PYTHON_IN_VENV) -m tests.harness.local_llm $(ARGS)
 
-sure: check  ## Run everything that CI runs: format, lint, types, imports, both kinds of tests
+sure: check  ## Run everything that CI runs: format, lint, types, imports, all tests
 	@$(MAKE) faults
+	@$(MAKE) browser
 	@$(MAKE) test
 
 screenshots: install  ## Take the README's pictures from the running service; needs Chromium

@@ -1,9 +1,10 @@
-"""`python -m tests [--faults] [pytest's arguments]`: the test suite, several tests at a time.
+"""`python -m tests [--faults | --browser] [pytest's arguments]`: the tests, several at a time.
 
 Most tests wait for clocks and processes, so pytest-xdist runs more processes than there are
 processors, each with its own PostgreSQL and Redis. Tests marked `alone` compare times; they run
-afterwards, one by one. Tests marked `faults` end, kill and starve whole services and take as long
-as all others together: `--faults` runs only them.
+afterwards, one by one. Tests marked `faults` end, kill and starve whole services, and tests
+marked `browser` use a real browser. Each of these takes long, so each has its own run: `--faults`
+runs only the first, also those in a browser, and `--browser` the rest of the second.
 """
 
 import subprocess
@@ -12,16 +13,17 @@ import sys
 import pytest
 
 SIDE_BY_SIDE = ["-n", "auto", "--dist", "loadscope", "--no-loadscope-reorder"]
+RUNS = {"--faults": "faults", "--browser": "browser and not faults"}
+EVERYTHING_ELSE = "not faults and not browser"
 
 
 def main(arguments: list[str]) -> int:
     """Run the tests; return pytest's exit status, 0 if all selected tests passed."""
-    faults = "--faults" in arguments
-    arguments = [argument for argument in arguments if argument != "--faults"]
-    suite = "faults" if faults else "not faults"
+    run = next((RUNS[argument] for argument in arguments if argument in RUNS), EVERYTHING_ELSE)
+    arguments = [argument for argument in arguments if argument not in RUNS]
     statuses = [
-        _pytest([*SIDE_BY_SIDE, "-m", f"{suite} and not alone", *arguments]),
-        _pytest(["-m", f"{suite} and alone", *arguments]),
+        _pytest([*SIDE_BY_SIDE, "-m", f"{run} and not alone", *arguments]),
+        _pytest(["-m", f"{run} and alone", *arguments]),
     ]
     none = pytest.ExitCode.NO_TESTS_COLLECTED
     if all(status == none for status in statuses):

@@ -1,4 +1,8 @@
-"""Reads and writes chat sessions. Each function takes an open db session and never commits."""
+"""Reads and writes chat sessions. Each function takes an open db session and never commits.
+
+Clients look at a session often, so `get_session` is a single statement, which also works with
+`Database.autocommit`.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,6 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session, with_expression
 from sqlalchemy.orm.attributes import set_committed_value
 
+from core.db import Executor
 from core.db.models import ChatSession
 from core.db.paging import Page, PageRequest, cursor_scope, paginate
 from core.errors import session_not_found
@@ -27,9 +32,19 @@ from core.text.words import fold, query_stems
 
 UNSET: Any = object()
 
-_LIVE = text(
-    "SELECT id FROM messages WHERE id = ANY(CAST(:ids AS uuid[]))"
-    " AND status = 'in_progress' AND lease_expires_at >= clock_timestamp()"
+_IS_LIVE = "status = 'in_progress' AND lease_expires_at >= clock_timestamp()"
+_LIVE = text(f"SELECT id FROM messages WHERE id = ANY(CAST(:ids AS uuid[])) AND {_IS_LIVE}")  # noqa: S608
+_GET_FIELDS = (
+    "user_id", "title", "is_favorite", "meta", "message_count", "created_at", "updated_at",
+    "last_message_at", "active_at", "title_is_automatic", "active_message_id",
+)  # fmt: skip
+_GET = text(
+    f"""
+    SELECT user_id, title, is_favorite, metadata, message_count, created_at, updated_at,
+           last_message_at, active_at, title_is_automatic,
+           (SELECT id FROM messages WHERE id = sessions.active_message_id AND {_IS_LIVE})
+    FROM sessions WHERE tenant_id = :tenant_id AND id = :id
+    """  # noqa: S608  # constants only
 )
 
 
@@ -49,15 +64,14 @@ def create_session(
     return session
 
 
-def get_session(db: Session, *, tenant_id: str, session_id: UUID) -> ChatSession:
-    """Raises NotFound."""
-    found = db.scalars(
-        select(ChatSession).where(ChatSession.tenant_id == tenant_id, ChatSession.id == session_id)
-    ).one_or_none()
-    if found is None:
+def get_session(db: Executor, *, tenant_id: str, session_id: UUID) -> ChatSession:
+    """Return a copy of a session, which no db session tracks. Raises NotFound."""
+    row = db.execute(_GET, {"tenant_id": tenant_id, "id": session_id}).one_or_none()
+    if row is None:
         raise session_not_found()
-    _hide_dead_turns(db, [found])
-    return found
+    return ChatSession(
+        tenant_id=tenant_id, id=session_id, **dict(zip(_GET_FIELDS, row, strict=True))
+    )
 
 
 def _hide_dead_turns(db: Session, found: Sequence[ChatSession]) -> None:

@@ -10,7 +10,7 @@ from core.conversations import sessions, transfer
 from core.documents import uploads
 from web.http import schemas, transfer_schemas
 from web.http.auth import requires
-from web.http.context import services, tenant_id, transaction
+from web.http.context import autocommit, services, tenant_id, transaction
 from web.http.idempotency import idempotent, store_response
 from web.http.parsing import Blueprint, take_page
 from web.http.presenters import json_response, no_content, page_body, session_body
@@ -53,7 +53,7 @@ def list_sessions(query: dict[str, Any]) -> Response:
 @blp.response(200, schemas.Session)
 def get_session(session_id: UUID) -> Response:
     """Get a conversation."""
-    with transaction() as db:
+    with autocommit() as db:
         session = sessions.get_session(db, tenant_id=tenant_id(), session_id=session_id)
     return json_response(session_body(session))
 
