@@ -33,7 +33,7 @@ class Prepared:
     execution: str
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def prepared(statement: TextClause) -> Prepared:
     """`statement` for PostgreSQL's PREPARE, which infers the types of the parameters."""
     numbered: Any = dialect
@@ -84,6 +84,18 @@ class Connection(connection):
                 self._prepared.add(statement.name)
             cursor.execute(sender, opening.replace("%", "%%") + statement.execution, values)
             return sender.fetchall()
+
+    def run(self, statement: Prepared, values: dict[str, Any]) -> tuple[list[tuple[Any, ...]], int]:
+        """Run a statement in the transaction; return its rows, and how many it changed.
+
+        The first statement of a transaction begins it, with the settings given to `bind`.
+        """
+        with self.cursor() as sender:
+            if statement.name not in self._prepared:
+                sender.execute(statement.preparation)
+                self._prepared.add(statement.name)
+            sender.execute(statement.execution, values)
+            return (sender.fetchall() if sender.description else []), sender.rowcount
 
     def _set_settings(self, settings: dict[str, str]) -> str:
         chosen = ", ".join(

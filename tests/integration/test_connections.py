@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import psycopg2
+import psycopg2.errors
 import pytest
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.exc import DBAPIError
 
-from core.db import Database, make_engine
+from core.db import Database, count_changed, make_engine
 from core.errors import Unavailable
 from core.settings import Settings
 from launcher.servers import start_postgres
@@ -198,7 +199,71 @@ def test_a_statement_that_cannot_be_prepared_is_tried_again(database: Database) 
             db.execute(text("DROP TABLE later"))
 
 
-def test_a_single_statement_without_a_server_is_unavailable() -> None:
+def test_plain_statements_without_a_server_are_unavailable() -> None:
     nowhere = Database(make_engine(NOWHERE_POSTGRES.replace("://", "+psycopg2://"), pool_size=1))
     with pytest.raises(Unavailable):
         nowhere.autocommit(tenant_id="a").execute(text("SELECT :x"), {"x": 1})
+    with pytest.raises(Unavailable), nowhere.plain_transaction(tenant_id="a"):
+        pass
+
+
+@pytest.mark.parametrize("tenant", ["a", "it's", "100%", "%(x)s", "\\'; DROP", "ünï🦊", None])
+def test_a_plain_transaction_is_bound_to_its_tenant(database: Database, tenant: str | None) -> None:
+    expected = ("rag", "") if tenant is None else ("rag_app", tenant)
+    both = text("SELECT current_user, coalesce(current_setting('app.tenant_id', true), ''), :x")
+    for _ in range(2):
+        with database.plain_transaction(tenant_id=tenant) as db:
+            assert db.execute(both, {"x": "%s"}).one() == (*expected, "%s")
+            assert db.execute(both, {"x": "100%"}).first() == (*expected, "100%")
+            assert db.scalar(text("SELECT 5 % 3 WHERE true = :yes"), {"yes": True}) == 2
+        with database.transaction(tenant_id=None) as db:
+            assert (db.execute(WHO).one()[1] or None) is None
+
+
+def _run_plain(
+    database: Database,
+    *statements: tuple[TextClause, dict[str, Any]],
+    tenant_id: str | None = "a",
+) -> None:
+    with database.plain_transaction(tenant_id=tenant_id) as db:
+        for statement, values in statements:
+            db.execute(statement, values)
+
+
+def test_a_plain_transaction_is_committed_or_rolled_back(database: Database) -> None:
+    count = text("SELECT count(*) FROM sessions WHERE tenant_id = :tenant_id")
+    insert = text(
+        "INSERT INTO sessions (id, tenant_id, user_id, is_favorite, metadata, message_count)"
+        " VALUES (gen_random_uuid(), :tenant_id, 'u', false, '{}', 1 / :divisor)"
+    )
+    rename = text("UPDATE sessions SET user_id = 'v' WHERE tenant_id = :tenant_id")
+    values = {"tenant_id": "a", "divisor": 1}
+    for error, then in (
+        (psycopg2.errors.DivisionByZero, {"divisor": 0}),
+        (psycopg2.errors.InsufficientPrivilege, {"tenant_id": "b"}),
+    ):
+        with pytest.raises(error):
+            _run_plain(database, (insert, values), (insert, values | then))
+    with pytest.raises(KeyError):
+        _run_plain(database, (insert, values), (insert, {}))
+    with database.plain_transaction(tenant_id="a") as db:
+        assert db.scalar(count, values) == 0
+        assert db.execute(insert, values) == []
+        db.execute(insert, values)
+        assert count_changed(db.execute(rename, values)) == 2
+    other = Database(make_engine(database.engine.url.render_as_string(False), pool_size=1))
+    for tenant, seen in (("a", 2), ("b", 0)):
+        with other.plain_transaction(tenant_id=tenant) as db:
+            assert db.scalar(count, values) == seen
+    other.engine.dispose()
+
+
+@pytest.mark.parametrize("how", ["pg_terminate_backend(pg_backend_pid())", "pg_sleep(0.5)"])
+def test_a_plain_transaction_on_a_cut_connection_is_unavailable(
+    database: Database, how: str
+) -> None:
+    limit = text("SELECT set_config('statement_timeout', :ms, true)"), {"ms": "100"}
+    with pytest.raises(Unavailable):
+        _run_plain(database, limit, (text(f"SELECT {how}, :x"), {"x": "1"}), tenant_id=None)
+    with database.plain_transaction(tenant_id="a") as db:
+        assert db.execute(text("SELECT :x"), {"x": "1"}).one() == ("1",)
