@@ -2,8 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from core.answering.base import AnswerStream, FinishReason, Usage
 from core.answering.sse import PAGE, Event
@@ -32,8 +31,7 @@ _REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
 _NAMES_OF_DATA = frozenset({"", "message", "data", "completion", "chat.completion.chunk", "error"})
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerPart:
+class AnswerPart(NamedTuple):
     """The part of an answer in one event.
 
     `is_whole` is True for a `message` instead of a `delta`. A message has the whole text, which

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any, NoReturn
 
 import httpx
@@ -16,7 +16,7 @@ from core.answering.dialect import Dialect
 from core.answering.prompt import CountTokens, Message
 from core.answering.reasoning import ReasoningFilter, thinks_by_name
 from core.answering.sse import iter_events
-from core.answering.streaming import POLL_SECONDS, Exchange, LoopThread, Stopped
+from core.answering.streaming import Exchange, LoopThread, Stopped
 from core.answering.window import Window
 from core.errors import ProviderBusy, ProviderError, ProviderRefused, ProviderTimeout
 from core.providers.failures import (
@@ -175,10 +175,10 @@ class OpenAIAnswerer:
         async def emit(delta: str, is_restart: bool) -> None:
             inbox.put((delta, is_restart))
 
-        call = self._loop.start(self._write(run, emit))
+        call = self._loop.start(self._write(run, emit), should_stop=run.should_stop)
         call.when_over(partial(inbox.put, None))
         try:
-            while (item := _take(inbox, run.should_stop)) is not None:
+            while (item := inbox.get()) is not None:
                 delta, is_restart = item
                 run.stream.restarted = run.stream.restarted or is_restart
                 yield delta
@@ -347,18 +347,6 @@ class _Run:
 
 # Takes a delta, and whether it replaces all earlier ones.
 _Emit = Callable[[str, bool], Awaitable[None]]
-
-
-def _take(
-    inbox: SimpleQueue[tuple[str, bool] | None], should_stop: Callable[[], bool]
-) -> tuple[str, bool] | None:
-    """Wait for the next delta; None at the end."""
-    while True:
-        _check(should_stop)
-        try:
-            return inbox.get(timeout=POLL_SECONDS)
-        except Empty:
-            continue
 
 
 def _note_restart(run: _Run, reasoning: ReasoningFilter, shown: str) -> str:

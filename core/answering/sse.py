@@ -3,7 +3,7 @@
 import json
 from codecs import BOM_UTF8
 from collections.abc import AsyncIterable, AsyncIterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from core.errors import ProviderError
 
@@ -13,8 +13,7 @@ MAX_EVENT_BYTES = 1024 * 1024
 _DATA, _EVENT = b"data:", b"event:"
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):  # there is one per token, and a dataclass takes three times as long
     """`data` of one event; `name` is empty if the event has none."""
 
     data: str

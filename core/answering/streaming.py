@@ -1,7 +1,7 @@
 """Streamed HTTP requests that can be aborted at any moment, also while they wait.
 
 A blocking read cannot be interrupted; an asynchronous one can be cancelled. So requests run on
-an event loop in a separate thread, while the caller's thread polls `should_stop`.
+an event loop in a separate thread, which also polls `should_stop`, while the caller's thread waits.
 """
 
 import asyncio
@@ -23,26 +23,55 @@ class Stopped(Exception):
 
 
 class Call(Generic[T]):
-    """A coroutine that runs on an event loop in another thread."""
+    """A coroutine that runs on an event loop in another thread.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> None:
-        self._loop = loop
+    The loop calls `should_stop` every POLL_SECONDS. Once that returns True or raises, the
+    coroutine is cancelled.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        coroutine: Coroutine[Any, Any, T],
+        should_stop: Callable[[], bool],
+    ) -> None:
+        self._loop, self._should_stop = loop, should_stop
         self._task: asyncio.Task[Any] | None = None
-        self._over = threading.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._stopped_by: Exception | None = None
         self._future = asyncio.run_coroutine_threadsafe(self._run(coroutine), loop)
-        self.when_over(self._over.set)
 
     async def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         self._task = asyncio.current_task()
-        return await coroutine
+        self._poll_later()
+        try:
+            return await coroutine
+        except asyncio.CancelledError:
+            if self._stopped_by is None:
+                raise
+            raise self._stopped_by from None
+        finally:
+            assert self._timer is not None
+            self._timer.cancel()
+
+    def _poll_later(self) -> None:
+        self._timer = self._loop.call_later(POLL_SECONDS, self._poll)
+
+    def _poll(self) -> None:
+        # In the loop's thread: a thread per call that polls would need the interpreter lock
+        # five times a second.
+        try:
+            if self._stopped_by is None and self._should_stop():
+                self._stopped_by = Stopped()
+        except Exception as error:
+            self._stopped_by = error
+        if self._stopped_by is not None:
+            self._cancel()
+        self._poll_later()  # repeats a cancel that the coroutine has caught
 
     def when_over(self, callback: Callable[[], None]) -> None:
         """Call `callback` at the end of the coroutine, in the loop's thread."""
         self._future.add_done_callback(lambda _: callback())
-
-    def wait(self, seconds: float) -> bool:
-        """Wait for the end of the coroutine; return whether it has ended."""
-        return self._over.wait(seconds)
 
     def end(self) -> None:
         """Cancel the coroutine unless it has ended, and wait for its end."""
@@ -52,7 +81,10 @@ class Call(Generic[T]):
             wait([self._future], timeout=POLL_SECONDS)
 
     def result(self) -> T:
-        """Return the coroutine's result, or raise its exception. Waits for its end."""
+        """Wait for the end of the coroutine; return its result, or raise its exception.
+
+        Raises Stopped, or the exception of `should_stop`, if that ended the coroutine.
+        """
         return self._future.result()
 
     def _cancel(self) -> None:
@@ -71,21 +103,20 @@ class LoopThread:
     def run(self, coroutine: Coroutine[Any, Any, T], *, should_stop: Callable[[], bool]) -> T:
         """Run `coroutine` and return its result, or raise its exception.
 
-        Calls `should_stop` every POLL_SECONDS. When that returns True, cancels the coroutine,
-        waits for its end and raises Stopped. An exception of `should_stop` has the same effect.
+        The loop's thread calls `should_stop` every POLL_SECONDS. When that returns True, cancels
+        the coroutine and raises Stopped. An exception of `should_stop` has the same effect.
         """
-        call = self.start(coroutine)
+        call = self.start(coroutine, should_stop=should_stop)
         try:
-            while not call.wait(POLL_SECONDS):
-                if should_stop():
-                    raise Stopped
+            return call.result()
         finally:
             call.end()
-        return call.result()
 
-    def start(self, coroutine: Coroutine[Any, Any, T]) -> Call[T]:
+    def start(
+        self, coroutine: Coroutine[Any, Any, T], *, should_stop: Callable[[], bool]
+    ) -> Call[T]:
         """Run `coroutine`, and return at once. The caller must call `end`."""
-        return Call(self._started(), coroutine)
+        return Call(self._started(), coroutine, should_stop)
 
     def close(self) -> None:
         """Stop the thread, if it runs. No call of `run` may be in progress."""

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterable, AsyncIterator
 
 def repaired(text: str) -> str:
     """`text` as PostgreSQL and UTF-8 can hold it: U+FFFD for U+0000 and for lone surrogates."""
+    if text.isascii() and "\0" not in text:
+        return text
     whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return whole.replace("\0", "\ufffd")
 
