@@ -22,7 +22,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from core.db import count_changed
+from core.db import Transaction, count_changed
 from core.errors import Conflict, Unprocessable
 
 REMEMBER_HOURS = 24
@@ -143,7 +143,7 @@ def in_progress() -> Conflict:
     )
 
 
-def note(db: Session, claimed: Claim, checkpoint: bytes) -> None:
+def note(db: Transaction, claimed: Claim, checkpoint: bytes) -> None:
     """Store `checkpoint` for the next attempt, in case this one does not finish.
 
     Call it in the transaction of the work that the checkpoint describes. Raises Conflict

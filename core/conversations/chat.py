@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy.orm import Session
-
 from core.access import idempotency
 from core.access.idempotency import Claim
 from core.answering.base import Question, Turn
@@ -21,12 +19,13 @@ from core.conversations import messages, turns
 from core.conversations.messages import MessageRecord
 from core.conversations.trace import TurnTrace
 from core.conversations.turns import TurnRows
+from core.db import Transaction
 from core.search import retrieval
 from core.search.candidates import Mode
 from core.search.reach import Reach, resolve_reach
 
 Memory = Literal["none", "session", "user"]
-Opening = Callable[[Session], TurnRows]
+Opening = Callable[[Transaction], TurnRows]
 
 SEARCH_MODE: Mode = "hybrid"
 HISTORY_MESSAGES = 40  # read from the session; the token budget may keep fewer
@@ -68,7 +67,7 @@ def prepare_turn(
     earlier attempt at the same request opened a turn, that turn continues instead. Raises the
     errors of `opening`, and NotFound for a document out of reach.
     """
-    with services.database.transaction(tenant_id=tenant_id) as db:
+    with services.database.plain_transaction(tenant_id=tenant_id) as db:
         rows = _open(db, tenant_id=tenant_id, opening=opening, claim=claim)
         prepared = PreparedTurn(tenant_id, rows)
         if not rows.is_over:
@@ -77,7 +76,7 @@ def prepare_turn(
     return prepared
 
 
-def _open(db: Session, *, tenant_id: str, opening: Opening, claim: Claim | None) -> TurnRows:
+def _open(db: Transaction, *, tenant_id: str, opening: Opening, claim: Claim | None) -> TurnRows:
     if claim is not None and claim.checkpoint is not None:
         question_id = UUID(bytes=claim.checkpoint)
         return turns.resume_turn(db, tenant_id=tenant_id, message_id=question_id)
@@ -87,7 +86,7 @@ def _open(db: Session, *, tenant_id: str, opening: Opening, claim: Claim | None)
     return rows
 
 
-def _reach(db: Session, tenant_id: str, rows: TurnRows) -> Reach | None:
+def _reach(db: Transaction, tenant_id: str, rows: TurnRows) -> Reach | None:
     if not rows.options.get("use_rag", True):
         return None
     listed = rows.options.get("document_ids")
@@ -96,8 +95,8 @@ def _reach(db: Session, tenant_id: str, rows: TurnRows) -> Reach | None:
     return reach if ids is None else resolve_reach(db, reach)
 
 
-def _history(db: Session, tenant_id: str, rows: TurnRows) -> list[Turn]:
-    if rows.options.get("memory") == "none":
+def _history(db: Transaction, tenant_id: str, rows: TurnRows) -> list[Turn]:
+    if rows.options.get("memory") == "none" or rows.question.position == 1:
         return []
     earlier = messages.recent_messages(
         db,

@@ -14,9 +14,8 @@ from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import text
-from sqlalchemy.orm import Session
 
-from core.conversations.endings import notify
+from core.conversations.endings import CHANNEL
 from core.conversations.turns import LEASE_SECONDS, RENEW_SECONDS
 from core.db import Database
 from core.telemetry import get_logger
@@ -28,8 +27,10 @@ FLUSH_CHARS = 1024
 RETRY_SECONDS = 1.0  # after a flush that failed
 CHECK_SECONDS = 0.4  # so that a cancelled answer's provider call ends within a second
 
+NOTIFY_IDS = 200  # per payload of NOTIFY, which must be shorter than 8,000 bytes
+
 _STORE = text(
-    """
+    f"""
     WITH new AS (
         SELECT * FROM unnest(
             CAST(:ids AS uuid[]), CAST(:attempts AS int[]), CAST(:numbers AS int[]),
@@ -42,12 +43,21 @@ _STORE = text(
         WHERE (m.id, m.attempt) IN (SELECT message_id, attempt FROM new)
           AND m.status = 'in_progress'
         ORDER BY m.id FOR SHARE
-    )
-    INSERT INTO answer_chunks (message_id, attempt, number, tenant_id, text)
-    SELECT new.message_id, new.attempt, new.number, held.tenant_id, new.text
-    FROM new JOIN held ON held.id = new.message_id
-    RETURNING message_id, attempt
-    """
+    ),
+    stored AS (
+        INSERT INTO answer_chunks (message_id, attempt, number, tenant_id, text)
+        SELECT new.message_id, new.attempt, new.number, held.tenant_id, new.text
+        FROM new JOIN held ON held.id = new.message_id
+        RETURNING message_id, attempt
+    ),
+    payloads AS (
+        SELECT string_agg(CAST(message_id AS text), ',') AS ids
+        FROM (SELECT message_id, row_number() OVER () / {NOTIFY_IDS} AS part FROM stored) AS parts
+        GROUP BY part
+    ),
+    woken AS MATERIALIZED (SELECT pg_notify('{CHANNEL}', ids) FROM payloads)
+    SELECT message_id, attempt FROM stored WHERE (SELECT count(*) FROM woken) > 0
+    """  # noqa: S608  # constants only
 )
 _RENEW = text(
     """
@@ -191,8 +201,7 @@ class DraftWriter:
         if not taken:
             return
         try:
-            with self._database.transaction(tenant_id=None) as db:
-                held = self._store(db, taken)
+            held = self._store(taken)
         except Exception as error:
             log.warning("answers_not_saved", count=len(taken), error=type(error).__name__)
             for draft, chunk in taken:
@@ -202,9 +211,9 @@ class DraftWriter:
         for draft, chunk in taken:
             draft.settle(chunk.text, stored=draft.attempt_key in held)
 
-    @staticmethod
-    def _store(db: Session, taken: list[tuple[Draft, Chunk]]) -> set[Attempt]:
-        stored = db.execute(
+    def _store(self, taken: list[tuple[Draft, Chunk]]) -> set[Attempt]:
+        """Store the chunks, and return the attempts that are still in progress."""
+        stored = self._database.autocommit(tenant_id=None).execute(
             _STORE,
             {
                 "ids": [draft.message_id for draft, _ in taken],
@@ -213,9 +222,7 @@ class DraftWriter:
                 "texts": [chunk.text for _, chunk in taken],
             },
         )
-        held = {Attempt(*row) for row in stored}
-        notify(db, {one.message_id for one in held})
-        return held
+        return {Attempt(*row) for row in stored}
 
     def _renew_or_check(self, drafts: list[Draft]) -> None:
         """Renew the leases or, more often, only check them; mark drafts that lost theirs."""
@@ -231,11 +238,9 @@ class DraftWriter:
             "attempts": [draft.attempt for draft in drafts],
             "seconds": LEASE_SECONDS,
         }
-        if statement is _CHECK:
-            del values["seconds"]
         try:
-            with self._database.transaction(tenant_id=None) as db:
-                held = {Attempt(*row) for row in db.execute(statement, values)}
+            rows = self._database.autocommit(tenant_id=None).execute(statement, values)
+            held = {Attempt(*row) for row in rows}
         except Exception as error:
             log.warning("leases_not_renewed", error=type(error).__name__)
             self._renewed_at = 0.0

@@ -4,21 +4,27 @@ Each function takes `db` and never commits.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
 from psycopg2.extras import Json
 from sqlalchemy import text
-from sqlalchemy.orm import Session
 
 from core.answering.grounding import cited_passages
 from core.answering.passages import Passage
-from core.conversations.message_columns import INTERRUPTED
+from core.conversations.message_columns import INTERRUPTED, message_fields
+from core.conversations.messages import MessageRecord
+from core.db import Executor, Transaction
 
-CHANNEL = "rag_answers"  # of NOTIFY; a payload is the ids of changed answers, comma-separated
-NOTIFY_IDS = 200  # per payload, because a payload must be shorter than 8,000 bytes
+# The channel of NOTIFY, which wakes the processes that follow an answer. A payload is the ids of
+# changed answers, comma-separated. PostgreSQL sends it at the commit.
+CHANNEL = "rag_answers"
 
+_LOCK = text(
+    "SELECT 1 FROM messages WHERE id = :id AND attempt = :attempt AND status = 'in_progress'"
+    " FOR UPDATE"
+)
 _STORED = text(
     """
     SELECT (SELECT string_agg(text, '' ORDER BY number) FROM answer_chunks
@@ -27,39 +33,63 @@ _STORED = text(
     """
 )
 _SET_CONTEXT = text(
-    """
+    f"""
     WITH held AS MATERIALIZED (
         -- The lock orders this before or after a cancel, so nothing is stored after a cancel.
         SELECT id, attempt, tenant_id FROM messages
         WHERE id = :id AND attempt = :attempt AND status = 'in_progress' FOR SHARE
+    ),
+    stored AS (
+        INSERT INTO answer_contexts (message_id, attempt, tenant_id, data)
+        SELECT id, attempt, tenant_id, :data FROM held
+        ON CONFLICT (message_id) DO UPDATE SET attempt = excluded.attempt, data = excluded.data
+        RETURNING message_id
     )
-    INSERT INTO answer_contexts (message_id, attempt, tenant_id, data)
-    SELECT id, attempt, tenant_id, :data FROM held
-    ON CONFLICT (message_id) DO UPDATE SET attempt = excluded.attempt, data = excluded.data
-    RETURNING message_id
-    """
+    SELECT pg_notify('{CHANNEL}', CAST(message_id AS text)) FROM stored
+    """  # noqa: S608  # constants only
 )
+# - `ended` locks the answer before `freed` locks its session, as every other transaction does.
+# - `traced` does not depend on `ended`: an answer that was cancelled meanwhile has a trace too.
+# - A session with a title keeps it. The subquery sees the title from before this statement.
 _END = text(
-    """
-    UPDATE messages
-    SET status = :status, lease_expires_at = NULL, finish_reason = :finish_reason,
-        error = :error, model = coalesce(:model, model), usage = :usage,
-        content = coalesce(:content, content),
-        retrieved_context = coalesce(:retrieved_context, retrieved_context),
-        context_metadata = (context_metadata - 'support') || CAST(:metadata AS jsonb)
-    WHERE id = :id AND attempt = :attempt AND status = 'in_progress'
-    RETURNING session_id
-    """
+    f"""
+    WITH ended AS (
+        UPDATE messages
+        SET status = :status, lease_expires_at = NULL, finish_reason = :finish_reason,
+            error = :error, model = coalesce(:model, model), usage = :usage,
+            content = coalesce(:content, content),
+            retrieved_context = coalesce(:retrieved_context, retrieved_context),
+            context_metadata = (context_metadata - 'support') || CAST(:metadata AS jsonb)
+        WHERE id = :id AND attempt = :attempt AND status = 'in_progress'
+        RETURNING *
+    ),
+    dropped AS (
+        DELETE FROM answer_chunks WHERE message_id IN (SELECT id FROM ended)
+    ),
+    freed AS (
+        UPDATE sessions s
+        SET active_message_id = nullif(s.active_message_id, ended.id),
+            title_is_automatic = s.title_is_automatic
+                OR (s.title IS NULL AND CAST(:title AS text) IS NOT NULL),
+            title = coalesce(s.title, CAST(:title AS text))
+        FROM ended WHERE s.id = ended.session_id
+    ),
+    traced AS (
+        INSERT INTO message_traces (message_id, tenant_id, data)
+        SELECT id, tenant_id, CAST(:trace AS jsonb) FROM messages
+        WHERE id = :id AND CAST(:trace AS jsonb) IS NOT NULL
+        ON CONFLICT (message_id) DO UPDATE SET data = excluded.data
+    )
+    SELECT pg_notify('{CHANNEL}', CAST(m.id AS text)),
+           CAST(:title AS text) IS NOT NULL
+               AND (SELECT title IS NULL FROM sessions WHERE id = m.session_id),
+           {message_fields("m")}
+    FROM ended m
+    """  # noqa: S608  # constants only
 )
-_DROP_CHUNKS = text("DELETE FROM answer_chunks WHERE message_id = :id")
-_FREE_SESSION = text(
-    "UPDATE sessions SET active_message_id = NULL"
-    " WHERE id = :session_id AND active_message_id = :id"
-)
-_NOTIFY = text("SELECT pg_notify(:channel, :payload)")
 _EXPIRED = text(
     """
-    SELECT tenant_id, id, attempt FROM messages
+    SELECT id, attempt FROM messages
     WHERE lease_expires_at < clock_timestamp() AND status = 'in_progress'
       AND (CAST(:ids AS uuid[]) IS NULL OR id = ANY(CAST(:ids AS uuid[])))
     LIMIT 100 FOR UPDATE SKIP LOCKED
@@ -85,16 +115,32 @@ class Ending:
     support: float | None = None
 
 
-def end_answer(db: Session, *, message_id: UUID, attempt: int, ending: Ending) -> bool:
-    """Store how an answer ended, free its session and wake its listeners.
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The message of an answer that has just ended, and whether its session got its first title."""
 
-    Changes nothing and returns False if the attempt is no longer in progress.
+    message: MessageRecord
+    is_titled: bool
+
+
+def store_end(
+    db: Executor,
+    *,
+    message_id: UUID,
+    attempt: int,
+    ending: Ending,
+    title: str | None = None,
+    trace: Mapping[str, Any] | None = None,
+) -> Ended | None:
+    """Store how an answer ended, free its session and wake its listeners, in one statement.
+
+    `ending` has the content. `title` becomes the title of a session without one. `trace`
+    replaces the answer's earlier one. If the attempt is no longer in progress, it stores only the
+    trace, and returns None.
     """
-    content, passages, model = ending.content, ending.passages, ending.model
-    if content is None:
-        content, passages, model = _stored(db, message_id, attempt)
-    cited = [passage.as_dict() for passage in cited_passages(content, passages)]
-    session_id = db.scalar(
+    assert ending.content is not None
+    cited = [passage.as_dict() for passage in cited_passages(ending.content, ending.passages)]
+    row = db.execute(
         _END,
         {
             "id": message_id,
@@ -103,54 +149,55 @@ def end_answer(db: Session, *, message_id: UUID, attempt: int, ending: Ending) -
             "finish_reason": ending.finish_reason,
             "error": ending.error and Json(ending.error),
             # An attempt without text keeps the text of the attempt before it.
-            "content": content or None,
-            "retrieved_context": Json(cited) if content else None,
-            "model": model,
+            "content": ending.content or None,
+            "retrieved_context": Json(cited) if ending.content else None,
+            "model": ending.model,
             "usage": ending.usage and Json(ending.usage),
             "metadata": Json({} if ending.support is None else {"support": ending.support}),
+            "title": title or None,
+            "trace": None if trace is None else Json(dict(trace)),
         },
-    )
-    if session_id is None:
-        return False
-    db.execute(_DROP_CHUNKS, {"id": message_id})
-    db.execute(_FREE_SESSION, {"session_id": session_id, "id": message_id})
-    notify(db, [message_id])
-    return True
+    ).first()
+    return None if row is None else Ended(MessageRecord(*row[2:]), bool(row[1]))
 
 
-def close_expired(db: Session, *, ids: Collection[UUID] | None = None) -> int:
+def end_answer(db: Transaction, *, message_id: UUID, attempt: int, ending: Ending) -> bool:
+    """Like `store_end`; without `content` the answer keeps its stored text and passages.
+
+    Changes nothing and returns False if the attempt is no longer in progress.
+    """
+    if ending.content is None:
+        # With the lock the writer cannot store text between this reading and the end.
+        if db.scalar(_LOCK, {"id": message_id, "attempt": attempt}) is None:
+            return False
+        ending = _with_stored(db, message_id, attempt, ending)
+    return store_end(db, message_id=message_id, attempt=attempt, ending=ending) is not None
+
+
+def close_expired(db: Transaction, *, ids: Collection[UUID] | None = None) -> int:
     """End answers whose writer is dead, and return their number.
 
-    Looks at the answers `ids`, or at those of all tenants. `db` must be a transaction across
-    all tenants.
+    Looks at the answers `ids`, or at all those that `db` may see.
     """
     expired = db.execute(_EXPIRED, {"ids": None if ids is None else list(ids)}).all()
-    for row in expired:
+    for message_id, attempt in expired:
         ending = Ending(status="interrupted", error=INTERRUPTED)
-        end_answer(db, message_id=row.id, attempt=row.attempt, ending=ending)
+        end_answer(db, message_id=message_id, attempt=attempt, ending=ending)
     return len(expired)
 
 
-def notify(db: Session, ids: Collection[UUID]) -> None:
-    """Wake the processes that follow these answers. PostgreSQL sends it at the commit."""
-    texts = list(map(str, ids))
-    for start in range(0, len(texts), NOTIFY_IDS):
-        payload = ",".join(texts[start : start + NOTIFY_IDS])
-        db.execute(_NOTIFY, {"channel": CHANNEL, "payload": payload})
-
-
-def set_context(db: Session, *, message_id: UUID, attempt: int, data: Mapping[str, Any]) -> bool:
+def set_context(db: Executor, *, message_id: UUID, attempt: int, data: Mapping[str, Any]) -> bool:
     """Store the context of a live answer: `passages` (see `Passage.stored`) and `model`.
 
-    Stores nothing and returns False if the attempt is no longer in progress.
+    Wakes the listeners. Stores nothing and returns False if the attempt is no longer in progress.
     """
     values = {"id": message_id, "attempt": attempt, "data": Json(dict(data))}
-    return db.scalar(_SET_CONTEXT, values) is not None
+    return db.execute(_SET_CONTEXT, values).first() is not None
 
 
-def _stored(db: Session, message_id: UUID, attempt: int) -> tuple[str, list[Passage], str | None]:
-    """Return the text, passages and model that the answer's writer has stored so far."""
+def _with_stored(db: Transaction, message_id: UUID, attempt: int, ending: Ending) -> Ending:
+    """Return `ending` with the text, passages and model that the answer's writer has stored."""
     content, data = db.execute(_STORED, {"id": message_id, "attempt": attempt}).one()
     data = data or {}
     passages = [Passage(**passage) for passage in data.get("passages") or ()]
-    return content or "", passages, data.get("model")
+    return replace(ending, content=content or "", passages=passages, model=data.get("model"))

@@ -16,14 +16,13 @@ from uuid import UUID
 
 import psycopg2
 from sqlalchemy import text
-from sqlalchemy.orm import Session
 
 from core.answering.passages import Passage
 from core.conversations import endings, messages
 from core.conversations.events import AnswerState
 from core.conversations.feeds import Feed
 from core.conversations.messages import MessageRecord
-from core.db import Database
+from core.db import Database, Transaction
 from core.errors import NotFound
 from core.telemetry import get_logger
 
@@ -55,7 +54,7 @@ _CHANGES = text(
 )
 
 
-def read_state(db: Session, *, tenant_id: str, answer: MessageRecord) -> AnswerState:
+def read_state(db: Transaction, *, tenant_id: str, answer: MessageRecord) -> AnswerState:
     """Return the state of a finished answer, or of a live answer before its first chunk."""
     assert answer.reply_to is not None
     question = messages.get_message(db, tenant_id=tenant_id, message_id=answer.reply_to)

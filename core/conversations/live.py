@@ -136,7 +136,7 @@ class LiveAnswers:
     def follow(self, *, tenant_id: str, message_id: UUID) -> Feed:
         """Return the feed of an answer; `message_id` may be its question's. Raises NotFound."""
         database = self._services.database
-        with database.transaction(tenant_id=tenant_id) as db:
+        with database.plain_transaction(tenant_id=tenant_id) as db:
             answer = turns.find_answer(db, tenant_id=tenant_id, message_id=message_id)
             feed = self._local_feed(answer)
             if feed is not None:
@@ -156,7 +156,7 @@ class LiveAnswers:
         Before listeners hear of an end it must be stored, because until then a writer that was
         only delayed could continue.
         """
-        with self._services.database.transaction(tenant_id=None) as db:
+        with self._services.database.plain_transaction(tenant_id=None) as db:
             return endings.close_expired(db, ids=[message_id]) > 0
 
     def cancel(self, *, tenant_id: str, message_id: UUID) -> MessageRecord:
@@ -165,7 +165,7 @@ class LiveAnswers:
         The writer notices it within a second and ends its call to the provider. Raises
         NotFound, and Conflict (`message_finished`) for an answer that ended in another way.
         """
-        with self._services.database.transaction(tenant_id=tenant_id) as db:
+        with self._services.database.plain_transaction(tenant_id=tenant_id) as db:
             answer = turns.find_answer(db, tenant_id=tenant_id, message_id=message_id)
             ending = Ending(status="interrupted", finish_reason="cancelled")
             endings.end_answer(db, message_id=answer.id, attempt=answer.attempt, ending=ending)

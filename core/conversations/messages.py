@@ -88,12 +88,15 @@ class MessageHit:
 
 # clock_timestamp(), because now() is the begin of the transaction. That may be earlier than
 # an append for which this transaction had to wait.
+NOTE_ACTIVITY = (
+    "last_message_at = clock_timestamp(), active_at = clock_timestamp(),"
+    " updated_at = clock_timestamp()"
+)
 _APPEND = text(
-    """
+    f"""
     WITH counted AS (
         UPDATE sessions
-        SET message_count = message_count + 1, last_message_at = clock_timestamp(),
-            active_at = clock_timestamp(), updated_at = clock_timestamp()
+        SET message_count = message_count + 1, {NOTE_ACTIVITY}
         WHERE tenant_id = :tenant_id AND id = :session_id
         RETURNING id, message_count
     )
@@ -106,7 +109,7 @@ _APPEND = text(
            :reply_to, clock_timestamp()
     FROM counted
     RETURNING position, created_at
-    """
+    """  # noqa: S608  # constants only
 )
 
 _SELECT = f"SELECT {message_fields('m')} FROM messages m WHERE m.tenant_id = :tenant_id"  # noqa: S608  # constants only
@@ -289,7 +292,7 @@ _RECENT = text(
 
 
 def recent_messages(
-    db: Session,
+    db: Executor,
     *,
     tenant_id: str,
     session_id: UUID,

@@ -3,7 +3,6 @@
 import re
 
 from sqlalchemy import text
-from sqlalchemy.orm import Session
 
 from core.answering.base import Question
 from core.bootstrap import Services
@@ -21,21 +20,10 @@ _INSTRUCTION = (
     " marks.\n\n"
 )
 
-_SET_FIRST = text(
-    "UPDATE sessions SET title = :title, title_is_automatic = true"
-    " WHERE tenant_id = :tenant_id AND id = :id AND title IS NULL RETURNING 1"
-)
 _IMPROVE = text(
     "UPDATE sessions SET title = :title"
-    " WHERE tenant_id = :tenant_id AND id = :id AND title_is_automatic"
+    " WHERE tenant_id = :tenant_id AND id = :id AND title_is_automatic RETURNING 1"
 )
-
-
-def set_first_title(db: Session, *, tenant_id: str, rows: TurnRows) -> bool:
-    """Make the question the title of a session without one; return whether it had none."""
-    title = title_from(rows.question.content)
-    values = {"tenant_id": tenant_id, "id": rows.question.session_id, "title": title}
-    return bool(title) and db.scalar(_SET_FIRST, values) is not None
 
 
 def improve_title(services: Services, *, tenant_id: str, rows: TurnRows) -> None:
@@ -48,8 +36,7 @@ def improve_title(services: Services, *, tenant_id: str, rows: TurnRows) -> None
         title = title_from("".join(stream))
         if title:
             values = {"tenant_id": tenant_id, "id": rows.question.session_id, "title": title}
-            with services.database.transaction(tenant_id=tenant_id) as db:
-                db.execute(_IMPROVE, values)
+            services.database.autocommit(tenant_id=tenant_id).execute(_IMPROVE, values)
     except RagError as error:
         log.info("title_not_improved", code=error.code)
     except Exception as error:  # for example because the process ends

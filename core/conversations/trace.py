@@ -1,4 +1,4 @@
-"""Records how an answer was made: collected in a turn, stored with it, read by `/trace`."""
+"""How an answer was made: collected in a turn, stored with the answer's end, read by `/trace`."""
 
 import time
 from collections.abc import Sequence
@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from psycopg2.extras import Json
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
@@ -16,13 +15,6 @@ from core.conversations.memory import Recollection
 from core.errors import NotFound
 from core.search.retrieval import Scored
 
-_RECORD = text(
-    """
-    INSERT INTO message_traces (message_id, tenant_id, data)
-    SELECT id, tenant_id, :data FROM messages WHERE tenant_id = :tenant_id AND id = :message_id
-    ON CONFLICT (message_id) DO UPDATE SET data = EXCLUDED.data
-    """
-)
 _GET = text(
     "SELECT data FROM message_traces WHERE tenant_id = :tenant_id AND message_id = :message_id"
 )
@@ -78,11 +70,6 @@ class TurnTrace:
     def _milliseconds(self, stage: str) -> float | None:
         taken = self.timings.get(stage)
         return None if taken is None else round(taken, 2)
-
-
-def record_trace(db: Session, *, tenant_id: str, message_id: UUID, data: dict[str, Any]) -> None:
-    """Store an answer's trace, replacing an earlier one. Stores nothing for a deleted message."""
-    db.execute(_RECORD, {"tenant_id": tenant_id, "message_id": message_id, "data": Json(data)})
 
 
 def get_trace(db: Session, *, tenant_id: str, message_id: UUID) -> dict[str, Any]:

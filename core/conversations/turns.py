@@ -13,12 +13,11 @@ from uuid import UUID
 
 from psycopg2.extras import Json
 from sqlalchemy import text
-from sqlalchemy.orm import Session
 
 from core.conversations import messages
 from core.conversations.endings import close_expired
 from core.conversations.messages import MessageRecord
-from core.db import count_changed
+from core.db import Transaction, count_changed
 from core.db.models import new_id
 from core.errors import Conflict, NotFound, session_not_found
 
@@ -34,6 +33,33 @@ _LOCK_SESSION = text(
 )
 _IS_WRITTEN = text(f"SELECT {_IS_LIVE} FROM messages WHERE id = :id")  # noqa: S608
 _SET_ACTIVE = text("UPDATE sessions SET active_message_id = :id WHERE id = :session_id")
+_OPEN = text(
+    f"""
+    WITH counted AS (
+        UPDATE sessions
+        SET message_count = message_count + 2, active_message_id = :answer_id,
+            {messages.NOTE_ACTIVITY}
+        WHERE tenant_id = :tenant_id AND id = :session_id
+        RETURNING id, message_count
+    )
+    INSERT INTO messages (
+        tenant_id, id, session_id, position, sender, content, status, reply_to, turn_options,
+        lease_expires_at, context_metadata, retrieved_context, created_at
+    )
+    SELECT :tenant_id, new.id, counted.id, counted.message_count - 2 + new.number, new.sender,
+           new.content, new.status, new.reply_to, new.options, new.lease_end, '{{}}', '[]',
+           clock_timestamp()
+    FROM counted, (
+        VALUES
+            (1, CAST(:question_id AS uuid), 'user', :content, 'complete',
+             NULL, NULL, NULL),
+            (2, CAST(:answer_id AS uuid), 'assistant', '', 'in_progress',
+             CAST(:question_id AS uuid), CAST(:options AS jsonb), {_LEASE_END})
+    ) AS new (number, id, sender, content, status, reply_to, options, lease_end)
+    ORDER BY new.number
+    RETURNING position, created_at
+    """  # noqa: S608  # constants only
+)
 _BEGIN = text(
     f"""
     UPDATE messages
@@ -98,22 +124,37 @@ class TurnInProgress(Conflict):
 
 
 def open_turn(
-    db: Session, *, tenant_id: str, session_id: UUID, message: str, options: Mapping[str, Any]
+    db: Transaction, *, tenant_id: str, session_id: UUID, message: str, options: Mapping[str, Any]
 ) -> TurnRows:
     """Write the user's message and an empty answer, and make it the session's active one.
 
     Raises NotFound, and TurnInProgress while another answer is being written.
     """
     user_id = _lock_idle_session(db, tenant_id=tenant_id, session_id=session_id)
-    question = messages.append_message(
-        db, tenant_id=tenant_id, session_id=session_id, sender="user", content=message
-    )
-    answer = _append_answer(db, tenant_id=tenant_id, question=question)
-    return _begin(db, tenant_id, question, answer, user_id, options)
+    ids = new_id(), new_id()
+    values = {
+        "tenant_id": tenant_id,
+        "session_id": session_id,
+        "question_id": ids[0],
+        "answer_id": ids[1],
+        "content": message,
+        "options": Json(dict(options)),
+        "lease_seconds": LEASE_SECONDS,
+    }
+    asked, begun = db.execute(_OPEN, values).all()
+    question = MessageRecord(
+        ids[0], session_id, asked[0], "user", message, {}, [],
+        "complete", None, None, None, asked[1],
+    )  # fmt: skip
+    answer = MessageRecord(
+        ids[1], session_id, begun[0], "assistant", "", {}, [],
+        "in_progress", None, None, ids[0], begun[1],
+    )  # fmt: skip
+    return TurnRows(question, answer, user_id, dict(options))
 
 
 def retry_turn(
-    db: Session, *, tenant_id: str, message_id: UUID, options: Mapping[str, Any]
+    db: Transaction, *, tenant_id: str, message_id: UUID, options: Mapping[str, Any]
 ) -> TurnRows:
     """Begin a new attempt at a failed or interrupted answer, in the same row.
 
@@ -128,7 +169,7 @@ def retry_turn(
     )
 
 
-def resume_turn(db: Session, *, tenant_id: str, message_id: UUID) -> TurnRows:
+def resume_turn(db: Transaction, *, tenant_id: str, message_id: UUID) -> TurnRows:
     """Begin a new attempt at the answer to the question `message_id`, unless it is complete.
 
     Raises NotFound, and Conflict (`idempotency_in_progress`) while a process writes it.
@@ -145,7 +186,7 @@ def resume_turn(db: Session, *, tenant_id: str, message_id: UUID) -> TurnRows:
 
 
 def regenerate_turn(
-    db: Session, *, tenant_id: str, message_id: UUID, options: Mapping[str, Any]
+    db: Transaction, *, tenant_id: str, message_id: UUID, options: Mapping[str, Any]
 ) -> TurnRows:
     """Begin another answer to the same question; the current one becomes an alternative.
 
@@ -161,7 +202,7 @@ def regenerate_turn(
 
 
 def edit_turn(
-    db: Session, *, tenant_id: str, message_id: UUID, content: str, options: Mapping[str, Any]
+    db: Transaction, *, tenant_id: str, message_id: UUID, content: str, options: Mapping[str, Any]
 ) -> TurnRows:
     """Replace the user's last message and begin a new answer to it.
 
@@ -187,7 +228,7 @@ def edit_turn(
     return _begin(db, tenant_id, found, answer, user_id, options, keep_text=False)
 
 
-def restart_answer(db: Session, *, message_id: UUID, attempt: int) -> bool:
+def restart_answer(db: Transaction, *, message_id: UUID, attempt: int) -> bool:
     """Begin the next attempt at a live answer, without the text of this attempt.
 
     Changes nothing and returns False if the attempt is no longer in progress.
@@ -195,7 +236,7 @@ def restart_answer(db: Session, *, message_id: UUID, attempt: int) -> bool:
     return count_changed(db.execute(_RESTART, {"id": message_id, "attempt": attempt})) > 0
 
 
-def select_answer(db: Session, *, tenant_id: str, message_id: UUID) -> MessageRecord:
+def select_answer(db: Transaction, *, tenant_id: str, message_id: UUID) -> MessageRecord:
     """Make an alternative the current answer to its question.
 
     Raises NotFound, TurnInProgress, and Conflict (`not_an_answer`).
@@ -216,7 +257,7 @@ def select_answer(db: Session, *, tenant_id: str, message_id: UUID) -> MessageRe
     return chosen
 
 
-def find_answer(db: Session, *, tenant_id: str, message_id: UUID) -> MessageRecord:
+def find_answer(db: Transaction, *, tenant_id: str, message_id: UUID) -> MessageRecord:
     """Return the answer `message_id`, or the current answer to the question `message_id`.
 
     Raises NotFound, also for a message without an answer.
@@ -236,7 +277,7 @@ def duplicate_in_progress() -> Conflict:
     )
 
 
-def _lock_idle_session(db: Session, *, tenant_id: str, session_id: UUID) -> str:
+def _lock_idle_session(db: Transaction, *, tenant_id: str, session_id: UUID) -> str:
     """Lock a session and return its user. Raises TurnInProgress if an answer is being written.
 
     The check is a second statement, so it sees the changes of the transaction that held the
@@ -245,15 +286,16 @@ def _lock_idle_session(db: Session, *, tenant_id: str, session_id: UUID) -> str:
     row = db.execute(_LOCK_SESSION, {"tenant_id": tenant_id, "session_id": session_id}).first()
     if row is None:
         raise session_not_found()
-    if row.active_message_id is not None:
-        if db.scalar(_IS_WRITTEN, {"id": row.active_message_id}):
+    user_id, active_message_id = row
+    if active_message_id is not None:
+        if db.scalar(_IS_WRITTEN, {"id": active_message_id}):
             raise TurnInProgress
-        close_expired(db, ids=[row.active_message_id])
-    return str(row.user_id)
+        close_expired(db, ids=[active_message_id])
+    return str(user_id)
 
 
 def _find_turn(
-    db: Session, *, tenant_id: str, message_id: UUID
+    db: Transaction, *, tenant_id: str, message_id: UUID
 ) -> tuple[MessageRecord, MessageRecord, str]:
     """Lock a turn's session; return the turn's question, current answer and user."""
     found = messages.get_message(db, tenant_id=tenant_id, message_id=message_id)
@@ -267,7 +309,7 @@ def _find_turn(
 
 
 def _current_answer(
-    db: Session, *, tenant_id: str, question: MessageRecord
+    db: Transaction, *, tenant_id: str, question: MessageRecord
 ) -> MessageRecord | None:
     row = db.execute(
         _ANSWERS,
@@ -278,12 +320,12 @@ def _current_answer(
             "question_id": question.id,
         },
     ).first()
-    if row is None or row.superseded:
+    if row is None or row[1]:
         return None
-    return messages.get_message(db, tenant_id=tenant_id, message_id=row.id)
+    return messages.get_message(db, tenant_id=tenant_id, message_id=row[0])
 
 
-def _append_answer(db: Session, *, tenant_id: str, question: MessageRecord) -> MessageRecord:
+def _append_answer(db: Transaction, *, tenant_id: str, question: MessageRecord) -> MessageRecord:
     return messages.append_message(
         db,
         tenant_id=tenant_id,
@@ -296,7 +338,7 @@ def _append_answer(db: Session, *, tenant_id: str, question: MessageRecord) -> M
 
 
 def _begin(
-    db: Session,
+    db: Transaction,
     tenant_id: str,
     question: MessageRecord,
     answer: MessageRecord,
@@ -318,12 +360,12 @@ def _begin(
 
 
 def _merge_options(
-    db: Session, tenant_id: str, answer: MessageRecord, options: Mapping[str, Any]
+    db: Transaction, tenant_id: str, answer: MessageRecord, options: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the options of the turn's last attempt, updated with `options`."""
     earlier = db.scalar(_OPTIONS, {"tenant_id": tenant_id, "id": answer.id})
     return {**(earlier or {}), **options}
 
 
-def _set_superseded(db: Session, message_id: UUID, superseded: bool) -> None:
+def _set_superseded(db: Transaction, message_id: UUID, superseded: bool) -> None:
     db.execute(_SUPERSEDE, {"id": message_id, "superseded": superseded})

@@ -6,11 +6,7 @@ draft (`core.conversations.drafts`), so listeners see only stored text.
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-
-from sqlalchemy.orm import Session
 
 from core.answering.base import AnswerStream, Question
 from core.answering.citations import CitationFilter, Verbatim
@@ -24,7 +20,8 @@ from core.conversations.events import AnswerState
 from core.conversations.feeds import Feed
 from core.conversations.message_columns import INTERRUPTED
 from core.conversations.messages import MessageRecord
-from core.conversations.trace import TurnTrace, record_trace
+from core.conversations.trace import TurnTrace
+from core.db import Executor
 from core.errors import NotFound, ProviderError, RagError
 from core.telemetry import get_logger
 
@@ -91,31 +88,26 @@ class AnswerWriter:
             raise ProviderError("The chat provider sent an empty answer.")
         return self._ending("complete", finish_reason=self.stream.finish_reason)
 
-    @contextmanager
-    def _transaction(self) -> Iterator[Session]:
-        tenant_id = self.turn.tenant_id
-        with self.at_database, self.services.database.transaction(tenant_id=tenant_id) as db:
-            yield db
+    def _autocommit(self) -> Executor:
+        return self.services.database.autocommit(tenant_id=self.turn.tenant_id)
 
     def _should_stop(self) -> bool:
         return self.draft.is_lost or self.stop.is_set()
 
     def _publish_context(self, question: Question) -> None:
         """Store the answer's passages before its first word, for the `retrieval` event."""
-        with self._transaction() as db:
-            is_held = self._set_context(db, question, attempt=self.draft.attempt)
+        with self.at_database:
+            is_held = self._set_context(self._autocommit(), question, attempt=self.draft.attempt)
         if is_held:
             self.feed.set_passages([passage.as_dict() for passage in question.passages])
         else:
             self.draft.is_lost = True
 
-    def _set_context(self, db: Session, question: Question, *, attempt: int) -> bool:
+    def _set_context(self, db: Executor, question: Question, *, attempt: int) -> bool:
         assert self.stream is not None
         id_, passages = self.draft.message_id, [one.stored() for one in question.passages]
         data = {"passages": passages, "model": self.stream.model}
-        is_held = endings.set_context(db, message_id=id_, attempt=attempt, data=data)
-        endings.notify(db, [id_])
-        return is_held
+        return endings.set_context(db, message_id=id_, attempt=attempt, data=data)
 
     def _generate(self, question: Question) -> None:
         """Pass the provider's text on, without markers that refer to no passage."""
@@ -150,7 +142,8 @@ class AnswerWriter:
         self.drafts.remove(self.draft)
         self.parts.clear()
         answer = self.turn.rows.answer
-        with self._transaction() as db:
+        database, tenant_id = self.services.database, self.turn.tenant_id
+        with self.at_database, database.plain_transaction(tenant_id=tenant_id) as db:
             if not turns.restart_answer(db, message_id=answer.id, attempt=answer.attempt):
                 self.draft.is_lost = True
                 return
@@ -204,19 +197,28 @@ class AnswerWriter:
 
     def _store(self, ending: Ending) -> bool:
         """Commit text, passages, status, trace and title at once; then send the last event."""
-        tenant_id, draft, titled = self.turn.tenant_id, self.draft, False
-        with self._transaction() as db:
-            ended = endings.end_answer(
-                db, message_id=draft.message_id, attempt=draft.attempt, ending=ending
+        question = self.turn.rows.question
+        title = titles.title_from(question.content) if ending.status == "complete" else None
+        with self.at_database:
+            ended = endings.store_end(
+                self._autocommit(),
+                message_id=self.draft.message_id,
+                attempt=self.draft.attempt,
+                ending=ending,
+                title=title,
+                trace=self.trace.as_dict(model=ending.model, usage=ending.usage),
             )
-            data = self.trace.as_dict(model=ending.model, usage=ending.usage)
-            record_trace(db, tenant_id=tenant_id, message_id=draft.message_id, data=data)
-            if ended and ending.status == "complete":
-                titled = titles.set_first_title(db, tenant_id=tenant_id, rows=self.turn.rows)
-            # In the same transaction: after it, an edit of the question may delete the answer.
-            found = messages.find_messages(db, tenant_id=tenant_id, message_ids=[draft.message_id])
-        self._end_feed(found[0] if found else None)
-        return titled
+            # The statement returns the message, because after it an edit may delete the answer.
+            stored = ended.message if ended else self._find_answer()
+        self._end_feed(stored)
+        return ended is not None and ended.is_titled
+
+    def _find_answer(self) -> MessageRecord | None:
+        ids = [self.draft.message_id]
+        found = messages.find_messages(
+            self._autocommit(), tenant_id=self.turn.tenant_id, message_ids=ids
+        )
+        return found[0] if found else None
 
     def _end_feed(self, stored: MessageRecord | None) -> None:
         """Send the stored end to the listeners. A cancel may have ended the answer first."""

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from sqlalchemy import select, text
-from sqlalchemy.orm import Session
+from sqlalchemy import text
 
-from core.db.models import ChatSession
+from core.db import Transaction
 from core.errors import NotFound, session_not_found
 
 # The only place of this rule, a condition on `documents`. The statement of a search contains it.
@@ -22,6 +21,7 @@ IN_REACH = """
         OR session_id = CAST(:session_id AS uuid)
     )
 """
+_OWNER = text("SELECT user_id FROM sessions WHERE tenant_id = :tenant_id AND id = :session_id")
 _DOCUMENTS_IN_REACH = text(
     f"SELECT id FROM documents WHERE id = ANY(CAST(:ids AS uuid[])) AND {IN_REACH}"  # noqa: S608
 )
@@ -42,14 +42,11 @@ class Reach:
         return self.user_id is None and self.session_id is None
 
 
-def resolve_reach(db: Session, reach: Reach) -> Reach:
+def resolve_reach(db: Transaction, reach: Reach) -> Reach:
     """`reach` with the user of its session. Raises NotFound for a session or document outside."""
     if reach.session_id is not None:
-        owner = db.scalar(
-            select(ChatSession.user_id).where(
-                ChatSession.tenant_id == reach.tenant_id, ChatSession.id == reach.session_id
-            )
-        )
+        names = {"tenant_id": reach.tenant_id, "session_id": reach.session_id}
+        owner = db.scalar(_OWNER, names)
         if owner is None:
             raise session_not_found()
         reach = replace(reach, user_id=reach.user_id or owner)
@@ -58,13 +55,13 @@ def resolve_reach(db: Session, reach: Reach) -> Reach:
     return reach
 
 
-def _check_documents(db: Session, reach: Reach, document_ids: Sequence[UUID]) -> None:
+def _check_documents(db: Transaction, reach: Reach, document_ids: Sequence[UUID]) -> None:
     values = {
         "tenant_id": reach.tenant_id,
         "user_id": reach.user_id,
         "session_id": reach.session_id,
         "ids": list(document_ids),
     }
-    found = set(db.scalars(_DOCUMENTS_IN_REACH, values))
+    found = {row[0] for row in db.execute(_DOCUMENTS_IN_REACH, values)}
     if missing := sorted(set(document_ids) - found):
         raise NotFound(f"No such document in reach: {missing[0]}.", code="document_not_found")

@@ -1,6 +1,7 @@
 """Two processes at one answer: one with an expired lease wakes up and changes nothing."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -157,6 +158,29 @@ def test_the_next_turn_closes_a_dead_one_and_does_not_wait_for_it(services: Serv
     found = stored(services, session)
     assert [one.position for one in found] == [1, 2, 3, 4]
     assert [one.status for one in found] == ["complete", "interrupted", "complete", "complete"]
+
+
+def test_a_cancel_keeps_the_text_that_is_stored_at_the_same_time(services: Services) -> None:
+    """A listener may have heard that text, so the ended answer must contain it."""
+    session = new_session(services)
+    live = live_answers(services)
+    with services.database.transaction(tenant_id=TENANT) as db:
+        rows = turns.open_turn(
+            db, tenant_id=TENANT, session_id=session, message="Hello?", options={}
+        )
+    with ThreadPoolExecutor(1) as pool:
+        with services.database.transaction(tenant_id=None) as db:  # a writer's flush
+            db.execute(text("SELECT 1 FROM messages FOR SHARE"))
+            cancelled = pool.submit(live.cancel, tenant_id=TENANT, message_id=rows.answer.id)
+            wait_until(lambda: is_waiting_for_lock(services), what="the cancel at the lock")
+            insert_chunk(db, rows, "heard")
+        assert cancelled.result().content == "heard"
+
+
+def is_waiting_for_lock(services: Services) -> bool:
+    with services.database.transaction(tenant_id=None) as db:
+        waiting = text("SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        return bool(db.scalar(waiting))
 
 
 def abandoned_turn(services: Services, session: UUID, *, text: str) -> turns.TurnRows:
