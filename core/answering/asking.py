@@ -1,6 +1,7 @@
 """What kind of thing a question asks for, and which words the answer must have. Pure."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,7 +9,7 @@ from core.text.synonyms import synonyms_of
 from core.text.table_rows import CELL_END
 from core.text.words import FUNCTION_WORDS, content_stems, stem, words
 
-Kind = Literal["count", "money", "percent", "date", "other"]
+Kind = Literal["count", "money", "percent", "measure", "time", "date", "other"]
 Form = Literal["year", "number", "name", "any"]
 
 _YEAR = re.compile(r"\b(?:1\d|20)\d\d\b")
@@ -19,7 +20,8 @@ _NUMBER = re.compile(
 )
 _MONEY = re.compile(
     r"[$€£¥₹]\s?\(?\d|\b\d[\d.,]*\s?(?:dollars|euros?|pounds|cents|million|billion|thousand|crore"
-    r"|USD|EUR|GBP)\b",
+    r"|USD|EUR|GBP)\b|\b(?:\w+teen|\w+ty|one|two|three|four|five|six|seven|eight|nine|ten|eleven"
+    r"|twelve|hundred|thousand|few) (?:dollars|euros?|pounds|cents|shillings|francs)\b",
     re.IGNORECASE,
 )
 _PERCENT = re.compile(r"%|\bper ?cent|\bpercentage points?\b|\b(?:half|third|quarter)s?\b", re.I)
@@ -36,7 +38,8 @@ _COUNTED = re.compile(
 )
 _ASKS_MONEY = re.compile(
     r"\bhow much (?:money|did .* (?:pay|cost|spend|earn|raise)|does .* (?:pay|cost|spend|earn))"
-    r"|\b(?:price|cost|fee|salary|wage|rent|fare)s?\b(?! (?:of living|index))",
+    r"|\b(?:price|cost|fee|salary|wage|rent|fare)s?\b(?! (?:of living|index))"
+    r"|\bworth\b(?!while)|\b(?:monthly|annual|weekly|hourly) pay\b",
     re.IGNORECASE,
 )
 _ASKS_PERCENT = re.compile(
@@ -49,10 +52,41 @@ _ASKS_DATE = re.compile(
     r"|\b(?:by|until|since) when\b",
     re.IGNORECASE,
 )
+_ASKS_CLOCK = re.compile(
+    r"\b(?:at )?what time\b|\b(?:start|starting|opening|closing|check-?in|check-?out) times?\b",
+    re.IGNORECASE,
+)
+_CLOCK = re.compile(
+    r"\b\d{1,2}(?::\d\d)? ?[ap]\.?m\b|\b\d{1,2}[:.]\d\d\b|\bnoon\b|\bmidnight\b", re.I
+)
+_LENGTHS = (
+    r"(?:mm|cm|km|m|ft|in|mi|met(?:re|er)s?|kilomet(?:re|er)s?|centimet(?:re|er)s?|miles?"
+    r"|feet|foot|inch(?:es)?|yards?|stor(?:ey|ie)s?|fathoms?)"
+)
+_DURATIONS = r"(?:(?:milli)?seconds?|minutes?|hours?|days?|weeks?|months?|years?|h|min|s|ms)"
+_WEIGHTS = r"(?:kg|g|mg|lbs?|pounds?|tons?|tonnes?|grams?|kilograms?|ounces?|oz)"
+_AMOUNT = r"(?:\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|twelve|hundred|thousand))"
+_MEASURED = (
+    (r"how (?:tall|high|deep|wide|far|thick)|(?:height|width|depth|thickness|length|distance) of",
+     _LENGTHS),
+    (r"how long (?:is|was|are) the (?:bridge|river|road|wall|tunnel|ship|track|line|route|coast)",
+     _LENGTHS),
+    (r"how long|how old|(?:duration|lifespan) of", _DURATIONS),
+    (r"how heavy|(?:weight|mass) of|how much (?:does|do|did) .{1,60} weigh", _WEIGHTS),
+)  # fmt: skip
+_MEASURES_ASKED = tuple(
+    (
+        re.compile(rf"\b(?:{asked})\b", re.IGNORECASE),
+        re.compile(rf"{_AMOUNT}[\d.,]*(?:[- ](?:thousand|million|hundred))?[- ]?{units}\b", re.I),
+    )
+    for asked, units in _MEASURED
+)
 _ASKS_TIME = re.compile(r"\bwhen\b|\b(?:what|which) (?:decade|century|time)\b", re.IGNORECASE)
 _ASKS_AMOUNT = re.compile(
     r"\b(?:how (?:many|much|long|far|old|tall|high|large|often|big|deep|fast)"
-    r"|(?:what|which) (?:percent|percentage|number|population|amount|price|share)|percentage)\b",
+    r"|(?:what|which)(?:['’]s)? (?:(?:is|was|are|were) )?(?:the )?(?:\w+ ){0,2}(?:percent"
+    r"|percentage|number|population|amount|price|share|level|size|value|rate|dose|limit|average|total)"
+    r"|percentage)\b",
     re.IGNORECASE,
 )
 _ASKS_NAME = re.compile(
@@ -68,7 +102,9 @@ _MEASURES = frozenset(
 )
 
 
+_PLURAL = re.compile(r"\w{2,}[^\Ws'’]s|people|men|women|children|staff|personnel|headcount")
 _YEAR_ALONE = re.compile(r"(?<![\d,.])(?:1[5-9]|20)\d\d(?![\d,.]*\d)")
+_NO_COUNT = re.compile(rf"{_YEAR_ALONE.pattern}|\b[^\W\d]+\d\w*")  # years, and codes: `H2O`
 _NEAR = 5  # words between a number and what it counts
 _SAID = 4  # words from "were" to the number
 _SAYING = frozenset(["is", "are", "was", "were", "total", "totaled", "reached", "numbered"])
@@ -96,6 +132,10 @@ class Need:
             return cls(question, "date", "year")
         if _ASKS_MONEY.search(question):
             return cls(question, "money", "number")
+        if _ASKS_CLOCK.search(question):
+            return cls(question, "time", "number")
+        if _measure(question):
+            return cls(question, "measure", "number")
         return cls(question, "other", _form(question))
 
     def is_met(self, text: str) -> bool:
@@ -107,6 +147,10 @@ class Need:
                 return bool(_MONEY.search(text)) or CELL_END in text
             case "percent":
                 return bool(_PERCENT.search(text)) or CELL_END in text
+            case "time":
+                return bool(_CLOCK.search(text))
+            case "measure":
+                return bool((units := _measure(self.question)) and units.search(text))
             case "date":
                 return bool(_YEAR.search(text) or _MONTH.search(text) or _NUMBER.search(text))
             case _:
@@ -138,6 +182,11 @@ class Need:
         return any(stems.issuperset(other) for other in others)
 
 
+def _measure(question: str) -> re.Pattern[str] | None:
+    """What the answer to a question for a length, a weight or a duration has."""
+    return next((units for asks, units in _MEASURES_ASKED if asks.search(question)), None)
+
+
 def _form(question: str) -> Form:
     if _ASKS_TIME.search(question):
         return "year"
@@ -148,7 +197,7 @@ def _form(question: str) -> Form:
 
 def _counts(text: str, counted: str) -> bool:
     """Whether a number is close before what is counted, or is said of it: `employees: 156`."""
-    found = words(_YEAR_ALONE.sub(" ", text))
+    found = words(_NO_COUNT.sub(" ", text))
     names = {counted} | {way[0] for way in synonyms_of([counted]).get(counted, ()) if len(way) == 1}
     for place, word in enumerate(found):
         if counted and stem(word) not in names:
@@ -164,8 +213,18 @@ def _counts(text: str, counted: str) -> bool:
 
 
 def _last_noun(text: str) -> str:
-    """The stem of what is counted: the last telling word after "how many"."""
+    """The stem of what is counted: the last telling word after "how many".
+
+    A plural ends it, because a verb may follow: how many `people` need help.
+    """
     telling = [word for word in words(text) if word not in FUNCTION_WORDS]
-    stems = [one for word in telling for one in content_stems(word)]
+    end = next((at for at in range(len(telling)) if _ends_noun(telling, at)), len(telling))
+    stems = [one for word in telling[: end + 1] for one in content_stems(word)]
     kept = [one for one in stems if one not in _MEASURES and one.isalpha()]
     return kept[-1] if kept else ""
+
+
+def _ends_noun(telling: Sequence[str], at: int) -> bool:
+    """Whether a word is a plural, and the next one is none: `sales` of `sales staff` is no end."""
+    is_plural = _PLURAL.fullmatch(telling[at]) is not None and stem(telling[at]) not in _MEASURES
+    return is_plural and not any(map(_PLURAL.fullmatch, telling[at + 1 : at + 2]))

@@ -17,6 +17,11 @@ from core.text.words import fold, words
 _TERM = r"[\"“‘']?(?P<term>[\w&/.-]+(?: [\w&/.-]+){0,3}?)[\"”’']?"
 _ASKS = (
     re.compile(
+        r"\b(?:what (?:does|do|did) .{2,60}? mean by|what is meant by) (?:the (?:term )?)?"
+        rf"{_TERM}\s*(?:[?.]|$)",
+        re.IGNORECASE,
+    ),
+    re.compile(
         rf"\bwhat (?:does|do|did) (?:the )?(?:abbreviation |acronym |term |letters )?{_TERM} "
         r"(?:stand for|mean|abbreviate)\b",
         re.IGNORECASE,
@@ -68,8 +73,11 @@ def find_definition(question: str, passages: Sequence[Passage]) -> Definition | 
     term = asked_term(question)
     if term is None:
         return None
-    finders = (_in_key, _in_brackets, _in_sentence)
-    found = (_first(term, passages, find) for find in finders)
+    finders = (_in_key, _in_row, _after_dash, _in_brackets, _in_sentence)
+    # “the variable DISTYPE”: the short form alone is the term too.
+    *_, last = term.split(" ")
+    terms = dict.fromkeys((term, last if last.isupper() else term))
+    found = (_first(one, passages, find) for one in terms for find in finders)
     return next((one for one in found if one is not None), None)
 
 
@@ -102,6 +110,28 @@ def _in_key(term: str, text: str) -> Iterator[str]:
     for found in pattern.finditer(text):
         if len(found[0]) <= _MAX_CHARS and CELL_END not in found[0]:
             yield f"{term} = {' '.join(found['meaning'].split())}"
+
+
+def _in_row(term: str, text: str) -> Iterator[str]:
+    """`DISTYPE | Type of discharge`, the beginning of a table's row."""
+    pattern = re.compile(
+        rf"^\W*{re.escape(term)}{re.escape(CELL_END)}"
+        r"(?:[^|\n:]{1,40}: )?(?P<meaning>[^\W\d][^|\n]+)",
+        re.IGNORECASE | re.MULTILINE,
+    )
+    for found in pattern.finditer(text):
+        if len(found["meaning"]) <= _MAX_CHARS:
+            yield f"{term}: {found['meaning'].strip()}"
+
+
+def _after_dash(term: str, text: str) -> Iterator[str]:
+    """`Network volumes — Represents the total of ….`, at the begin of a line."""
+    pattern = re.compile(rf"^\W*{re.escape(term)}\s+[—–-]\s+[^\W\d]", re.IGNORECASE | re.MULTILINE)
+    for found in pattern.finditer(text):
+        segment = next(one for one in split_sentences(text) if one.end > found.end())
+        sentence = " ".join(text[found.start() : segment.end].split())
+        if len(sentence) <= _MAX_CHARS and CELL_END not in sentence:
+            yield sentence
 
 
 def _in_brackets(term: str, text: str) -> Iterator[str]:

@@ -21,6 +21,7 @@ from core.answering.scoring import (
     rank_sentences,
     title_of,
 )
+from core.answering.values import find_lead
 from core.embedding.base import Embedder
 from core.text.dates import MONTH
 from core.text.questions import without_instructions
@@ -75,6 +76,7 @@ _FURNITURE = re.compile(
     re.IGNORECASE,
 )
 
+_SOURCE = re.compile(r"^according to [^,]{1,80},|\baccording to [^,?]+$", re.IGNORECASE)
 _FIRST_PERSON = re.compile(
     r"\b(?:i|me|my|we|our|ich|mir|mich|mein\w{0,2}|wir|uns|unser\w{0,2}|je|moi|mon|mes|nous|notre"
     r"|yo|mi|mis|nuestr[oa]s?)\b",
@@ -130,6 +132,9 @@ class ExtractiveAnswerer:
             return _by_memory(question) or refuse(question.passages)
         # The words of a follow-up are few, so the best sentence may be about the question before.
         is_follow_up = question.search_query not in ("", question.text)
+        lead = find_lead(Need.read(query), fitting[0].text)
+        if lead is not None:
+            return _after_lead(lead, fitting[0])
         return join_sentences(fitting if is_follow_up else _worth_saying(fitting))
 
     def _compare(self, query: str, passages: Sequence[Passage]) -> str | None:
@@ -166,8 +171,9 @@ class ExtractiveAnswerer:
         ranked = rank_sentences(query, passages, embedder=self._embedder)
         need = Need.read(query)
         fitting = _with_what_is_needed(ranked, need)
-        if need.kind != "other":
-            named = {one.index for one in passages if not lacks_name(query, one, passages)}
+        if need.kind not in ("measure", "time", "other"):
+            about = _SOURCE.sub("", query)
+            named = {one.index for one in passages if not lacks_name(about, one, passages)}
             fitting = [one for one in fitting if one.candidate.passage.index in named]
         if not fitting or not _is_convincing(fitting):
             return []
@@ -231,7 +237,11 @@ def _with_what_is_needed(ranked: Sequence[Scored], need: Need) -> list[Scored]:
         return fitting or [item for item in ranked if _may_count(item, need)]
     if fitting and confidence(fitting) >= MIN_CONFIDENCE:
         return [fitting[0], *(item for item in ranked if item is not fitting[0])]
-    return [item for item in ranked if need.kind in ("date", "other") or item.share > NEARLY_ALL]
+    return [
+        item
+        for item in ranked
+        if need.kind in ("date", "measure", "time", "other") or item.share > NEARLY_ALL
+    ]
 
 
 def _may_count(item: Scored, need: Need) -> bool:
@@ -263,7 +273,7 @@ def join_sentences(ranked: Sequence[Scored]) -> str:
     shown: list[str] = []
     left = MAX_CHARS
     for item in _in_order(ranked):
-        if any(item.text in one or one in item.text for one in shown):
+        if any(item.text in one or one in item.text for one in [*shown, *parts]):
             continue  # a list and its items
         marker = f" [{item.candidate.passage.index}]"
         room = left - len(marker) - bool(parts)
@@ -280,6 +290,12 @@ def join_sentences(ranked: Sequence[Scored]) -> str:
         if len(parts) == MAX_SENTENCES:
             break
     return " ".join(parts)
+
+
+def _after_lead(lead: str, item: Scored) -> str:
+    """The sentence after the value of it that is meant."""
+    marker = f" [{item.candidate.passage.index}]"
+    return f"{_cut(f'{lead} – {item.text}', MAX_CHARS - len(marker))}{marker}"
 
 
 def _is_convincing(ranked: Sequence[Scored]) -> bool:

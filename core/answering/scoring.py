@@ -4,7 +4,7 @@ import math
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, takewhile
 
@@ -43,6 +43,8 @@ W_LABEL = 0.15  # for `Sponsor: …` where the question says "sponsor"
 W_ROW = 0.1  # against a table's row, which core.answering.figures reads better
 
 _CELL_WITH_FIGURE = re.compile(r" \| [^|]*\d")
+# A code or numbers on a line above their description: `100-999:`.
+_TERM = re.compile(r"(?!.*[^\W\d_A-Z]{3})[^|.!?]{1,40}:")
 _LABEL = re.compile(r".{1,60}?(?:: | \| | = )")
 
 
@@ -152,7 +154,22 @@ def _shown_sentences(text: str) -> list[str]:
     """
     pieces = (text[segment.start : segment.end] for segment in split_sentences(text))
     lines = (" ".join(strip_citations(mark_code(piece, context=text)).split()) for piece in pieces)
-    return [part for line in lines for part in _cut_in_pieces(line)]
+    return [part for line in _with_terms(lines) for part in _cut_in_pieces(line)]
+
+
+def _with_terms(lines: Iterable[str]) -> Iterator[str]:
+    """The lines; a code on a line of its own goes before its description."""
+    term = ""
+    for line in lines:
+        if _TERM.fullmatch(line):
+            if term:
+                yield term
+            term = line
+        else:
+            yield f"{term} {line}".strip()
+            term = ""
+    if term:
+        yield term
 
 
 def _with_lists(texts: Sequence[str]) -> list[str]:

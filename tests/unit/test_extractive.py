@@ -554,3 +554,19 @@ def test_an_amount_of_money_is_no_count(
 ) -> None:
     said = answerer.compose(ask("How many airplanes were there in 2021?", passage(1, table)))
     assert (said == answer) if answer else not said.startswith("Airplanes, 2021")
+
+
+def test_the_value_meant_is_said_before_its_sentence(answerer: ExtractiveAnswerer) -> None:
+    text = "Visitors paid $9 for a bed on the island and $14 for a room on the island in June."
+    said = answerer.compose(ask("What did a room on the island cost?", passage(1, text)))
+    assert said == f"$14 for a room on the island in June – {text} [1]"
+
+
+def test_a_code_on_a_line_of_its_own_goes_with_its_description(
+    answerer: ExtractiveAnswerer,
+) -> None:
+    text = "20-29:\n\nNumbers of fishing boats on the eastern pier.\n\n30-39:\n\nNumbers of yachts."
+    said = answerer.compose(
+        ask("Which numbers do fishing boats on the eastern pier have?", passage(1, text))
+    )
+    assert said.startswith("20-29: Numbers of fishing boats on the eastern pier. [1]")

@@ -1,0 +1,236 @@
+"""Finds the value in a sentence that a question asks for, where the sentence has several. Pure.
+
+“0.3 ml per site for rabbits, 0.1 ml for rats” has two, and “$228 million and $202 million in
+2022 and 2021, respectively” has one for each year. The value is said before the sentence, so
+that nobody takes another one for it.
+"""
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+
+from core.answering.asking import Need
+from core.text.dates import MONTH
+from core.text.table_rows import CELL_END
+from core.text.words import content_stems, words
+
+MAX_LEAD = 70  # characters of the value and what it is said of
+FAR = 110  # characters before a sentence's only value, from which on it is said first
+MAX_CELL = 200  # characters of a cell with its row and column
+MAX_VALUES = 8
+MIN_KEYED = 3  # parts of an enumeration; fewer numbers may be anything
+MAX_UNIT = 12
+
+_SCALE = r"(?: (?:thousand|million|billion|trillion|crore|lakh))"
+_NUMBER = rf"\d(?:[\d,]*\d)?(?:\.\d+)?{_SCALE}?"
+_MONEY = rf"(?:US|A|C)?[$€£¥₹] ?{_NUMBER}|{_NUMBER} (?:dollars|euros?|pounds|cents)\b"
+_PERCENT = r"\d[\d,]*(?:\.\d+)? ?(?:%|per ?cent\b)"
+_YEAR = r"(?:1[5-9]|20)\d\d"
+_DATE = (
+    rf"{MONTH}\.? \d{{1,2}}(?:, {_YEAR})?\b|\d{{1,2}} {MONTH}\.? {_YEAR}|{MONTH} {_YEAR}|{_YEAR}"
+)
+_UNIT = re.compile(r" ?[^\W\d_]+")
+_PATTERNS = {
+    "money": re.compile(rf"(?<![\w.,])(?:{_MONEY})", re.IGNORECASE),
+    "percent": re.compile(rf"(?<![\w.,])(?:{_PERCENT})", re.IGNORECASE),
+    "date": re.compile(rf"(?<![\w.,$-])(?:{_DATE})(?![\w,]*\d)", re.IGNORECASE),
+    "time": re.compile(
+        r"(?<![\w.,])\d{1,2}(?::\d\d)? ?[ap]\.?m\b\.?|(?<![\w.,])\d{1,2}:\d\d\b", re.I
+    ),
+    "number": re.compile(rf"(?<![\w.,$€£¥₹-])\.?{_NUMBER}", re.IGNORECASE),
+    "other": re.compile(
+        rf"(?<![\w.,])(?:{_MONEY}|{_PERCENT}|(?<![$€£¥₹-])\.?{_NUMBER})", re.IGNORECASE
+    ),
+}
+# Where what is said of one value ends, and what is said of the next one begins.
+_END = re.compile(
+    r"[,;()]|\s[–—-]\s|\b(?:and|or|but|while|compared|versus|from|including|respectively)\b", re.I
+)
+_KEYED = re.compile(
+    r"(?<![\w.,])(?P<key>\d{1,4})(?: (?:for|to indicate|means?|if|is|when)\b|:| =| [–-])"
+    r" ?[^,;:(]+"
+)
+_ELLIPSIS = " …"
+# A question without these is made of keywords and may ask for any value.
+_ASKS = re.compile(
+    r"\?|\b(?:who|whom|whose|what|which|where|when|why|how|is|are|was|were|does?|did|has|have|can)\b",
+    re.IGNORECASE,
+)
+_FROM = re.compile(r"\bfrom (?:about |approximately |nearly |over )?$", re.IGNORECASE)
+_EARLIER = re.compile(r"\b(?:from|before|previous\w*|earlier|former\w*|until|old|range)\b", re.I)
+_PERIOD = frozenset(
+    content_stems("year quarter month week fiscal end first second third fourth last during")
+)
+_RESPECTIVELY = re.compile(r"\brespectively\b", re.IGNORECASE)
+_YEARS = re.compile(rf"{_YEAR}(?:(?:,| and|, and) {_YEAR})+")
+
+
+def find_lead(need: Need, text: str) -> str | None:
+    """The value of `text` that the question asks for, with the words that tell it from others.
+
+    `text` is a sentence or a table's row. None where it needs no such help: it begins with the
+    value, has no other one, or nothing tells which one is meant.
+    """
+    if text.count(CELL_END) > 1:
+        # Only the caption may tell that a row's numbers are money.
+        return None if need.kind == "count" else _cell(need, text)
+    if (keyed := _by_key(need, text)) is not None:
+        return keyed
+    values = _values(need, text)
+    if not 0 < len(values) <= MAX_VALUES:
+        return None
+    if (by_year := _by_year(need, text, values)) is not None:
+        return by_year
+    if len(values) == 1:
+        (only,) = values
+        return _with_unit(text, only) if only.start() > FAR else None
+    if (new := _after_change(need, text, values)) is not None:
+        return new[0]
+    chosen = _told_apart(need, text, values)
+    if chosen is None or not (values[0].start() < chosen[0] or chosen[0] > FAR):
+        return None
+    return _said(text, *chosen)
+
+
+def _cell(need: Need, text: str) -> str | None:
+    """`Robbery, 2016: 25`: the cell whose column the question names, if it is not the first."""
+    label, *parts = text.split(CELL_END)
+    cells = [part for part in parts if any(map(str.isdigit, part.rpartition(": ")[2]))]
+    best = _most_telling(need, [cell.rpartition(": ")[0] for cell in cells])
+    if best is None or best == 0:
+        return None
+    header, _, value = cells[best].rpartition(": ")
+    said = f"{label.strip(' :')}, {header}: {value}".removesuffix(_ELLIPSIS)
+    return said if len(said) <= MAX_CELL else None
+
+
+def _by_key(need: Need, text: str) -> str | None:
+    """`3 for an internal error`: the part of an enumeration that begins with a number asked for."""
+    keyed = {found["key"]: found[0] for found in _KEYED.finditer(text)}
+    asked = [key for key in keyed if re.search(rf"(?<![\w.]){key}(?![\w.]*\d)", need.question)]
+    if len(keyed) < MIN_KEYED or len(asked) != 1 or asked[0] == next(iter(keyed)):
+        return None
+    return _said(keyed[asked[0]], 0, MAX_LEAD)
+
+
+def _values(need: Need, text: str) -> list[re.Match[str]]:
+    """What in `text` is of the kind asked for; empty for a question that asks for no value."""
+    if need.kind == "other" and need.form != "number" and _ASKS.search(need.question):
+        return []
+    pattern = _PATTERNS["number" if need.kind in ("count", "measure") else need.kind]
+    found = list(pattern.finditer(text))
+    if need.kind not in ("count", "measure", "other"):
+        return found
+    asked = set(words(need.question))
+    return [one for one in found if not _is_other(one, text) and one[0] not in asked]
+
+
+def _is_other(number: re.Match[str], text: str) -> bool:
+    """Whether a number is a year, a day or a share, and no count or measure."""
+    before, after = text[: number.start()], text[number.end() :]
+    return number[0].isdigit() and (
+        re.fullmatch(_YEAR, number[0]) is not None
+        or re.search(rf"\b{MONTH}\.? $", before, re.IGNORECASE) is not None
+        or re.match(r" ?%| per ?cent|(?:st|nd|rd|th)\b|[-–]\w", after) is not None
+    )
+
+
+def _by_year(need: Need, text: str, values: Sequence[re.Match[str]]) -> str | None:
+    """`2021: $202 million`, where as many values as years are listed, in the same order."""
+    if need.kind == "date" or not _RESPECTIVELY.search(text):
+        return None
+    for listed in _YEARS.finditer(text):
+        years = re.findall(_YEAR, listed[0])
+        asked = [year for year in years if year in need.question]
+        row = _row_before(text, values, len(years), listed.start())
+        if len(asked) == 1 and row is not None:
+            return f"{asked[0]}: {_with_unit(text, row[years.index(asked[0])])}"
+    return None
+
+
+def _after_change(need: Need, text: str, values: Sequence[re.Match[str]]) -> re.Match[str] | None:
+    """The second value of “raised from $0.23 to $0.24”, unless the earlier one is asked for."""
+    if _EARLIER.search(need.question):
+        return None
+    for one, other in pairwise(values):
+        is_change = _FROM.search(text[: one.start()]) is not None
+        if is_change and text[one.end() : other.start()].strip() == "to":
+            return other
+    return None
+
+
+def _row_before(
+    text: str, values: Sequence[re.Match[str]], count: int, end: int
+) -> Sequence[re.Match[str]] | None:
+    """The nearest `count` values before `end` with nothing but a comma or “and” between them."""
+    before = [value for value in values if value.end() <= end]
+    row = before[-count:]
+    gaps = [text[one.end() : other.start()].strip(" ,") for one, other in pairwise(row)]
+    return row if len(row) == count and all(gap in ("", "and", "or") for gap in gaps) else None
+
+
+def _told_apart(need: Need, text: str, values: Sequence[re.Match[str]]) -> tuple[int, int] | None:
+    """From where to where a value and its words go, if they alone have words of the question."""
+    for spans in (_followed(text, values), _preceded(text, values)):
+        best = _most_telling(need, [text[start:end] for start, end in spans])
+        if best is not None:
+            return spans[best]
+    return None
+
+
+def _most_telling(need: Need, parts: Sequence[str]) -> int | None:
+    """Which of `parts` alone has the most words of the question that not all of them have."""
+    asked = _tokens(need.question)
+    if sum(bool(re.search(_YEAR, part)) for part in parts) < 2:
+        asked -= _PERIOD  # a year or quarter that only one part has is that of the whole sentence
+        asked = {word for word in asked if not re.fullmatch(_YEAR, word)}
+    held = [asked & _tokens(part) for part in parts]
+    shared = set.intersection(*held) if held else set()
+    counts = [len(own - shared) for own in held]
+    most = max(counts, default=0)
+    return counts.index(most) if most and counts.count(most) == 1 else None
+
+
+def _tokens(text: str) -> set[str]:
+    """The stems of a text and its numbers."""
+    return {*content_stems(text), *(word for word in words(text) if word.isdigit())}
+
+
+def _followed(text: str, values: Sequence[re.Match[str]]) -> list[tuple[int, int]]:
+    """Each value with the words after it."""
+    nexts = [*(value.start() for value in values[1:]), len(text)]
+    spans = []
+    for value, following in zip(values, nexts, strict=True):
+        end = _END.search(text, value.end(), following)
+        spans.append((value.start(), end.start() if end else following))
+    return spans
+
+
+def _preceded(text: str, values: Sequence[re.Match[str]]) -> list[tuple[int, int]]:
+    """Each value with the words before it."""
+    lasts = [0, *(value.end() for value in values[:-1])]
+    spans = []
+    for value, last in zip(values, lasts, strict=True):
+        found = _END.finditer(text, last, value.start())
+        ends = [end.end() for end in found if end[0] != "("]
+        spans.append((ends[-1] if ends else last, value.end() + len(_unit(text, value))))
+    return spans
+
+
+def _with_unit(text: str, value: re.Match[str]) -> str:
+    return value[0] + _unit(text, value)
+
+
+def _unit(text: str, value: re.Match[str]) -> str:
+    """The word after a bare number: ` days`, `ml`."""
+    unit = _UNIT.match(text, value.end())
+    is_bare = re.fullmatch(r"[\d.,]+", value[0]) is not None
+    return unit[0] if unit and is_bare and len(unit[0]) <= MAX_UNIT else ""
+
+
+def _said(text: str, start: int, end: int) -> str | None:
+    said = " ".join(text[start:end].split()).strip(" .,;:–-")
+    if len(said) <= MAX_LEAD:
+        return said or None
+    whole = said[:MAX_LEAD].rpartition(" ")[0]
+    return f"{whole} …" if whole else None

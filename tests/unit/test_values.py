@@ -1,0 +1,101 @@
+"""Which value of a sentence or row a question asks for."""
+
+import pytest
+
+from core.answering.asking import Need
+from core.answering.values import find_lead
+
+
+def lead(question: str, text: str) -> str | None:
+    return find_lead(Need.read(question), text)
+
+
+@pytest.mark.parametrize(
+    ("question", "text", "said"),
+    [
+        (
+            "How much rent did Acme pay in 2021?",
+            "Rent was $31 million, $28 million and $19 million in 2022, 2021 and 2020,"
+            " respectively.",
+            "2021: $28 million",
+        ),
+        (
+            "What does a week in the hut cost in June?",
+            "A week in the hut costs €90 in April and €120 in June.",
+            "€120 in June",
+        ),
+        (
+            "How many lamps in total does the harbour have?",
+            "The harbour has 12 lamps on each pier and 24 lamps in total.",
+            "24 lamps in total",
+        ),
+        (
+            "island median rent",
+            "On the island the average rent was $61, while the median rent on the island was $54.",
+            "the median rent on the island was $54",
+        ),
+        (
+            "To what amount did Acme raise its fee?",
+            "Acme raised its fee from $3 to $4 a month.",
+            "$4",
+        ),
+        (
+            "What percentage of visitors came by boat in 2019?",
+            "Of the visitors 41% came by car and 9% came by boat.",
+            "9% came by boat",
+        ),
+        (
+            "valve error 3 meaning",
+            "Codes: 0 for success, 1 for a missing valve, 3 for a stuck valve (rare), 4 for smoke.",
+            "3 for a stuck valve",
+        ),
+        (
+            "What are the lighthouse works worth?",
+            "The contract for the renewal of the tower, the lantern and the keeper's house, which"
+            " the council signed in spring, is worth $4.3 million.",
+            "$4.3 million",
+        ),
+        (
+            "How long may an owner object to the sale of a boat?",
+            "The owner, any former owner and any member of the club in whose harbour the boat is"
+            " laid up may object to its sale in writing within 21 days after the notice.",
+            "21 days",
+        ),
+        (
+            "theft reports 2016",
+            "Theft | 2017 Reports: 20 | 2016 Reports: 29 | Change: -31.0",
+            "Theft, 2016 Reports: 29",
+        ),
+    ],
+)
+def test_the_value_asked_for_is_told_from_the_others(question: str, text: str, said: str) -> None:
+    assert lead(question, text) == said
+
+
+@pytest.mark.parametrize(
+    ("question", "text"),
+    [
+        # The first value, or the only one, is near the beginning anyway.
+        ("How many lamps are red?", "The pier has 12 red lamps and 24 white lamps."),
+        ("How tall is the tower?", "The tower is 41 metres tall."),
+        # Nothing tells which value is meant.
+        ("How much did Acme earn?", "Acme earned $3 in spring and $4 in autumn."),
+        # A row may be of amounts of money, as its caption tells.
+        ("How many airplanes were there in 2021?", "Airplanes | 2022: 480 | 2021: 340"),
+        # Which year is not asked.
+        ("How much was rent?", "Rent was $3 and $4 in 2021 and 2020, respectively."),
+        # A quarter belongs to the whole sentence.
+        (
+            "How much stock did Acme buy back in the third quarter?",
+            "Acme repurchased $21 million and paid dividends of $3 million in the third quarter.",
+        ),
+        ("Who built the tower?", "Ingrid Solberg built the tower in 1871 and Tomas Eide in 1902."),
+    ],
+)
+def test_a_sentence_that_needs_no_help_stays_alone(question: str, text: str) -> None:
+    assert lead(question, text) is None
+
+
+def test_the_earlier_value_of_a_change_can_be_asked_for() -> None:
+    text = "Acme raised its fee from $3 to $4 a month."
+    assert lead("From which amount did Acme raise its fee?", text) is None
