@@ -33,6 +33,32 @@ def noisy(image: Image.Image, *, sigma: float = 15, specks: float = 0.001) -> Im
     return Image.fromarray(np.clip(grain, 0, 255).astype(np.uint8))
 
 
+def faint(image: Image.Image, *, paper: int = 200, ink: int = 140) -> Image.Image:
+    """Grey paper with little contrast."""
+    return image.point(lambda level: ink + level * (paper - ink) // 255)
+
+
+def bordered(image: Image.Image, *, width: int = 90) -> Image.Image:
+    """The page on the black background of a copier."""
+    whole = Image.new("L", (image.width + 2 * width, image.height + 2 * width), 15)
+    whole.paste(image, (width, width))
+    return whole
+
+
+def shaded(image: Image.Image) -> Image.Image:
+    """The shadow of a book's spine on the left."""
+    dark = np.linspace(90, 0, image.width).clip(0)[None, :]
+    return Image.fromarray((np.asarray(image, dtype=float) * (1 - dark / 255)).astype(np.uint8))
+
+
+def beside(one: Image.Image, other: Image.Image) -> Image.Image:
+    """Two pages on one sheet."""
+    whole = Image.new("L", (one.width + other.width, one.height), 255)
+    whole.paste(one, (0, 0))
+    whole.paste(other, (one.width, 0))
+    return whole
+
+
 def scanned(
     images: Sequence[Image.Image], *, dpi: int = 200, quality: int = 85, stamp: str = ""
 ) -> bytes:

@@ -16,13 +16,15 @@ from core.pdf.overleaf import TableHeads
 from core.pdf.page_reader import RawPage
 from core.pdf.pdfium_engine import PdfiumDocument
 from core.pdf.pypdf_engine import PypdfDocument
-from core.pdf.recognized import Recognizer, choose_text
+from core.pdf.recognized import Recognized, Recognizer, Scan, choose_text
 from core.pdf.text_layer import is_noise
 from core.pdf.values import Engine, LabelRange, OcrWord, PageText, PdfLimits, Reading
 
 T = TypeVar("T")
 Key = tuple[str, int, int, str]
 _KEPT_PAGES = 64
+_KEPT_SCANS = 4
+_MAX_SCANS_BACK = 2  # pages before a scan whose OCR it may need; OCR of a page takes seconds
 _MAX_TITLE_CHARS = 500
 
 
@@ -40,6 +42,9 @@ class OpenDocument:
         self._plain = False
         self._known_words: frozenset[str] = frozenset()
         self._heads = TableHeads(self._read_with_pdfium)
+        self._recognizer: Recognizer | None = None
+        self._scans: dict[int, Scan] = {}
+        self._scanned_heads = TableHeads(self._recognize_page, max_back=_MAX_SCANS_BACK)
 
     def inspect(self) -> dict[str, Any]:
         """Page count, title, outline and unread parts, as JSON."""
@@ -108,14 +113,25 @@ class OpenDocument:
 
         Raises Unreadable if there is no such page.
         """
-        document = self._open_pdfium()
-        if not 1 <= number <= document.page_count:
+        if not 1 <= number <= self._open_pdfium().page_count:
             raise malformed()
         layer = self._read_page(number)
         self._keep({number: layer})
+        self._recognizer = recognizer
         with fatal_budget(self._limits.ocr_seconds):
-            recognized = recognizer.recognize(document, number)
-        return choose_text(layer, recognized)
+            recognized = self._scanned_heads.read_page(number)
+        return choose_text(layer, recognized or Recognized(""))
+
+    def _recognize_page(self, number: int, above: TableHead | None) -> Recognized | None:
+        """The scanned page below a head; None if the page is not a scan."""
+        assert self._recognizer is not None
+        if number not in self._scans:
+            if self._read_page(number).reading == "text":
+                return None
+            self._scans[number] = self._recognizer.recognize(self._open_pdfium(), number)
+            if len(self._scans) > _KEPT_SCANS:
+                del self._scans[next(iter(self._scans))]
+        return self._scans[number].read(above)
 
     def render(
         self,

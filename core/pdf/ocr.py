@@ -5,6 +5,7 @@ first. A sideways page is recognised by the low confidence of its words.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ import tesserocr
 from PIL import Image
 from pypdfium2 import PdfiumError
 
+from core.pdf.layout.overleaf import TableHead
 from core.pdf.layout.reading import read_layout
 from core.pdf.layout.words import Word
 from core.pdf.pdfium_engine import PdfiumDocument
 from core.pdf.recognized import Recognized
-from core.pdf.scan_image import Straightened, has_ink, straighten
+from core.pdf.scan_image import Frame, clean, has_ink, straighten
 from core.pdf.values import OcrWord
 
 DPI = 200  # 300 takes twice as long and reads no more
@@ -30,6 +32,25 @@ _UPRIGHT_CONFIDENCE = 75  # mean of an upright page; sideways text has 20 to 60
 _MIN_UPRIGHT_WORDS = 5
 
 
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """The words that Tesseract found, in points of the straightened page."""
+
+    words: list[Word]
+    page: Frame
+    dpi: float
+
+    def read(self, above: TableHead | None = None) -> Recognized:
+        """See `core.pdf.recognized.Scan`."""
+        width, height = (side * _POINTS_PER_INCH / self.dpi for side in self.page.size)
+        reading = read_layout(self.words, width=width, height=height, above=above)
+        ordered = [word for token in reading.tokens for word in token.words]
+        boxes = [_box(self.page, word, self.dpi / _POINTS_PER_INCH) for word in ordered]
+        return Recognized(
+            reading.text(), reading.wants_head, reading.head, reading.caption, words=boxes
+        )
+
+
 class Recognizer:
     """Tesseract with its languages loaded. `languages` are joined by `+`, the main one first."""
 
@@ -38,40 +59,44 @@ class Recognizer:
         self._data_dir = data_dir
         self._quarter = 0  # turn of the last page; the next one usually has the same
         self._api = tesserocr.PyTessBaseAPI(
-            path=data_dir, lang=languages, psm=tesserocr.PSM.AUTO, oem=tesserocr.OEM.LSTM_ONLY
+            path=data_dir,
+            lang=languages,
+            psm=tesserocr.PSM.SINGLE_COLUMN,
+            oem=tesserocr.OEM.LSTM_ONLY,
         )
 
-    def recognize(self, document: PdfiumDocument, number: int) -> Recognized:
-        """The text and words printed on page `number`; empty if nothing is readable."""
+    def recognize(self, document: PdfiumDocument, number: int) -> Scan:
+        """The words printed on page `number`; none if nothing is readable."""
         try:
             with document.open_page(number) as page:
                 image, dpi = _draw(page)
         except PdfiumError:
-            return Recognized("", [])
+            return _blank(DPI)
         return self.read_image(image, dpi=dpi)
 
-    def read_image(self, image: Image.Image, *, dpi: float) -> Recognized:
+    def read_image(self, image: Image.Image, *, dpi: float) -> Scan:
         """The words of a grey image of a page."""
+        image = clean(image)
         if not has_ink(image):
-            return Recognized("", [])
-        straight = straighten(image, quarter=self._quarter)
+            return _blank(dpi)
+        straight, frame = straighten(image, quarter=self._quarter)
         words, confidence = self._read(straight, dpi)
         if confidence < _UPRIGHT_CONFIDENCE or len(words) < _MIN_UPRIGHT_WORDS:
-            quarter = (self._quarter + self._orientation(straight.image)) % 360
+            quarter = (self._quarter + self._orientation(straight)) % 360
             if quarter != self._quarter:
-                turned = straighten(image, quarter=quarter)
+                turned, other = straighten(image, quarter=quarter)
                 others, better = self._read(turned, dpi)
                 if better > confidence:
-                    straight, words, self._quarter = turned, others, quarter
-        return _arrange(straight, words, dpi)
+                    frame, words, self._quarter = other, others, quarter
+        return Scan(words, frame, dpi)
 
     def close(self) -> None:
         """Free the memory."""
         self._api.End()
 
-    def _read(self, straight: Straightened, dpi: float) -> tuple[list[Word], float]:
+    def _read(self, straight: Image.Image, dpi: float) -> tuple[list[Word], float]:
         """The words, in points of the straightened image, and their mean confidence."""
-        self._api.SetImage(straight.image)
+        self._api.SetImage(straight)
         self._api.SetSourceResolution(round(dpi))
         self._api.Recognize()
         found = list(_words(self._api.GetIterator(), _POINTS_PER_INCH / dpi))
@@ -92,6 +117,10 @@ class Recognizer:
             api.SetImage(image)
             found = api.DetectOrientationScript()
         return int(found["orient_deg"]) if found else 0
+
+
+def _blank(dpi: float) -> Scan:
+    return Scan([], Frame((1, 1), 0, 0.0, (1, 1)), dpi)
 
 
 def _draw(page: Any) -> tuple[Image.Image, float]:
@@ -123,18 +152,10 @@ def _words(iterator: Any, scale: float) -> Iterator[tuple[Word, float]]:
         yield word, item.Confidence(level)
 
 
-def _arrange(straight: Straightened, words: list[Word], dpi: float) -> Recognized:
-    width, height = (side * _POINTS_PER_INCH / dpi for side in straight.image.size)
-    reading = read_layout(words, width=width, height=height)
-    ordered = [word for token in reading.tokens for word in token.words]
-    boxes = [_box(straight, word, dpi / _POINTS_PER_INCH) for word in ordered]
-    return Recognized(reading.text(), boxes)
-
-
-def _box(straight: Straightened, word: Word, scale: float) -> OcrWord:
+def _box(frame: Frame, word: Word, scale: float) -> OcrWord:
     """The word with the box around its corners on the original page."""
     corners = [
-        straight.to_page(x * scale, y * scale)
+        frame.to_page(x * scale, y * scale)
         for x in (word.left, word.right)
         for y in (word.top, word.bottom)
     ]

@@ -7,22 +7,29 @@ want one, so a page below a known head is read once.
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Generic, TypeVar
 
 from core.pdf.layout.overleaf import MAX_PAGES, TableHead
 from core.pdf.page_reader import RawPage
 
-ReadPage = Callable[[int, TableHead | None], RawPage | None]
+P = TypeVar("P", bound=RawPage)
 _KEPT_HEADS = 256
 
 
-class TableHeads:
-    """The heads of the tables at the ends of pages. `read` reads a page below a head."""
+class TableHeads(Generic[P]):
+    """The heads of the tables at the ends of pages. `read` reads a page below a head.
 
-    def __init__(self, read: ReadPage) -> None:
+    `max_back` is the number of pages before a page that may be read for its sake.
+    """
+
+    def __init__(
+        self, read: Callable[[int, TableHead | None], P | None], *, max_back: int = MAX_PAGES + 1
+    ) -> None:
         self._read = read
+        self._max_back = max_back
         self._heads: dict[int, TableHead | None] = {}
 
-    def read_page(self, number: int) -> RawPage | None:
+    def read_page(self, number: int) -> P | None:
         """The page, with the headers of a table that goes on from the page before."""
         page = self._read(number, self._heads.get(number - 1))
         if page is not None and page.wants_head and number - 1 not in self._heads:
@@ -34,9 +41,9 @@ class TableHeads:
 
     def above(self, number: int) -> TableHead | None:
         """The head of the table at the end of the page before; None if there is none."""
-        unread: list[tuple[int, RawPage]] = []
+        unread: list[tuple[int, P]] = []
         before = number - 1
-        while before and before not in self._heads and len(unread) <= MAX_PAGES:
+        while before and before not in self._heads and len(unread) < self._max_back:
             page = self._read(before, None)
             if page is None or not page.wants_head:
                 self._keep(before, page)
@@ -48,7 +55,7 @@ class TableHeads:
             self._keep(page_number, alone if above is None else self._read(page_number, above))
         return self._heads.get(number - 1)
 
-    def _keep(self, number: int, page: RawPage | None) -> None:
+    def _keep(self, number: int, page: P | None) -> None:
         self._heads[number] = page.head if page is not None else None
         if len(self._heads) > _KEPT_HEADS:
             del self._heads[next(iter(self._heads))]

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from core.pdf.cleaning import clean_text
+from core.pdf.cleaning import clean_line, clean_text
+from core.pdf.layout.overleaf import TableHead
+from core.pdf.page_reader import RawPage
 from core.pdf.values import OcrWord, PageText
 
 # With fewer additional words, OCR has only misread a stamp.
@@ -17,17 +19,23 @@ _WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True)
-class Recognized:
-    """A page's text and its words in reading order. Boxes are shares of the displayed page."""
+class Recognized(RawPage):
+    """A page as read by OCR. `words` are in reading order, with their boxes."""
 
-    text: str
-    words: Sequence[OcrWord]
+    words: Sequence[OcrWord] = ()
+
+
+class Scan(Protocol):
+    """The words of a page as OCR found them, before their layout is read."""
+
+    def read(self, above: TableHead | None = None) -> Recognized:
+        """The page. `above` is the head of the table at the end of the page before."""
 
 
 class Recognizer(Protocol):
     """The interface of `core.pdf.ocr.Recognizer`, which is imported only if needed."""
 
-    def recognize(self, document: Any, number: int) -> Recognized: ...
+    def recognize(self, document: Any, number: int) -> Scan: ...
 
 
 def choose_text(layer: PageText, recognized: Recognized) -> PageText:
@@ -39,12 +47,17 @@ def choose_text(layer: PageText, recognized: Recognized) -> PageText:
             return replace(layer, reading="text")
         if len(found) < _MIN_WORDS:
             return layer
-        return replace(layer, text=text, engine="ocr", reading="ocr", words=(*recognized.words,))
+        return _as_recognized(layer, recognized, text)
     if len(found) < len(known) + (_MIN_MORE_WORDS if known else 1):
         return replace(layer, reading="text" if known else "scan")
     if not known <= found:  # OCR has misread a stamp, or does not see a comment
         text = f"{text}\n\n{layer.text}"
-    return replace(layer, text=text, engine="ocr", reading="ocr", words=(*recognized.words,))
+    return _as_recognized(layer, recognized, text)
+
+
+def _as_recognized(layer: PageText, recognized: Recognized, text: str) -> PageText:
+    words, caption = (*recognized.words,), clean_line(recognized.caption)
+    return replace(layer, text=text, engine="ocr", reading="ocr", words=words, caption=caption)
 
 
 def _words(text: str) -> set[str]:

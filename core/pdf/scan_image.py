@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from core.pdf.scan_lines import erase_lines
+
 Gray = NDArray[np.uint8]
 
 _MAX_SKEW = 12.0  # degrees; larger angles are intended by the page's author
@@ -17,24 +19,30 @@ _SMALLEST_SKEW = 0.15  # degrees; less makes no difference to Tesseract
 _BLOCK = 32  # pixels; the background is measured in blocks of this size
 _INK = 60  # grey levels by which ink is darker than the paper around it
 _MIN_INK = 30  # dark pixels; a page with fewer has no word on it
+_MIN_FAINT_INK = 200  # pixels; fewer may be noise
+_MIN_CONTRAST = 30  # grey levels between faint ink and its paper
+_USUAL_CONTRAST = 120
+_SPECK = 128  # grey level
+_MANY_SPECKS = 0.001  # share of the page's pixels; dots in small text are single pixels too
 
 
 @dataclass(frozen=True, slots=True)
-class Straightened:
-    """An image of a page with upright, level lines, and the conversion back to the page.
+class Frame:
+    """How an image of a page was straightened; converts its points back to the page.
 
+    `size` has the pixels of the straightened image, `page_size` those of the original one.
     `quarter` is the degrees to the left by which the page was turned (0, 90, 180, 270), and
     `skew` the further degrees to the left.
     """
 
-    image: Image.Image
+    size: tuple[int, int]
     quarter: int
     skew: float
-    page_size: tuple[int, int]  # pixels of the original image
+    page_size: tuple[int, int]
 
     def to_page(self, x: float, y: float) -> tuple[float, float]:
         """A point of the straightened image, as shares of the page's width and height."""
-        width, height = self.image.size
+        width, height = self.size
         dx, dy = x - width / 2, y - height / 2
         angle = radians(self.skew + self.quarter)
         # Pillow rotates counterclockwise about the centre; y grows downwards.
@@ -50,8 +58,33 @@ def has_ink(image: Image.Image) -> bool:
     return bool(np.count_nonzero(gray < _paper(gray) - _INK) >= _MIN_INK)
 
 
-def straighten(image: Image.Image, *, quarter: int = 0) -> Straightened:
-    """The grey image turned by `quarter` and then levelled, with a white background."""
+def clean(image: Image.Image) -> Image.Image:
+    """The grey image without single dark pixels if it is full of them, and with dark ink."""
+    gray = np.asarray(image)
+    gray = _without_specks(gray)
+    paper = _paper(gray)
+    counts = np.bincount(gray.ravel(), minlength=256)
+    darkest = int(np.searchsorted(np.cumsum(counts), _MIN_FAINT_INK))
+    lightest = 255 - int(np.searchsorted(np.cumsum(counts[::-1]), _MIN_FAINT_INK))
+    contrast = paper - darkest
+    # Grain makes the paper as much lighter as darker; ink only makes it darker.
+    if not max(_MIN_CONTRAST, 2 * (lightest - paper)) <= contrast < _USUAL_CONTRAST:
+        return Image.fromarray(gray)
+    levels = np.clip(paper - (paper - np.arange(256)) * (_USUAL_CONTRAST / contrast), 0, 255)
+    return Image.fromarray(levels.astype(np.uint8)[gray])
+
+
+def _without_specks(gray: Gray) -> Gray:
+    ink = np.pad(gray < _SPECK, 1)
+    beside = ink[:-2, 1:-1] | ink[2:, 1:-1] | ink[1:-1, :-2] | ink[1:-1, 2:]
+    specks = ink[1:-1, 1:-1] & ~beside
+    if np.count_nonzero(specks) < _MANY_SPECKS * specks.size:
+        return gray
+    return np.where(specks, np.uint8(_paper(gray)), gray)
+
+
+def straighten(image: Image.Image, *, quarter: int = 0) -> tuple[Image.Image, Frame]:
+    """The grey image turned by `quarter` and then levelled, on white and without lines."""
     turned = image.rotate(quarter, expand=True) if quarter else image
     even = whiten(turned)
     skew = find_skew(np.asarray(even))
@@ -59,7 +92,7 @@ def straighten(image: Image.Image, *, quarter: int = 0) -> Straightened:
         even = even.rotate(skew, resample=Image.Resampling.BICUBIC, expand=True, fillcolor=255)
     else:
         skew = 0.0
-    return Straightened(even, quarter, skew, image.size)
+    return erase_lines(even), Frame(even.size, quarter, skew, image.size)
 
 
 def whiten(image: Image.Image) -> Image.Image:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from PIL import Image, ImageChops
+from fpdf import FPDF
+from PIL import Image, ImageChops, ImageDraw, ImageFont
 from sqlalchemy import select
 
 from core.bootstrap import Services
@@ -29,6 +30,14 @@ LETTER = [
     "Second sheet: the lamp at the end of the mole burns acetylene and is tended by\n"
     "Ingeborg Moen, whose salary is 96 kroner a month.",
 ]
+
+CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "noisy": scans.noisy,
+    "speckled": lambda image: scans.noisy(image, sigma=5, specks=0.01),
+    "faint": scans.faint,
+    "bordered": scans.bordered,
+    "shaded": scans.shaded,
+}
 
 # Several of these tests at once would exceed the time limit of a page.
 pytestmark = pytest.mark.alone
@@ -72,6 +81,10 @@ def stored(services: Services, document_id: object) -> Document:
         ("sideways", 0.93),
         ("upside down", 0.93),
         ("noisy", 0.93),
+        ("speckled", 0.93),
+        ("faint", 0.98),
+        ("bordered", 0.98),
+        ("shaded", 0.98),
     ],
 )
 def test_scans_of_every_kind_are_read(parser: PdfParser, write, kind: str, least: float) -> None:
@@ -82,8 +95,8 @@ def test_scans_of_every_kind_are_read(parser: PdfParser, write, kind: str, least
         data = scans.scan(printed, dpi=100)
     elif kind in ("sideways", "upside down"):
         data = scans.scan(printed, degrees=90 if kind == "sideways" else 180)
-    elif kind == "noisy":
-        data = scans.scanned([scans.noisy(image) for image in scans.pictures(printed)])
+    elif change := CHANGES.get(kind):
+        data = scans.scanned([change(image) for image in scans.pictures(printed)])
     else:
         data = scans.scan(printed)
     path = write(data)
@@ -108,6 +121,65 @@ def test_a_scan_with_a_stamp_is_a_scan(parser: PdfParser, write) -> None:
     read = parser.recognize_page(path, number=1)
     assert "Halvor Strand" in read.text
     assert "Land Office 2026-03-07" in read.text
+
+
+def test_a_table_between_lines_is_read(parser: PdfParser, write) -> None:
+    """Its columns have single digits, and its lines touch the cells."""
+    counts = [(f"Delays of route {n}", n % 10, n * 7 % 10, n * 31) for n in range(1, 25)]
+    image = Image.new("L", (1240, 1400), 255)
+    draw = ImageDraw.Draw(image)
+    font = ImageFont.load_default(28)
+    for row, cells in enumerate(counts):
+        top = 60 + 44 * row
+        for right, cell in zip((500, 700, 900, 1100), cells, strict=True):
+            draw.text((right, top), str(cell), font=font, fill=0, anchor="rt")
+        for x in range(100, 1100, 24):
+            draw.line((x, top + 30, x + 14, top + 30), fill=0, width=4)
+    for x in (100, 504, 704, 904, 1104):
+        draw.line((x, 40, x, 1110), fill=0, width=5)
+    read = parser.recognize_page(write(scans.scanned([image])), number=1).text
+    assert scans.recall(" ".join(str(cell) for cells in counts for cell in cells), read) >= 0.95
+
+
+def test_two_pages_on_one_sheet_are_read_one_after_the_other(parser: PdfParser, write) -> None:
+    texts = [
+        "\n".join(f"In week {n} the {port} harbour master counted ships." for n in range(20))
+        for port in ("northern", "southern")
+    ]
+    sheet = scans.beside(*scans.pictures(pdfs.make_pdf(texts)))
+    read = parser.recognize_page(write(scans.scanned([sheet])), number=1).text
+    assert 0 < read.rindex("northern") < read.index("southern")
+
+
+HEADER = ["Depot", "Crates", "Weight kg"]
+
+
+def depots(first: int, last: int) -> list[list[str]]:
+    return [[f"Depot {n}", f"{n * 7}", f"{n * 1103:,}"] for n in range(first, last + 1)]
+
+
+def drawn_table(pages: list[list[list[str]]]) -> bytes:
+    """A PDF with a table of three columns on each page."""
+    pdf = FPDF(unit="pt", format="A4")
+    pdf.set_auto_page_break(auto=False)
+    for rows in pages:
+        pdf.add_page()
+        pdf.set_font("Helvetica", size=10)
+        for row, (label, *values) in enumerate(rows):
+            pdf.text(72, 70 + 16 * row, label)
+            for right, value in zip((300, 400), values, strict=True):
+                pdf.text(right - pdf.get_string_width(value), 70 + 16 * row, value)
+    return bytes(pdf.output())
+
+
+def test_a_scanned_table_keeps_its_columns_names_overleaf(parser: PdfParser, write) -> None:
+    """The child reads page 3 before it has read the page with the header."""
+    pages = [[HEADER, *depots(1, 30)], depots(31, 60), depots(61, 70)]
+    path = write(scans.scan(drawn_table(pages)))
+    third = parser.recognize_page(path, number=3).text
+    second = parser.recognize_page(path, number=2).text
+    assert "Depot 65 | Crates: 455 | Weight kg: 71,695" in third
+    assert "Depot 40 | Crates: 280 | Weight kg: 44,120" in second
 
 
 def test_an_empty_page_and_a_photograph_give_no_words(parser: PdfParser, write) -> None:
