@@ -10,7 +10,7 @@ from core.text.table_rows import CELL_END
 from core.text.words import FUNCTION_WORDS, content_stems, stem, words
 
 Kind = Literal["count", "money", "percent", "measure", "time", "date", "other"]
-Form = Literal["year", "number", "name", "any"]
+Form = Literal["year", "range", "number", "name", "any"]
 
 _YEAR = re.compile(r"\b(?:1\d|20)\d\d\b")
 _NUMBER = re.compile(
@@ -24,7 +24,12 @@ _MONEY = re.compile(
     r"|twelve|hundred|thousand|few) (?:dollars|euros?|pounds|cents|shillings|francs)\b",
     re.IGNORECASE,
 )
-_PERCENT = re.compile(r"%|\bper ?cent|\bpercentage points?\b|\b(?:half|third|quarter)s?\b", re.I)
+# A third and a quarter of something, but not the third quarter of a year.
+_PERCENT = re.compile(
+    r"%|\bper ?cent|\bpercentage points?\b|\bhalf\b|\b(?:one|a|two|three)[ -](?:third|quarter)s?\b",
+    re.IGNORECASE,
+)
+_RANGE = re.compile(r"\d ?[-–—] ?\d|\bfrom \S*\d\S* to \S*\d|\bbetween \S*\d\S* and \S*\d")
 _MONTH = re.compile(
     r"\b(?:january|february|march|april|may|june|july|august|september|october|november"
     r"|december)\b",
@@ -33,7 +38,8 @@ _MONTH = re.compile(
 _COUNTED = re.compile(
     r"\b(?:how many|(?:^|the |total )number of)\b(?P<what>.*?)(?=\b(?:did|does|do|are|were|is|was"
     r"|has|have|had|will|can|could|would|work|live|use|there|in|at|on|of|for|by|from|with|that|who"
-    r"|which|end)\b|[?.,;]|$)|\b(?P<staff>headcount)\b",
+    r"|which|end|need|needs|require|receive|received|own|owned|sell|sold|buy|bought|die|died|kill"
+    r"|killed|lose|lost|win|won|make|made|serve|served|attend|attended)\b|[?.,;]|$)|\b(?P<staff>headcount)\b",
     re.IGNORECASE,
 )
 _ASKS_MONEY = re.compile(
@@ -44,7 +50,9 @@ _ASKS_MONEY = re.compile(
 )
 _ASKS_PERCENT = re.compile(
     r"\b(?:what|which) (?:percent|percentage|share|proportion)\b|\bmarket share\b"
-    r"|\bpercentage of\b",
+    r"|\bpercentage of\b"
+    r"|\b(?:churn|unemployment|retention|turnover|response|success|survival|vacancy|mortality"
+    r"|literacy|inflation) rate\b",
     re.IGNORECASE,
 )
 _ASKS_DATE = re.compile(
@@ -53,7 +61,8 @@ _ASKS_DATE = re.compile(
     re.IGNORECASE,
 )
 _ASKS_CLOCK = re.compile(
-    r"\b(?:at )?what time\b|\b(?:start|starting|opening|closing|check-?in|check-?out) times?\b",
+    r"\b(?:at )?what time\b|\b(?:start|starting|opening|closing|check-?in|check-?out) times?\b"
+    r"|\b(?:opening|office|business|visiting) hours\b",
     re.IGNORECASE,
 )
 _CLOCK = re.compile(
@@ -81,6 +90,7 @@ _MEASURES_ASKED = tuple(
     )
     for asked, units in _MEASURED
 )
+_ASKS_RANGE = re.compile(r"\brange\b(?! of (?:products|services))", re.IGNORECASE)
 _ASKS_TIME = re.compile(r"\bwhen\b|\b(?:what|which) (?:decade|century|time)\b", re.IGNORECASE)
 _ASKS_AMOUNT = re.compile(
     r"\b(?:how (?:many|much|long|far|old|tall|high|large|often|big|deep|fast)"
@@ -104,7 +114,8 @@ _MEASURES = frozenset(
 
 _PLURAL = re.compile(r"\w{2,}[^\Ws'’]s|people|men|women|children|staff|personnel|headcount")
 _YEAR_ALONE = re.compile(r"(?<![\d,.])(?:1[5-9]|20)\d\d(?![\d,.]*\d)")
-_NO_COUNT = re.compile(rf"{_YEAR_ALONE.pattern}|\b[^\W\d]+\d\w*")  # years, and codes: `H2O`
+# Years, and codes: `H2O`, `COVID-19`.
+_NO_COUNT = re.compile(rf"{_YEAR_ALONE.pattern}|\b[^\W\d]+-?\d\w*")
 _NEAR = 5  # words between a number and what it counts
 _SAID = 4  # words from "were" to the number
 _SAYING = frozenset(["is", "are", "was", "were", "total", "totaled", "reached", "numbered"])
@@ -142,7 +153,7 @@ class Need:
         """Whether `text` has a thing of the kind."""
         match self.kind:
             case "count":
-                return _counts(text, self.counted)
+                return _counts(text, self.counted, plural=self._is_plural)
             case "money":
                 return bool(_MONEY.search(text)) or CELL_END in text
             case "percent":
@@ -161,8 +172,10 @@ class Need:
         match self.form:
             case "year":
                 return bool(_YEAR.search(text))
+            case "range":
+                return bool(_RANGE.search(text))
             case "number":
-                return bool(_NUMBER.search(text))
+                return self.has_number(text)
             case "name":
                 asked = self.question.casefold()
                 found = (name.strip('"“(').casefold() for name in _CAPITALISED.findall(text))
@@ -173,6 +186,16 @@ class Need:
     def has_number(self, text: str) -> bool:
         """Whether `text` has a number besides years."""
         return bool(_NUMBER.search(_YEAR_ALONE.sub(" ", text)))
+
+    def names_one(self, text: str) -> bool:
+        """Whether `text` names only one of the things counted: `the 8710 respirator`."""
+        named = [word for word in words(text) if stem(word) == self.counted]
+        return bool(named) and all(_is_one(one, self.counted, self._is_plural) for one in named)
+
+    @property
+    def _is_plural(self) -> bool:
+        """Whether the question names what is counted in a plural that ends with an s."""
+        return any(stem(one) == self.counted and one.endswith("s") for one in words(self.question))
 
     def names_counted(self, stems: frozenset[str]) -> bool:
         """Whether the thing counted is among `stems`, by its name or another one."""
@@ -188,6 +211,8 @@ def _measure(question: str) -> re.Pattern[str] | None:
 
 
 def _form(question: str) -> Form:
+    if _ASKS_RANGE.search(question):
+        return "range"
     if _ASKS_TIME.search(question):
         return "year"
     if _ASKS_AMOUNT.search(question):
@@ -195,12 +220,15 @@ def _form(question: str) -> Form:
     return "name" if _ASKS_NAME.search(question) else "any"
 
 
-def _counts(text: str, counted: str) -> bool:
-    """Whether a number is close before what is counted, or is said of it: `employees: 156`."""
+def _counts(text: str, counted: str, *, plural: bool) -> bool:
+    """Whether a number is close before what is counted, or is said of it: `employees: 156`.
+
+    If `plural`, the name of one thing counts nothing: `8710 respirator` is a product.
+    """
     found = words(_NO_COUNT.sub(" ", text))
     names = {counted} | {way[0] for way in synonyms_of([counted]).get(counted, ()) if len(way) == 1}
     for place, word in enumerate(found):
-        if counted and stem(word) not in names:
+        if counted and (stem(word) not in names or _is_one(word, counted, plural)):
             continue
         before = found[max(0, place - _NEAR) : place]
         after = found[place + 1 : place + 1 + 2 * _NEAR]
@@ -210,6 +238,10 @@ def _counts(text: str, counted: str) -> bool:
         if any(map(_NUMBER.match, after[said : said + _SAID])):
             return True
     return CELL_END in text and bool(_NUMBER.search(text))
+
+
+def _is_one(word: str, counted: str, plural: bool) -> bool:
+    return plural and stem(word) == counted and not word.endswith("s")
 
 
 def _last_noun(text: str) -> str:

@@ -30,11 +30,17 @@ _ASKS = (
         rf"\b(?:defines?|defined|definition of|meaning of) (?:the term )?{_TERM}\s*(?:[?.]|$)",
         re.I,
     ),
+    re.compile(rf"\b{_TERM} (?:meaning|definition)\s*\??$", re.IGNORECASE),
     # A short form in capitals: "What is FLNA at PepsiCo?", "What is the ADR?".
     re.compile(
         r"\b(?i:what|who) (?:is|are) (?:an? |the )?(?P<term>[A-Z][A-Z&/-]+)"
         r"(?= (?:at|in|for)\b|\?|$)"
     ),
+)
+# What is only answered by a line or a sentence that defines the term.
+_MAY_ASK = re.compile(
+    rf"\bwhat (?:is|are) (?:an? |the )?{_TERM}(?= (?:under|in|for|at|of|according)\b|\s*\?|$)",
+    re.IGNORECASE,
 )
 _ASKS_SUBJECT = re.compile(
     r"\b(?:about|covers?|covered|topics?|subjects?|titles?|titled|called|names?|named|discuss(?:es)?"
@@ -42,6 +48,7 @@ _ASKS_SUBJECT = re.compile(
     r"|\bwhat(?:['’]s| is)\s+(?:in\s+)?(?:the\s+)?(?:in|of|at|from|\?|$)",
     re.IGNORECASE,
 )
+_Finder = Callable[[str, str], Iterator[str]]  # of a term in a text
 _MAX_WORDS = 8  # of a long form before its short form in brackets
 _MAX_CHARS = 320
 
@@ -71,9 +78,11 @@ def find_definition(question: str, passages: Sequence[Passage]) -> Definition | 
         if _ASKS_SUBJECT.search(question.replace(part, " ")):
             return _first(part, passages, _as_heading)
     term = asked_term(question)
+    finders: tuple[_Finder, ...] = (_in_key, _in_row, _after_dash, _in_brackets, _in_sentence)
+    if term is None and (may_ask := _MAY_ASK.search(question)):
+        term, finders = may_ask["term"], (_after_dash, _as_quoted_term)
     if term is None:
         return None
-    finders = (_in_key, _in_row, _after_dash, _in_brackets, _in_sentence)
     # “the variable DISTYPE”: the short form alone is the term too.
     *_, last = term.split(" ")
     terms = dict.fromkeys((term, last if last.isupper() else term))
@@ -81,9 +90,7 @@ def find_definition(question: str, passages: Sequence[Passage]) -> Definition | 
     return next((one for one in found if one is not None), None)
 
 
-def _first(
-    term: str, passages: Sequence[Passage], find: Callable[[str, str], Iterator[str]]
-) -> Definition | None:
+def _first(term: str, passages: Sequence[Passage], find: _Finder) -> Definition | None:
     for passage in passages:
         text = next(find(term, passage.text), None)
         if text is not None:
@@ -110,6 +117,20 @@ def _in_key(term: str, text: str) -> Iterator[str]:
     for found in pattern.finditer(text):
         if len(found[0]) <= _MAX_CHARS and CELL_END not in found[0]:
             yield f"{term} = {' '.join(found['meaning'].split())}"
+
+
+def _as_quoted_term(term: str, text: str) -> Iterator[str]:
+    """`“Base Pay” means the pay without bonuses.`"""
+    pattern = re.compile(
+        rf"[\"“‘']{re.escape(term)}s?[\"”’'] "
+        r"(?:shall )?(?:means?|refers? to|is defined as|denotes)\b",
+        re.IGNORECASE,
+    )
+    for segment in split_sentences(text):
+        sentence = " ".join(text[segment.start : segment.end].split())
+        found = pattern.search(sentence)
+        if found and len(sentence) - found.start() <= _MAX_CHARS:
+            yield sentence[found.start() :]
 
 
 def _in_row(term: str, text: str) -> Iterator[str]:
@@ -147,6 +168,7 @@ def _in_brackets(term: str, text: str) -> Iterator[str]:
 
 def _in_sentence(term: str, text: str) -> Iterator[str]:
     """`REVPAR is hotel revenue per available room.`"""
+    yield from _as_quoted_term(term, text)
     quoted = rf"[\"“‘']?{re.escape(term)}[\"”’']?"
     pattern = re.compile(
         rf"{quoted}(?: \([^)]{{1,60}}\))?,? (?:is|are|means|refers to|stands for|denotes)\b"

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from core.answering.asking import Need
 from core.answering.base import AnswerStream, Question
@@ -9,6 +10,7 @@ from core.answering.citations import strip_citations
 from core.answering.comparing import Side, find_sides
 from core.answering.definitions import find_definition
 from core.answering.figures import find_figure, is_sure, say_figure
+from core.answering.identifiers import find_identifier
 from core.answering.naming import lacks_name, passages_about
 from core.answering.passages import Passage
 from core.answering.people import find_person
@@ -16,6 +18,7 @@ from core.answering.scoring import (
     MAX_PASSAGES as SENTENCE_PASSAGES,
 )
 from core.answering.scoring import (
+    MAX_SENTENCE_CHARS,
     Scored,
     is_row_of_figures,
     rank_sentences,
@@ -157,8 +160,12 @@ class ExtractiveAnswerer:
         return f"{_cut(named, room - len(marker) - 1)}{marker}"
 
     def _say_in_short(self, query: str, passages: Sequence[Passage]) -> str | None:
-        """The definition, the person or the figure that is asked for, None if there is none."""
-        named = find_definition(query, passages) or find_person(query, passages)
+        """The definition, person, number or figure that is asked for, None if there is none."""
+        named = (
+            find_definition(query, passages)
+            or find_person(query, passages)
+            or find_identifier(query, passages)
+        )
         if named is not None:
             return f"{strip_citations(named.text)} [{named.passage.index}]"
         figure = find_figure(query, passages)
@@ -177,7 +184,8 @@ class ExtractiveAnswerer:
             fitting = [one for one in fitting if one.candidate.passage.index in named]
         if not fitting or not _is_convincing(fitting):
             return []
-        return [item for item in fitting if _is_informative(item.text)] or fitting
+        informative = [item for item in fitting if _is_informative(item.text)] or fitting
+        return [_completed(informative[0], need), *informative[1:]]
 
     def _write(
         self, stream: AnswerStream, question: Question, should_stop: Callable[[], bool]
@@ -244,9 +252,23 @@ def _with_what_is_needed(ranked: Sequence[Scored], need: Need) -> list[Scored]:
     ]
 
 
+def _completed(item: Scored, need: Need) -> Scored:
+    """The sentence, followed by the next one if only that says what is asked of the same subject.
+
+    “The tower is the highest of the town. It is 41 metres tall.”
+    """
+    one = item.candidate
+    if need.form not in ("year", "number") or need.fits(one.text) or not need.fits(one.after):
+        return item
+    both = f"{one.text} {one.after}"
+    if _PRONOUN_FIRST.match(one.after) is None or len(both) > MAX_SENTENCE_CHARS:
+        return item
+    return replace(item, candidate=replace(one, text=both))
+
+
 def _may_count(item: Scored, need: Need) -> bool:
     """Whether the sentence has a number, and means what is asked or has nearly all of its words."""
-    if not need.has_number(item.text):
+    if not need.has_number(item.text) or need.names_one(item.text):
         return False
     named = need.names_counted(frozenset(item.candidate.stems)) and item.share > NEARLY_ALL
     return named or item.cosine > SAME_MEANING

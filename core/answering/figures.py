@@ -10,12 +10,20 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from core.answering.asking import Need
-from core.answering.naming import filename_letters, short_names_in
+from core.answering.fiscal import FiscalYear, asks_for_fiscal_year
+from core.answering.naming import (
+    MIN_LETTERS,
+    capitalised,
+    filename_letters,
+    is_about,
+    short_names_in,
+)
 from core.answering.passages import Passage
-from core.answering.tables import YEAR, Cell, read_cells
+from core.answering.periods import AskedPeriod, column_fit, years_in
+from core.answering.tables import Cell, read_cells
 from core.text.abbreviations import abbreviates, is_short_form, runs, stands_for
 from core.text.synonyms import synonyms_of
-from core.text.words import content_stems, stem, words
+from core.text.words import content_stems, fold, stem, words
 
 # Words that describe the form of a figure and do not tell which figure is meant.
 _FILLER = frozenset(
@@ -25,33 +33,14 @@ _FILLER = frozenset(
         " ending three six nine twelve first second third fourth million billion thousand dollar"
         " percentage percent share large big high january february march april june july august"
         " september october november december come well do did average was were use used"
-        " total overall company group hold fy"
+        " total overall company group hold fy worth classify recognize disclose"
     )
-)
-_SPANS = {
-    "three": r"quarter(?!ly)|q[1-4]\b|three[- ]months?|1[34] weeks",
-    "six": r"six[- ]months?|26 weeks|half",
-    "nine": r"nine[- ]months?|39 weeks",
-    "twelve": (
-        r"full[- ](?:fiscal )?year|twelve months|5[23] weeks|annual|years? ended"
-        r"|fiscal years?\b(?! 20)"
-    ),
-}
-_MONTHS = re.compile(
-    r"\b(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)(?:[a-z]{0,6})\b[. -]{0,2}(?:\d|\b)",
-    re.IGNORECASE,
-)
-_CHANGE = re.compile(
-    r"chang|varianc|increas|decreas|grow|rise|rose|fell|drop|y\.o\.y"
-    rf"|{YEAR} ?(?:vs\.?|to|over|[-–]) ?{YEAR}",
-    re.IGNORECASE,
 )
 # Little words that tell rows apart: income before taxes, loss per share.
 _TELLING = frozenset({"before", "after", "per", "other"})
 # Rows of the whole, which a question means that names no part.
 _WHOLE = frozenset(content_stems("total worldwide consolidated company group overall"))
 _SAYS_SHARE = frozenset(content_stems("share percent percentage rate proportion"))
-_PERCENT = re.compile(r"percent|share of|rate\b|margin|%|load factor|occupancy", re.IGNORECASE)
 
 # What a word of the question counts for, by where it is found.
 OTHERWISE, SECTION, NEARBY = 0.95, 0.7, 0.3  # 1 in the row's label or its column
@@ -59,6 +48,7 @@ PRECISION_WEIGHT = 0.3
 FITS_WEIGHT = 0.2
 OTHER_DOCUMENT = 0.8  # against a document that the question does not name, if it names one
 RANK_WEIGHT = 0.02
+ABSENT_WEIGHT = 1.3
 # Fitted by hand on questions about annual and quarterly reports (docs/adr/0010): a figure is
 # given from here on, else sentences are.
 MIN_SCORE, MIN_FITS = 0.58, 1.5
@@ -66,9 +56,10 @@ MIN_SCORE_WITHOUT_PERIOD = 0.7
 MIN_PRECISION = 0.4
 MIN_TOLD = 0.25
 NEARLY_AS_GOOD = 0.15
+NOT_MUCH_LOWER = 0.25
 MAX_PASSAGES = 10
 _MAX_LABEL_WORDS = 12
-_MAX_CAPTION = 160  # characters; a longer line above a table is prose
+_CAPITALS = re.compile(r"\b[A-Z](?:[&/.]?[A-Z]){1,7}\b")  # a short form, and no ordinary word
 _NO_FIGURE = re.compile(
     r"\b(?:who|whom|whose|where|when|why|how (?:do|does|did|can|is|are))\b"
     r"|\bwhat (?:is|are|does) (?:the )?(?-i:[A-Z]{2,})(?= (?:at|in|for|mean|stand)\b|\?|$)",
@@ -97,21 +88,17 @@ class _Asked:
     text: str
     words: tuple[str, ...]
     stems: tuple[str, ...]
-    years: frozenset[str]
-    months: frozenset[str]
-    span: str
+    period: AskedPeriod
 
     @classmethod
     def read(cls, question: str) -> "_Asked":
-        years = _years(question)
+        period = AskedPeriod.read(question)
         stems = tuple(
             word
             for word in dict.fromkeys(content_stems(question))
-            if word not in _FILLER and word not in years
+            if word not in _FILLER and word not in period.years
         )
-        return cls(
-            question, tuple(words(question)), stems, years, _months(question), _span(question)
-        )
+        return cls(question, tuple(words(question)), stems, period)
 
 
 def find_figure(question: str, passages: Sequence[Passage]) -> Figure | None:
@@ -125,12 +112,20 @@ def find_figure(question: str, passages: Sequence[Passage]) -> Figure | None:
     if not placed or not asked.stems:
         return None
     sources = _Sources.read(asked, passages, placed)
-    weights = _weights(asked, placed)
+    weights = _weights(asked, placed, sources.synonyms)
     figures = [_judge(asked, one, sources, weights) for one in placed]
-    best = max(figures, key=_rating)
+    best = _best(figures, question)
     if not best.holds_all:
         return best
     return max((one for one in figures if _is_alike(one, best)), key=_size, default=best)
+
+
+def _best(figures: Sequence[Figure], question: str) -> Figure:
+    """The figure with the highest rating, or a sure one whose rating is not much lower."""
+    best = max(figures, key=_rating)
+    least = _rating(best) - NOT_MUCH_LOWER
+    near = sorted((one for one in figures if _rating(one) > least), key=_rating, reverse=True)
+    return next((one for one in near if is_sure(one, question)), best)
 
 
 def _rating(figure: Figure) -> float:
@@ -164,7 +159,7 @@ def is_sure(figure: Figure, question: str) -> bool:
         return False
     if figure.precision < MIN_PRECISION or figure.told < MIN_TOLD or not figure.holds_rarest:
         return False
-    if _years(question):
+    if years_in(question):
         return figure.score >= MIN_SCORE and figure.fits >= MIN_FITS
     return figure.score >= MIN_SCORE_WITHOUT_PERIOD and figure.fits > -1
 
@@ -187,7 +182,8 @@ def _is_count(cell: Cell, question: str) -> bool:
 
 def _is_label(text: str) -> bool:
     """Whether `text` is a row's label, and not a line of prose that ends in a number."""
-    return bool(text) and len(text.split()) <= _MAX_LABEL_WORDS and ". " not in text
+    is_prose = re.search(r"[^\W\d]{2}\. ", text) is not None
+    return bool(text) and len(text.split()) <= _MAX_LABEL_WORDS and not is_prose
 
 
 def say_figure(figure: Figure) -> str:
@@ -224,13 +220,16 @@ class _Sources:
     """What the passages hold, by document.
 
     `names` are the stems of the question that a document's name holds or that are short for a
-    name in its passages (`amex`): they tell documents apart, not cells.
+    name in its passages (`amex`): they tell documents apart, not cells. `subjects` are those of
+    the other names that it is about.
     """
 
     labels: frozenset[str]  # the stems of all rows
     synonyms: Mapping[str, frozenset[tuple[str, ...]]]
     texts: Mapping[str, frozenset[str]]
     names: Mapping[str, frozenset[str]]
+    subjects: Mapping[str, frozenset[str]]
+    fiscal: Mapping[str, FiscalYear | None]  # of documents; empty if no such year is asked for
 
     @classmethod
     def read(
@@ -243,7 +242,21 @@ class _Sources:
             texts[id_] = texts.get(id_, frozenset()) | _stems(passage.text)
             names[id_] = names.get(id_, frozenset()) | _named_by(passage, asked)
         labels = frozenset().union(*(one.row for one in placed))
-        return cls(labels, synonyms_of(asked.stems), texts, names)
+        told = labels.union(*(one.column | one.around for one in placed))
+        others = [name for name in capitalised(asked.text) if stem(name) not in told]
+        subjects = {
+            one.document_id: frozenset(
+                stem(name) for name in others if is_about(one, name, passages)
+            )
+            for one in passages
+        }
+        asks = asks_for_fiscal_year(asked.text)
+        fiscal = {id_: FiscalYear.of(id_, passages) for id_ in (texts if asks else ())}
+        return cls(labels, synonyms_of(asked.stems), texts, names, subjects, fiscal)
+
+    def is_subject(self, word: str, document: str) -> bool:
+        """Whether a stem of the question tells which document is meant, and not which cell."""
+        return word in self.names[document] or word in self.subjects[document]
 
     @property
     def named(self) -> frozenset[str]:
@@ -264,21 +277,32 @@ def _stems(text: str) -> frozenset[str]:
     return frozenset(content_stems(text)) | _TELLING.intersection(words(text))
 
 
-def _weights(asked: _Asked, placed: Sequence[_Placed]) -> dict[str, float]:
-    """The weight of each of the question's words among the tables' rows, 0.3 or more."""
-    rows = {(one.row, one.around) for one in placed}
+def _weights(
+    asked: _Asked, placed: Sequence[_Placed], synonyms: Mapping[str, frozenset[tuple[str, ...]]]
+) -> dict[str, float]:
+    """The weight of each of the question's words among the tables' rows, 0.3 or more.
+
+    A word that no row has tells less than the rarest of the others: the question may say it for
+    the sake of the sentence.
+    """
+    rows = {row | around for row, around in {(one.row | one.column, one.around) for one in placed}}
     total = len(rows)
-    weights = {}
+    weights, absent = dict[str, float](), list[str]()
     for word in asked.stems:
-        holding = sum(word in row or word in around for row, around in rows)
+        ways = [(word,), *synonyms.get(word, ())]
+        holding = sum(any(map(row.issuperset, ways)) for row in rows)
         weights[word] = 0.3 + math.log(1 + (total - holding + 0.5) / (holding + 0.5))
-    return weights
+        absent += [word] if not holding else []
+    most = max((weights[word] for word in weights if word not in absent), default=1.0)
+    return weights | {word: min(weights[word], ABSENT_WEIGHT * most) for word in absent}
 
 
 def _judge(asked: _Asked, one: _Placed, sources: _Sources, weights: Mapping[str, float]) -> Figure:
     document = one.passage.document_id
-    sought = [word for word in asked.stems if word not in sources.names[document]]
-    short = _abbreviated(asked.words, f"{one.cell.row} {one.cell.column}")
+    sought = [word for word in asked.stems if not sources.is_subject(word, document)]
+    short = frozenset[str]().union(
+        *(_abbreviated(asked.words, label) for label in (one.cell.row, *one.cell.columns))
+    )
     held = {word: _held(word, one, sources, short) for word in sought}
     total = sum(weights[word] for word in sought)
     score = sum(weights[word] * held[word] for word in sought) / total if total else 0.0
@@ -291,7 +315,12 @@ def _judge(asked: _Asked, one: _Placed, sources: _Sources, weights: Mapping[str,
         one.cell,
         one.passage,
         score,
-        _column_fit(asked, one.cell),
+        column_fit(
+            asked.period,
+            one.cell,
+            filename=one.passage.filename,
+            fiscal=sources.fiscal.get(document),
+        ),
         precision,
         held.get(rarest, 1.0) > NEARBY,
         sum(weights[word] for word in sought if held[word] > NEARBY) / total if total else 0.0,
@@ -316,12 +345,12 @@ def _abbreviated(asked: tuple[str, ...], label: str) -> frozenset[str]:
     """The stems of the question that a label has in short (`FLNA`), or in full (`EMEA`)."""
     held = set[str]()
     own = words(label)
-    for token in filter(is_short_form, own):
+    for token in (re.sub(r"\W", "", fold(found)) for found in _CAPITALS.findall(label)):
         for first, last in runs(asked):
             if abbreviates(token, asked[first:last]):
                 held.update(map(stem, asked[first:last]))
     for word in filter(is_short_form, asked):
-        if word not in own and stands_for(word, own):
+        if len(word) >= MIN_LETTERS and word not in own and stands_for(word, own):
             held.add(stem(word))
     return frozenset(held)
 
@@ -348,50 +377,3 @@ def _telling(stems: frozenset[str]) -> frozenset[str]:
 
 def _says_otherwise(stems: frozenset[str], word: str, sources: _Sources) -> bool:
     return any(stems.issuperset(synonym) for synonym in sources.synonyms.get(word, ()))
-
-
-def _column_fit(asked: _Asked, cell: Cell) -> float:
-    """How well the columns' period and kind are those asked for."""
-    text = " ".join((cell.column, cell.row, cell.section))
-    months, span = _months(text), _span(cell.column)
-    fit = _year_fit(asked, text, cell.heading)
-    if asked.span and span:
-        fit += 1.5 if asked.span == span else -2
-    elif span == "twelve":
-        fit += 0.2
-    if asked.months and months:
-        fit += 0.5 if asked.months & months else -1.5
-    if "total" in _stems(asked.text) & _stems(cell.column):
-        fit += 0.5
-    if _CHANGE.search(cell.column) and not _CHANGE.search(asked.text):
-        fit -= 2
-    percent = "%" in cell.value or "%" in cell.column
-    if percent != bool(_PERCENT.search(asked.text)):
-        fit -= 2
-    return fit
-
-
-def _year_fit(asked: _Asked, text: str, heading: Sequence[str]) -> float:
-    """Whether the year asked for is the cell's; of other years a later one is a bit better."""
-    years = _years(text)
-    if not years:
-        above = _years(" ".join(line for line in heading if len(line) <= _MAX_CAPTION))
-        return (1.5 if above & asked.years else -1.0) if above and asked.years else 0.0
-    if asked.years:
-        return 2.0 if years & asked.years else -3.0
-    return 0.02 * (int(max(years)) - 2000)
-
-
-def _years(text: str) -> frozenset[str]:
-    return frozenset(re.findall(rf"(?<!\d){YEAR}(?!\d)", text))
-
-
-def _months(text: str) -> frozenset[str]:
-    return frozenset(found.lower() for found in _MONTHS.findall(text))
-
-
-def _span(text: str) -> str:
-    for name, pattern in _SPANS.items():
-        if re.search(rf"\b(?:{pattern})", text, re.IGNORECASE):
-            return name
-    return ""

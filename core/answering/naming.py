@@ -44,21 +44,26 @@ def passages_about(question: str, passages: Sequence[Passage]) -> list[Passage]:
 
 
 def lacks_name(question: str, passage: Passage, passages: Sequence[Passage]) -> bool:
-    """Whether a name in the question is neither in `passage` nor what its document is about.
-
-    A document is about the names that are in its file name or in half of its passages. The
-    beginning of a name is enough, because names are misspelt.
-    """
-    same = [one for one in passages if one.document_id == passage.document_id]
+    """Whether a name in the question is neither in `passage` nor what its document is about."""
     return any(
-        name not in filename_letters(passage)
-        and not _has_name(passage, name)
-        and 2 * sum(_has_name(one, name) for one in same) < max(2, len(same))
-        for name in _capitalised(question)
+        not _has_name(passage, name) and not is_about(passage, name, passages)
+        for name in capitalised(question)
     )
 
 
-def _capitalised(question: str) -> list[str]:
+def is_about(passage: Passage, name: str, passages: Sequence[Passage]) -> bool:
+    """Whether the passage's document is about the folded `name`.
+
+    The name is in its file name or in half of its passages. The beginning of a name is enough,
+    because names are misspelt.
+    """
+    same = [one for one in passages if one.document_id == passage.document_id]
+    return name in filename_letters(passage) or (
+        2 * sum(_has_name(one, name) for one in same) >= max(2, len(same))
+    )
+
+
+def capitalised(question: str) -> list[str]:
     """The names, folded, as their capitals tell; none in a question that is set like a title."""
     found = [word for word in _WORD.findall(question)[1:] if len(word) >= MIN_LETTERS]
     capitals = [word for word in found if word[0].isupper()]

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from core.answering.passages import Passage
+from core.answering.tables import YEAR
+from core.text.dates import MONTH
 from core.text.sentences import split_sentences
 from core.text.synonyms import synonyms_of
 from core.text.table_rows import CELL_END
@@ -22,8 +24,21 @@ _ASKS_CONTACT = re.compile(
     r"|is the contact)\s+(?:for |about |on )?(?P<what>[^?]+)",
     re.IGNORECASE,
 )
+# A question of a few words that ends with a role: "acme chief risk officer", "mayor of Acme".
+_ROLE_AT_END = re.compile(
+    r"(?:\S+ )*?(?P<role>(?:[^\W\d_]+ ){0,2}(?P<noun>officer|commissioner|director"
+    r"|chair(?:man|woman)?|president|secretary|treasurer|superintendent|mayor|minister|manager|investigator|editor"
+    r"|auditor|c[efoti]o))(?: (?:of|at|in) .+)?",
+    re.IGNORECASE,
+)
+_ASKS = re.compile(
+    r"\b(?:who|what|which|where|when|why|how|is|are|was|were|do|does|did|many|much)\b", re.I
+)
+_WITH_OTHERS = frozenset({"officer", "director", "manager", "minister", "editor"})
+_WHEN = re.compile(rf"\b(?:in |as of )?(?:{MONTH}|{YEAR})\b", re.IGNORECASE)
 _WHERE = re.compile(r"\s+(?:of|at|for|in|on|to|with|by)\s", re.IGNORECASE)
 _HEADS = ("chief executive officer", "president", "head", "director", "leader", "manager")
+_HEADS_OF_PART = (*_HEADS, "chief officer", "vice president")
 _CONTACTS = ("contact", "enquiries", "inquiries", "relations", "office", "desk", "press")
 # A capitalised word that is part of no person's name.
 _NO_NAME = frozenset(
@@ -44,7 +59,9 @@ _NAME = re.compile(rf"(?<![\w-]){_TITLES}{_PART}(?: (?:(?:der|van|von|da|al|bin)
 _MARK = re.compile(r"^\W+")
 _LABEL = re.compile(r"(?P<label>[^:|]{2,60}?)\s*(?::| \| |\s[=–]\s)\s*(?P<value>.*)")
 _OTHER = re.compile(
-    r"\b(?:former|vice|deputy|assistant|acting|co|no|number|id|code|date|email|phone)\b",
+    r"\b(?:former|acting|no|number|id|code|date|email|phone)\b"
+    # A vice president is no president, but may be a chief financial officer too.
+    r"|\b(?P<below>vice|deputy|assistant|co)[ -](?P<role>\w+)",
     re.IGNORECASE,
 )
 _APART = 70  # characters between a name and the end of its role
@@ -69,10 +86,19 @@ class _Role:
 
     def is_in(self, text: str) -> bool:
         """Whether `text` says the role, and no other one like it (`vice president`)."""
-        if _is_other(text, self.question):
-            return False
         stems = frozenset(content_stems(text))
-        return any(way <= stems for way in self.ways)
+        said = [way for way in self.ways if way <= stems]
+        return any(not self._is_other(text, way) for way in said)
+
+    def _is_other(self, text: str, way: frozenset[str]) -> bool:
+        asked = way.union(words(self.question))
+        for found in _OTHER.finditer(text):
+            below = found["below"]
+            if below and way.isdisjoint(content_stems(found["role"])):
+                continue
+            if (below or found[0]).casefold() not in asked:
+                return True
+        return False
 
 
 def find_person(question: str, passages: Sequence[Passage]) -> Person | None:
@@ -96,14 +122,34 @@ def _read_role(question: str) -> _Role | None:
         about = content_stems(found["what"])
         ways = [(one, *content_stems(contact)) for one in about for contact in _CONTACTS]
     elif found := _ASKS_HEAD.search(question):
-        about = content_stems(found["what"])[-1:]
-        ways = [(*about, *content_stems(head)) for head in _HEADS]
+        ways = _ways_to_head(found["what"])
     elif found := _ASKS_ROLE.search(question):
         ways = _ways(_WHERE.split(found["role"])[0])
     else:
-        return None
+        ways = _ways_of_keywords(question)
     kept = tuple(frozenset(way) for way in ways if way)
     return _Role(kept, question) if kept else None
+
+
+def _ways_to_head(what: str) -> list[tuple[str, ...]]:
+    """Who heads `human resources at Acme`, or `Acme Europe`: the part is the last word there."""
+    part = content_stems(_WHERE.split(what)[0])
+    ways = [(*part[-1:], *content_stems(head)) for head in _HEADS]
+    if len(part) > 1:
+        ways = [(*part, *content_stems(head)) for head in _HEADS_OF_PART] + ways
+    return ways
+
+
+def _ways_of_keywords(question: str) -> list[tuple[str, ...]]:
+    """The role that a question of keywords ends with, and with fewer of the words before it."""
+    found = _ROLE_AT_END.fullmatch(" ".join(_WHEN.sub(" ", question).split()).rstrip("?. "))
+    if found is None or _ASKS.search(question):
+        return []
+    role = found["role"].split()
+    fewest = 2 if found["noun"].casefold() in _WITH_OTHERS else 1
+    return [
+        way for size in range(len(role), fewest - 1, -1) for way in _ways(" ".join(role[-size:]))
+    ]
 
 
 def _ways(role: str) -> list[tuple[str, ...]]:
@@ -114,11 +160,6 @@ def _ways(role: str) -> list[tuple[str, ...]]:
         for other in others:
             ways.append((*(one for one in stems if one != word), *other))
     return ways
-
-
-def _is_other(text: str, question: str) -> bool:
-    asked = set(words(question))
-    return any(found.casefold() not in asked for found in _OTHER.findall(text))
 
 
 def _labelled(role: _Role, text: str) -> Iterator[str]:
@@ -154,7 +195,9 @@ def _followed(role: _Role, text: str) -> Iterator[str]:
 def _apposition(rest: str, role: _Role) -> str | None:
     """The role that follows a name after a comma or a dash, or after `is` or `as`."""
     found = re.match(
-        r"(?:,| [–-]| \(|,? (?:is|was|serves? as|as)) (?:(?:the|our|its|\d\d|age \d\d)\b,? )?", rest
+        r"(?:(?:,| [–-]| \(|,? (?:is|was|serves? as|as)) (?:(?:the|our|its|\d\d|age \d\d)\b,? )?"
+        r"| \d\d (?=[A-Z]))",  # a list of officers with their ages
+        rest,
     )
     if found is None:
         return None
@@ -192,7 +235,13 @@ def _preceded(role: _Role, text: str) -> Iterator[str]:
 def _names(text: str, role: _Role) -> Iterator[re.Match[str]]:
     """What looks like a person's name, and is not in the question."""
     asked = set(content_stems(role.question))
-    for found in _NAME.finditer(text):
+    start = 0
+    while found := _NAME.search(text, start):
+        first, _, _ = found[0].partition(" ")
+        if not asked.union(_NO_NAME).isdisjoint(content_stems(first)):
+            start = found.start() + len(first)  # "Superintendent Elsa Holm"
+            continue
+        start = found.end()
         stems, own = set(content_stems(found[0])), words(found[0])
         if _NO_PART.isdisjoint(own) and stems.isdisjoint(_NO_NAME) and stems.isdisjoint(asked):
             yield found

@@ -4,7 +4,7 @@ import math
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, takewhile
 
@@ -13,6 +13,7 @@ import numpy as np
 from core.answering.asking import Need
 from core.answering.citations import mark_code, strip_citations
 from core.answering.passages import Passage
+from core.answering.table_row import with_asked_cells_first
 from core.embedding.base import Embedder, Query
 from core.embedding.models import rescale
 from core.text.sentences import is_list_item, split_sentences
@@ -43,8 +44,11 @@ W_LABEL = 0.15  # for `Sponsor: …` where the question says "sponsor"
 W_ROW = 0.1  # against a table's row, which core.answering.figures reads better
 
 _CELL_WITH_FIGURE = re.compile(r" \| [^|]*\d")
-# A code or numbers on a line above their description: `100-999:`.
-_TERM = re.compile(r"(?!.*[^\W\d_A-Z]{3})[^|.!?]{1,40}:")
+# A code or numbers on a line above their description: `100-999:`, or a command's option.
+_TERM = re.compile(
+    r"(?!.*[^\W\d_A-Z]{3})[^|.!?]{1,40}:"
+    r"|--?\w[\w=<>\[\]-]{0,30}(?:,? (?:--?\w|<|\[)[\w=<>\[\]-]{0,30}){0,2}"
+)
 _LABEL = re.compile(r".{1,60}?(?:: | \| | = )")
 
 
@@ -52,13 +56,15 @@ _LABEL = re.compile(r".{1,60}?(?:: | \| | = )")
 class Candidate:
     """A sentence that may become part of an answer, in the form in which it would be shown.
 
-    `before` is the previous sentence. `stems` are the sentence's stems in order, `context` those
-    of the sentence and its neighbours, for a row of a table also of its caption. `named` are
-    those of the sentence and its file's name. `rank` is the passage's, from 0.
+    `before` is the previous sentence, `after` the next one. `stems` are the sentence's stems in
+    order, `context` those of the sentence and its neighbours, for a row of a table also of its
+    caption. `named` are those of the sentence and its file's name. `rank` is the passage's,
+    from 0.
     """
 
     text: str
     before: str
+    after: str
     title: str
     passage: Passage
     rank: int
@@ -86,7 +92,7 @@ class Scored:
 
 def rank_sentences(query: str, passages: Sequence[Passage], *, embedder: Embedder) -> list[Scored]:
     """The best sentences of the first passages, best first; ties keep their order."""
-    candidates = _candidates(passages[:MAX_PASSAGES])
+    candidates = _candidates(query, passages[:MAX_PASSAGES])
     weights = _weights(query, candidates)
     need = Need.read(query)
     lexical = [_by_words(query, need, candidate, weights) for candidate in candidates]
@@ -116,19 +122,21 @@ def _cosines(query: str, candidates: Sequence[Candidate], embedder: Embedder) ->
     return [float(cosine) for cosine in by_form @ np.array([W_TITLED, W_PAIR])]
 
 
-def _candidates(passages: Sequence[Passage]) -> list[Candidate]:
+def _candidates(query: str, passages: Sequence[Passage]) -> list[Candidate]:
     found: dict[str, Candidate] = {}
+    asked = frozenset(content_stems(query))
     for rank, passage in enumerate(passages):
         title = title_of(passage.filename)
         name = frozenset(content_stems(title))
         caption = frozenset(content_stems(passage.heading))
-        texts = _shown_sentences(passage.text)
+        texts = _shown_sentences(passage.text, asked)
         stems = [tuple(content_stems(text)) for text in texts]
         for index, text in enumerate(_with_lists(texts)):
             own = stems[index] if text == texts[index] else tuple(content_stems(text))
             candidate = Candidate(
                 text=text,
                 before=texts[index - 1] if index else "",
+                after=texts[index + 1] if index + 1 < len(texts) else "",
                 title=title,
                 passage=passage,
                 rank=rank,
@@ -147,14 +155,19 @@ def title_of(filename: str) -> str:
     return re.sub(r"[\W_]+", " ", stem if len(extension) <= 4 and stem else filename).strip()
 
 
-def _shown_sentences(text: str) -> list[str]:
+def _shown_sentences(text: str, asked: Collection[str]) -> list[str]:
     """The sentences, each on one line and without markers: a quoted `[1]` is no citation.
 
+    A table's row begins with the cells whose columns hold the stems `asked`.
     A segment that is too long (a table, a list without full stops) is cut into pieces.
     """
     pieces = (text[segment.start : segment.end] for segment in split_sentences(text))
     lines = (" ".join(strip_citations(mark_code(piece, context=text)).split()) for piece in pieces)
-    return [part for line in _with_terms(lines) for part in _cut_in_pieces(line)]
+    rows = (
+        with_asked_cells_first(line, asked) if CELL_END in line else line
+        for line in _with_terms(lines)
+    )
+    return [part for line in rows for part in _cut_in_pieces(line)]
 
 
 def _with_terms(lines: Iterable[str]) -> Iterator[str]:

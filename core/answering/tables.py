@@ -8,6 +8,7 @@ columns are: years, dates, spans of time, or words.
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise, takewhile
 
 from core.text.dates import MONTH
 from core.text.table_rows import CELL_END
@@ -21,6 +22,7 @@ _VALUES = re.compile(rf"(?:(?<=\s)|^)(?:{_VALUE})(?=\s|$)")
 YEAR = r"(?:19|20)\d\d"
 _YEARS = re.compile(rf"^(?:FY ?)?{YEAR}$")
 _PERIOD = re.compile(rf"(?:FY ?)?{YEAR}(?: ?(?:[-–/]|vs\.?) ?{YEAR})?")
+_PERIOD_WORD = re.compile(rf"{MONTH}\.?|\d{{1,2}},|(?:FY ?)?{YEAR}", re.IGNORECASE)
 _WITHOUT_YEAR = re.compile(rf"\b{YEAR}\b.*")
 _DATE = re.compile(rf"{MONTH}\.? \d{{1,2}},?(?: {YEAR})?|{MONTH}\.? {YEAR}", re.IGNORECASE)
 _SPAN = re.compile(
@@ -46,6 +48,7 @@ _PER_UNIT = re.compile(r"\bper\b|ratio|number of", re.IGNORECASE)
 _PARENTHESIS = re.compile(r"\([^()]*\)")
 _MAX_TITLE = 30  # characters; a longer beginning of a header is the table's title
 _MAX_VALUE = 30  # characters
+_KEY = re.compile(r"[-–<>≤≥]{0,2}\d{1,4}(?: ?[-–/] ?\d{1,4})?[+%]?")  # of a row: `65-69`, `-3`
 _WORD = re.compile(r"[^\W\d_]{3}")
 _UNIT_NOTE = re.compile(
     r"\((?:[^()]*\b(?:thousands?|millions?|billions?|except|(?:un)?audited)\b[^()]*)\)",
@@ -147,6 +150,8 @@ class _Reader:
     def _labelled_cells(self, row: LabelledRow) -> Iterator[Cell]:
         section, _, label = row.label.rpartition(": ")
         self._section = section or ("" if label else self._section)
+        if not row.label and (key := _key_of(row)):
+            label, row = key, LabelledRow("", row.cells[1:])
         above = " ".join((*self._caption, *self._header))
         # What the page reader gave to one column may be of all of them: a title, say.
         headers = dict.fromkeys(re.sub(r"\d", "", header) for header, _ in row.cells)
@@ -158,7 +163,8 @@ class _Reader:
 
     def _columns_of(self, row: LabelledRow) -> list[tuple[str, ...]]:
         """The names of each cell's columns: those it has, else by its place in the header."""
-        own = _spread_group([_without_unit(header) for header, _ in row.cells])
+        headers = without_title([header for header, _ in row.cells])
+        own = _spread_group([_without_unit(header) for header in headers])
         bare = [value for header, value in row.cells if not header]
         placed = iter(
             _columns(self._header, bare) if 2 * len(bare) > len(own) else [()] * len(bare)
@@ -176,6 +182,34 @@ def read_row(line: str) -> LabelledRow | None:
     if header and _is_value(value):
         label, cells = "", [(header, value), *cells]
     return LabelledRow(label.strip(), tuple(cells))
+
+
+def _key_of(row: LabelledRow) -> str:
+    """The first cell of a row without a label, if it tells which row it is: `Age 65-69`."""
+    header, value = row.cells[0]
+    others = {other for other, _ in row.cells[1:]}
+    is_key = _KEY.fullmatch(value) and header not in others and not re.search(r"\d", header)
+    return f"{header} {value}" if is_key and others else ""
+
+
+def without_title(headers: Sequence[str]) -> list[str]:
+    """The headers without the words that neighbours begin with, if those are a table's title."""
+    own = list(headers)
+    for place, (one, other) in enumerate(pairwise(headers)):
+        shared = _shared_beginning(one, other)
+        if len(shared) > _MAX_TITLE:
+            for at in (place, place + 1):
+                own[at] = headers[at][len(shared) :].strip() or headers[at]
+    return own
+
+
+def _shared_beginning(one: str, other: str) -> str:
+    """The whole words that both begin with, up to a period; empty if they are the same."""
+    same = takewhile(lambda pair: pair[0] == pair[1], zip(one.split(" "), other.split(" ")))  # noqa: B905
+    shared = [word for word, _ in same]
+    while shared and _PERIOD_WORD.fullmatch(shared[-1]):
+        shared.pop()
+    return "" if one == other else " ".join(shared)
 
 
 def _header_and_value(part: str) -> tuple[str, str]:
@@ -222,7 +256,8 @@ def _runs_of_years(headers: Sequence[str]) -> list[list[int]]:
 
 def _is_value(text: str) -> bool:
     """Whether the text of a cell is a number, with its signs and notes."""
-    return len(text) <= _MAX_VALUE and any(map(str.isdigit, text)) and not _WORD.search(text)
+    is_short = len(text) <= _MAX_VALUE and any(map(str.isdigit, text))
+    return is_short and not _WORD.search(_PARENTHESIS.sub(" ", text))
 
 
 def _without_unit(header: str) -> str:

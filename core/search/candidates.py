@@ -151,6 +151,7 @@ def _query_values(query: str, vector: Vectors | None, mode: Mode) -> dict[str, A
         "query": query,
         "lexemes": [term.name for term in terms],
         "terms": [term.query for term in terms],
+        "forms": [term.forms for term in terms],
         "vector": None if vector is None else write_vector(vector[0].tolist()),
         "model": None,
         "unrelated": 0.0,

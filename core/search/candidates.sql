@@ -59,19 +59,21 @@ size AS MATERIALIZED (
 --   from the index. `sampling` says that word frequencies are counted in a sample of the
 --   chunks in reach.
 terms AS MATERIALIZED (
-    SELECT lexeme, term, chunks, so_far, so_far <= :rare_budget AS rare,
+    SELECT lexeme, term, forms, chunks, so_far, so_far <= :rare_budget AS rare,
            row_number() OVER (ORDER BY chunks, lexeme)
            - count(*) FILTER (WHERE so_far <= :rare_budget) OVER () AS beyond
     FROM (
-        SELECT q.lexeme, q.term, coalesce(s.chunks, 1) AS chunks,
+        SELECT q.lexeme, q.term, q.forms, coalesce(s.chunks, 1) AS chunks,
                (SELECT share FROM size)
                * sum(coalesce(s.chunks, 1)) OVER (ORDER BY s.chunks NULLS FIRST, q.lexeme)
                AS so_far
         FROM (
-            SELECT lexeme, term::tsquery
-            FROM unnest(CAST(:lexemes AS text[]), CAST(:terms AS text[])) AS given (lexeme, term)
+            SELECT lexeme, term::tsquery, forms
+            FROM unnest(
+                CAST(:lexemes AS text[]), CAST(:terms AS text[]), CAST(:forms AS int[])
+            ) AS given (lexeme, term, forms)
             UNION
-            SELECT lexeme, lexeme_query(lexeme) FROM unnest(to_tsvector('english', :query))
+            SELECT lexeme, lexeme_query(lexeme), 1 FROM unnest(to_tsvector('english', :query))
             WHERE EXISTS (
                 SELECT FROM chunks WHERE tenant_id = :tenant_id AND words_version = 0
             )
@@ -188,10 +190,10 @@ sampled AS MATERIALIZED (
           % (SELECT greatest(1, round(n / :sample)::bigint) FROM size) = 0
 ),
 weighted AS MATERIALIZED (
-    SELECT lexeme, term, frequency, ln(1 + (n - frequency + 0.5) / (frequency + 0.5)) AS weight,
+    SELECT lexeme, term, forms, frequency, ln(1 + (n - frequency + 0.5) / (frequency + 0.5)) AS weight,
            frequency <= :exact_max AND lexeme ~ '[0-9A-Z"]' AS exact
     FROM (
-        SELECT lexeme, term, n, CASE
+        SELECT lexeme, term, forms, n, CASE
             WHEN all_read OR counted IS NULL
             THEN (SELECT count(*) FROM matched WHERE tsv @@ term)
             WHEN sample_size > 0 THEN greatest(
@@ -211,14 +213,20 @@ weighted AS MATERIALIZED (
 -- The best chunks by words and by meaning, with their ranks, and both lists joined.
 -- * by_words: a sum over the words of weight times ts_rank's saturation of the word's
 --   frequency (the sum of 1/i² over its occurrences, as a share of its limit). Chunks have
---   similar lengths, so length plays no part.
+--   similar lengths, so length plays no part. ts_rank divides by the number of a term's forms
+--   (`capex` or `capital expenditures`), although a chunk mostly has one of them, and gives a
+--   score to a chunk that has a phrase's words apart.
 -- * chosen is MATERIALIZED because PostgreSQL uses no index below a full join: it would
 --   read all chunks.
 by_words AS MATERIALIZED (
     SELECT id, score, exact, row_number() OVER (ORDER BY exact DESC, score DESC, id) AS rank
     FROM (
         SELECT m.id, (
-            SELECT sum(weight * ts_rank('{1,1,1,1}', m.tsv, term)) FROM weighted
+            SELECT sum(weight * CASE
+                WHEN forms = 1 THEN ts_rank('{1,1,1,1}', m.tsv, term)
+                WHEN m.tsv @@ term THEN least(1, forms * ts_rank('{1,1,1,1}', m.tsv, term))
+                ELSE 0
+            END) FROM weighted
         ) AS score, EXISTS (SELECT FROM weighted WHERE exact AND m.tsv @@ term) AS exact
         FROM matched m
     ) AS scored
@@ -250,7 +258,11 @@ scored AS (
            )) - CAST(:unrelated AS float8)) / CAST(:related - :unrelated AS float8)
            END AS vector_score,
            CASE WHEN :by_words THEN coalesce(coalesce(score, (
-               SELECT sum(weight * ts_rank('{1,1,1,1}', c.tsv, term)) FROM weighted
+               SELECT sum(weight * CASE
+                   WHEN forms = 1 THEN ts_rank('{1,1,1,1}', c.tsv, term)
+                   WHEN c.tsv @@ term THEN least(1, forms * ts_rank('{1,1,1,1}', c.tsv, term))
+                   ELSE 0
+               END) FROM weighted
            )) / (SELECT sum(weight) FROM weighted), 0)::float8 END AS text_score
     FROM chosen JOIN chunks c ON c.id = chosen.id
     OFFSET 0

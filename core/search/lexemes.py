@@ -5,12 +5,13 @@ tsvectors and tsqueries are written here, in PostgreSQL's text form (manual, 8.1
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from core.text.dates import MONTH_STEMS
 from core.text.questions import numbered_parts
+from core.text.synonyms import equivalents_of
 from core.text.words import index_stems, query_stems, words
 
 VERSION = 1  # of the rules that cut words; word_index cuts chunks of older versions again
@@ -24,10 +25,15 @@ _MAX_PLACES = 256  # PostgreSQL stores no more positions per lexeme
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """What a query looks for: a lexeme, or a quoted phrase. `query` is a tsquery's text."""
+    """What a query looks for: a lexeme in its `forms`, or a quoted phrase.
+
+    `query` is a tsquery's text. `forms` is the number of lexemes of a tsquery of alternatives, 1
+    for any other one.
+    """
 
     name: str
     query: str
+    forms: int = 1
 
 
 def vector_of(text: str, *, tenant_id: str) -> str:
@@ -40,8 +46,13 @@ def vector_of(text: str, *, tenant_id: str) -> str:
 
 
 def terms_of(query: str) -> list[Term]:
-    """The words of `query`, then its quoted phrases and the parts it names, each once."""
-    found = [Term(stem, _in_any_form(stem)) for stem in query_stems(query)]
+    """The words of `query`, then its quoted phrases and the parts it names, each once.
+
+    A word is looked for together with its equivalents: `capex` and `capital expenditures`.
+    """
+    stems = query_stems(query)
+    others = equivalents_of(stems)
+    found = [_in_any_form(stem, others.get(stem, ())) for stem in stems]
     phrases = dict.fromkeys(QUOTED.findall(query) + numbered_parts(query))
     return found + [phrase for text in phrases if (phrase := _phrase(text))]
 
@@ -63,10 +74,19 @@ def query_of(query: str) -> str:
     return " & ".join(parts + [f"!{_quote(stem)}" for stem in excluded])
 
 
-def _in_any_form(stem: str) -> str:
-    """A lexeme, for a month also its other form: `august` and `aug`."""
-    other = MONTH_STEMS.get(stem)
-    return f"({_quote(stem)} | {_quote(other)})" if other else _quote(stem)
+def _in_any_form(stem: str, others: Iterable[str]) -> Term:
+    """A lexeme or one of the words and phrases `others`, for a month also its short form."""
+    lexemes, forms = {stem: None}, {_quote(stem): None}
+    if month := MONTH_STEMS.get(stem):
+        lexemes[month] = forms[_quote(month)] = None
+    for other in others:
+        own = query_stems(other)
+        phrase = _phrase(other)
+        lexemes |= dict.fromkeys(own)
+        forms[f"({phrase.query})" if phrase else _quote(own[0])] = None
+    if len(forms) == 1:
+        return Term(stem, _quote(stem))
+    return Term(stem, f"({' | '.join(forms)})", len(lexemes))
 
 
 def _beginnings(query: str) -> list[str]:

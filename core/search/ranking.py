@@ -37,6 +37,7 @@ from core.search.document_names import (
 from core.search.lexemes import QUOTED
 from core.text.dates import MONTH_STEMS
 from core.text.questions import numbered_parts
+from core.text.synonyms import equivalents_of
 from core.text.words import JOINER, SINGLE_CHARACTERS, content_stems, fold, normalise, stem
 
 WORDS_WEIGHT = 0.7
@@ -49,6 +50,7 @@ EXACT_WEIGHT = 1.0  # more than the difference between any two cosines in practi
 _SATURATION = 0.6  # BM25's k1
 _LENGTH = 0.4  # BM25's b
 _PAIR_GAP = 16  # characters between two words that still count as neighbours
+_PHRASE_GAP = 8  # characters between two words of a phrase
 _MAX_WORDS = 64  # of a question; each is looked for in each text
 _SENTENCE_END = re.compile(r"[.!?…؟۔।][\"'”’)\]]*\s|[。！？｡]|\n\s*\n")
 _LETTERS = re.compile(r"[^\W\d_]*")
@@ -60,6 +62,7 @@ _CODE_PART = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+")
 _SEPARATOR_OF_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 
 _Name = tuple[str, str | None]  # a document's file name and title
+_Equivalents = Mapping[str, Collection[tuple[str, ...]]]  # ways to say a stem, as stems
 
 
 class Evidence(Protocol):
@@ -110,7 +113,8 @@ def score(
         return []
     asked = content_stems(question)[:_MAX_WORDS]
     texts = [_SearchedText(f"{item.context}\n\n{item.text}") for item in candidates]
-    hits = [text.locate(set(asked)) for text in texts]
+    others = _equivalents(asked)
+    hits = [text.locate(set(asked), others) for text in texts]
     by_stem = _estimate_weights(asked, hits) | dict(weights or {})
     exact = _exact_stems(asked, hits, frequency or {})
     phrases = [*_quoted_phrases(question), *map(_at_line_start, numbered_parts(question))]
@@ -133,8 +137,9 @@ def score(
 def missing_words(stems: Collection[str], candidates: Sequence[Evidence]) -> set[str]:
     """Those of `stems` that no candidate holds, in its text or in what the index has besides."""
     missing = set(stems)
+    others = _equivalents(stems)
     for item in candidates:
-        found = _SearchedText(f"{item.context}\n\n{item.text}").locate(missing)
+        found = _SearchedText(f"{item.context}\n\n{item.text}").locate(missing, others)
         missing.difference_update(hit.word for hit in found)
         if not missing:
             break
@@ -208,21 +213,47 @@ class _SearchedText:
         self.plain = _SEPARATOR_OF_THOUSANDS.sub("", normalise(rows.set_apart(text)))
         self.folded = self.plain.casefold()
 
-    def locate(self, asked: Collection[str]) -> list[_Hit]:
-        """Where the stems `asked` occur, in order."""
+    def locate(self, asked: Collection[str], others: _Equivalents) -> list[_Hit]:
+        """Where the stems `asked` occur, or phrases equivalent to them, in order."""
         hits = []
         for word in asked:
-            if word.isupper():
-                found = re.finditer(rf"(?<![^\W_]){re.escape(word)}(?![^\W_])", self.plain)
-                hits += [_Hit(word, match.start(), match.end()) for match in found]
-            elif len(parts := _CODE_PART.findall(word)) > 1:
-                found = _code_pattern(tuple(parts)).finditer(self.folded)
-                hits += [_Hit(word, match.start(), match.end()) for match in found]
-            else:
-                hits += _locate_word(self.folded, word)
-                if short := MONTH_STEMS.get(word):
-                    hits += [hit._replace(word=word) for hit in _locate_word(self.folded, short)]
+            hits += self._locate_stem(word)
+            for way in others.get(word, ()):
+                hits += [_Hit(word, start, end) for start, end in self._locate_phrase(way)]
         return sorted(hits, key=attrgetter("start"))
+
+    def _locate_stem(self, word: str) -> list[_Hit]:
+        if word.isupper():
+            found = re.finditer(rf"(?<![^\W_]){re.escape(word)}(?![^\W_])", self.plain)
+            return [_Hit(word, match.start(), match.end()) for match in found]
+        if len(parts := _CODE_PART.findall(word)) > 1:
+            found = _code_pattern(tuple(parts)).finditer(self.folded)
+            return [_Hit(word, match.start(), match.end()) for match in found]
+        hits = list(_locate_word(self.folded, word))
+        if short := MONTH_STEMS.get(word):
+            hits += [hit._replace(word=word) for hit in _locate_word(self.folded, short)]
+        return hits
+
+    def _locate_phrase(self, way: Sequence[str]) -> list[tuple[int, int]]:
+        """From where to where the stems `way` follow each other."""
+        first, *rest = way
+        places = [(hit.start, hit.end) for hit in self._locate_stem(first)]
+        for word in rest if places else ():
+            ends = {hit.start: hit.end for hit in self._locate_stem(word)}
+            places = [
+                (start, ends[after])
+                for start, end in places
+                if (after := next((one for one in ends if 0 < one - end <= _PHRASE_GAP), None))
+            ]
+        return places
+
+
+def _equivalents(stems: Collection[str]) -> _Equivalents:
+    """For each stem: the stems of the phrases that a text may have instead."""
+    return {
+        word: tuple(dict.fromkeys(others.values()))
+        for word, others in equivalents_of(stems).items()
+    }
 
 
 @lru_cache(maxsize=1000)

@@ -16,6 +16,7 @@ from core.db import Executor
 from core.search.candidates import Candidates, reach_values
 from core.search.ranking import missing_words
 from core.search.reach import IN_REACH, Reach
+from core.text.synonyms import equivalents_of
 from core.text.words import FUNCTION_WORDS, STOP_WORDS, fold, stem
 
 MIN_LETTERS = 5  # of a word; shorter ones have too many neighbours that mean something else
@@ -82,7 +83,9 @@ def _words(query: str) -> list[str]:
     return [
         word
         for word in found
-        if len(word) >= MIN_LETTERS and fold(word) not in STOP_WORDS | FUNCTION_WORDS
+        if len(word) >= MIN_LETTERS
+        and fold(word) not in STOP_WORDS | FUNCTION_WORDS
+        and not equivalents_of([stem(fold(word))])  # a known word, as is `capex` for `cape`
     ]
 
 
@@ -121,7 +124,9 @@ def _edits(word: str, letters: str) -> Iterator[str]:
         for letter in letters:
             yield head + letter + tail
         if tail:
-            yield head + tail[1:]
+            # A word without its last letter is mostly another one, or its stem.
+            if len(tail) > 1 or tail == head[-1:]:
+                yield head + tail[1:]
             yield from (head + letter + tail[1:] for letter in letters if letter != tail[0])
         if len(tail) > 1 and tail[0] != tail[1]:
             yield head + tail[1] + tail[0] + tail[2:]

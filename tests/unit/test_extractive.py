@@ -570,3 +570,38 @@ def test_a_code_on_a_line_of_its_own_goes_with_its_description(
         ask("Which numbers do fishing boats on the eastern pier have?", passage(1, text))
     )
     assert said.startswith("20-29: Numbers of fishing boats on the eastern pier. [1]")
+
+
+def test_the_next_sentence_comes_too_if_only_that_has_the_number(
+    answerer: ExtractiveAnswerer,
+) -> None:
+    text = "The mast of Vinga was raised in 1931. It has a height of 80 metres. Gulls sit on it."
+    answer = answerer.compose(ask("How tall is the mast of Vinga?", passage(1, text)))
+    assert answer.startswith("The mast of Vinga was raised in 1931. It has a height of 80 metres.")
+
+
+def test_an_option_comes_with_its_meaning(answerer: ExtractiveAnswerer) -> None:
+    text = "OPTIONS\n\n-k --keep\n\nKeeps the input files.\n\n-f --force\n\nOverwrites files."
+    answer = answerer.compose(ask("What does the option -k --keep do?", passage(1, text)))
+    assert answer.startswith("-k --keep Keeps the input files. [1]")
+
+
+def test_a_date_of_a_fiscal_year_is_known_by_its_name(answerer: ExtractiveAnswerer) -> None:
+    text = (
+        "Fiscal 2018 ended on February 2, 2019.\n"
+        "Rent | Weeks Ended February 2, 2019: 312 | Weeks Ended February 3, 2018: 172"
+    )
+    answer = answerer.compose(ask("rent in fiscal 2018", passage(1, text)))
+    assert answer == "Rent, Weeks Ended February 2, 2019: 312 [1]"
+
+
+def test_words_of_the_question_that_no_row_has_do_not_hide_the_row(
+    answerer: ExtractiveAnswerer,
+) -> None:
+    text = (
+        "Herring landed | 2020: 412 | 2019: 377\n"
+        "Cod landed | 2020: 98 | 2019: 91\n"
+        "Herring exported | 2020: 120 | 2019: 133"
+    )
+    question = "How much herring did fishermen from Smögen's pier get landed in 2020?"
+    assert answerer.compose(ask(question, passage(1, text))) == "Herring landed, 2020: 412 [1]"

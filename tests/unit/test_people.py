@@ -52,6 +52,32 @@ def passage(index: int, text: str, filename: str = "file.pdf") -> Passage:
             "Media Contact: Bo Ek",
         ),
         (
+            "acme chief risk officer",
+            "Elsa Holm, Chief Executive Officer, and Bo Ek, Chief Risk Officer, signed it.",
+            "Bo Ek, Chief Risk Officer",
+        ),
+        (
+            "harbour commissioner may 2019",
+            "Harbour Commissioner: Elsa Holm\nMayor: Bo Ek",
+            "Harbour Commissioner: Elsa Holm",
+        ),
+        (
+            "Who is the headmaster of Vinga School?",
+            "Guests: Mayor Bo Ek and\nHeadmaster Elsa Holm",
+            "Elsa Holm, Headmaster",
+        ),
+        (
+            "Who is the CFO of Acme?",
+            "Elsa Holm, Executive Vice President and Chief Financial and Strategy Officer",
+            "Elsa Holm, Executive Vice President and Chief Financial and Strategy Officer",
+        ),
+        (
+            "Who leads internal audit at Acme?",
+            "Bo Ek 51 Chief Marketing Officer since 2019.\n"
+            "Elsa Holm 48 Chief Internal Audit Officer since 2020.",
+            "Elsa Holm, Chief Internal Audit Officer since 2020",
+        ),
+        (
             "Who is the chief engineer?",
             "The ship has a chief engineer, Elsa Holm, and a cook.",
             "Elsa Holm, a chief engineer",
@@ -72,6 +98,8 @@ def test_who_has_a_role(question: str, text: str, said: str) -> None:
         ("Who is the sponsor?", "Sponsor R&D No: 12"),
         ("Who bought the Vinga lighthouse?", "Elsa Holm, the keeper, bought the lighthouse."),
         ("Where is the president?", "Elsa Holm, president of Acme, spoke."),
+        ("pay of the finance director", "Elsa Holm, the finance manager, spoke."),
+        ("number of vice presidents", "Elsa Holm, vice president, spoke."),
     ],
 )
 def test_nobody_has_another_role(question: str, text: str) -> None:

@@ -188,3 +188,19 @@ def test_a_part_of_a_document_is_found_where_it_begins() -> None:
     heading, mention = "Note 9 - Goodwill\nIt fell.", "Goodwill, see Note 9 and Note 19."
     longer = "Note 90 - Goodwill\nNote 9.1 Goodwill"
     assert best("What is Note 9 about?", *apart(mention, longer, heading)) == heading
+
+
+@pytest.mark.parametrize(
+    ("question", "other", "held"),
+    [
+        ("opex of the mill", "Expenses of operating a mill", "Operating expenses of the mill"),
+        ("chief technology officer", "The chief of the office", "Elsa Holm (CTO) is in the"),
+        ("licence of the mill", "A list of the mill", "The license of the mill"),
+    ],
+)
+def test_an_equivalent_of_a_word_counts_as_the_word(question: str, other: str, held: str) -> None:
+    assert best(question, *apart(f"{other} are long.", f"{held} are long.")).startswith(held)
+
+
+def test_a_word_with_an_equivalent_in_the_text_is_not_missing() -> None:
+    assert ranking.missing_words({"opex", "mill"}, [Passage("Operating expenses.")]) == {"mill"}

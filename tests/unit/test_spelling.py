@@ -30,3 +30,8 @@ def test_each_spelling_comes_once_and_the_word_itself_never() -> None:
 @pytest.mark.parametrize("word", ["4187", "東京", "b12", ""])
 def test_codes_and_other_scripts_have_none(word: str) -> None:
     assert spellings(word) == []
+
+
+def test_a_word_loses_its_last_letter_only_if_that_is_doubled() -> None:
+    assert "simplif" not in spellings("simplify")
+    assert "harbor" in spellings("harborr")

@@ -147,3 +147,20 @@ def test_a_total_without_a_label_belongs_to_its_section() -> None:
 def test_a_running_title_below_a_paragraph_is_no_row_of_its_years() -> None:
     text = "In 1981 the network\nbegan a channel for the arts.\n\nBroadcasting Company 2"
     assert [cell.columns for cell in read_cells(text)] == [()]
+
+
+def test_the_first_cell_tells_which_row_it_is_if_there_is_no_label() -> None:
+    rows = "Level: 3 | Memory: 40k | Size: 860\nLevel: 4 | Memory: 50k | Size: 840"
+    assert cell(rows, "Level 4", "840").columns == ("Size",)
+    by_year = read_cells("Sales 2022: 7 | Sales 2021: 6")
+    assert [one.row for one in by_year] == ["", ""]
+
+
+def test_a_title_that_all_columns_begin_with_is_no_part_of_their_names() -> None:
+    title = "Accidents by the place where they happened"
+    row = f"Bicycles | {title} 1999: 12 | {title} 2004: 9"
+    assert [one.columns for one in read_cells(row)] == [("1999",), ("2004",)]
+
+
+def test_a_value_may_have_a_note_in_brackets() -> None:
+    assert cell("Herring | Catch: 93 (n=5 boats)", "Herring", "93 (n=5 boats)").column == "Catch"

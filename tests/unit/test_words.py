@@ -156,3 +156,10 @@ def test_a_month_is_looked_up_in_both_of_its_forms() -> None:
 
 def test_a_part_of_a_document_is_looked_up_as_a_phrase() -> None:
     assert [term.name for term in terms_of("topic of Note 9")] == ["topic", "note", "9", '"Note 9"']
+
+
+def test_a_word_is_looked_for_together_with_its_equivalents() -> None:
+    (term,) = terms_of("opex")
+    assert term.query == "('opex' | ('oper' <1> 'expens') | ('oper' <1> 'expenditur'))"
+    assert term.forms == 4
+    assert [one.forms for one in terms_of("August sales")] == [2, 1]
