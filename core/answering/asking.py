@@ -116,6 +116,7 @@ _PLURAL = re.compile(r"\w{2,}[^\Ws'’]s|people|men|women|children|staff|personn
 _YEAR_ALONE = re.compile(r"(?<![\d,.])(?:1[5-9]|20)\d\d(?![\d,.]*\d)")
 # Years, and codes: `H2O`, `COVID-19`.
 _NO_COUNT = re.compile(rf"{_YEAR_ALONE.pattern}|\b[^\W\d]+-?\d\w*")
+_EACH = frozenset({"one", "each", "every", "per"})
 _NEAR = 5  # words between a number and what it counts
 _SAID = 4  # words from "were" to the number
 _SAYING = frozenset(["is", "are", "was", "were", "total", "totaled", "reached", "numbered"])
@@ -188,9 +189,17 @@ class Need:
         return bool(_NUMBER.search(_YEAR_ALONE.sub(" ", text)))
 
     def names_one(self, text: str) -> bool:
-        """Whether `text` names only one of the things counted: `the 8710 respirator`."""
-        named = [word for word in words(text) if stem(word) == self.counted]
-        return bool(named) and all(_is_one(one, self.counted, self._is_plural) for one in named)
+        """Whether `text` names only one of the things counted: `the 8710 respirator`.
+
+        `One judge from each state` may count them all the same.
+        """
+        found = words(text)
+        named = [at for at, word in enumerate(found) if stem(word) == self.counted]
+        return bool(named) and all(
+            _is_one(found[at], self.counted, self._is_plural)
+            and _EACH.isdisjoint(found[max(0, at - 1) : at])
+            for at in named
+        )
 
     @property
     def _is_plural(self) -> bool:

@@ -90,6 +90,13 @@ def test_whether_a_sentence_has_the_form_asked_for(question: str, text: str, fit
     assert Need.read(question).fits(text) is fits
 
 
+def test_one_thing_is_no_number_of_things() -> None:
+    need = Need.read("How many lamps are there?")
+    assert need.names_one("In 2019 the 8710 lamp was sold by 9 lamp shops.")
+    assert not need.names_one("There is one lamp for each boat, 28 at present.")
+    assert not need.names_one("The lamps are new.")
+
+
 def test_what_is_counted_may_have_another_name() -> None:
     need = Need.read("How many workers does it have?")
     assert need.names_counted(frozenset({"employe"}))
