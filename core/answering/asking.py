@@ -195,11 +195,7 @@ class Need:
         """
         found = words(text)
         named = [at for at, word in enumerate(found) if stem(word) == self.counted]
-        return bool(named) and all(
-            _is_one(found[at], self.counted, self._is_plural)
-            and _EACH.isdisjoint(found[max(0, at - 1) : at])
-            for at in named
-        )
+        return bool(named) and all(_is_one(found, at, plural=self._is_plural) for at in named)
 
     @property
     def _is_plural(self) -> bool:
@@ -237,7 +233,10 @@ def _counts(text: str, counted: str, *, plural: bool) -> bool:
     found = words(_NO_COUNT.sub(" ", text))
     names = {counted} | {way[0] for way in synonyms_of([counted]).get(counted, ()) if len(way) == 1}
     for place, word in enumerate(found):
-        if counted and (stem(word) not in names or _is_one(word, counted, plural)):
+        if counted and (
+            stem(word) not in names
+            or _is_one(found, place, plural=plural and stem(word) == counted)
+        ):
             continue
         before = found[max(0, place - _NEAR) : place]
         after = found[place + 1 : place + 1 + 2 * _NEAR]
@@ -249,8 +248,10 @@ def _counts(text: str, counted: str, *, plural: bool) -> bool:
     return CELL_END in text and bool(_NUMBER.search(text))
 
 
-def _is_one(word: str, counted: str, plural: bool) -> bool:
-    return plural and stem(word) == counted and not word.endswith("s")
+def _is_one(found: Sequence[str], at: int, *, plural: bool) -> bool:
+    """Whether the word is the name of one thing, where things are counted in a `plural`."""
+    before = found[max(0, at - 1) : at]
+    return plural and not found[at].endswith("s") and _EACH.isdisjoint(before)
 
 
 def _last_noun(text: str) -> str:
