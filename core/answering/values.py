@@ -142,7 +142,7 @@ def _by_year(need: Need, text: str, values: Sequence[re.Match[str]]) -> str | No
     for listed in _YEARS.finditer(text):
         years = re.findall(_YEAR, listed[0])
         asked = [year for year in years if year in need.question]
-        row = _row_before(text, values, len(years), listed.start())
+        row = _row_near(text, values, len(years), listed)
         if len(asked) == 1 and row is not None:
             return f"{asked[0]}: {_with_unit(text, row[years.index(asked[0])])}"
     return None
@@ -159,14 +159,17 @@ def _after_change(need: Need, text: str, values: Sequence[re.Match[str]]) -> re.
     return None
 
 
-def _row_before(
-    text: str, values: Sequence[re.Match[str]], count: int, end: int
+def _row_near(
+    text: str, values: Sequence[re.Match[str]], count: int, listed: re.Match[str]
 ) -> Sequence[re.Match[str]] | None:
-    """The nearest `count` values before `end` with nothing but a comma or “and” between them."""
-    before = [value for value in values if value.end() <= end]
-    row = before[-count:]
-    gaps = [text[one.end() : other.start()].strip(" ,") for one, other in pairwise(row)]
-    return row if len(row) == count and all(gap in ("", "and", "or") for gap in gaps) else None
+    """`count` values with nothing but a comma or “and” between them, the nearest to `listed`."""
+    rows = [values[at : at + count] for at in range(len(values) - count + 1)]
+    joined = [row for row in rows if all(_is_gap(text, *pair) for pair in pairwise(row))]
+    return min(joined, key=lambda row: abs(row[0].start() - listed.start()), default=None)
+
+
+def _is_gap(text: str, one: re.Match[str], other: re.Match[str]) -> bool:
+    return text[one.end() : other.start()].strip(" ,") in ("", "and", "or")
 
 
 def _told_apart(need: Need, text: str, values: Sequence[re.Match[str]]) -> tuple[int, int] | None:

@@ -20,6 +20,16 @@ def lead(question: str, text: str) -> str | None:
             "2021: $28 million",
         ),
         (
+            "How many people did it employ in 2020?",
+            "At the end of 2021 and 2020, it employed 1,200 and 950, respectively.",
+            "2020: 950",
+        ),
+        (
+            "How much feed do goats need?",
+            "Give 40kg for cows, 6kg for goats and 4kg for sheep.",
+            "6kg for goats",
+        ),
+        (
             "What does a week in the hut cost in June?",
             "A week in the hut costs €90 in April and €120 in June.",
             "€120 in June",
@@ -75,6 +85,7 @@ def test_the_value_asked_for_is_told_from_the_others(question: str, text: str, s
 @pytest.mark.parametrize(
     ("question", "text"),
     [
+        ("cost in summer and winter", "It costs €9 in summer and €7 in winter."),
         # The first value, or the only one, is near the beginning anyway.
         ("How many lamps are red?", "The pier has 12 red lamps and 24 white lamps."),
         ("How tall is the tower?", "The tower is 41 metres tall."),
