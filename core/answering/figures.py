@@ -55,11 +55,18 @@ MIN_SCORE, MIN_FITS = 0.58, 1.5
 MIN_SCORE_WITHOUT_PERIOD = 0.7
 MIN_PRECISION = 0.4
 MIN_TOLD = 0.25
+NEARLY_ALL, MOSTLY_TOLD = 0.9, 0.65
+STATE_BONUS = 0.25
 NEARLY_AS_GOOD = 0.15
 NOT_MUCH_LOWER = 0.25
 MAX_PASSAGES = 10
 _MAX_LABEL_WORDS = 12
 _CAPITALS = re.compile(r"\b[A-Z](?:[&/.]?[A-Z]){1,7}\b")  # a short form, and no ordinary word
+# “How much was there at the end of 2022?” asks for the balance, and not for what changed it.
+_ASKS_STATE = re.compile(
+    r"\b(?:at|by) (?:the )?(?:year[- ]?)?end\b|\byear[- ]end\b|\bas of\b", re.IGNORECASE
+)
+_SAYS_STATE = re.compile(r"^\W*(?:ending )?balances?\b(?!.*beginning)|\bend of ", re.IGNORECASE)
 _NO_FIGURE = re.compile(
     r"\b(?:who|whom|whose|where|when|why|how (?:do|does|did|can|is|are))\b"
     r"|\bwhat (?:is|are|does) (?:the )?(?-i:[A-Z]{2,})(?= (?:at|in|for|mean|stand)\b|\?|$)",
@@ -79,6 +86,11 @@ class Figure:
     holds_rarest: bool  # the rarest word that labels of rows have in common with the question
     told: float  # the share of the question's words, by weight, that are in the row or above it
     holds_all: bool  # whether the row, its columns and the lines above have all of the words
+
+    @property
+    def is_told(self) -> bool:
+        """Whether nearly all of the row's words and most of the question's are the same."""
+        return self.precision >= NEARLY_ALL and self.told >= MOSTLY_TOLD
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,22 +167,28 @@ def is_sure(figure: Figure, question: str) -> bool:
         return False
     if _NO_FIGURE.search(question):
         return False
-    if not _is_of_kind(cell, Need.read(question)):
+    if not _is_of_kind(cell, Need.read(question), is_told=figure.is_told):
         return False
-    if figure.precision < MIN_PRECISION or figure.told < MIN_TOLD or not figure.holds_rarest:
+    if figure.precision < MIN_PRECISION or figure.told < MIN_TOLD:
+        return False
+    if not (figure.holds_rarest or figure.is_told):
         return False
     if years_in(question):
-        return figure.score >= MIN_SCORE and figure.fits >= MIN_FITS
+        is_whole = figure.told == figure.precision == 1
+        return figure.score >= MIN_SCORE and figure.fits >= (0 if is_whole else MIN_FITS)
     return figure.score >= MIN_SCORE_WITHOUT_PERIOD and figure.fits > -1
 
 
-def _is_of_kind(cell: Cell, need: Need) -> bool:
-    """Whether the cell may be the count, share or amount that is asked for."""
+def _is_of_kind(cell: Cell, need: Need, *, is_told: bool) -> bool:
+    """Whether the cell may be the count, share or amount that is asked for.
+
+    A row that the question tells well need not name what is counted: `Herons (young)`.
+    """
     said = _stems(" ".join((cell.section, cell.row, cell.column, *cell.heading)))
     if need.kind == "percent":
         return "%" in cell.value or not said.isdisjoint(_SAYS_SHARE) or "." in cell.value
     if need.kind == "count":
-        return _is_count(cell, need.question) and need.names_counted(said)
+        return _is_count(cell, need.question) and (is_told or need.names_counted(said))
     return need.kind != "date"
 
 
@@ -308,6 +326,8 @@ def _judge(asked: _Asked, one: _Placed, sources: _Sources, weights: Mapping[str,
     score = sum(weights[word] * held[word] for word in sought) / total if total else 0.0
     precision = _precision(asked, one, sources, short)
     score += PRECISION_WEIGHT * precision - RANK_WEIGHT * one.rank
+    if _ASKS_STATE.search(asked.text) and _SAYS_STATE.search(one.cell.row):
+        score += STATE_BONUS
     if sources.named and not sources.names[document]:
         score -= OTHER_DOCUMENT
     rarest = max(sources.labels.intersection(sought), key=lambda word: weights[word], default="")

@@ -15,7 +15,7 @@ from core.text.table_rows import CELL_END
 
 _VALUE = (
     r"(?:[$€£¥] ?)?\(?[-−]?[$€£¥]?\d(?:[\d,]*\d)?(?:\.\d+)?\)?(?: ?%\)?|x|bps)?"
-    r"|[—–-](?: ?%)?|N/?[AM]"
+    r"|(?:[$€£¥] ?)?[—–-](?: ?%)?|N/?[AM]"
 )
 _ROW = re.compile(rf"(?P<label>.*?)(?P<values>(?:(?:(?<=\s)|^)(?:{_VALUE})(?:\s+|$))+)$")
 _VALUES = re.compile(rf"(?:(?<=\s)|^)(?:{_VALUE})(?=\s|$)")

@@ -44,7 +44,7 @@ _PATTERNS = {
 }
 # Where what is said of one value ends, and what is said of the next one begins.
 _END = re.compile(
-    r"[,;()]|\s[–—-]\s|\b(?:and|or|but|while|compared|versus|from|including|respectively)\b", re.I
+    r"[,;:()]|\s[–—-]\s|\b(?:and|or|but|while|compared|versus|from|including|respectively)\b", re.I
 )
 _KEYED = re.compile(
     r"(?<![\w.,])(?P<key>\d{1,4})(?: (?:for|to indicate|means?|if|is|when)\b|:| =| [–-])"
@@ -216,8 +216,17 @@ def _preceded(text: str, values: Sequence[re.Match[str]]) -> list[tuple[int, int
     for value, last in zip(values, lasts, strict=True):
         found = _END.finditer(text, last, value.start())
         ends = [end.end() for end in found if end[0] != "("]
-        spans.append((ends[-1] if ends else last, value.end() + len(_unit(text, value))))
+        start, end = ends[-1] if ends else last, value.end() + len(_unit(text, value))
+        spans.append((start, _end_of_brackets(text, start, end)))
     return spans
+
+
+def _end_of_brackets(text: str, start: int, end: int) -> int:
+    """`end`, or the end of the short brackets that are open there."""
+    if text.count("(", start, end) <= text.count(")", start, end):
+        return end
+    closing = text.find(")", end, end + MAX_LEAD)
+    return closing + 1 if closing >= 0 else end
 
 
 def _with_unit(text: str, value: re.Match[str]) -> str:

@@ -605,3 +605,33 @@ def test_words_of_the_question_that_no_row_has_do_not_hide_the_row(
     )
     question = "How much herring did fishermen from Smögen's pier get landed in 2020?"
     assert answerer.compose(ask(question, passage(1, text))) == "Herring landed, 2020: 412 [1]"
+
+
+def test_a_row_that_the_question_tells_need_not_name_what_is_counted(
+    answerer: ExtractiveAnswerer,
+) -> None:
+    text = "Herons, ringed (young) | 2021: 56 | 2020: 50\nGulls, ringed | 2021: 25 | 2020: 27"
+    question = "How many young ringed herons did wardens set free in 2021?"
+    assert (
+        answerer.compose(ask(question, passage(1, text))) == "Herons, ringed (young), 2021: 56 [1]"
+    )
+
+
+def test_a_state_at_the_end_is_the_balance_and_not_the_change(
+    answerer: ExtractiveAnswerer,
+) -> None:
+    text = (
+        "Stock of salt\n"
+        "Salt sold | Vetla: (27) | Ness: (11)\n"
+        "Balance as of December 31, 2022 | Vetla: 150 | Ness: 90"
+    )
+    question = "How much salt was on Vetla at the end of 2022?"
+    assert "150" in answerer.compose(ask(question, passage(1, text)))
+
+
+def test_the_colon_before_a_list_parts_its_first_value_from_the_sentence(
+    answerer: ExtractiveAnswerer,
+) -> None:
+    text = "We tried the model on three sets of boats: Vetla (395k boats), Ness (113k boats)."
+    said = answerer.compose(ask("How many boats does the set Ness have?", passage(1, text)))
+    assert said.startswith("Ness (113k boats) – We tried")
