@@ -1,13 +1,14 @@
 """Measures how much of a PDF's text each engine reads, and how fast.
 
-    .venv/bin/python -m bench.extraction [--pages 60] [folder]
+    .venv/bin/python -m bench.extraction [--pages 60] [--repeat 3] [--speed-only] [folder]
 
 `folder` (default: ../shared/data) has `pdfs/`, `reference_text/` with `reference.csv`
 (columns file, reference), and optionally `retrieval/financebench/pdfs/`. Word recall is
 the multiset overlap, divided by the reference's words, after NFKC and case folding and
 without soft hyphens and Arabic marks. Words are runs of word characters; CJK characters
 count singly. Times are the child's processor time and the elapsed time; a difference shows
-other work on the machine.
+other work on the machine. The page reader's bar is its processor time above that of pypdfium2's
+own text of the same pages, and the child's peak memory.
 """
 
 import argparse
@@ -17,7 +18,9 @@ import statistics
 import time
 import unicodedata
 from collections import Counter, defaultdict
+from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
 import pypdfium2
 
@@ -94,43 +97,65 @@ def processor_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / 100
 
 
-def measure_speed(path: Path, engine: str, pages: int) -> tuple[float, float]:
-    """Processor and elapsed milliseconds per page up to `pages`, after reading one page first."""
-    with PdfParser(limits=PdfLimits(recycle_mb=4096), engine=engine) as parser:
-        pages = min(pages, parser.inspect(path).page_count)
+class Speed(NamedTuple):
+    """Milliseconds per page, and the most memory that the child had, in MiB.
+
+    `cpu` and `wall` are the child's, `pdfium` is pypdfium2's own text in this process.
+    """
+
+    cpu: float
+    wall: float
+    pdfium: float
+    above_pdfium: float
+    peak_mb: float
+
+
+def peak_mb(pid: int) -> float:
+    """The peak resident memory of a process in MiB (proc(5), VmHWM)."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+def measure_speed(path: Path, engine: str, pages: int) -> Speed:
+    """The speed for the first `pages`. Each range is read by both, one right after the other."""
+    with (
+        PdfParser(limits=PdfLimits(recycle_mb=4096), engine=engine) as parser,
+        closing(pypdfium2.PdfDocument(path)) as document,
+    ):
+        pages = min(pages, parser.inspect(path).page_count, len(document))
         parser.read_pages(path, first=1, last=1)
         assert parser._child is not None
-        used, start = processor_seconds(parser._child.pid), time.perf_counter()
+        before, wall, pdfium = processor_seconds(parser._child.pid), 0.0, 0.0
         for first in range(1, pages + 1, RANGE_PAGES):
-            parser.read_pages(path, first=first, last=min(pages, first + RANGE_PAGES - 1))
-        wall = time.perf_counter() - start
-        used = processor_seconds(parser._child.pid) - used
-    return used / pages * 1000, wall / pages * 1000
+            last = min(pages, first + RANGE_PAGES - 1)
+            start = time.perf_counter()
+            parser.read_pages(path, first=first, last=last)
+            wall += time.perf_counter() - start
+            pdfium += pdfium_seconds(document, range(first - 1, last))
+        cpu = processor_seconds(parser._child.pid) - before
+        times = (1000 * seconds / pages for seconds in (cpu, wall, pdfium, cpu - pdfium))
+        return Speed(*times, peak_mb(parser._child.pid))
 
 
-def measure_bare_pdfium(path: Path, pages: int) -> float:
-    """Processor milliseconds per page of pdfium in this process, without the page reader."""
-    document = pypdfium2.PdfDocument(path)
-    pages = min(pages, len(document))
+def pdfium_seconds(document: pypdfium2.PdfDocument, indices: range) -> float:
+    """Processor seconds for pdfium's own text of the pages."""
     start = time.process_time()
-    for index in range(pages):
-        page = document[index]
-        text_page = page.get_textpage()
-        text_page.get_text_range()
-        text_page.close()
-        page.close()
-    return (time.process_time() - start) / pages * 1000
+    for index in indices:
+        with closing(document[index]) as page, closing(page.get_textpage()) as text_page:
+            text_page.get_text_range()
+    return time.process_time() - start
 
 
-def print_speed(folder: Path, pages: int) -> None:
-    columns = "auto cpu | auto wall | bare pdfium cpu | pypdf cpu"
-    print(f"\nMilliseconds per page, first {pages} pages of each\n\n| file | {columns} |")
-    print("| --- |" + " --- |" * 4)
+def print_speed(folder: Path, pages: int, repeat: int) -> None:
+    """The median of several measurements of each annual report."""
+    columns = ["cpu", "wall", "pdfium cpu", "cpu above pdfium", "peak MiB", "pypdf cpu"]
+    print(f"\nMilliseconds per page, first {pages} pages of each, median of {repeat}\n")
+    print("| file | " + " | ".join(columns) + " |\n| --- |" + " --- |" * len(columns))
     rows = []
-    for path in sorted(folder.glob("retrieval/financebench/pdfs/*.pdf")):
-        auto = measure_speed(path, "auto", pages)
-        bare = measure_bare_pdfium(path, pages)
-        rows.append((*auto, bare, measure_speed(path, "pypdf", min(pages, 32))[0]))
+    for path in sorted(folder.glob("retrieval/financebench/pdfs/*10K.pdf")):
+        runs = [measure_speed(path, "auto", pages) for _ in range(repeat)]
+        medians = [statistics.median(column) for column in zip(*runs, strict=True)]
+        rows.append((*medians, measure_speed(path, "pypdf", min(pages, 32)).cpu))
         print(f"| {path.stem} | " + " | ".join(f"{cell:.1f}" for cell in rows[-1]) + " |")
     if rows:
         means = [statistics.mean(column) for column in zip(*rows, strict=True)]
@@ -142,11 +167,14 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     arguments.add_argument("folder", type=Path, nargs="?", default=default)
     arguments.add_argument("--pages", type=int, default=60)
+    arguments.add_argument("--repeat", type=int, default=3)
+    arguments.add_argument("--speed-only", action="store_true")
     options = arguments.parse_args()
     if not (options.folder / "reference_text").is_dir():
         raise SystemExit(f"{options.folder} holds no reference texts: nothing to measure")
-    print_recall(options.folder)
-    print_speed(options.folder, options.pages)
+    if not options.speed_only:
+        print_recall(options.folder)
+    print_speed(options.folder, options.pages, options.repeat)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 It reads requests from its standard input, one after the other, until that ends.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -21,6 +22,7 @@ from core.pdf.values import LabelRange, OcrWord, PdfLimits
 
 # Ten times the time of the slower engine for a full page.
 _USUAL_PAGE_SECONDS = 0.8
+_COLLECT_AFTER = 20_000  # objects; the words of about three pages
 _OCR_MB = 320  # resident memory with Tesseract, one language and a page's image
 Reply = tuple[dict[str, Any], bytes]
 
@@ -139,6 +141,12 @@ def _encode(reply: dict[str, Any], blob: bytes) -> bytes:
         return wire.encode({**_refusal(too_complex()), "exit": True})
 
 
+def _collect_rarely() -> None:
+    """Run the garbage collector less often: a page is thousands of small objects without cycles."""
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER)
+
+
 def main() -> None:
     limits = PdfLimits(**json.loads(sys.argv[1]))
     requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
@@ -150,6 +158,7 @@ def main() -> None:
     # itself, the parent would blame the document.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _collect_rarely()
     replies.write(wire.encode({"ready": True}))
     replies.flush()
     serve(requests, replies, limits)

@@ -70,15 +70,21 @@ def join_broken_words(text: str, known_words: Collection[str] = ()) -> str:
     """
     if not HAS_BREAK.search(text):  # five times faster than a search after each word
         return text
+    folded = text.casefold()
     compounds: set[str] | None = None
 
-    def join(match: re.Match[str]) -> str:
+    def is_compound(word: str) -> bool:
         nonlocal compounds
+        if word not in folded:  # most are not, and a search for all compounds is slow
+            return False
         if compounds is None:
-            compounds = set(_COMPOUND.findall(text.casefold()))
+            compounds = set(_COMPOUND.findall(folded))
+        return word in compounds
+
+    def join(match: re.Match[str]) -> str:
         head, tail = match["head"], match["tail"]
         hyphenated = f"{head}-{tail}"
-        if hyphenated.casefold() in compounds or hyphenated.casefold() in known_words:
+        if is_compound(hyphenated.casefold()) or hyphenated.casefold() in known_words:
             return hyphenated
         if match["break"][0] == "\u00ad":  # a soft hyphen is never part of the word
             return head + tail

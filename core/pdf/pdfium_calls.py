@@ -19,6 +19,10 @@ def address_of(pointer: Any) -> int:
 get_loose_box = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)(
     address_of(pdfium_c.FPDFText_GetLooseCharBox)
 )
+# (text page, number of a character, double for x, double for y) -> whether there is one
+get_origin = ctypes.PYFUNCTYPE(
+    ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p
+)(address_of(pdfium_c.FPDFText_GetCharOrigin))
 # (page, number) -> the object, 0 if there is none
 get_object = ctypes.PYFUNCTYPE(ctypes.c_size_t, ctypes.c_void_p, ctypes.c_int)(
     address_of(pdfium_c.FPDFPage_GetObject)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 # Two words are joined because a narrow space was overlooked: ofState, CivilSociety.
 _GLUED = re.compile(r"\b([A-Za-z][a-z]+)([A-Z][a-z]{2,})")
+_MAY_BE_GLUED = re.compile(r"[a-z][A-Z][a-z]{2}")
 _WORD = re.compile(r"\b[A-Za-z][a-z]+\b")
 _FAULTS = (
     # A reversed lam-alef ligature: no Arabic word begins with alef, alef with hamza, lam.
@@ -46,6 +47,8 @@ def _count_glued(text: str) -> int:
 
     One or two words in capitals may be names even then: InDesign.
     """
+    if not _MAY_BE_GLUED.search(text):  # faster than a search that begins at each word
+        return 0
     pairs = set(_GLUED.findall(text))
     if not pairs:
         return 0

@@ -43,7 +43,6 @@ _USUAL = dict(
 _USUAL_NORM: float = sum(share * share for share in _USUAL.values()) ** 0.5
 _CONTROL = re.compile("[\x00-\x01\x03-\x08\x0e-\x1f\x7f-\x9f\ufffd]")
 _PRIVATE = re.compile("[\x00-\x01\x03-\x08\x0e-\x1f\x7f-\x9f\ue000-\uf8ff\ufffd]")
-_SPACE = re.compile(r"\s+")
 
 
 def judge(page: Any, text: str) -> Reading:
@@ -60,7 +59,7 @@ def judge(page: Any, text: str) -> Reading:
 
 def is_noise(text: str, *, unmapped: Callable[[], float]) -> bool:
     """Whether the text is noise. `unmapped()` is the share of characters without a mapping."""
-    bare = _SPACE.sub("", text)
+    bare = "".join(text.split())
     if len(_PRIVATE.findall(bare)) > _MAX_PRIVATE * len(bare):
         return True
     likeness, letters = likeness_to_language(text)
@@ -119,7 +118,7 @@ def _is_printed(text_page: Any, index: int) -> bool:
 
 def _count_scripts(text: str) -> int:
     """The number of alphabets among the letters, by the first word of their Unicode names."""
-    letters = {letter for letter in text if not letter.isascii() and letter.isalpha()}
+    letters = {letter for letter in set(text) if not letter.isascii() and letter.isalpha()}
     return len({unicodedata.name(letter, "?").split()[0] for letter in letters})
 
 

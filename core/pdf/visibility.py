@@ -8,7 +8,7 @@ is the scan's OCR.
 
 import ctypes
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from statistics import median
 from typing import Any
 
@@ -19,13 +19,20 @@ from core.pdf.layout.words import Word
 _SCALE = 0.7  # pixels per point; larger scales give the same words
 _MAX_PIXELS = 1_500_000
 _ROW_CONTRAST = 20  # of 255, within a row of pixels; words with less are checked more closely
+# Most words are dark on light paper: two shades with enough contrast between them show that. Others
+# are looked at more closely.
+_DARK, _LIGHT, _BETWEEN = b"d", b"l", b" "
+_SHADES = b"".join(
+    _DARK if grey <= 190 else _LIGHT if grey >= 190 + _ROW_CONTRAST else _BETWEEN
+    for grey in range(256)
+)
 _CONTRAST = 30  # of 255 within a word's box, in any colour
 _SECOND_SCALE = 1.5
 _FAINT_SIGN = 12  # contrast for words without letters and digits, as = and – are thin
 _MIN_HEIGHT = 1.75  # points; the height of a font of 1.5 points
 _MIN_SHARE = 0.4  # of the page's median height, because all text of a page may be small
 _HIDDEN_MODES = (pdfium_c.FPDF_TEXTRENDERMODE_INVISIBLE, pdfium_c.FPDF_TEXTRENDERMODE_CLIP)
-_LIGHT = 200
+_LIGHT_INK = 200
 
 
 def visible_words(
@@ -34,13 +41,7 @@ def visible_words(
     """The words that a person can see. Each is given with the number of its first character."""
     if not words:
         return []
-    sizes = [_size(word) for _, word in words]
-    smallest = min(_MIN_HEIGHT, _MIN_SHARE * median(sizes))
-    on_page = [
-        found
-        for found, size in zip(words, sizes, strict=True)
-        if size >= smallest and _is_within(found[1], width, height)
-    ]
+    on_page = _printed(words, width, height)
     blank = _blank_in_grey(page, [word for _, word in on_page])
     unseen = _without_contrast(page, on_page, blank) if blank else {}
     hidden = _hidden(text_page, on_page, unseen)
@@ -49,14 +50,23 @@ def visible_words(
     return [word for index, (_, word) in enumerate(on_page) if index not in hidden]
 
 
-def _is_within(word: Word, width: float, height: float) -> bool:
-    """Whether the middle of the word is inside the crop box."""
-    x, y = (word.left + word.right) / 2, (word.top + word.bottom) / 2
-    return 0 <= x <= width and 0 <= y <= height
-
-
-def _size(word: Word) -> float:
-    return word.right - word.left if word.turn in (90, 270) else word.bottom - word.top
+def _printed(
+    words: Sequence[tuple[int, Word]], width: float, height: float
+) -> list[tuple[int, Word]]:
+    """The words that are not tiny, and whose middle is inside the crop box."""
+    sizes = [
+        right - left if turn in (90, 270) else bottom - top
+        for _, (_, left, top, right, bottom, _, turn) in words
+    ]
+    smallest = _MIN_HEIGHT
+    if min(sizes) < smallest:
+        smallest = min(smallest, _MIN_SHARE * median(sizes))
+    found = []
+    for one, size in zip(words, sizes, strict=True):
+        _, left, top, right, bottom, _, _ = one[1]
+        if size >= smallest and 0 <= left + right <= 2 * width and 0 <= top + bottom <= 2 * height:
+            found.append(one)
+    return found
 
 
 def _blank_in_grey(page: Any, words: Sequence[Word]) -> set[int]:
@@ -67,7 +77,7 @@ def _blank_in_grey(page: Any, words: Sequence[Word]) -> set[int]:
         # Read the bitmap in place: copies of this size for every page fragment the heap.
         pixels = memoryview(bitmap.buffer).cast("B")
         rows = _Rows(pixels, bitmap.stride, bitmap.width, bitmap.height, scale)
-        blank = {number for number, word in enumerate(words) if not rows.have_contrast(word)}
+        blank = set(rows.blank(words))
         pixels.release()
         return blank
     finally:
@@ -83,25 +93,31 @@ class _Rows:
         self._pixels = pixels
         self._stride, self._width, self._height = stride, width, height
         self._scale = scale
-        self._number, self._row = -1, b""
 
-    def have_contrast(self, word: Word) -> bool:
-        """Whether a row of the word's box has contrast; the middle one has it for most words."""
-        scale = self._scale
-        left, right = max(0, int(word.left * scale)), min(self._width, int(word.right * scale) + 1)
-        top, bottom = max(0, int(word.top * scale)), min(self._height, int(word.bottom * scale) + 1)
-        middle = (top + bottom) // 2
-        if middle < bottom and self._has_contrast(middle, left, right):
-            return True
-        others = (*range(middle + 1, bottom), *range(top, middle))
-        return any(self._has_contrast(row, left, right) for row in others)
+    def blank(self, words: Sequence[Word]) -> Iterator[int]:
+        """The numbers of the words in whose box no row has contrast."""
+        scale, height = self._scale, self._height
+        level, shades, rows = (0.0, 0.0), b"", range(0)
+        for number, word in enumerate(words):
+            _, left, top, right, bottom, _, _ = word
+            if level != (top, bottom):  # words of one line have the same rows
+                level = top, bottom
+                rows = range(max(0, int(top * scale)), min(height, int(bottom * scale) + 1))
+                shades = self._row(rows[len(rows) // 2]).translate(_SHADES) if rows else b""
+            first, last = int(left * scale), int(right * scale) + 1
+            if first < 0:
+                first = 0
+            if shades.find(_DARK, first, last) >= 0 and shades.find(_LIGHT, first, last) >= 0:
+                continue
+            if not any(self._has_contrast(row, first, last) for row in rows):
+                yield number
 
-    def _has_contrast(self, row: int, left: int, right: int) -> bool:
-        if row != self._number:  # words of one line share it
-            start = row * self._stride
-            self._row = bytes(self._pixels[start : start + self._width])
-            self._number = row
-        line = self._row[left:right]
+    def _row(self, number: int) -> bytes:
+        start = number * self._stride
+        return bytes(self._pixels[start : start + self._width])
+
+    def _has_contrast(self, row: int, first: int, last: int) -> bool:
+        line = self._row(row)[first:last]
         return bool(line) and max(line) - min(line) >= _ROW_CONTRAST
 
 
@@ -184,7 +200,7 @@ def _is_meant_hidden(text_page: Any, start: int) -> bool:
     red, green, blue, alpha = (ctypes.c_uint() for _ in range(4))
     if not pdfium_c.FPDFPageObj_GetFillColor(handle, red, green, blue, alpha):
         return False
-    return min(red.value, green.value, blue.value) > _LIGHT or alpha.value < 255 - _LIGHT
+    return min(red.value, green.value, blue.value) > _LIGHT_INK or alpha.value < 255 - _LIGHT_INK
 
 
 def _bounded_scale(page: Any, scale: float) -> float:

@@ -2,8 +2,9 @@
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 
 from core.pdf.layout.grids import Grid
@@ -35,6 +36,8 @@ class GridCell:
         return [piece for line in self.lines for piece in line]
 
 
+# Whether there is a line at the cell in this column and row.
+_HasLine = Callable[[int, int], bool]
 # By row and first column.
 Cells = dict[tuple[int, int], GridCell]
 
@@ -45,11 +48,12 @@ def fill_cells(grid: Grid, rows: Sequence[Row]) -> Cells:
     A short text of several rows is in each of them, a long one in the first.
     """
     lines: dict[tuple[int, int, int, int], list[list[Piece]]] = defaultdict(list)
+    has_side, has_top = cache(grid.has_side), cache(grid.has_top)
     for row in rows:
         parts: dict[tuple[int, int, int, int], list[Piece]] = defaultdict(list)
         for segment in row.segments:
             for piece in segment.pieces:
-                parts[_place(grid, piece)].append(piece)
+                parts[_place(grid, piece, has_side, has_top)].append(piece)
         for place, pieces in parts.items():
             lines[place].append(pieces)
     cells: Cells = {}
@@ -61,7 +65,9 @@ def fill_cells(grid: Grid, rows: Sequence[Row]) -> Cells:
     return cells
 
 
-def _place(grid: Grid, piece: Piece) -> tuple[int, int, int, int]:
+def _place(
+    grid: Grid, piece: Piece, has_side: _HasLine, has_top: _HasLine
+) -> tuple[int, int, int, int]:
     """The first and last row, and the first and last column, of the cell with the piece."""
     xs = grid.xs
     rows, columns = len(grid.ys) - 1, len(xs) - 1
@@ -69,13 +75,13 @@ def _place(grid: Grid, piece: Piece) -> tuple[int, int, int, int]:
     top = min(max(0, bisect_right(grid.ys, y) - 1), rows - 1)
     bottom = top
     first = last = _column(xs, (piece.left + piece.right) / 2)
-    while first > 0 and not grid.has_side(first, top):
+    while first > 0 and not has_side(first, top):
         first -= 1
-    while last < columns - 1 and not grid.has_side(last + 1, top):
+    while last < columns - 1 and not has_side(last + 1, top):
         last += 1
-    while top > 0 and not grid.has_top(first, top):
+    while top > 0 and not has_top(first, top):
         top -= 1
-    while bottom < rows - 1 and not grid.has_top(first, bottom + 1):
+    while bottom < rows - 1 and not has_top(first, bottom + 1):
         bottom += 1
     return top, bottom, first, last
 

@@ -55,7 +55,9 @@ class Row:
 
     @property
     def right(self) -> float:
-        return max(segment.right for segment in self.segments)
+        if len(self.segments) == 1:
+            return self.segments[0].right
+        return max([segment.right for segment in self.segments])
 
     @property
     def top(self) -> float:
@@ -89,7 +91,9 @@ def make_segment(pieces: list[Piece]) -> Segment:
 
 def make_row(segments: list[Segment]) -> Row:
     """A row of ordered segments."""
-    tallest = max(segments, key=lambda segment: segment.height)
+    tallest = segments[0]
+    if len(segments) > 1:
+        tallest = max(segments, key=attrgetter("height"))
     return Row(segments, tallest.baseline, tallest.height)
 
 
@@ -97,8 +101,8 @@ def _group_by_baseline(pieces: Sequence[Piece]) -> list[list[Piece]]:
     groups: list[list[Piece]] = []
     baseline = height = 0.0
     for piece in sorted(pieces, key=attrgetter("baseline")):
-        limit = _SAME_BASELINE * min(height, piece.height)
-        if groups and piece.baseline - baseline <= limit:
+        smaller = height if height < piece.height else piece.height
+        if groups and piece.baseline - baseline <= _SAME_BASELINE * smaller:
             groups[-1].append(piece)
         else:
             groups.append([piece])
@@ -108,7 +112,7 @@ def _group_by_baseline(pieces: Sequence[Piece]) -> list[list[Piece]]:
 
 def _attach_small(groups: list[list[Piece]]) -> list[list[Piece]]:
     """Move raised and lowered words into the row of the word to which they are attached."""
-    heights = [median(piece.height for piece in group) for group in groups]
+    heights = [median([piece.height for piece in group]) for group in groups]
     left_over: list[list[Piece]] = []
     for index, group in enumerate(groups):
         near = [

@@ -125,7 +125,14 @@ def _trim(rows: Sequence[Row], first: int, last: int, x: float) -> tuple[int, in
         for one, two in zip(rows[first:], rows[first + 1 : last], strict=False)
     ]
     limit = _NEW_BLOCK * median(pitches)
-    both = [index for index in range(first, last) if _is_on_both(rows, index, x, first, last)]
+    lefts = [row.left < x for row in rows[first:last]]
+    rights = [row.right > x for row in rows[first:last]]
+    # Rows that together with the previous or next one have words on both sides of `x`.
+    both = [
+        first + index
+        for index in range(last - first)
+        if any(lefts[max(0, index - 1) : index + 2]) and any(rights[max(0, index - 1) : index + 2])
+    ]
     if not both:
         return first, first
     top, bottom = both[0], both[-1]
@@ -134,13 +141,6 @@ def _trim(rows: Sequence[Row], first: int, last: int, x: float) -> tuple[int, in
     while bottom + 1 < last and rows[bottom + 1].baseline - rows[bottom].baseline <= limit:
         bottom += 1
     return top, bottom + 1
-
-
-def _is_on_both(rows: Sequence[Row], index: int, x: float, first: int, last: int) -> bool:
-    """Whether the row together with the previous or next one has words on both sides of `x`."""
-    near = rows[max(first, index - 1) : min(last, index + 2)]
-    left = any(row.left < x for row in near)
-    return left and any(row.right > x for row in near)
 
 
 def _sides(rows: Sequence[Row], x: float) -> tuple[list[Row], list[Row]]:

@@ -7,7 +7,7 @@ The words may come from pdfium or from OCR. No file and no library is needed.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
@@ -101,7 +101,7 @@ def _write_upright(
     placed = [place_tables(block, ruled) for block in blocks]
     blocks, tables = [block for block, _ in placed], [found for _, found in placed]
     page = _continue(rows, blocks, tables, above)
-    return [list(_write_block(*block)) for block in zip(blocks, tables, strict=True)], page
+    return [_write_block(*block) for block in zip(blocks, tables, strict=True)], page
 
 
 def _continue(
@@ -133,30 +133,34 @@ def _continue(
     )
 
 
-def _write_block(rows: Sequence[Row], tables: Sequence[Table]) -> Iterator[Token]:
+def _write_block(rows: Sequence[Row], tables: Sequence[Table]) -> list[Token]:
     """A column's lines, and its tables row by row."""
+    tokens: list[Token] = []
     position, separator = 0, ""
     for table in tables:
         if table.first > position:
-            yield from _write_text(rows[position : table.first], separator)
+            tokens += _write_text(rows[position : table.first], separator)
             separator = "\n\n"
-        yield from write_table(table, separator=separator)
+        tokens += write_table(table, separator=separator)
         separator, position = "\n\n", table.last
     if position < len(rows):
-        yield from _write_text(rows[position:], separator)
+        tokens += _write_text(rows[position:], separator)
+    return tokens
 
 
-def _write_text(rows: Sequence[Row], separator: str) -> Iterator[Token]:
+def _write_text(rows: Sequence[Row], separator: str) -> list[Token]:
     """Lines, and tables whose cells have several lines."""
+    tokens: list[Token] = []
     position = 0
     for first, last in find_cell_rows(rows):
         if first > position:
-            yield from write_lines(rows[position:first], separator=separator)
+            tokens += write_lines(rows[position:first], separator=separator)
             separator = "\n\n"
-        yield from write_cell_row(rows[first:last], separator=separator)
+        tokens += write_cell_row(rows[first:last], separator=separator)
         separator, position = "\n", last
     if position < len(rows):
-        yield from write_lines(rows[position:], separator="\n\n" if position else separator)
+        tokens += write_lines(rows[position:], separator="\n\n" if position else separator)
+    return tokens
 
 
 def _write_slanted(words: Sequence[Word]) -> list[Token]:

@@ -29,7 +29,8 @@ _PAGE_NUMBER = re.compile(
     r"|[\W_]*\d{1,4}\s*(?:of|von)\s*\d{1,4}[\W_]*",
     re.IGNORECASE,
 )
-_LEADER = re.compile(r"[.·…_‥]+")
+_LEADERS = ".·…_‥"
+_LEADER = re.compile(f"[{_LEADERS}]+")
 _MIN_LEADER = 4
 _MIN_DATA_ROWS = 2
 _MAX_LABEL_ROWS = 4  # rows without a number between two with one
@@ -55,7 +56,9 @@ class Cell:
 
     @property
     def right(self) -> float:
-        return max(piece.right for piece in self.pieces)
+        if len(self.pieces) == 1:
+            return self.pieces[0].right
+        return max([piece.right for piece in self.pieces])
 
 
 @dataclass(slots=True)
@@ -179,8 +182,8 @@ def is_numeric(pieces: Sequence[Piece]) -> bool:
 
 def _without_leaders(pieces: Sequence[Piece]) -> list[Piece]:
     """The pieces without the dots between an entry and its page number."""
-    dots = [piece for piece in pieces if _LEADER.fullmatch(piece.text)]
-    if sum(len(piece.text) for piece in dots) < _MIN_LEADER:
+    dots = [one for one in pieces if one.text[0] in _LEADERS and _LEADER.fullmatch(one.text)]
+    if sum([len(piece.text) for piece in dots]) < _MIN_LEADER:
         return list(pieces)
     return [piece for piece in pieces if not _LEADER.fullmatch(piece.text)]
 
@@ -253,11 +256,12 @@ def _columns(rows: Sequence[TableRow]) -> list[Column]:
     cells.sort(key=lambda cell: (not cell.numeric, cell.right - cell.left))
     columns: list[Column] = []
     for cell in cells:
-        near = [one for one in columns if one.left < cell.right and cell.left < one.right]
+        left, right = cell.left, cell.right
+        near = [one for one in columns if one.left < right and left < one.right]
         if not near:
-            columns.append(Column(cell.left, cell.right, cell.numeric, 1))
+            columns.append(Column(left, right, cell.numeric, 1))
         elif len(near) == 1:
-            near[0].widen(cell.left, cell.right)
+            near[0].widen(left, right)
             near[0].count += 1
     return _merge_labels(sorted(columns, key=lambda column: column.left), cells, rows)
 

@@ -1,7 +1,7 @@
 """Turns rows in reading order into text, and keeps the words behind each piece of it."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from statistics import median
 from typing import NamedTuple
@@ -41,47 +41,55 @@ class Token(NamedTuple):
 def is_right_to_left(pieces: Sequence[Piece]) -> bool:
     """Whether most letters belong to Hebrew, Arabic or another right-to-left script."""
     text = "".join([piece.text for piece in pieces])
-    if not _RIGHT_TO_LEFT.search(text):
+    if text.isascii() or not _RIGHT_TO_LEFT.search(text):
         return False
     return 2 * len(_RIGHT_TO_LEFT.findall(text)) > len(_LETTER.findall(text))
 
 
-def write_lines(rows: Sequence[Row], *, separator: str = "") -> Iterator[Token]:
+def write_lines(rows: Sequence[Row], *, separator: str = "") -> list[Token]:
     """The rows of one column as lines; `separator` comes before the first."""
     usual = _usual_pitch(rows)
     widest = max((row.right - row.left for row in rows), default=0.0)
+    tokens: list[Token] = []
     before: Row | None = None
     for row in rows:
         if before is not None:
             separator = _line_separator(before, row, usual=usual, widest=widest)
-        yield from write_row(row, separator=separator)
+        tokens += write_row(row, separator=separator)
         before = row
+    return tokens
 
 
-def write_row(row: Row, *, separator: str = "") -> Iterator[Token]:
+def write_row(row: Row, *, separator: str = "") -> list[Token]:
     """One line; `separator` comes before it."""
+    tokens: list[Token] = []
     backwards = is_right_to_left([piece for one in row.segments for piece in one.pieces])
     for segment in reversed(row.segments) if backwards else row.segments:
-        yield from write_segment(segment, separator=separator, right_to_left=backwards)
+        tokens += write_segment(segment, separator=separator, right_to_left=backwards)
         separator = " "
+    return tokens
 
 
 def write_segment(
     segment: Segment, *, separator: str = "", right_to_left: bool = False
-) -> Iterator[Token]:
+) -> list[Token]:
     """The words of a segment, with raised and lowered words in a readable form."""
     pieces = _in_reading_order(segment.pieces) if right_to_left else segment.pieces
+    tokens: list[Token] = []
     before: Piece | None = None
     for piece in pieces:
         text = piece.text
         if before is not None:
-            separator, text = _set(before, piece) if before.shift or piece.shift else (" ", text)
+            separator = " "
+            if before.shift or piece.shift:
+                separator, text = _set(before, piece)
             if before.text[-1] in _LINE_END_HYPHENS and _breaks_word(before, piece):
                 separator = "\n"
         if text[-1] in _HYPHENS:
             text = text[:-1] + "-"
-        yield Token(separator, text, (piece.word,))
+        tokens.append(Token(separator, text, (piece.word,)))
         before = piece
+    return tokens
 
 
 def _breaks_word(before: Piece, piece: Piece) -> bool:
