@@ -10,7 +10,8 @@ from collections.abc import Mapping
 
 # Two words are joined because a narrow space was overlooked: ofState, CivilSociety.
 _GLUED = re.compile(r"\b([A-Za-z][a-z]+)([A-Z][a-z]{2,})")
-_MAY_BE_GLUED = re.compile(r"[a-z][A-Z][a-z]{2}")
+# The same without the beginning of the word. It starts with the capital, which is rare.
+_MAY_BE_GLUED = re.compile(r"[A-Z](?<=[a-z][A-Z])[a-z]{2}")
 _WORD = re.compile(r"\b[A-Za-z][a-z]+\b")
 _FAULTS = (
     # A reversed lam-alef ligature: no Arabic word begins with alef, alef with hamza, lam.

@@ -95,7 +95,7 @@ class _Rows:
         self._scale = scale
 
     def blank(self, words: Sequence[Word]) -> Iterator[int]:
-        """The numbers of the words in whose box no row has contrast."""
+        """The numbers of the words without contrast in any row, and for a sign in its whole box."""
         scale, height = self._scale, self._height
         level, shades, rows = (0.0, 0.0), b"", range(0)
         for number, word in enumerate(words):
@@ -109,8 +109,15 @@ class _Rows:
                 first = 0
             if shades.find(_DARK, first, last) >= 0 and shades.find(_LIGHT, first, last) >= 0:
                 continue
-            if not any(self._has_contrast(row, first, last) for row in rows):
+            if any(self._has_contrast(row, first, last) for row in rows):
+                continue
+            if any(map(str.isalnum, word.text)) or not self._is_drawn(rows, first, last):
                 yield number
+
+    def _is_drawn(self, rows: range, first: int, last: int) -> bool:
+        """Whether the box has contrast, as that of a dash or bullet that fills whole rows."""
+        box = b"".join(self._row(row)[first:last] for row in rows)
+        return bool(box) and max(box) - min(box) >= _CONTRAST
 
     def _row(self, number: int) -> bytes:
         start = number * self._stride

@@ -149,6 +149,8 @@ def _split(row: Row) -> TableRow:
     starts = {segment.pieces[0].left for segment in row.segments}
     kept = _without_leaders(pieces)
     tail = _numbers_at_end(kept)
+    if kept and not tail and not [piece for piece in kept[1:] if piece.left in starts]:
+        return TableRow(row, [Cell(kept, numeric=False)], 0, is_years=False)  # a line of prose
     if len(tail) < len(kept):
         # In "attributable to 3M   $ 5,777" the first number belongs to the label.
         begin = next((index for index, one in enumerate(tail) if one.left in starts), 0)
