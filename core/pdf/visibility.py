@@ -29,6 +29,7 @@ _SHADES = b"".join(
 _CONTRAST = 30  # of 255 within a word's box, in any colour
 _SECOND_SCALE = 1.5
 _FAINT_SIGN = 12  # contrast for words without letters and digits, as = and – are thin
+_FULL_SIGNS = frozenset("•-–—")  # they may fill whole rows of their box
 _MIN_HEIGHT = 1.75  # points; the height of a font of 1.5 points
 _MIN_SHARE = 0.4  # of the page's median height, because all text of a page may be small
 _HIDDEN_MODES = (pdfium_c.FPDF_TEXTRENDERMODE_INVISIBLE, pdfium_c.FPDF_TEXTRENDERMODE_CLIP)
@@ -95,7 +96,7 @@ class _Rows:
         self._scale = scale
 
     def blank(self, words: Sequence[Word]) -> Iterator[int]:
-        """The numbers of the words without contrast in any row, and for a sign in its whole box."""
+        """The numbers of the words without contrast in a row; for bullets, in the whole box."""
         scale, height = self._scale, self._height
         level, shades, rows = (0.0, 0.0), b"", range(0)
         for number, word in enumerate(words):
@@ -111,7 +112,7 @@ class _Rows:
                 continue
             if any(self._has_contrast(row, first, last) for row in rows):
                 continue
-            if any(map(str.isalnum, word.text)) or not self._is_drawn(rows, first, last):
+            if word.text not in _FULL_SIGNS or not self._is_drawn(rows, first, last):
                 yield number
 
     def _is_drawn(self, rows: range, first: int, last: int) -> bool:
