@@ -9,7 +9,7 @@ from core.text.synonyms import synonyms_of
 from core.text.table_rows import CELL_END
 from core.text.words import FUNCTION_WORDS, content_stems, stem, words
 
-Kind = Literal["count", "money", "percent", "measure", "time", "date", "other"]
+Kind = Literal["count", "money", "percent", "amount", "measure", "time", "date", "other"]
 Form = Literal["year", "range", "number", "name", "any"]
 
 _YEAR = re.compile(r"\b(?:1\d|20)\d\d\b")
@@ -48,6 +48,11 @@ _ASKS_MONEY = re.compile(
     r"|\bworth\b(?!while)|\b(?:monthly|annual|weekly|hourly) pay\b",
     re.IGNORECASE,
 )
+# Mostly money in business documents, but not always: "how much did it rain".
+_ASKS_SUM = re.compile(
+    r"\bhow (?:much|large|big) (?:did|does|do|has|have|had|was|were|is|are)\b(?!.*\bweigh)",
+    re.IGNORECASE,
+)
 _ASKS_PERCENT = re.compile(
     r"\b(?:what|which) (?:percent|percentage|share|proportion)\b|\bmarket share\b"
     r"|\bpercentage of\b"
@@ -57,7 +62,7 @@ _ASKS_PERCENT = re.compile(
 )
 _ASKS_DATE = re.compile(
     r"\bwhen (?:did|was|were|is|are|does|do|will)\b|\b(?:what|which) (?:year|date|day|month)\b"
-    r"|\b(?:by|until|since) when\b",
+    r"|\b(?:by|until|since) when\b|\bdeadline\b|\b(?:due|closing|effective|expir\w+) date\b",
     re.IGNORECASE,
 )
 _ASKS_CLOCK = re.compile(
@@ -70,8 +75,9 @@ _CLOCK = re.compile(
 )
 _LENGTHS = (
     r"(?:mm|cm|km|m|ft|in|mi|met(?:re|er)s?|kilomet(?:re|er)s?|centimet(?:re|er)s?|miles?"
-    r"|feet|foot|inch(?:es)?|yards?|stor(?:ey|ie)s?|fathoms?)"
+    r"|feet|foot|inch(?:es)?|yards?|stor(?:ey|ie)s?|fathoms?|characters?|bytes|lines|pages|words)"
 )
+_SPEEDS = r"(?:mph|kph|km/h|m/s|knots?|miles (?:an|per) hour|kilomet(?:re|er)s (?:an|per) hour|rpm)"
 _DURATIONS = r"(?:(?:milli)?seconds?|minutes?|hours?|days?|weeks?|months?|years?|h|min|s|ms)"
 _WEIGHTS = r"(?:kg|g|mg|lbs?|pounds?|tons?|tonnes?|grams?|kilograms?|ounces?|oz)"
 _AMOUNT = r"(?:\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|twelve|hundred|thousand))"
@@ -81,12 +87,15 @@ _MEASURED = (
     (r"how long (?:is|was|are) the (?:bridge|river|road|wall|tunnel|ship|track|line|route|coast)",
      _LENGTHS),
     (r"how long|how old|(?:duration|lifespan) of", _DURATIONS),
+    (r"how fast|(?:at )?(?:what|which) speed|speed of", _SPEEDS),
     (r"how heavy|(?:weight|mass) of|how much (?:does|do|did) .{1,60} weigh", _WEIGHTS),
 )  # fmt: skip
 _MEASURES_ASKED = tuple(
     (
         re.compile(rf"\b(?:{asked})\b", re.IGNORECASE),
-        re.compile(rf"{_AMOUNT}[\d.,]*(?:[- ](?:thousand|million|hundred))?[- ]?{units}\b", re.I),
+        re.compile(
+            rf"{_AMOUNT}[\d.,]*(?:[- ](?:thousand|million|hundred))?\)?[- ]?{units}\b", re.I
+        ),
     )
     for asked, units in _MEASURED
 )
@@ -144,6 +153,8 @@ class Need:
             return cls(question, "date", "year")
         if _ASKS_MONEY.search(question):
             return cls(question, "money", "number")
+        if _ASKS_SUM.search(question):
+            return cls(question, "amount", "number")
         if _ASKS_CLOCK.search(question):
             return cls(question, "time", "number")
         if _measure(question):
@@ -157,6 +168,8 @@ class Need:
                 return _counts(text, self.counted, plural=self._is_plural)
             case "money":
                 return bool(_MONEY.search(text)) or CELL_END in text
+            case "amount":
+                return bool(_MONEY.search(text)) or self.has_number(text)
             case "percent":
                 return bool(_PERCENT.search(text)) or CELL_END in text
             case "time":
@@ -185,8 +198,10 @@ class Need:
                 return False
 
     def has_number(self, text: str) -> bool:
-        """Whether `text` has a number besides years."""
-        return bool(_NUMBER.search(_YEAR_ALONE.sub(" ", text)))
+        """Whether `text` has a number besides years and the question's own: `401(k)`."""
+        known = frozenset(re.findall(r"\d+", self.question))
+        unknown = re.sub(r"\d+", lambda one: "" if one[0] in known else one[0], text)
+        return bool(_NUMBER.search(_YEAR_ALONE.sub(" ", unknown)))
 
     def names_one(self, text: str) -> bool:
         """Whether `text` names only one of the things counted: `the 8710 respirator`.

@@ -30,6 +30,8 @@ _ASKS = (
         rf"\b(?:defines?|defined|definition of|meaning of) (?:the term )?{_TERM}\s*(?:[?.]|$)",
         re.I,
     ),
+    re.compile(rf"\bhow (?:does|do|did|is|are) .{{0,60}}?defined? {_TERM}\s*(?:[?.]|$)", re.I),
+    re.compile(rf"\bhow (?:is|are) {_TERM} defined\b", re.IGNORECASE),
     re.compile(rf"\b{_TERM} (?:meaning|definition)\s*\??$", re.IGNORECASE),
     # A short form in capitals: "What is FLNA at PepsiCo?", "What is the ADR?".
     re.compile(
@@ -51,6 +53,7 @@ _ASKS_SUBJECT = re.compile(
 _Finder = Callable[[str, str], Iterator[str]]  # of a term in a text
 _MAX_WORDS = 8  # of a long form before its short form in brackets
 _MAX_CHARS = 320
+_MIN_MEANING = 4  # words in brackets; fewer may be a short form or a unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,14 @@ def find_definition(question: str, passages: Sequence[Passage]) -> Definition | 
         if _ASKS_SUBJECT.search(question.replace(part, " ")):
             return _first(part, passages, _as_heading)
     term = asked_term(question)
-    finders: tuple[_Finder, ...] = (_in_key, _in_row, _after_dash, _in_brackets, _in_sentence)
+    finders: tuple[_Finder, ...] = (
+        _in_key,
+        _in_row,
+        _after_dash,
+        _in_brackets,
+        _in_sentence,
+        _before_brackets,
+    )
     if term is None and (may_ask := _MAY_ASK.search(question)):
         term, finders = may_ask["term"], (_after_dash, _as_quoted_term)
     if term is None:
@@ -166,12 +176,22 @@ def _in_brackets(term: str, text: str) -> Iterator[str]:
                 break
 
 
+def _before_brackets(term: str, text: str) -> Iterator[str]:
+    """`Mooring days (days on which a boat was moored)`."""
+    pattern = re.compile(rf"\b{re.escape(term)} \((?P<meaning>[^()]+)\)", re.IGNORECASE)
+    for found in pattern.finditer(text):
+        meaning = " ".join(found["meaning"].split())
+        if len(meaning.split()) >= _MIN_MEANING and len(meaning) <= _MAX_CHARS:
+            yield f"{term}: {meaning}"
+
+
 def _in_sentence(term: str, text: str) -> Iterator[str]:
     """`REVPAR is hotel revenue per available room.`"""
     yield from _as_quoted_term(term, text)
     quoted = rf"[\"“‘']?{re.escape(term)}[\"”’']?"
     pattern = re.compile(
-        rf"{quoted}(?: \([^)]{{1,60}}\))?,? (?:is|are|means|refers to|stands for|denotes)\b"
+        rf"{quoted}(?: \([^)]{{1,60}}\))?,? (?:is|are|means?|refers? to|stands? for|denotes?"
+        r"|represents?|reflects?|comprises?|consists? of|includes?)\b"
         rf"|\bdefines? {quoted} as\b|{quoted}(?: is| are)? (?:\w+ )?defined as\b",
         re.IGNORECASE,
     )

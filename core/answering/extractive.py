@@ -178,7 +178,7 @@ class ExtractiveAnswerer:
         ranked = rank_sentences(query, passages, embedder=self._embedder)
         need = Need.read(query)
         fitting = _with_what_is_needed(ranked, need)
-        if need.kind not in ("measure", "time", "other"):
+        if need.kind not in ("amount", "measure", "time", "other"):
             about = _SOURCE.sub("", query)
             named = {one.index for one in passages if not lacks_name(about, one, passages)}
             fitting = [one for one in fitting if one.candidate.passage.index in named]
@@ -248,7 +248,7 @@ def _with_what_is_needed(ranked: Sequence[Scored], need: Need) -> list[Scored]:
     return [
         item
         for item in ranked
-        if need.kind in ("date", "measure", "time", "other") or item.share > NEARLY_ALL
+        if need.kind in ("date", "amount", "measure", "time", "other") or item.share > NEARLY_ALL
     ]
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from core.answering.asking import Need
+from core.answering.cells import FILLER, WHOLE, is_in_a_row, is_of_kind, stems_of
 from core.answering.fiscal import FiscalYear, asks_for_fiscal_year
 from core.answering.naming import (
     MIN_LETTERS,
@@ -23,24 +24,7 @@ from core.answering.periods import AskedPeriod, column_fit, years_in
 from core.answering.tables import Cell, read_cells
 from core.text.abbreviations import abbreviates, is_short_form, runs, stands_for
 from core.text.synonyms import synonyms_of
-from core.text.words import content_stems, fold, stem, words
-
-# Words that describe the form of a figure and do not tell which figure is meant.
-_FILLER = frozenset(
-    content_stems(
-        "number amount figure value report record have spend spent pay paid make made get bring"
-        " brought book earn carry full fiscal year quarter month week end ended"
-        " ending three six nine twelve first second third fourth million billion thousand dollar"
-        " percentage percent share large big high january february march april june july august"
-        " september october november december come well do did average was were use used"
-        " total overall company group hold fy worth classify recognize disclose"
-    )
-)
-# Little words that tell rows apart: income before taxes, loss per share.
-_TELLING = frozenset({"before", "after", "per", "other"})
-# Rows of the whole, which a question means that names no part.
-_WHOLE = frozenset(content_stems("total worldwide consolidated company group overall"))
-_SAYS_SHARE = frozenset(content_stems("share percent percentage rate proportion"))
+from core.text.words import FUNCTION_WORDS, STOP_WORDS, content_stems, fold, stem, words
 
 # What a word of the question counts for, by where it is found.
 OTHERWISE, SECTION, NEARBY = 0.95, 0.7, 0.3  # 1 in the row's label or its column
@@ -60,7 +44,6 @@ STATE_BONUS = 0.25
 NEARLY_AS_GOOD = 0.15
 NOT_MUCH_LOWER = 0.25
 MAX_PASSAGES = 10
-_MAX_LABEL_WORDS = 12
 _CAPITALS = re.compile(r"\b[A-Z](?:[&/.]?[A-Z]){1,7}\b")  # a short form, and no ordinary word
 # “How much was there at the end of 2022?” asks for the balance, and not for what changed it.
 _ASKS_STATE = re.compile(
@@ -108,7 +91,7 @@ class _Asked:
         stems = tuple(
             word
             for word in dict.fromkeys(content_stems(question))
-            if word not in _FILLER and word not in period.years
+            if word not in FILLER and word not in period.years
         )
         return cls(question, tuple(words(question)), stems, period)
 
@@ -163,11 +146,11 @@ def _size(figure: Figure) -> float:
 def is_sure(figure: Figure, question: str) -> bool:
     """Whether the figure fits the question's row, and its period if it names one."""
     cell = figure.cell
-    if not cell.columns or not _is_label(cell.row or cell.section):
+    if not is_in_a_row(cell):
         return False
     if _NO_FIGURE.search(question):
         return False
-    if not _is_of_kind(cell, Need.read(question), is_told=figure.is_told):
+    if not is_of_kind(cell, Need.read(question), is_told=figure.is_told):
         return False
     if figure.precision < MIN_PRECISION or figure.told < MIN_TOLD:
         return False
@@ -177,31 +160,6 @@ def is_sure(figure: Figure, question: str) -> bool:
         is_whole = figure.told == figure.precision == 1
         return figure.score >= MIN_SCORE and figure.fits >= (0 if is_whole else MIN_FITS)
     return figure.score >= MIN_SCORE_WITHOUT_PERIOD and figure.fits > -1
-
-
-def _is_of_kind(cell: Cell, need: Need, *, is_told: bool) -> bool:
-    """Whether the cell may be the count, share or amount that is asked for.
-
-    A row that the question tells well need not name what is counted: `Herons (young)`.
-    """
-    said = _stems(" ".join((cell.section, cell.row, cell.column, *cell.heading)))
-    if need.kind == "percent":
-        return "%" in cell.value or not said.isdisjoint(_SAYS_SHARE) or "." in cell.value
-    if need.kind == "count":
-        return _is_count(cell, need.question) and (is_told or need.names_counted(said))
-    return need.kind != "date"
-
-
-def _is_count(cell: Cell, question: str) -> bool:
-    """False for amounts of money: by their sign, or by a unit that only the caption says."""
-    said = f"{cell.section} {cell.row} {cell.column} {question}".casefold()
-    return not re.match(r"\(?[-−]?[$€£¥]", cell.value) and cell.unit in said
-
-
-def _is_label(text: str) -> bool:
-    """Whether `text` is a row's label, and not a line of prose that ends in a number."""
-    is_prose = re.search(r"[^\W\d]{2}\. ", text) is not None
-    return bool(text) and len(text.split()) <= _MAX_LABEL_WORDS and not is_prose
 
 
 def say_figure(figure: Figure) -> str:
@@ -230,7 +188,7 @@ class _Placed:
     @classmethod
     def read(cls, cell: Cell, passage: Passage, rank: int) -> "_Placed":
         above = " ".join((cell.section, *cell.heading))
-        return cls(cell, passage, rank, _stems(cell.row), _stems(cell.column), _stems(above))
+        return cls(cell, passage, rank, stems_of(cell.row), stems_of(cell.column), stems_of(above))
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +215,7 @@ class _Sources:
         names: dict[str, frozenset[str]] = {}
         for passage in passages:
             id_ = passage.document_id
-            texts[id_] = texts.get(id_, frozenset()) | _stems(passage.text)
+            texts[id_] = texts.get(id_, frozenset()) | stems_of(passage.text)
             names[id_] = names.get(id_, frozenset()) | _named_by(passage, asked)
         labels = frozenset().union(*(one.row for one in placed))
         told = labels.union(*(one.column | one.around for one in placed))
@@ -288,11 +246,6 @@ def _named_by(passage: Passage, asked: _Asked) -> frozenset[str]:
     unknown = set(asked.words) - held - set(words(passage.text))
     held.update(map(stem, short_names_in(passage.text, sorted(unknown))))
     return frozenset(held)
-
-
-@lru_cache(maxsize=4000)
-def _stems(text: str) -> frozenset[str]:
-    return frozenset(content_stems(text)) | _TELLING.intersection(words(text))
 
 
 def _weights(
@@ -370,18 +323,19 @@ def _abbreviated(asked: tuple[str, ...], label: str) -> frozenset[str]:
             if abbreviates(token, asked[first:last]):
                 held.update(map(stem, asked[first:last]))
     for word in filter(is_short_form, asked):
-        if len(word) >= MIN_LETTERS and word not in own and stands_for(word, own):
+        is_name = len(word) >= MIN_LETTERS and word not in FUNCTION_WORDS | STOP_WORDS
+        if is_name and word not in own and stands_for(word, own):
             held.add(stem(word))
     return frozenset(held)
 
 
 def _precision(asked: _Asked, one: _Placed, sources: _Sources, short: frozenset[str]) -> float:
     """The share of the row's label and columns that the question says, in its words or others."""
-    own, section = _telling(one.row | one.column), _telling(_stems(one.cell.section))
+    own, section = _telling(one.row | one.column), _telling(stems_of(one.cell.section))
     telling = own | section
     if not telling:
         return 1.0 if one.row else 0.0
-    said = set(_stems(asked.text))
+    said = set(stems_of(asked.text))
     for synonyms in sources.synonyms.values():
         for synonym in synonyms:
             if telling.issuperset(synonym):
@@ -392,7 +346,7 @@ def _precision(asked: _Asked, one: _Placed, sources: _Sources, short: frozenset[
 
 
 def _telling(stems: frozenset[str]) -> frozenset[str]:
-    return frozenset(word for word in stems - _FILLER - _WHOLE if not word.isdigit())
+    return frozenset(word for word in stems - FILLER - WHOLE if not word.isdigit())
 
 
 def _says_otherwise(stems: frozenset[str], word: str, sources: _Sources) -> bool:

@@ -17,11 +17,12 @@ _ASKS = re.compile(
     r"|order|invoice|account|contract|grant|award|protocol|reference|ticket|bug|patent|permit"
     r"|licen[cs]e|identification|tracking|policy|project|tax|vat|isbn|issn|doi|rin|cusip|zip|postal"
     r"|product|catalog(?:ue)?)"
-    r"(?: ?(?:numbers?|no\.?|codes?|ids?|identifiers?|#))(?!\w)",
+    r"(?: ?(?:numbers?|no\.?|codes?|ids?|identifiers?|#)|(?<=isbn)|(?<=issn)|(?<= doi))(?!\w)",
     re.IGNORECASE,
 )
 _CODE = r"(?P<code>(?=[^\s;]*\d)[\w(][\w()+./:–—-]*(?: ?[–-] ?\d[\w–-]*| \d{3,4}[–-]?\d*)*)"
-_NEAR = 200  # characters before a label whose words tell which of several numbers is meant
+# Characters before a label and behind its number whose words tell which of several is meant.
+_NEAR, _BEHIND = 200, 40
 _RANK_WEIGHT = 0.5  # words
 
 
@@ -43,7 +44,7 @@ def find_identifier(question: str, passages: Sequence[Passage]) -> Identifier | 
         return None
     sought = frozenset(content_stems(question)) - frozenset(content_stems(asked["label"]))
     found = [
-        (_shared(sought, passage.text[: said.start()]) - _RANK_WEIGHT * rank, said, passage)
+        (_shared(sought, _around(passage.text, said)) - _RANK_WEIGHT * rank, said, passage)
         for rank, passage in enumerate(passages)
         for said in _labelled(asked["label"], passage.text)
     ]
@@ -62,8 +63,14 @@ def _labelled(label: str, text: str) -> Iterator[re.Match[str]]:
             yield found
 
 
-def _shared(sought: frozenset[str], before: str) -> int:
-    """How many of the stems `sought`, or synonyms of them, the end of the text `before` has."""
-    near = frozenset(content_stems(before[-_NEAR:]))
+def _around(text: str, said: re.Match[str]) -> str:
+    """The end of the text before a number, and the rest of its line."""
+    behind = text[said.end() : said.end() + _BEHIND].split("\n")[0]
+    return f"{text[: said.start()][-_NEAR:]} {behind}"
+
+
+def _shared(sought: frozenset[str], around: str) -> int:
+    """How many of the stems `sought`, or synonyms of them, the text `around` has."""
+    near = frozenset(content_stems(around))
     ways = synonyms_of(sought)
     return sum(word in near or any(map(near.issuperset, ways.get(word, ()))) for word in sought)

@@ -49,6 +49,7 @@ _TERM = re.compile(
     r"(?!.*[^\W\d_A-Z]{3})[^|.!?]{1,40}:"
     r"|--?\w[\w=<>\[\]-]{0,30}(?:,? (?:--?\w|<|\[)[\w=<>\[\]-]{0,30}){0,2}"
 )
+_PART_END = re.compile(r"(?<=;) (?:and )?")
 _LABEL = re.compile(r".{1,60}?(?:: | \| | = )")
 
 
@@ -204,10 +205,19 @@ def _with_items(text: str, following: Sequence[str]) -> str:
 
 
 def _cut_in_pieces(line: str) -> list[str]:
-    """Pieces of at most about MAX_SENTENCE_CHARS, with an ellipsis at each cut."""
+    """Pieces of at most about MAX_SENTENCE_CHARS, with an ellipsis at each cut.
+
+    A long sentence is cut at its semicolons, because each part says something of its own.
+    """
     if len(line) <= MAX_SENTENCE_CHARS:
         return [line]
-    first, *others = textwrap.wrap(line, MAX_SENTENCE_CHARS, break_on_hyphens=False)
+    parts = _PART_END.split(line)
+    pieces = [
+        piece
+        for part in parts
+        for piece in textwrap.wrap(part, MAX_SENTENCE_CHARS, break_on_hyphens=False)
+    ]
+    first, *others = pieces
     pieces = [first, *(f"… {piece}" for piece in others)]
     return [*(piece + _ELLIPSIS for piece in pieces[:-1]), pieces[-1]]
 

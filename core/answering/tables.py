@@ -331,10 +331,26 @@ def _names_in(line: str, values: Sequence[str], names: Sequence[Sequence[str]]) 
             before = line[: next(pattern.finditer(line)).start()].strip(" ,:")
             span = _last(_SPAN, before) or _last(_DATE, before)
             return [f"{span} {name}".strip() for name in spread]
+    if (years := _years_and_rest(line, len(values))) is not None and not any(names):
+        return years
     for tokens in (line.split(), _PARENTHESIS.sub(" ", line).split()):
         if len(tokens) == len(values) > 1 and not any(names):
             return tokens
     return [""] * len(values)
+
+
+def _years_and_rest(line: str, count: int) -> list[str] | None:
+    """The names of `count` columns: years, and then words: `2023 2024 Thereafter Total`."""
+    years = list(re.finditer(rf"(?<!\S){YEAR}(?!\S)", line))
+    if not 1 < len(years) < count:
+        return None
+    rest = line[years[-1].end() :].split()
+    left = count - len(years)
+    if not rest or any(map(_YEARS.match, rest)):
+        return None
+    return [one[0] for one in years] + (
+        rest if len(rest) == left else [*[""] * (left - 1), rest[-1]]
+    )
 
 
 def _last(pattern: re.Pattern[str], text: str) -> str:

@@ -42,6 +42,7 @@ _PATTERNS = {
         rf"(?<![\w.,])(?:{_MONEY}|{_PERCENT}|(?<![$€£¥₹-])\.?{_NUMBER})", re.IGNORECASE
     ),
 }
+_PATTERN_OF = {"count": "number", "measure": "number", "amount": "other"}  # kinds without their own
 # Where what is said of one value ends, and what is said of the next one begins.
 _END = re.compile(
     r"[,;:()]|\s[–—-]\s|\b(?:and|or|but|while|compared|versus|from|including|respectively)\b", re.I
@@ -117,9 +118,9 @@ def _values(need: Need, text: str) -> list[re.Match[str]]:
     """What in `text` is of the kind asked for; empty for a question that asks for no value."""
     if need.kind == "other" and need.form != "number" and _ASKS.search(need.question):
         return []
-    pattern = _PATTERNS["number" if need.kind in ("count", "measure") else need.kind]
+    pattern = _PATTERNS[_PATTERN_OF.get(need.kind, need.kind)]
     found = list(pattern.finditer(text))
-    if need.kind not in ("count", "measure", "other"):
+    if need.kind not in ("count", "amount", "measure", "other"):
         return found
     asked = set(words(need.question))
     return [one for one in found if not _is_other(one, text) and one[0] not in asked]

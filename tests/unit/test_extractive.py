@@ -52,6 +52,16 @@ OIL = (
 )
 
 
+OFFICES = [
+    ("Sweden", "the old customs house of Malmö"),
+    ("Norway", "Bergen"),
+    ("Denmark", "the tower at the eastern end of the harbour of Aarhus"),
+    ("Finland", "the second floor of the railway station of Turku"),
+    ("Iceland", "the building of the former fish market of Akureyri"),
+    ("Estonia", "the northern wing of the museum of Tallinn"),
+]
+
+
 def passage(index: int, text: str, filename: str = "file.pdf") -> Passage:
     return Passage(index, "doc", filename, 1, 1, f"chunk-{index}", text, "", 1.0)
 
@@ -635,3 +645,27 @@ def test_the_colon_before_a_list_parts_its_first_value_from_the_sentence(
     text = "We tried the model on three sets of boats: Vetla (395k boats), Ness (113k boats)."
     said = answerer.compose(ask("How many boats does the set Ness have?", passage(1, text)))
     assert said.startswith("Ness (113k boats) – We tried")
+
+
+def test_a_long_sentence_is_cut_at_its_semicolons(answerer: ExtractiveAnswerer) -> None:
+    parts = [f"the office of Acme {place} in {town}" for place, town in OFFICES]
+    text = f"The offices are {'; '.join(parts)}."
+    answer = answerer.compose(ask("Where does Acme Norway have its office?", passage(1, text)))
+    assert answer.startswith("… the office of Acme Norway in Bergen;")
+
+
+def test_a_row_that_only_has_a_period_for_a_label_is_no_figure(
+    answerer: ExtractiveAnswerer,
+) -> None:
+    text = "Fiscal year: | Boats: 667 | Docks: 12\nThe boats of the pilots were 14 in May."
+    answer = answerer.compose(ask("boats of the pilots", passage(1, text)))
+    assert not answer.startswith("Fiscal year")
+
+
+def test_a_little_word_is_no_short_form_of_a_column(answerer: ExtractiveAnswerer) -> None:
+    text = (
+        "Stock of salt\nSalt in the cellars | Transport and Health: 651 | Transport and Energy: 150"
+    )
+    question = "How much salt in the cellars is for Transport and Energy?"
+    answer = answerer.compose(ask(question, passage(1, text)))
+    assert answer == "Salt in the cellars, Transport and Energy: 150 [1]"

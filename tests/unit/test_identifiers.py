@@ -19,6 +19,7 @@ def passage(text: str, index: int = 1) -> Passage:
         ("What is the permit number of the quarry?", "Permit No. 77-120B"),
         ("phone number of the harbour office", "Phone: (031) 555-0199"),
         ("What is the case number of the appeal to the Svea court?", "Case No. 9:18-cv-0042"),
+        ("What is the ISBN of the printed guide?", "ISBN 978-1-4-000001-2"),
         ("How many cases were filed?", None),
         ("What is the invoice number?", None),
     ],
@@ -29,6 +30,7 @@ def test_a_number_is_found_by_its_label(question: str, said: str | None) -> None
         + "Then nothing happened for a long time. " * 8
         + "An appeal to the Svea court"
         " (Case No. 9:18-cv-0042) is pending.\nHarbour office. Phone: (031) 555-0199"
+        "\nISBN 978-1-4-000002-9 (on screen)\nISBN 978-1-4-000001-2 (printed guide)"
     )
     found = find_identifier(question, [passage(text)])
     assert (found and found.text) == said

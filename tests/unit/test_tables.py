@@ -164,3 +164,13 @@ def test_a_title_that_all_columns_begin_with_is_no_part_of_their_names() -> None
 
 def test_a_value_may_have_a_note_in_brackets() -> None:
     assert cell("Herring | Catch: 93 (n=5 boats)", "Herring", "93 (n=5 boats)").column == "Catch"
+
+
+def test_years_and_words_name_the_columns() -> None:
+    text = "(Millions) 2023 2024 2025 After 3 years Total\nNotes due $ 5 $ 6 $ 2 $ — $ 13"
+    assert [(cell.column, cell.value) for cell in read_cells(text)] == [
+        ("2023", "$5"),
+        ("2024", "$6"),
+        ("2025", "$2"),
+        ("Total", "$13"),
+    ]
