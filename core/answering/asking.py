@@ -117,7 +117,11 @@ _ASKS_NAME = re.compile(
 _CAPITALISED = re.compile(r"(?<=[\w,;:(\"“] )\W?[A-Z]\w+")
 # Units and measures after "how many": the number is given in them, it does not count them.
 _MEASURES = frozenset(
-    content_stems("million billion thousand dollar square foot feet mile percent time year")
+    content_stems(
+        "million billion thousand dollar square foot feet mile percent time year pound ton tonne"
+        " kilogram gram litre liter gallon barrel metre meter acre hectare hour minute second day"
+        " week month degree megawatt gigabyte megabyte"
+    )
 )
 
 

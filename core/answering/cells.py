@@ -34,8 +34,14 @@ def stems_of(text: str) -> frozenset[str]:
 
 
 def is_in_a_row(cell: Cell) -> bool:
-    """Whether a cell has columns and a row with a label that tells which row it is."""
-    return bool(cell.columns) and _is_label(cell.row or cell.section) and _tells(cell)
+    """Whether a cell has columns and a row with a label that tells which row it is.
+
+    A row without a label is the only one below its heading.
+    """
+    if not cell.columns:
+        return False
+    label = cell.row or cell.section
+    return _is_label(label) and _tells(cell) if label else bool(cell.heading)
 
 
 def _tells(cell: Cell) -> bool:

@@ -152,6 +152,8 @@ def is_sure(figure: Figure, question: str) -> bool:
         return False
     if not is_of_kind(cell, Need.read(question), is_told=figure.is_told):
         return False
+    if not (cell.row or cell.section):
+        return figure.told >= NEARLY_ALL and figure.fits >= MIN_FITS
     if figure.precision < MIN_PRECISION or figure.told < MIN_TOLD:
         return False
     if not (figure.holds_rarest or figure.is_told):
@@ -169,7 +171,7 @@ def say_figure(figure: Figure) -> str:
     if cell.section and cell.row and len(cell.section) < 60:
         label = f"{cell.section.strip(' :')} – {cell.row}" if len(cell.row) < 60 else cell.row
     columns = ", ".join(dict.fromkeys(cell.columns))
-    named = f"{label}, {columns}" if columns else label
+    named = ", ".join(filter(None, (label, columns)))
     value = f"{cell.value} {cell.unit}".strip()
     return f"{named}: {value}"
 

@@ -10,6 +10,7 @@ from core.text.words import STOP_WORDS, fold, words
 
 MIN_LETTERS = 3  # of a short name
 _MONTH = re.compile(MONTH, re.IGNORECASE)
+_TICKER = re.compile(r"(?<![A-Za-z])[A-Z]{3,5}(?![A-Za-z])")
 _BEGINNING = 4  # letters
 _OF_A_COUNTRY = ("ish", "ese", "ian", "ean", "ch")  # Spanish: the text may say Spain
 _CAPITAL = re.compile(r"(?<![^\W_])[A-Z][^\W\d_]+")
@@ -58,8 +59,22 @@ def is_about(passage: Passage, name: str, passages: Sequence[Passage]) -> bool:
     because names are misspelt.
     """
     same = [one for one in passages if one.document_id == passage.document_id]
-    return name in filename_letters(passage) or (
-        2 * sum(_has_name(one, name) for one in same) >= max(2, len(same))
+    return (
+        name in filename_letters(passage)
+        or _has_ticker(passage.filename, name)
+        or (2 * sum(_has_name(one, name) for one in same) >= max(2, len(same)))
+    )
+
+
+def _has_ticker(filename: str, name: str) -> bool:
+    """Whether a file name has a stock's short name for `name`: `2022_Q3_AAPL.pdf` for Apple.
+
+    Its letters are in the name in the same order, a doubled one once.
+    """
+    return any(
+        token[0].casefold() == name[0]
+        and re.search(".*".join(re.sub(r"(.)\1+", r"\1", token.casefold())), name)
+        for token in _TICKER.findall(filename)
     )
 
 

@@ -25,7 +25,10 @@ _CHANGE = re.compile(
     rf"|{YEAR} ?(?:vs\.?|to|over|[-–]) ?{YEAR}",
     re.IGNORECASE,
 )
-_PERCENT = re.compile(r"percent|share of|rate\b|margin|%|load factor|occupancy", re.IGNORECASE)
+_PERCENT = re.compile(
+    r"percent|share of|rate\b|ratio\b|yield\b|margin|%|load factor|occupancy", re.IGNORECASE
+)
+_ASKS_CHANGE = re.compile(rf"{_CHANGE.pattern}|\breduc|\bless\b|\bfewer\b", re.IGNORECASE)
 
 _MAX_CAPTION = 160  # characters; a longer line above a table is prose
 
@@ -66,7 +69,7 @@ def column_fit(
         fit += 0.5 if asked.months & months else -1.5
     if "total" in set(content_stems(asked.text)) & set(content_stems(cell.column)):
         fit += 0.5
-    if _CHANGE.search(cell.column) and not _CHANGE.search(asked.text):
+    if _CHANGE.search(cell.column) and not _ASKS_CHANGE.search(asked.text):
         fit -= 2
     percent = "%" in cell.value or "%" in cell.column
     if percent != bool(_PERCENT.search(asked.text)):

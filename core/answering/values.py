@@ -63,7 +63,8 @@ _PERIOD = frozenset(
     content_stems("year quarter month week fiscal end first second third fourth last during")
 )
 _RESPECTIVELY = re.compile(r"\brespectively\b", re.IGNORECASE)
-_YEARS = re.compile(rf"{_YEAR}(?:(?:,| and|, and) {_YEAR})+")
+_DAY_OF_YEAR = rf"(?:{MONTH}\.? \d{{1,2}}, )?{_YEAR}"
+_YEARS = re.compile(rf"{_DAY_OF_YEAR}(?:(?:,| and|, and) {_DAY_OF_YEAR})+", re.IGNORECASE)
 
 
 def find_lead(need: Need, text: str) -> str | None:
@@ -141,11 +142,13 @@ def _by_year(need: Need, text: str, values: Sequence[re.Match[str]]) -> str | No
     if need.kind == "date" or not _RESPECTIVELY.search(text):
         return None
     for listed in _YEARS.finditer(text):
-        years = re.findall(_YEAR, listed[0])
-        asked = [year for year in years if year in need.question]
-        row = _row_near(text, values, len(years), listed)
+        days = re.findall(_DAY_OF_YEAR, listed[0], re.IGNORECASE)
+        asked = [day for day in days if day in need.question] or [
+            day for day in days if day[-4:] in need.question
+        ]
+        row = _row_near(text, values, len(days), listed)
         if len(asked) == 1 and row is not None:
-            return f"{asked[0]}: {_with_unit(text, row[years.index(asked[0])])}"
+            return f"{asked[0]}: {_with_unit(text, row[days.index(asked[0])])}"
     return None
 
 

@@ -669,3 +669,35 @@ def test_a_little_word_is_no_short_form_of_a_column(answerer: ExtractiveAnswerer
     question = "How much salt in the cellars is for Transport and Energy?"
     answer = answerer.compose(ask(question, passage(1, text)))
     assert answer == "Salt in the cellars, Transport and Energy: 150 [1]"
+
+
+def test_a_row_without_a_label_is_known_by_what_is_above_it(
+    answerer: ExtractiveAnswerer,
+) -> None:
+    text = (
+        "The maturities of long-term loans are as follows (in millions):\n\n"
+        "2023 2024 2025 Total\n\n$ 938 $ 100 $ 865 $ 1,903"
+    )
+    answer = answerer.compose(ask("long-term loans maturing 2025", passage(1, text)))
+    assert answer == "2025: $865 million [1]"
+
+
+def test_a_ratio_may_be_a_percentage(answerer: ExtractiveAnswerer) -> None:
+    text = "Norrskar Bank | Total capital: $15,283 | Total capital ratio: 13.7%"
+    question = "What was the total capital ratio of Norrskar Bank?"
+    answer = answerer.compose(ask(question, passage(1, text)))
+    assert answer == "Norrskar Bank, Total capital ratio: 13.7% [1]"
+
+
+def test_pounds_are_no_things_that_are_counted(answerer: ExtractiveAnswerer) -> None:
+    text = "Salt exports | Weight (in billions of lbs.) 2020: 0.5 | Value 2020: 2.6"
+    question = "How many billion pounds in weight were the salt exports in 2020?"
+    assert "0.5" in answerer.compose(ask(question, passage(1, text)))
+
+
+def test_the_short_name_of_a_stock_in_a_file_name_is_the_company(
+    answerer: ExtractiveAnswerer,
+) -> None:
+    said = passage(1, "Carriers owed 36% of the trade receivables in June.", "2022_Q3_ORRL.pdf")
+    question = "What percentage of Orrel's trade receivables was owed by carriers?"
+    assert "36%" in answerer.compose(ask(question, said))

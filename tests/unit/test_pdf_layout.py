@@ -141,6 +141,17 @@ def test_a_span_of_years_is_the_header_of_a_change() -> None:
     assert "Document | 2022: 2,383 | 2021: 1,974 | 2020: 1,497 | 2022-2021: 21%" in read(words)
 
 
+def test_years_with_a_span_of_years_begin_another_table() -> None:
+    words = [
+        *table((60, ["", "Barrels", "Crates"]), (250, ["North", "11", "21"])),
+        *table((320, ["South", "12", "22"]), (400, ["East", "13", "23"])),
+        *table((60, ["", "Herring"]), (250, ["2023", "31"]), (320, ["2024", "32"]), top=150),
+        *table((400, ["2025", "33"]), (460, ["2026 – 2030", "34"]), top=150),
+    ]
+    *_, herring = read(words).splitlines()
+    assert herring == "Herring | 2023: 31 | 2024: 32 | 2025: 33 | 2026 – 2030: 34"
+
+
 def test_a_row_includes_the_line_above_it() -> None:
     words = table(
         (60, ["Segment", "Sales:", "  Pumps", "Seals"]),

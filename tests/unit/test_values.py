@@ -25,6 +25,11 @@ def lead(question: str, text: str) -> str | None:
             "2020: 950",
         ),
         (
+            "What share of the boats was red on June 25, 2022?",
+            "Of the boats 36% and 42% were red as of June 25, 2022 and May 2, 2022, respectively.",
+            "June 25, 2022: 36%",
+        ),
+        (
             "How much feed do goats need?",
             "Give 40kg for cows, 6kg for goats and 4kg for sheep.",
             "6kg for goats",

@@ -29,6 +29,7 @@ _PAGE_NUMBER = re.compile(
     r"|[\W_]*\d{1,4}\s*(?:of|von)\s*\d{1,4}[\W_]*",
     re.IGNORECASE,
 )
+_DASHES = frozenset("-–—")
 _LEADERS = ".·…_‥"
 _LEADER = re.compile(f"[{_LEADERS}]+")
 _MIN_LEADER = 4
@@ -169,10 +170,16 @@ def _split(row: Row) -> TableRow:
     elif tail:
         cells += _number_cells(tail)
     numbers = [cell for cell in cells if cell.numeric]
-    years = bool(numbers) and all(
-        _YEAR.fullmatch(" ".join(piece.text for piece in cell.pieces)) for cell in numbers
-    )
-    return TableRow(row, cells, len(numbers) if len(cells) > 1 else 0, years)
+    count = len(numbers) if len(cells) > 1 else 0
+    return TableRow(row, cells, count, is_years=_are_years(numbers))
+
+
+def _are_years(numbers: Sequence[Cell]) -> bool:
+    """Whether all are years, or the dashes of `2028 – 2032` between years."""
+    texts = [" ".join(piece.text for piece in cell.pieces) for cell in numbers]
+    years = sum(_YEAR.fullmatch(text) is not None for text in texts)
+    dashes = sum(text in _DASHES for text in texts)
+    return years == len(texts) > 0 or (years + dashes == len(texts) and years > 2 * dashes)
 
 
 def is_numeric(pieces: Sequence[Piece]) -> bool:
