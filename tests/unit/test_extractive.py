@@ -692,12 +692,13 @@ def test_a_ratio_may_be_a_percentage(answerer: ExtractiveAnswerer) -> None:
 def test_pounds_are_no_things_that_are_counted(answerer: ExtractiveAnswerer) -> None:
     text = "Salt exports | Weight (in billions of lbs.) 2020: 0.5 | Value 2020: 2.6"
     question = "How many billion pounds in weight were the salt exports in 2020?"
-    assert "0.5" in answerer.compose(ask(question, passage(1, text)))
+    answer = answerer.compose(ask(question, passage(1, text)))
+    assert answer == "Salt exports, Weight 2020: 0.5 billion [1]"
 
 
 def test_the_short_name_of_a_stock_in_a_file_name_is_the_company(
     answerer: ExtractiveAnswerer,
 ) -> None:
     said = passage(1, "Carriers owed 36% of the trade receivables in June.", "2022_Q3_ORRL.pdf")
-    question = "What percentage of Orrel's trade receivables was owed by carriers?"
-    assert "36%" in answerer.compose(ask(question, said))
+    question = "What percentage of the trade receivables did carriers owe to Orrel in June?"
+    assert answerer.compose(ask(question, said)).startswith("Carriers owed 36%")
