@@ -105,6 +105,11 @@ def test_one_thing_is_no_number_of_things() -> None:
     assert not need.names_one("The lamps are new.")
 
 
+def test_a_measure_is_not_what_is_counted() -> None:
+    assert Need.read("How many billion pounds of salt were sold?").counted == ""
+    assert Need.read("How many sacks of salt were sold?").counted == "sack"
+
+
 def test_what_is_counted_may_have_another_name() -> None:
     need = Need.read("How many workers does it have?")
     assert need.names_counted(frozenset({"employe"}))

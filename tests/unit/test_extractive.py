@@ -689,13 +689,6 @@ def test_a_ratio_may_be_a_percentage(answerer: ExtractiveAnswerer) -> None:
     assert answer == "Norrskar Bank, Total capital ratio: 13.7% [1]"
 
 
-def test_pounds_are_no_things_that_are_counted(answerer: ExtractiveAnswerer) -> None:
-    text = "Salt exports | Weight (in billions of lbs.) 2020: 0.5 | Value 2020: 2.6"
-    question = "How many billion pounds in weight were the salt exports in 2020?"
-    answer = answerer.compose(ask(question, passage(1, text)))
-    assert answer == "Salt exports, Weight 2020: 0.5 billion [1]"
-
-
 def test_the_short_name_of_a_stock_in_a_file_name_is_the_company(
     answerer: ExtractiveAnswerer,
 ) -> None:
