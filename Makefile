@@ -35,8 +35,7 @@ llm: install  ## Serve a small LLM on the CPU until Ctrl-C, to try one without a
 	@exec $(PYTHON_IN_VENV) -m tests.harness.local_llm $(ARGS)
 
 sure: check  ## Run everything that CI runs: format, lint, types, imports, all tests
-	@$(MAKE) faults
-	@$(MAKE) browser
+	@$(PYTHON_IN_VENV) -m tests --faults --browser
 	@$(MAKE) test
 
 screenshots: install  ## Take the README's pictures from the running service; needs Chromium

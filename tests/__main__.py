@@ -1,10 +1,11 @@
-"""`python -m tests [--faults | --browser] [pytest's arguments]`: the tests, several at a time.
+"""`python -m tests [--faults] [--browser] [pytest's arguments]`: the tests, several at a time.
 
 Most tests wait for clocks and processes, so pytest-xdist runs more processes than there are
 processors, each with its own PostgreSQL and Redis. Tests marked `alone` compare times; they run
 afterwards, one by one. Tests marked `faults` end, kill and starve whole services, and tests
-marked `browser` use a real browser. Each of these takes long, so each has its own run: `--faults`
-runs only the first, also those in a browser, and `--browser` the rest of the second.
+marked `browser` use a real browser. Both take long, so they have runs of their own: `--faults` runs
+only the first, also those in a browser, and `--browser` the rest of the second. With both options
+the second run while the first wait.
 """
 
 import subprocess
@@ -19,7 +20,8 @@ EVERYTHING_ELSE = "not faults and not browser"
 
 def main(arguments: list[str]) -> int:
     """Run the tests; return pytest's exit status, 0 if all selected tests passed."""
-    run = next((RUNS[argument] for argument in arguments if argument in RUNS), EVERYTHING_ELSE)
+    chosen = [f"({RUNS[argument]})" for argument in arguments if argument in RUNS]
+    run = f"({' or '.join(chosen) or EVERYTHING_ELSE})"
     arguments = [argument for argument in arguments if argument not in RUNS]
     statuses = [
         _pytest([*SIDE_BY_SIDE, "-m", f"{run} and not alone", *arguments]),
