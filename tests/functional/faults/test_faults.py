@@ -111,8 +111,15 @@ def test_a_frozen_worker_that_wakes_up_changes_nothing(
 
 
 def freeze_in_mid_range(client: Client) -> None:
-    """Stop the worker with SIGSTOP while it holds a range."""
-    held = "SELECT 1 FROM page_ranges WHERE state = 'running' AND number > 0"
+    """Stop the worker with SIGSTOP while it holds a range and is in no transaction.
+
+    A worker that is stopped in the transaction that ends a range loses its connection instead.
+    """
+    held = (
+        "SELECT 1 FROM page_ranges WHERE state = 'running' AND number > 0 AND NOT EXISTS"
+        " (SELECT 1 FROM pg_stat_activity WHERE datname = current_database()"
+        " AND state LIKE 'idle in transaction%%')"
+    )
     for _ in range(100):
         client.stack.signal("worker", signal.SIGSTOP, group=True)
         time.sleep(0.05)  # let statements that are on their way reach PostgreSQL
