@@ -165,6 +165,11 @@ class Need:
             return cls(question, "measure", "number")
         return cls(question, "other", _form(question))
 
+    @property
+    def is_preference(self) -> bool:
+        """Whether a sentence without the kind may answer too, because it may be said in words."""
+        return self.kind not in ("count", "money", "percent")
+
     def is_met(self, text: str) -> bool:
         """Whether `text` has a thing of the kind."""
         match self.kind:

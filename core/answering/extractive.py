@@ -178,7 +178,7 @@ class ExtractiveAnswerer:
         ranked = rank_sentences(query, passages, embedder=self._embedder)
         need = Need.read(query)
         fitting = _with_what_is_needed(ranked, need)
-        if need.kind not in ("amount", "measure", "time", "other"):
+        if need.kind == "date" or not need.is_preference:
             about = _SOURCE.sub("", query)
             named = {one.index for one in passages if not lacks_name(about, one, passages)}
             fitting = [one for one in fitting if one.candidate.passage.index in named]
@@ -245,11 +245,7 @@ def _with_what_is_needed(ranked: Sequence[Scored], need: Need) -> list[Scored]:
         return fitting or [item for item in ranked if _may_count(item, need)]
     if fitting and confidence(fitting) >= MIN_CONFIDENCE:
         return [fitting[0], *(item for item in ranked if item is not fitting[0])]
-    return [
-        item
-        for item in ranked
-        if need.kind in ("date", "amount", "measure", "time", "other") or item.share > NEARLY_ALL
-    ]
+    return [item for item in ranked if need.is_preference or item.share > NEARLY_ALL]
 
 
 def _completed(item: Scored, need: Need) -> Scored:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from core.answering.passages import Passage
-from core.text.synonyms import synonyms_of
+from core.text.synonyms import is_said, synonyms_of
 from core.text.words import content_stems
 
 _ASKS = re.compile(
@@ -73,4 +73,4 @@ def _shared(sought: frozenset[str], around: str) -> int:
     """How many of the stems `sought`, or synonyms of them, the text `around` has."""
     near = frozenset(content_stems(around))
     ways = synonyms_of(sought)
-    return sum(word in near or any(map(near.issuperset, ways.get(word, ()))) for word in sought)
+    return sum(is_said(word, near, ways) for word in sought)

@@ -17,7 +17,7 @@ from core.answering.table_row import with_asked_cells_first
 from core.embedding.base import Embedder, Query
 from core.embedding.models import rescale
 from core.text.sentences import is_list_item, split_sentences
-from core.text.synonyms import synonyms_of
+from core.text.synonyms import is_said, synonyms_of
 from core.text.table_rows import CELL_END
 from core.text.words import content_stems
 
@@ -243,13 +243,10 @@ def _weights(query: str, candidates: Sequence[Candidate]) -> _Weights:
 
 def _share(weights: _Weights, stems: frozenset[str]) -> float:
     total = sum(weights.by_word.values())
-    held = sum(weight for word, weight in weights.by_word.items() if _holds(weights, word, stems))
+    held = sum(
+        weight for word, weight in weights.by_word.items() if is_said(word, stems, weights.synonyms)
+    )
     return held / total if total else 0.0
-
-
-def _holds(weights: _Weights, word: str, stems: frozenset[str]) -> bool:
-    """Whether the word is among `stems`, or another way to say it."""
-    return word in stems or any(map(stems.issuperset, weights.synonyms.get(word, ())))
 
 
 def _by_words(query: str, need: Need, candidate: Candidate, weights: _Weights) -> float:

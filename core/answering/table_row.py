@@ -1,9 +1,9 @@
 """Says a table's row with the cells first that a question asks for. Pure."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from core.answering.tables import read_row, without_title
-from core.text.synonyms import synonyms_of
+from core.text.synonyms import is_said, synonyms_of
 from core.text.table_rows import CELL_END
 from core.text.words import content_stems
 
@@ -18,15 +18,17 @@ def with_asked_cells_first(row: str, asked: Collection[str]) -> str:
     if read is None or not read.label:
         return row
     headers = without_title([header for header, _ in read.cells])
-    shares = [_share(header, asked) for header in headers]
+    synonyms = synonyms_of(asked)
+    shares = [_share(header, asked, synonyms) for header in headers]
     order = sorted(range(len(headers)), key=lambda at: -shares[at])
     cells = (f"{headers[at]}: {read.cells[at][1]}".removeprefix(": ") for at in order)
     return CELL_END.join([read.label, *cells])
 
 
-def _share(header: str, asked: Collection[str]) -> float:
+def _share(
+    header: str, asked: Collection[str], synonyms: Mapping[str, Collection[tuple[str, ...]]]
+) -> float:
     """The number of stems `asked` in a column's name; of equals the shorter name has more."""
     stems = set(content_stems(header))
-    ways = synonyms_of(asked)
-    held = sum(word in stems or any(map(stems.issuperset, ways.get(word, ()))) for word in asked)
+    held = sum(is_said(word, stems, synonyms) for word in asked)
     return held - 0.01 * len(stems) if held else 0.0

@@ -5,7 +5,7 @@ A question says `CFO`, `headcount` or `R&D` where the document says `chief finan
 products do not belong here.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 
 from core.text.words import content_stems
@@ -182,6 +182,9 @@ _SIMILAR = (
 )
 
 
+_ALL = _EQUIVALENT + _SIMILAR
+
+
 @lru_cache(maxsize=2)
 def _table(groups: Sequence[str]) -> dict[tuple[str, ...], dict[str, tuple[str, ...]]]:
     """Each phrase of the groups, as stems, with the others of its groups and their stems."""
@@ -198,9 +201,18 @@ def _table(groups: Sequence[str]) -> dict[tuple[str, ...], dict[str, tuple[str, 
 def synonyms_of(stems: Iterable[str]) -> dict[str, frozenset[tuple[str, ...]]]:
     """For each stem of a known phrase that `stems` contain: the phrases of the same meaning."""
     found: dict[str, frozenset[tuple[str, ...]]] = {}
-    for stem, others in _others(stems, _EQUIVALENT + _SIMILAR).items():
+    for stem, others in _others(stems, _ALL).items():
         found[stem] = frozenset(others.values())
     return found
+
+
+def is_said(
+    word: str,
+    stems: set[str] | frozenset[str],
+    synonyms: Mapping[str, Collection[tuple[str, ...]]],
+) -> bool:
+    """Whether a stem, or a phrase that `synonyms` has for it, is among `stems`."""
+    return word in stems or any(map(stems.issuperset, synonyms.get(word, ())))
 
 
 def equivalents_of(stems: Iterable[str]) -> dict[str, dict[str, tuple[str, ...]]]:
