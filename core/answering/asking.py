@@ -12,6 +12,11 @@ from core.text.words import FUNCTION_WORDS, content_stems, stem, words
 Kind = Literal["count", "money", "percent", "amount", "measure", "time", "date", "other"]
 Form = Literal["year", "range", "number", "name", "any"]
 
+# A question without these is made of keywords and may ask for any value.
+ASKS = re.compile(
+    r"\?|\b(?:who|whom|whose|what|which|where|when|why|how|is|are|was|were|does?|did|has|have|can)\b",
+    re.IGNORECASE,
+)
 _YEAR = re.compile(r"\b(?:1\d|20)\d\d\b")
 _NUMBER = re.compile(
     r"\d|\b(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|thirty|fifty"

@@ -44,6 +44,11 @@ def is_in_a_row(cell: Cell) -> bool:
     return _is_label(label) and _tells(cell) if label else bool(cell.heading)
 
 
+def is_total(cell: Cell) -> bool:
+    """Whether a row is the sum of others, or its label has no word: `Total revenues`, `(4)`."""
+    return bool(WHOLE & stems_of(cell.row)) or not content_stems(re.sub(r"\W\d?\W", "", cell.row))
+
+
 def _tells(cell: Cell) -> bool:
     """Whether a row's label tells more than that it is a year or a month: `Fiscal year:`."""
     label = f"{cell.section} {cell.row}"

@@ -6,11 +6,20 @@ from dataclasses import replace
 
 from core.answering.asking import Need
 from core.answering.base import AnswerStream, Question
+from core.answering.cells import is_total
 from core.answering.citations import strip_citations
 from core.answering.comparing import Side, find_sides
 from core.answering.definitions import find_definition
-from core.answering.figures import find_figure, is_sure, say_figure
+from core.answering.essentials import lacks_essential, lacks_measure, lacks_subject
+from core.answering.figures import Figure, find_figure, is_sure, say_figure
 from core.answering.identifiers import find_identifier
+from core.answering.memories import (
+    MAX_CHARS,
+    asks_for_memory,
+    find_memory,
+    quote_memory,
+    shorten,
+)
 from core.answering.naming import lacks_name, passages_about
 from core.answering.passages import Passage
 from core.answering.people import find_person
@@ -41,7 +50,6 @@ MAX_RELATED = 3
 RELATED_CHARS = 60
 
 MAX_SENTENCES = 4
-MAX_CHARS = 400
 # Per hundred characters of each sentence after the first: two short sentences contain the answer
 # more often than a long one.
 LENGTH_PENALTY = 0.02
@@ -80,17 +88,6 @@ _FURNITURE = re.compile(
 )
 
 _SOURCE = re.compile(r"^according to [^,]{1,80},|\baccording to [^,?]+$", re.IGNORECASE)
-_FIRST_PERSON = re.compile(
-    r"\b(?:i|me|my|we|our|ich|mir|mich|mein\w{0,2}|wir|uns|unser\w{0,2}|je|moi|mon|mes|nous|notre"
-    r"|yo|mi|mis|nuestr[oa]s?)\b",
-    re.IGNORECASE,
-)
-_ASKS_FOR_MEMORY = re.compile(
-    r"\b(?:(?:did|have|had) (?:i|we) (?:ever |already )?(?:say|said|tell|told|mention|mentioned|ask"
-    r"|asked|write|written)|(?:i|we) (?:said|told you|mentioned|asked|wrote)"
-    r"|habe ich (?:dir |ihnen )?.{0,60}\b(?:gesagt|erzählt|erwähnt|gefragt))\b",
-    re.IGNORECASE,
-)
 
 
 class ExtractiveAnswerer:
@@ -117,10 +114,10 @@ class ExtractiveAnswerer:
 
     def compose(self, question: Question) -> str:
         """The whole answer at once."""
-        if _asks_for_memory(question.text) and question.memories:
+        if asks_for_memory(question.text) and question.memories:
             return quote_memory(question.memories[0])
         if not question.grounded:
-            return _by_memory(question) or DOCUMENTS_ONLY
+            return find_memory(question) or DOCUMENTS_ONLY
         query = without_instructions(question.search_query or question.text)
         compared = self._compare(query, question.passages)
         if compared is not None:
@@ -132,7 +129,7 @@ class ExtractiveAnswerer:
         nearest = [one for one in passages if one.index <= SENTENCE_PASSAGES]
         fitting = self._rank(query, nearest or passages)
         if not fitting:
-            return _by_memory(question) or refuse(question.passages)
+            return find_memory(question) or refuse(question.passages)
         # The words of a follow-up are few, so the best sentence may be about the question before.
         is_follow_up = question.search_query not in ("", question.text)
         lead = find_lead(Need.read(query), fitting[0].text)
@@ -157,7 +154,7 @@ class ExtractiveAnswerer:
             return None
         marker = f" [{cited[0].index}]"
         named = f"{title_of(cited[0].filename)}: {said.removesuffix(marker)}"
-        return f"{_cut(named, room - len(marker) - 1)}{marker}"
+        return f"{shorten(named, room - len(marker) - 1)}{marker}"
 
     def _say_in_short(self, query: str, passages: Sequence[Passage]) -> str | None:
         """The definition, person, number or figure that is asked for, None if there is none."""
@@ -169,7 +166,7 @@ class ExtractiveAnswerer:
         if named is not None:
             return f"{strip_citations(named.text)} [{named.passage.index}]"
         figure = find_figure(query, passages)
-        if figure is not None and is_sure(figure, query):
+        if figure is not None and is_sure(figure, query) and not _lacks(figure, query, passages):
             return f"{say_figure(figure)} [{figure.passage.index}]"
         return None
 
@@ -182,6 +179,7 @@ class ExtractiveAnswerer:
             about = _SOURCE.sub("", query)
             named = {one.index for one in passages if not lacks_name(about, one, passages)}
             fitting = [one for one in fitting if one.candidate.passage.index in named]
+        fitting = [one for one in fitting if not _lacks_essential(one, need, passages)]
         if not fitting or not _is_convincing(fitting):
             return []
         informative = [item for item in fitting if _is_informative(item.text)] or fitting
@@ -213,25 +211,8 @@ def _first_words(text: str) -> str:
     """The beginning of the first line of at least MIN_WORDS words, to show a passage's subject."""
     for line in strip_citations(text).splitlines():
         if len(words(line)) >= MIN_WORDS:
-            return _cut(" ".join(line.split()), RELATED_CHARS)
+            return shorten(" ".join(line.split()), RELATED_CHARS)
     return ""
-
-
-def quote_memory(memory: str) -> str:
-    """An answer that quotes the user's own words. It cites nothing, as they are no passage."""
-    said = " ".join(strip_citations(memory).split())
-    return f"You said earlier: “{_cut(said, MAX_CHARS - 22)}”"
-
-
-def _by_memory(question: Question) -> str | None:
-    """For a question about the user: an answer from the memory that fits it best."""
-    if question.memories and _FIRST_PERSON.search(question.text):
-        return quote_memory(question.memories[0])
-    return None
-
-
-def _asks_for_memory(text: str) -> bool:
-    return _ASKS_FOR_MEMORY.search(text) is not None
 
 
 def _with_what_is_needed(ranked: Sequence[Scored], need: Need) -> list[Scored]:
@@ -260,6 +241,22 @@ def _completed(item: Scored, need: Need) -> Scored:
     if _PRONOUN_FIRST.match(one.after) is None or len(both) > MAX_SENTENCE_CHARS:
         return item
     return replace(item, candidate=replace(one, text=both))
+
+
+def _lacks_essential(item: Scored, need: Need, passages: Sequence[Passage]) -> bool:
+    one = item.candidate
+    near = f"{one.before} {one.text} {one.after}"
+    return lacks_essential(need, near, one.passage, passages)
+
+
+def _lacks(figure: Figure, query: str, passages: Sequence[Passage]) -> bool:
+    """Whether a figure measures something else, or is the total of something else."""
+    cell = figure.cell
+    near = " ".join((cell.section, cell.row, *cell.columns, *cell.heading, figure.passage.heading))
+    if lacks_measure(Need.read(query), near):
+        return True
+    same = [one.text for one in passages if one.document_id == figure.passage.document_id]
+    return is_total(cell) and lacks_subject(query, near, figure.passage, " ".join(same))
 
 
 def _may_count(item: Scored, need: Need) -> bool:
@@ -300,7 +297,7 @@ def join_sentences(ranked: Sequence[Scored]) -> str:
             parts and len(text) > room and (room < MIN_EXCERPT or text != item.text)
         ):
             continue
-        text = _cut(text, room)
+        text = shorten(text, room)
         place = _place(item, shown)
         parts.insert(place, text + marker)
         shown.insert(place, item.text)
@@ -313,7 +310,7 @@ def join_sentences(ranked: Sequence[Scored]) -> str:
 def _after_lead(lead: str, item: Scored) -> str:
     """The sentence after the value of it that is meant."""
     marker = f" [{item.candidate.passage.index}]"
-    return f"{_cut(f'{lead} – {item.text}', MAX_CHARS - len(marker))}{marker}"
+    return f"{shorten(f'{lead} – {item.text}', MAX_CHARS - len(marker))}{marker}"
 
 
 def _is_convincing(ranked: Sequence[Scored]) -> bool:
@@ -385,12 +382,3 @@ def _is_informative(text: str) -> bool:
     if len(words(text)) < MIN_WORDS and not any(char.isdigit() for char in text):
         return False
     return _UNFINISHED.fullmatch(text) is None or len(text.split()) > HEADING_WORDS
-
-
-def _cut(text: str, room: int) -> str:
-    """`text`, or its beginning with an ellipsis, cut between words if the script has spaces."""
-    if len(text) <= room:
-        return text
-    cut = text[: room - 2]
-    whole = cut.rpartition(" ")[0]
-    return f"{(whole if len(whole) > len(cut) // 2 else cut).removesuffix(' …')} …"

@@ -47,7 +47,8 @@ def passages_about(question: str, passages: Sequence[Passage]) -> list[Passage]:
 def lacks_name(question: str, passage: Passage, passages: Sequence[Passage]) -> bool:
     """Whether a name in the question is neither in `passage` nor what its document is about."""
     return any(
-        not _has_name(passage, name) and not is_about(passage, name, passages)
+        not has_name(f"{passage.heading} {passage.text}", name)
+        and not is_about(passage, name, passages)
         for name in capitalised(question)
     )
 
@@ -62,7 +63,20 @@ def is_about(passage: Passage, name: str, passages: Sequence[Passage]) -> bool:
     return (
         name in filename_letters(passage)
         or _has_ticker(passage.filename, name)
-        or (2 * sum(_has_name(one, name) for one in same) >= max(2, len(same)))
+        or (2 * sum(has_name(f"{one.heading} {one.text}", name) for one in same))
+        >= max(2, len(same))
+    )
+
+
+def is_named_after(passage: Passage, name: str, document: str) -> bool:
+    """Whether the passage's document is named after the folded `name`, in its file name or text.
+
+    `document` is what is known of its text: a name there may be the long form of `name`.
+    """
+    return (
+        name in filename_letters(passage)
+        or _has_ticker(passage.filename, name)
+        or bool(short_names_in(document, [name]))
     )
 
 
@@ -94,9 +108,12 @@ def capitalised(question: str) -> list[str]:
     ]
 
 
-def _has_name(passage: Passage, name: str) -> bool:
+def has_name(text: str, name: str) -> bool:
+    """Whether `text` has a word with a capital that begins as the folded `name`, or is it in full.
+
+    The beginning is enough, because names are misspelt.
+    """
     begin = name[: max(_BEGINNING, len(name) - 2)]
-    text = f"{passage.heading} {passage.text}"
     if any(fold(word).startswith(begin) for word in _CAPITAL.findall(text)):
         return True
     return bool(short_names_in(text, [name]))

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import takewhile
 
 from core.answering.passages import Passage
 from core.answering.tables import YEAR
@@ -17,7 +17,10 @@ _ASKS_ROLE = re.compile(
     r"\bwho(?:['’]s| is| are| was| were)\s+(?:(?P<whose>\S+)['’]s? )?(?P<role>[^?]+)", re.IGNORECASE
 )
 _ASKS_HEAD = re.compile(
-    r"\bwho (?:runs?|ran|leads?|led|heads?|manages?|directs?|oversees)\s+(?P<what>[^?]+)", re.I
+    r"\bwho (?:runs?|ran|leads?|led|heads?|manages?|managed|directs?|directed|oversees|oversaw"
+    r"|supervises?|(?:is|are|was|were) (?:in charge of|responsible for|running|leading|heading"
+    r"|managing|at the head of|the (?:head|boss|leader) of))\s+(?P<what>[^?]+)",
+    re.IGNORECASE,
 )
 _ASKS_CONTACT = re.compile(
     r"\bwho (?:handles?|answers?|do (?:I|we) (?:ask|contact|call)|should .{1,30} contact|to contact"
@@ -38,6 +41,10 @@ _WITH_OTHERS = frozenset({"officer", "director", "manager", "minister", "editor"
 _WHEN = re.compile(rf"\b(?:in |as of )?(?:{MONTH}|{YEAR})\b", re.IGNORECASE)
 _WHERE = re.compile(r"\s+(?:of|at|for|in|on|to|with|by)\s", re.IGNORECASE)
 _HEADS = ("chief executive officer", "president", "head", "director", "leader", "manager")
+# Words for a part of a company, which its title seldom repeats.
+_PART_WORDS = frozenset(
+    content_stems("business division segment unit department group operations team section company")
+)
 _HEADS_OF_PART = (*_HEADS, "chief officer", "vice president")
 _CONTACTS = ("contact", "enquiries", "inquiries", "relations", "office", "desk", "press")
 # A capitalised word that is part of no person's name.
@@ -49,22 +56,40 @@ _NO_NAME = frozenset(
         " relations contact investor media public note table item section part annual report fiscal"
         " year quarter age title name position signature date page financial operating senior"
         " january february march april june july august september october november december"
-        " registrant securities exchange the our"
+        " registrant securities exchange the our latin america africa asia europe north south east"
+        " west middle pacific international global services department ministry bank national"
+        " partnership"
     )
 )
 _NO_PART = frozenset({"no", "the", "our", "this", "and", "tbc"})
 _TITLES = r"(?:(?:Dr|Mr|Mrs|Ms|Prof|Professor|Sir|Dame|Shri|Smt)\.? )?"
 _PART = r"[A-Z][^\W\d_]*(?:[’'-][A-Z]?[^\W\d_]+)*\.?"
-_NAME = re.compile(rf"(?<![\w-]){_TITLES}{_PART}(?: (?:(?:der|van|von|da|al|bin) )?{_PART}){{1,3}}")
+_NAME = re.compile(
+    rf"(?<![\w-]){_TITLES}{_PART}(?: (?:(?:de|der|van|von|da|al|bin) )?{_PART}){{1,3}}"
+)
 _MARK = re.compile(r"^\W+")
 _LABEL = re.compile(r"(?P<label>[^:|]{2,60}?)\s*(?::| \| |\s[=–]\s)\s*(?P<value>.*)")
-_OTHER = re.compile(
-    r"\b(?:former|acting|no|number|id|code|date|email|phone)\b"
-    # A vice president is no president, but may be a chief financial officer too.
-    r"|\b(?P<below>vice|deputy|assistant|co)[ -](?P<role>\w+)",
+_OTHER = re.compile(r"\b(?:former|acting|no|number|id|code|date|email|phone)\b", re.IGNORECASE)
+# A vice president is no president, but may be a chief financial officer too.
+_LOWER = re.compile(r"\b(?P<below>vice|deputy|assistant|co)[ -]\w+", re.IGNORECASE)
+_PAST = re.compile(
+    r"\b(?:19|20)\d\d ?[-–] ?(?:19|20)?\d\d\b|\bfrom .{2,20}\d to .{0,12}\d"
+    r"|\b(?:previously|formerly|prior to|until|before)\b",
     re.IGNORECASE,
 )
-_APART = 70  # characters between a name and the end of its role
+_ASKS_PAST = re.compile(r"\b(?:was|were|did|ran|led|former\w*|previous\w*|before)\b", re.IGNORECASE)
+# “Jo Ek, the”, “JO EK — Ms. Ek (53) has been the”, “Jo Ek was appointed our”, “Jo Ek 53 ”.
+_HAS_ROLE = re.compile(
+    r"(?: [–—-] (?:Mr|Mrs|Ms|Dr)\.? [\w’'-]+)?(?: \(\d\d\))?"
+    r"(?:(?:,| [–—-]| \(|,? (?:as|(?:(?:has|had) )?(?:is|was|been|serves?|served|acts?|acted|works?"
+    r"|worked|became)(?: (?:appointed|named|elected|promoted to))?(?: as)?))"
+    r" (?:(?:the|our|its|[A-Z]\w+[’']s|\d\d|age \d\d)\b,? )?"
+    r"| \d\d (?=[A-Z]))"  # a list of officers with their ages
+)
+_CUT_NAME = re.compile(r": ?([A-Z][^\W\d_]+)$")  # its second part is on the next line
+_APART = 120  # characters between a name and the end of its role
+_LESS_SURE = 2  # words of the question; a name after a role may be somebody else's
+_MAX_ROLES = 4  # below each other
 _MAX_VALUE = 160
 _MAX_LABEL_EXTRA = 2  # words of a label besides the role
 
@@ -86,41 +111,54 @@ class _Role:
 
     def is_in(self, text: str) -> bool:
         """Whether `text` says the role, and no other one like it (`vice president`)."""
-        stems = frozenset(content_stems(text))
-        said = [way for way in self.ways if way <= stems]
-        return any(not self._is_other(text, way) for way in said)
+        asked = frozenset(words(self.question))
+        stems = frozenset(content_stems(_without_lower(text, asked)))
+        if not any(way <= stems for way in self.ways):
+            return False
+        return not any(one[0].casefold() not in asked for one in _OTHER.finditer(text))
 
-    def _is_other(self, text: str, way: frozenset[str]) -> bool:
-        asked = way.union(words(self.question))
-        for found in _OTHER.finditer(text):
-            below = found["below"]
-            if below and way.isdisjoint(content_stems(found["role"])):
-                continue
-            if (below or found[0]).casefold() not in asked:
-                return True
-        return False
+    def is_past(self, text: str) -> bool:
+        """Whether `text` says that somebody had the role, and the question asks who has it."""
+        return _PAST.search(text) is not None and _ASKS_PAST.search(self.question) is None
+
+    def shares(self, text: str) -> int:
+        """How many of the question's words `text` has: they tell which of several is meant."""
+        return len(frozenset(content_stems(text)).intersection(content_stems(self.question)))
+
+    @property
+    def longest(self) -> int:
+        return max(map(len, self.ways))
+
+
+def _without_lower(text: str, asked: frozenset[str]) -> str:
+    """`text` without the roles below another one, as in `Vice President and Treasurer`."""
+    return _LOWER.sub(lambda one: one[0] if one["below"].casefold() in asked else " ", text)
 
 
 def find_person(question: str, passages: Sequence[Passage]) -> Person | None:
-    """The first naming of who has the role that is asked for, None if the question asks for none.
+    """The naming of who has the role that is asked for, None if the question asks for none.
 
-    In this order: `Role: Name`, `Name, role`, a name on the line above the role, `role Name`.
+    It has most of the question's words. Of several, the first: `Role: Name`, `Name, role`, a name
+    on the line above the role, `role Name`.
     """
     role = _read_role(question)
     if role is None:
         return None
-    for passage in passages:
-        for say in (_labelled, _followed, _signed, _preceded):
-            text = next(say(role, passage.text), None)
-            if text is not None:
-                return Person(text, passage)
-    return None
+    ways = ((_labelled, 0), (_followed, 0), (_signed, 0), (_preceded, -_LESS_SURE))
+    found = [
+        (role.shares(text) + sure, Person(text, passage))
+        for passage in passages
+        for say, sure in ways
+        for text in say(role, passage.text)
+    ]
+    return max(found, key=lambda one: one[0])[1] if found else None
 
 
 def _read_role(question: str) -> _Role | None:
     if found := _ASKS_CONTACT.search(question):
         about = content_stems(found["what"])
         ways = [(one, *content_stems(contact)) for one in about for contact in _CONTACTS]
+        ways.append(tuple(content_stems("contact person")))
     elif found := _ASKS_HEAD.search(question):
         ways = _ways_to_head(found["what"])
     elif found := _ASKS_ROLE.search(question):
@@ -132,11 +170,16 @@ def _read_role(question: str) -> _Role | None:
 
 
 def _ways_to_head(what: str) -> list[tuple[str, ...]]:
-    """Who heads `human resources at Acme`, or `Acme Europe`: the part is the last word there."""
-    part = content_stems(_WHERE.split(what)[0])
+    """Who heads `human resources at Acme`, or `Acme Europe`: the part is the last word there.
+
+    All of the words tell more: `the beverage business in North America`.
+    """
+    telling = [one for one in content_stems(what) if one not in _PART_WORDS]
+    part = [one for one in content_stems(_WHERE.split(what)[0]) if one not in _PART_WORDS]
     ways = [(*part[-1:], *content_stems(head)) for head in _HEADS]
-    if len(part) > 1:
-        ways = [(*part, *content_stems(head)) for head in _HEADS_OF_PART] + ways
+    for several in (part, telling, telling[1:]):
+        if len(several) > 1:
+            ways += [(*several, *content_stems(head)) for head in _HEADS_OF_PART]
     return ways
 
 
@@ -169,7 +212,7 @@ def _labelled(role: _Role, text: str) -> Iterator[str]:
         found = _LABEL.fullmatch(line)
         if found is None or not role.is_in(found["label"]):
             continue
-        if len(content_stems(found["label"])) > max(map(len, role.ways)) + _MAX_LABEL_EXTRA:
+        if len(content_stems(found["label"])) > role.longest + _MAX_LABEL_EXTRA:
             continue
         value = found["value"] or (lines[place + 1] if place + 1 < len(lines) else "")
         value = _MARK.sub("", value)
@@ -179,55 +222,77 @@ def _labelled(role: _Role, text: str) -> Iterator[str]:
 
 def _followed(role: _Role, text: str) -> Iterator[str]:
     """`Jo Ek, chief executive officer of Acme`, or a row that has both."""
-    for segment in split_sentences(text):
-        sentence = " ".join(text[segment.start : segment.end].split())
+    for sentence in _sentences(text):
         for name in _names(sentence, role):
-            rest = sentence[name.end() : name.end() + _APART]
             if CELL_END in sentence:
                 cells = sentence[name.end() :].split(CELL_END)
-                said = next((cell for cell in cells if role.is_in(cell)), None)
+                own = (cell for cell in cells if role.is_in(cell) and not role.is_past(cell))
+                said = next(own, None)
                 if said is not None and name.start() < 3:
                     yield f"{name[0]}: {said.strip()}"
-            elif (said := _apposition(rest, role)) is not None:
+            elif (said := _apposition(sentence[name.end() :][:_APART], role)) is not None:
                 yield f"{name[0]}, {said}"
 
 
+def _sentences(text: str) -> Iterator[str]:
+    """The sentences on one line, with the beginning of a name that is on the line before."""
+    before = ""
+    for segment in split_sentences(text):
+        sentence = " ".join(text[segment.start : segment.end].split())
+        cut = _CUT_NAME.search(before)
+        yield f"{cut[1]} {sentence}" if cut else sentence
+        before = sentence
+
+
 def _apposition(rest: str, role: _Role) -> str | None:
-    """The role that follows a name after a comma or a dash, or after `is` or `as`."""
-    found = re.match(
-        r"(?:(?:,| [–-]| \(|,? (?:is|was|serves? as|as)) (?:(?:the|our|its|\d\d|age \d\d)\b,? )?"
-        r"| \d\d (?=[A-Z]))",  # a list of officers with their ages
-        rest,
-    )
+    """The role that follows a name after a comma or a dash, or after `is`, `as` or the like."""
+    found = _HAS_ROLE.match(rest)
     if found is None:
         return None
     said = re.split(r"[.;)”\"](?:\s|$)|, (?:who|which|and|said)\b", rest[found.end() :])[0]
     parts = said.split(", ")
-    for count in range(1, len(parts) + 1):
-        if role.is_in(", ".join(parts[:count])):
-            return ", ".join(parts[:count]).strip()
-    return None
+    begins = [", ".join(parts[:count]).strip() for count in range(1, len(parts) + 1)]
+    # What follows may tell which of several: `President, Acme International`.
+    own = max(filter(role.is_in, begins), key=role.shares, default=None)
+    return None if own is None or role.is_past(own) else own
 
 
 def _signed(role: _Role, text: str) -> Iterator[str]:
-    """A name, and on the next line the role."""
+    """A name, and on the next line the role; or as many names, and below them their roles."""
     lines = [line.strip() for line in text.split("\n") if line.strip()]
-    for above, line in pairwise(lines):
-        begin = " ".join(line.split()[: max(map(len, role.ways)) + _MAX_LABEL_EXTRA])
-        if not line[:1].isupper() or not role.is_in(begin):
+    names = [
+        next((one[0] for one in _names(line, role) if _is_all(line, one)), "") for line in lines
+    ]
+    for place, line in enumerate(lines):
+        begin = " ".join(line.split()[: role.longest + _MAX_LABEL_EXTRA])
+        if not place or not line[:1].isupper() or not role.is_in(begin):
             continue
-        name = next(iter(_names(above, role)), None)
-        if name is not None and name.start() == 0 and not above[name.end() :].strip()[:1].isalpha():
-            yield f"{name[0]}, {re.split(r' [^A-Za-z&(]', line)[0]}"
+        name = names[place - 1] or _name_in_order(names, place)
+        if name:
+            yield f"{name}, {re.split(r' [^A-Za-z&(]', line)[0]}"
+
+
+def _is_all(line: str, name: re.Match[str]) -> bool:
+    """Whether a line has a name and no further words."""
+    return name.start() == 0 and not line[name.end() :].strip()[:1].isalpha()
+
+
+def _name_in_order(names: Sequence[str], place: int) -> str:
+    """The name for the role on a line, where two names or more are above as many roles."""
+    first = next((at for at in range(place, max(0, place - _MAX_ROLES), -1) if names[at - 1]), None)
+    if first is None:
+        return ""
+    above = list(takewhile(bool, reversed(names[:first])))[::-1]
+    below = place - first
+    return above[below] if len(above) > below > 0 else ""
 
 
 def _preceded(role: _Role, text: str) -> Iterator[str]:
     """`our chief executive officer, Jo Ek`"""
-    for segment in split_sentences(text):
-        sentence = " ".join(text[segment.start : segment.end].split())
+    for sentence in _sentences(text):
         for name in _names(sentence, role):
             before = sentence[: name.start()].rstrip(" ,:").split()
-            said = " ".join(before[-max(map(len, role.ways)) - 1 :])
+            said = " ".join(before[-role.longest - 1 :])
             if role.is_in(said) and not re.search(r"[.;|]", said):
                 yield f"{name[0]}, {_MARK.sub('', said)}"
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 
-from core.answering.asking import Need
+from core.answering.asking import ASKS, Need
 from core.text.dates import MONTH
 from core.text.table_rows import CELL_END
 from core.text.words import content_stems, words
@@ -52,11 +52,6 @@ _KEYED = re.compile(
     r" ?[^,;:(]+"
 )
 _ELLIPSIS = " …"
-# A question without these is made of keywords and may ask for any value.
-_ASKS = re.compile(
-    r"\?|\b(?:who|whom|whose|what|which|where|when|why|how|is|are|was|were|does?|did|has|have|can)\b",
-    re.IGNORECASE,
-)
 _FROM = re.compile(r"\bfrom (?:about |approximately |nearly |over )?$", re.IGNORECASE)
 _EARLIER = re.compile(r"\b(?:from|before|previous\w*|earlier|former\w*|until|old|range)\b", re.I)
 _PERIOD = frozenset(
@@ -117,7 +112,7 @@ def _by_key(need: Need, text: str) -> str | None:
 
 def _values(need: Need, text: str) -> list[re.Match[str]]:
     """What in `text` is of the kind asked for; empty for a question that asks for no value."""
-    if need.kind == "other" and need.form != "number" and _ASKS.search(need.question):
+    if need.kind == "other" and need.form != "number" and ASKS.search(need.question):
         return []
     pattern = _PATTERNS[_PATTERN_OF.get(need.kind, need.kind)]
     found = list(pattern.finditer(text))

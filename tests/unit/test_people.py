@@ -78,6 +78,40 @@ def passage(index: int, text: str, filename: str = "file.pdf") -> Passage:
             "Elsa Holm, Chief Internal Audit Officer since 2020",
         ),
         (
+            "Who is in charge of Acme's Ropes & Sails business?",
+            "Elsa Holm | 51 | Group President, Tools | 2020 | Vice President, Ropes & Sails, "
+            "2015-2020\nBo Ek | 55 | Group President, Ropes & Sails | 2021 | Director, 2012-2021",
+            "Bo Ek: Group President, Ropes & Sails",
+        ),
+        (
+            "Who runs the ferry business in South America?",
+            "Elsa Holm was appointed President, Ferries Europe, effective 2019. Bo Ek has served "
+            "as President, Ferries South America since 2020.",
+            "Bo Ek, President, Ferries South America since 2020",
+        ),
+        (
+            "Who is the president of Acme International?",
+            "Elsa Holm 51 President, Tools since 2020.\n"
+            "Bo Ek 48 Senior Vice President and President, Acme International since 2021.",
+            "Bo Ek, Senior Vice President and President, Acme International since 2021",
+        ),
+        (
+            "Who manages the northern harbour office?",
+            "For more details, write to the people below or call them on any working day.\n"
+            "CONTACT : Bo\nEk, Manager, Northern Harbour Office, 2 Quay Street, Visby.",
+            "Bo Ek, Manager, Northern Harbour Office",
+        ),
+        (
+            "Who do I contact about the data set of ferry routes?",
+            "A guide to the data set of ferry routes.\n\nContact Person:\n\nBo Ek, Analyst",
+            "Contact Person: Bo Ek, Analyst",
+        ),
+        (
+            "visby harbour master 2017 fire commissioner",
+            "City of Visby\nElsa Holm\nBo de Ek\nHarbour Master\nFire Commissioner\nReport",
+            "Bo de Ek, Fire Commissioner",
+        ),
+        (
             "Who is the chief engineer?",
             "The ship has a chief engineer, Elsa Holm, and a cook.",
             "Elsa Holm, a chief engineer",
@@ -96,6 +130,7 @@ def test_who_has_a_role(question: str, text: str, said: str) -> None:
         ("Who is the president of Acme?", "Elsa Holm, Vice President of Acme, spoke."),
         ("Who is the CEO of Acme?", "Elsa Holm, the former chief executive officer, spoke."),
         ("Who is the sponsor?", "Sponsor R&D No: 12"),
+        ("Who runs Acme Sails?", "Elsa Holm | 51 | Director, Acme Sails, 2012-2016"),
         ("Who bought the Vinga lighthouse?", "Elsa Holm, the keeper, bought the lighthouse."),
         ("Where is the president?", "Elsa Holm, president of Acme, spoke."),
         ("pay of the finance director", "Elsa Holm, the finance manager, spoke."),
