@@ -46,14 +46,18 @@ def clean_text(raw: str, *, known_words: Collection[str] = ()) -> str:
     It has no surrogates, and no control characters except newlines. The function is
     idempotent. `known_words` are those of `core.pdf.known_words`.
     """
-    text = join_broken_words(unify_spaces(raw), known_words)
-    text = _CONTROLS.sub(" ", text)
-    if not text.isascii():
+    is_plain = raw.replace("\n", " ").isprintable()  # has no controls and no special spaces
+    text = join_broken_words(raw if is_plain else unify_spaces(raw), known_words)
+    if not is_plain:
+        text = _CONTROLS.sub(" ", text)
         text = _BULLET.sub(lambda match: _BULLETS[match[0]], _DROPPED.sub("", text))
+    if not text.isascii():
         text = _COMPATIBILITY.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
         text = unicodedata.normalize("NFC", text)
-    lines = (" ".join(line.split()) for line in text.split("\n"))
-    return _BLANK_LINES.sub("\n\n", "\n".join(lines)).strip()
+        is_plain = is_plain and text.replace("\n", " ").isprintable()
+    if not is_plain or any(spaces in text for spaces in ("  ", " \n", "\n ")):
+        text = "\n".join(" ".join(line.split()) for line in text.split("\n"))
+    return _BLANK_LINES.sub("\n\n", text).strip()
 
 
 def unify_spaces(raw: str) -> str:

@@ -23,6 +23,18 @@ get_loose_box = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, c
 get_origin = ctypes.PYFUNCTYPE(
     ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p
 )(address_of(pdfium_c.FPDFText_GetCharOrigin))
+# (text page, number of a character) -> the angle of the text in radians
+get_char_angle = ctypes.PYFUNCTYPE(ctypes.c_float, ctypes.c_void_p, ctypes.c_int)(
+    address_of(pdfium_c.FPDFText_GetCharAngle)
+)
+# (text page, number of a character) -> the text object that draws it, 0 if there is none
+get_text_object = ctypes.PYFUNCTYPE(ctypes.c_size_t, ctypes.c_void_p, ctypes.c_int)(
+    address_of(pdfium_c.FPDFText_GetTextObject)
+)
+# (text object) -> the address of its font, 0 if it has none
+get_font = ctypes.PYFUNCTYPE(ctypes.c_size_t, ctypes.c_void_p)(
+    address_of(pdfium_c.FPDFTextObj_GetFont)
+)
 # (page, number) -> the object, 0 if there is none
 get_object = ctypes.PYFUNCTYPE(ctypes.c_size_t, ctypes.c_void_p, ctypes.c_int)(
     address_of(pdfium_c.FPDFPage_GetObject)

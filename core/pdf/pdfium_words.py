@@ -18,7 +18,14 @@ from typing import Any
 import pypdfium2.raw as pdfium_c
 
 from core.pdf.layout.words import Box, Word
-from core.pdf.pdfium_calls import address_of, get_loose_box, get_origin
+from core.pdf.pdfium_calls import (
+    address_of,
+    get_char_angle,
+    get_font,
+    get_loose_box,
+    get_origin,
+    get_text_object,
+)
 
 # pdfium marks a hyphen at the end of a line by U+FFFE (older versions: U+0002).
 _LINE = re.compile(r"\S[^\r\n]*")
@@ -95,7 +102,6 @@ class WordReader:
     """Reads the words of one open text page."""
 
     def __init__(self, text_page: Any, frame: PageFrame, text: str) -> None:
-        self._text_page = text_page
         self._handle = address_of(text_page.raw)
         self._frame = frame
         self._text = text
@@ -116,7 +122,7 @@ class WordReader:
         ends = self._ends([span for spans in lines for span in spans])
         for spans in lines:
             # pdfium begins a new line where the direction changes.
-            turn = self._frame.turn(pdfium_c.FPDFText_GetCharAngle(self._text_page, spans[0][0]))
+            turn = self._frame.turn(get_char_angle(self._handle, spans[0][0]))
             low = 1 if turn is not None and self._frame.runs_along_x(turn) else 0
             self._baselines.clear()
             own = islice(ends, len(spans))
@@ -148,7 +154,9 @@ class WordReader:
         self, spans: Sequence[Span], ends: Iterable[tuple[Rect, Rect]], words: list[Found]
     ) -> None:
         """Add the words of a level line. This does the same as `_measure` in fewer steps."""
-        whole, baselines, (x, y) = self._text, self._baselines, self._frame.origin
+        whole, (x, y) = self._text, self._frame.origin
+        make, add = tuple.__new__, words.append  # half the time of Word(…)
+        level, own_top, own_bottom, baseline = (0.0, 0.0), 0.0, 0.0, 0.0
         for (start, end), (first, last) in zip(spans, ends, strict=True):
             left, top, right, bottom = first
             text = whole[start:end]
@@ -160,9 +168,12 @@ class WordReader:
                 and top - bottom >= _LEAST_SIZE
                 and ((text.isalpha() and text[1:].islower()) or not _may_be_mixed(text))
             ):
-                baseline = baselines.get((bottom, top)) or self._baseline(start, (bottom, top), 0)
-                box = left - x, y - top, last[2] - x, y - bottom
-                words.append((start, Word(text, *box, baseline, 0)))
+                if level != (bottom, top):  # words of one line are equally high
+                    level = bottom, top
+                    own_top, own_bottom = y - top, y - bottom
+                    baseline = self._baselines.get(level) or self._baseline(start, level, 0)
+                fields = text, left - x, own_top, last[2] - x, own_bottom, baseline, 0
+                add((start, make(Word, fields)))
             else:
                 self._measure(text, start, 0, 1, words)
 
@@ -214,9 +225,16 @@ class WordReader:
         before, after = self._text[start + index - 1], self._text[start + index]
         if not (before.islower() and after.isupper()):
             return False
+        if self._font(start + index - 1) != self._font(start + index):
+            return True  # a word in italics leans over the space before it
         height = bounds[index][3] - bounds[index][1]
         usual = median(gaps) + _GAP_ABOVE_MEDIAN * height
         return gaps[index - 1] > max(_NARROW_GAP * height, usual)
+
+    def _font(self, index: int) -> int:
+        """The address of the character's font, 0 if it has none."""
+        text_object = get_text_object(self._handle, index)
+        return get_font(text_object) if text_object else 0
 
     def _bounds(self, index: int) -> Bounds:
         get_loose_box(self._handle, index, self._rect_address)

@@ -39,7 +39,8 @@ def count_faults(text: str) -> int:
     faults = _count_glued(text)
     if _ALPHABETS.search(text):  # other texts can only have joined words
         faults += sum(len(pattern.findall(text)) for pattern in _FAULTS)
-    unknown = len(_UNKNOWN.findall(text))
+    may_be_unknown = not text.replace("\n", " ").isprintable() or "\ufffd" in text
+    unknown = len(_UNKNOWN.findall(text)) if may_be_unknown else 0
     return faults + (unknown if unknown > _MAX_UNKNOWN_SHARE * len(text) else 0)
 
 
@@ -48,15 +49,21 @@ def _count_glued(text: str) -> int:
 
     One or two words in capitals may be names even then: InDesign.
     """
-    if not _MAY_BE_GLUED.search(text):  # faster than a search that begins at each word
-        return 0
-    pairs = set(_GLUED.findall(text))
+    # Faster than a search that begins at each word of the page.
+    lines = {_line_at(text, found.start()) for found in _MAY_BE_GLUED.finditer(text)}
+    pairs = {pair for line in lines for pair in _GLUED.findall(line)}
     if not pairs:
         return 0
     words = {word.casefold() for word in _WORD.findall(text)}
     glued = [pair for pair in pairs if all(part.casefold() in words for part in pair)]
     may_be_names = len(glued) <= _MAX_NAMES and all(first[0].isupper() for first, _ in glued)
     return 0 if may_be_names else len(glued)
+
+
+def _line_at(text: str, place: int) -> str:
+    """The line of the text with the character number `place`."""
+    end = text.find("\n", place)
+    return text[text.rfind("\n", 0, place) + 1 : end if end >= 0 else len(text)]
 
 
 def wants_second_reading(pdfium_text: str | None) -> bool:

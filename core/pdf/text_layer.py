@@ -60,12 +60,13 @@ def judge(page: Any, text: str) -> Reading:
 def is_noise(text: str, *, unmapped: Callable[[], float]) -> bool:
     """Whether the text is noise. `unmapped()` is the share of characters without a mapping."""
     bare = "".join(text.split())
-    if len(_PRIVATE.findall(bare)) > _MAX_PRIVATE * len(bare):
+    is_clean = bare.isprintable() and "\ufffd" not in bare  # has no control or private character
+    if not is_clean and len(_PRIVATE.findall(bare)) > _MAX_PRIVATE * len(bare):
         return True
     likeness, letters = likeness_to_language(text)
     if _is_surely_scrambled(text, likeness, letters):
         return True
-    odd = len(_CONTROL.findall(bare)) > _MAX_CONTROLS * len(bare)
+    odd = not is_clean and len(_CONTROL.findall(bare)) > _MAX_CONTROLS * len(bare)
     odd = odd or (letters >= _MIN_LETTERS and likeness < _MIN_LIKENESS)
     odd = odd or _count_scripts(bare) > _MAX_SCRIPTS
     return odd and unmapped() > _UNMAPPED

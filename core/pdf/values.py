@@ -9,7 +9,7 @@ Engine = Literal["auto", "pypdf", "pdfium"]
 Reading = Literal["text", "ocr", "scan", "unreadable"]
 
 # Increase it when the reader's text for the same file changes.
-READER_VERSION = 5
+READER_VERSION = 6
 
 # ISO 32000-2, 7.5.2. Readers accept bytes before it, such as the headers of a mail: Acrobat
 # 1024 bytes, pypdf more.

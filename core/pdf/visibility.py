@@ -9,6 +9,7 @@ is the scan's OCR.
 import ctypes
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from operator import sub
 from statistics import median
 from typing import Any
 
@@ -55,6 +56,8 @@ def _printed(
     words: Sequence[tuple[int, Word]], width: float, height: float
 ) -> list[tuple[int, Word]]:
     """The words that are not tiny, and whose middle is inside the crop box."""
+    if _are_surely_printed([word for _, word in words], width, height):
+        return list(words)
     sizes = [
         right - left if turn in (90, 270) else bottom - top
         for _, (_, left, top, right, bottom, _, turn) in words
@@ -68,6 +71,19 @@ def _printed(
         if size >= smallest and 0 <= left + right <= 2 * width and 0 <= top + bottom <= 2 * height:
             found.append(one)
     return found
+
+
+def _are_surely_printed(words: Sequence[Word], width: float, height: float) -> bool:
+    """Whether all words are level, large and within the crop box, as on most pages."""
+    _, lefts, tops, rights, bottoms, _, turns = zip(*words, strict=True)
+    return (
+        min(lefts) >= 0
+        and min(tops) >= 0
+        and max(rights) <= width
+        and max(bottoms) <= height
+        and set(turns) == {0}
+        and min(map(sub, bottoms, tops)) >= _MIN_HEIGHT
+    )
 
 
 def _blank_in_grey(page: Any, words: Sequence[Word]) -> set[int]:
@@ -98,11 +114,12 @@ class _Rows:
     def blank(self, words: Sequence[Word]) -> Iterator[int]:
         """The numbers of the words without contrast in a row; for bullets, in the whole box."""
         scale, height = self._scale, self._height
-        level, shades, rows = (0.0, 0.0), b"", range(0)
+        shades, rows = b"", range(0)
+        level_top = level_bottom = -1.0
         for number, word in enumerate(words):
             _, left, top, right, bottom, _, _ = word
-            if level != (top, bottom):  # words of one line have the same rows
-                level = top, bottom
+            if top != level_top or bottom != level_bottom:  # words of one line have the same rows
+                level_top, level_bottom = top, bottom
                 rows = range(max(0, int(top * scale)), min(height, int(bottom * scale) + 1))
                 shades = self._row(rows[len(rows) // 2]).translate(_SHADES) if rows else b""
             first, last = int(left * scale), int(right * scale) + 1

@@ -89,3 +89,12 @@ def test_covered_words_are_not_read() -> None:
     pdf.rect(10, 40, 120, 20, style="F")
     pdf.text(12, 80, "open")
     assert read(pdf) == "open"
+
+
+def test_a_word_in_italics_may_lean_over_the_space_before_it() -> None:
+    pdf = make_page()
+    pdf.text(20, 20, "As noted, see")
+    end = 20 + pdf.get_string_width("As noted, see")
+    pdf.set_font("Helvetica", "I", 12)
+    pdf.text(end - 0.3, 20, "Certain McDonald items")
+    assert read(pdf) == "As noted, see Certain McDonald items"

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 
 from core.pdf.layout.lines import Row, Segment, make_row
@@ -71,13 +72,17 @@ def _best_band(rows: Sequence[Row]) -> _Band | None:
 
 def _gutters(rows: Sequence[Row]) -> list[float]:
     """The x positions at which most gaps between segments are one below the other."""
-    gaps = []
-    for above, row in zip([rows[0], *rows], rows, strict=False):
-        pairs = [*zip(row.segments, row.segments[1:], strict=False)]
-        pairs += [(above.segments[-1], row.segments[0]), (row.segments[-1], above.segments[0])]
+    gaps: list[tuple[float, float]] = []
+    above = rows[0].segments
+    for row in rows:
+        segments, least = row.segments, _MIN_GUTTER * row.height
+        pairs = [(above[-1], segments[0]), (segments[-1], above[0])]
+        if len(segments) > 1:
+            pairs = [*pairwise(segments), *pairs]
         for one, other in pairs:
-            if other.left - one.right > _MIN_GUTTER * row.height:
+            if other.left - one.right > least:
                 gaps.append((one.right, other.left))
+        above = segments
     found: list[float] = []
     while len(gaps) >= _MIN_LINES and len(found) < _MAX_CANDIDATES:
         x = _deepest(gaps)

@@ -7,8 +7,9 @@ from itertools import pairwise
 from statistics import median
 
 from core.pdf.layout.headers import Column
+from core.pdf.layout.line_kinds import has_page_number, is_unit
 from core.pdf.layout.lines import Row
-from core.pdf.layout.tables import Table, find_first_row, find_lone_row, has_page_number, is_unit
+from core.pdf.layout.tables import Table, find_first_row, find_lone_row
 
 # A table is continued on at most so many pages that do not repeat its header. A worker that
 # starts in the middle has to read all of them.

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from core.pdf.layout.headers import Column, assign_headers
+from core.pdf.layout.line_kinds import has_page_number, is_unit
 from core.pdf.layout.lines import Row
 from core.pdf.layout.words import Piece
 
@@ -21,18 +22,11 @@ _YEAR = re.compile(
 )
 BEFORE_NUMBER = re.compile(r"[$€£¥(+\-–−]+|US\$|USD|EUR|CHF|GBP")
 _AFTER_NUMBER = re.compile(r"[%)\]*†‡]+|pts?\.?|bps?|x|\(?[a-z\d]\)")
-_UNIT_LINE = re.compile(
-    r"\([^()]*\b(?:in|of)?\s*(?:thousands?|millions?|billions?)\b[^()]*\)", re.IGNORECASE
-)
-_PAGE_NUMBER = re.compile(
-    r"[\W_]*(?:page|seite|página|pagina|sida|side|p\.)\s*\d{1,4}(?:\s*(?:of|/|von|de|di)\s*\d{1,4})?[\W_]*"
-    r"|[\W_]*\d{1,4}\s*(?:of|von)\s*\d{1,4}[\W_]*",
-    re.IGNORECASE,
-)
 _DASHES = frozenset("-–—")
 _LEADERS = ".·…_‥"
 _LEADER = re.compile(f"[{_LEADERS}]+")
 _MIN_LEADER = 4
+_MAX_SIGN = 3  # letters of the longest currency or unit beside a number
 _MIN_DATA_ROWS = 2
 _MAX_LABEL_ROWS = 4  # rows without a number between two with one
 _MAX_HEADER_ROWS = 6
@@ -199,6 +193,8 @@ def _without_leaders(pieces: Sequence[Piece]) -> list[Piece]:
 
 def _numbers_at_end(pieces: Sequence[Piece]) -> list[Piece]:
     start, seen = len(pieces), False
+    if start and not pieces[-1].shift and _is_word(pieces[-1].text):
+        return []  # as most lines of prose
     while start:
         text = pieces[start - 1].text
         is_number = bool(_NUMBER.fullmatch(text))
@@ -210,6 +206,11 @@ def _numbers_at_end(pieces: Sequence[Piece]) -> list[Piece]:
         seen |= is_number
         start -= 1
     return list(pieces[start:]) if seen else []
+
+
+def _is_word(text: str) -> bool:
+    """Whether the text has only letters, and more than a currency or unit."""
+    return len(text) > _MAX_SIGN and text.isalpha()
 
 
 def _number_cells(pieces: Sequence[Piece]) -> list[Cell]:
@@ -375,12 +376,6 @@ def _is_caption(row: Row, data: Row) -> bool:
     return len(row.segments) == 1 and row.left <= data.left + data.height
 
 
-def is_unit(row: Row) -> bool:
-    """Whether the row only says what unit the whole table has: `(in millions)`."""
-    text = " ".join(piece.text for segment in row.segments for piece in segment.pieces)
-    return len(row.segments) == 1 and bool(_UNIT_LINE.fullmatch(text))
-
-
 def _is_title(row: Row, left: float, numbers_left: float, right: float) -> bool:
     """Whether the row is one text in the middle of the whole table, and not of its numbers."""
     table, numbers = (left + right) / 2, (numbers_left + right) / 2
@@ -390,11 +385,3 @@ def _is_title(row: Row, left: float, numbers_left: float, right: float) -> bool:
         return False
     middle = (row.left + row.right) / 2
     return middle < numbers_left and abs(middle - table) < abs(middle - numbers)
-
-
-def has_page_number(row: Row) -> bool:
-    """Whether a part of the row says that it is a page number: `Page 3`, `3 of 9`."""
-    return any(
-        _PAGE_NUMBER.fullmatch(" ".join(piece.text for piece in segment.pieces))
-        for segment in row.segments
-    )

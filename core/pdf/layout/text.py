@@ -76,6 +76,7 @@ def write_segment(
     """The words of a segment, with raised and lowered words in a readable form."""
     pieces = _in_reading_order(segment.pieces) if right_to_left else segment.pieces
     tokens: list[Token] = []
+    make = tuple.__new__  # half the time of Token(…)
     before: Piece | None = None
     for piece in pieces:
         text = piece.text
@@ -87,7 +88,7 @@ def write_segment(
                 separator = "\n"
         if text[-1] in _HYPHENS:
             text = text[:-1] + "-"
-        tokens.append(Token(separator, text, (piece.word,)))
+        tokens.append(make(Token, (separator, text, (piece.word,))))
         before = piece
     return tokens
 
