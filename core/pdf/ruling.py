@@ -10,8 +10,8 @@ from core.pdf.layout.words import Box
 from core.pdf.pdfium_calls import address_of, get_object, get_object_type
 from core.pdf.pdfium_words import PageFrame
 
-_MAX_OBJECTS = 1500  # of a page; files with an object for each letter would take too long
-_MAX_PATHS = 1000  # a page with more has a drawing
+_MAX_OBJECTS = 8000  # of a page; files with an object for each letter would take too long
+_MAX_PATHS = 4000  # a page with more has a drawing; spreadsheets draw each side of each cell
 _MAX_SEGMENTS = 2000
 _RECTANGLE = 5  # segments of a rectangle's path
 _THIN = 3.0  # points

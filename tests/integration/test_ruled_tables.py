@@ -127,6 +127,30 @@ def test_a_label_of_several_rows_belongs_to_each(read: Callable[[FPDF], list[str
     ]
 
 
+def test_codes_as_labels_keep_the_names_of_the_columns_of_words(
+    read: Callable[[FPDF], list[str]],
+) -> None:
+    """Without lines, only a row that begins with words and ends with numbers is one of a table."""
+    rows = [("Code", "Since", "Harbour", "Coast"), ("02", "4/1/98", "Bergen", "NO")]
+    rows += [("03", "6/1/99", "Saint John's", "NL"), ("A7", "1/1/01", "Cape May", "NJ")]
+    (text,) = read(draw(document(), rows, widths=(10, 20, 40, 15)))
+    assert text.split("\n")[-3:] == [
+        f"{code} | Since: {since} | Harbour: {harbour} | Coast: {coast}"
+        for code, since, harbour, coast in rows[1:]
+    ]
+
+
+def test_a_page_may_draw_each_side_of_each_cell(read: Callable[[FPDF], list[str]]) -> None:
+    """Spreadsheets do: more than a thousand lines on a page."""
+    pdf = document()
+    draw(pdf, [HEADER, *POSTS])
+    for column in range(60):
+        for row in range(20):
+            pdf.line(100 + 6 * column, 500 + 10 * row, 100 + 6 * column, 509 + 10 * row)
+    (text,) = read(pdf)
+    assert [written(post) in text for post in POSTS] == [True] * len(POSTS)
+
+
 def test_columns_without_white_space_between_them(read: Callable[[FPDF], list[str]]) -> None:
     rows = [
         ("Code", "Meaning", "Action"),

@@ -1,5 +1,6 @@
 """The cells of a grid with their words, and the marks of a table. Pure."""
 
+import re
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -20,6 +21,9 @@ _NUMERIC_ROWS = 0.5
 _MIN_SIDES = 0.5  # share of the cells that have a side
 _MAX_CROSSED = 0.1
 _OVER = 1.0  # points
+_MOST = 0.5
+_DIGIT = re.compile(r"\d")
+_WORD = re.compile(r"[^\W\d_]{2}")  # currency and per cent signs may have columns of their own
 FEW_ROWS = 3  # a table with fewer lines may have several rows between two lines
 
 
@@ -152,6 +156,22 @@ def needs_lines(cells: Cells) -> bool:
     if len(numeric & body) < _NUMERIC_ROWS * len(body) or not body:
         return True
     return any(_is_wrapped(cells, column, top) for column in {first for _, first in cells} - {0})
+
+
+def has_codes_and_words(cells: Cells) -> bool:
+    """Whether most labels have digits, and a column beside them has words."""
+    top = min(row for row, _ in cells)
+    labels, *others = sorted({first for _, first in cells})
+    return _share(cells, labels, top, _DIGIT) > _MOST and any(
+        _share(cells, column, top, _WORD) > _MOST for column in others
+    )
+
+
+def _share(cells: Cells, column: int, top: int, pattern: re.Pattern[str]) -> float:
+    """The share of the column's cells below the top row that have such a word."""
+    below = [cell for (row, first), cell in cells.items() if first == column and row > top]
+    found = [cell for cell in below if any(pattern.search(one.text) for one in cell.pieces)]
+    return len(found) / len(below) if below else 0
 
 
 def _is_wrapped(cells: Cells, column: int, top: int) -> bool:

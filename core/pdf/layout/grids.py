@@ -37,7 +37,8 @@ class Grid:
     """The edges of a table's columns and rows, and its lines.
 
     A grid without vertical lines has only its two sides as `xs`. If it `may_go_on`, the table may
-    have a row more above its first line and below its last.
+    have a row more above its first line and below its last. The lines of an `is_typed` grid are
+    characters, so that its columns may have no white space between them.
     """
 
     xs: tuple[float, ...]
@@ -45,6 +46,7 @@ class Grid:
     across: tuple[Line, ...]
     down: tuple[Line, ...]
     may_go_on: bool = False
+    is_typed: bool = False
 
     def has_side(self, column: int, row: int) -> bool:
         """Whether there is a line at the left of the cell."""

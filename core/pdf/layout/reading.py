@@ -28,6 +28,7 @@ from core.pdf.layout.ruled import place_tables, take_ruled_tables, with_stand_in
 from core.pdf.layout.table_text import write_table
 from core.pdf.layout.tables import Table
 from core.pdf.layout.text import Token, is_right_to_left, join_tokens, write_lines
+from core.pdf.layout.typed_tables import take_typed_tables
 from core.pdf.layout.words import Box, Word, upright
 
 
@@ -69,7 +70,8 @@ def read_layout(
         if turn is None:
             blocks = [_write_slanted(group)]
         else:
-            grids = find_grids(rules) if turn == 0 and rules else []
+            group, typed = take_typed_tables(group) if turn == 0 else (group, [])
+            grids = [*(find_grids(rules) if turn == 0 and rules else []), *typed]
             size = (width, height)
             blocks, read = _write_upright(group, size, grids, above if index == 0 else None)
             page = read if index == 0 else page

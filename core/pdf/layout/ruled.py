@@ -13,6 +13,7 @@ from core.pdf.layout.grid_cells import (
     Cells,
     GridCell,
     fill_cells,
+    has_codes_and_words,
     has_columns,
     has_groups,
     has_rows_between_lines,
@@ -187,7 +188,10 @@ def _read(grid: Grid, rows: Sequence[Row], *, at_foot: bool) -> RuledTable | Non
         cells = fill_cells(full, rows) if full is not None else {}
     if full is None or has_rows_between_lines(cells):
         return None
-    return _table(full.xs, cells) if needs_lines(cells) else None
+    table = _table(full.xs, cells)
+    if grid.is_typed or needs_lines(cells):
+        return table
+    return table if has_codes_and_words(cells) and _has_names(table) else None
 
 
 def _table(xs: Sequence[float], cells: Cells) -> RuledTable:
@@ -221,6 +225,13 @@ def _count_headers(table: RuledTable) -> int:
         if all(cell.first == cell.last for cell in cells):
             break
     return count if count > start and _are_names(table, start, count) else start
+
+
+def _has_names(table: RuledTable) -> bool:
+    """Whether each column beside the labels has a name."""
+    names = [cell for cells in table.cells[: _count_headers(table)] for cell in cells]
+    named = {column for cell in names for column in range(cell.first, cell.last + 1)}
+    return named >= set(range(1, len(table.xs) - 1))
 
 
 def _may_be_header(cells: Sequence[GridCell], columns: int) -> bool:

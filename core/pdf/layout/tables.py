@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from core.pdf.layout.headers import Column, assign_headers
+from core.pdf.layout.leaders import DASHES, without_leaders
 from core.pdf.layout.line_kinds import has_page_number, is_unit
 from core.pdf.layout.lines import Row
 from core.pdf.layout.words import Piece
@@ -22,10 +23,6 @@ _YEAR = re.compile(
 )
 BEFORE_NUMBER = re.compile(r"[$€£¥(+\-–−]+|US\$|USD|EUR|CHF|GBP")
 _AFTER_NUMBER = re.compile(r"[%)\]*†‡]+|pts?\.?|bps?|x|\(?[a-z\d]\)")
-_DASHES = frozenset("-–—")
-_LEADERS = ".·…_‥"
-_LEADER = re.compile(f"[{_LEADERS}]+")
-_MIN_LEADER = 4
 _MAX_SIGN = 3  # letters of the longest currency or unit beside a number
 _MIN_DATA_ROWS = 2
 _MAX_LABEL_ROWS = 4  # rows without a number between two with one
@@ -142,7 +139,7 @@ def _split(row: Row) -> TableRow:
     """The row's cells: its segments, with a separate cell for each number at its end."""
     pieces = [piece for segment in row.segments for piece in segment.pieces]
     starts = {segment.pieces[0].left for segment in row.segments}
-    kept = _without_leaders(pieces)
+    kept = without_leaders(pieces)
     tail = _numbers_at_end(kept)
     if kept and not tail and not [piece for piece in kept[1:] if piece.left in starts]:
         return TableRow(row, [Cell(kept, numeric=False)], 0, is_years=False)  # a line of prose
@@ -172,7 +169,7 @@ def _are_years(numbers: Sequence[Cell]) -> bool:
     """Whether all are years, or the dashes of `2028 – 2032` between years."""
     texts = [" ".join(piece.text for piece in cell.pieces) for cell in numbers]
     years = sum(_YEAR.fullmatch(text) is not None for text in texts)
-    dashes = sum(text in _DASHES for text in texts)
+    dashes = sum(text in DASHES for text in texts)
     return years == len(texts) > 0 or (years + dashes == len(texts) and years > 2 * dashes)
 
 
@@ -181,14 +178,6 @@ def is_numeric(pieces: Sequence[Piece]) -> bool:
     return bool(_NUMBER.fullmatch(pieces[0].text)) and all(
         _NUMBER.fullmatch(piece.text) or _AFTER_NUMBER.fullmatch(piece.text) for piece in pieces[1:]
     )
-
-
-def _without_leaders(pieces: Sequence[Piece]) -> list[Piece]:
-    """The pieces without the dots between an entry and its page number."""
-    dots = [one for one in pieces if one.text[0] in _LEADERS and _LEADER.fullmatch(one.text)]
-    if sum([len(piece.text) for piece in dots]) < _MIN_LEADER:
-        return list(pieces)
-    return [piece for piece in pieces if not _LEADER.fullmatch(piece.text)]
 
 
 def _numbers_at_end(pieces: Sequence[Piece]) -> list[Piece]:
