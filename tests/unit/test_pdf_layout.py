@@ -307,6 +307,51 @@ def test_cells_of_several_lines_stay_together() -> None:
     ]
 
 
+def test_spaces_between_groups_of_digits_do_not_end_a_number() -> None:
+    words = table(
+        (60, ["Path", "Direct", "Reflex"]),
+        (250, ["Persons", "236 185", "6001"]),
+        (350, ["Cost", "1 747 769", "(2 416 608)"]),
+    )
+    assert read(words).split("\n")[1:] == [
+        "Direct | Persons: 236 185 | Cost: 1 747 769",
+        "Reflex | Persons: 6001 | Cost: (2 416 608)",
+    ]
+
+
+@pytest.mark.parametrize("values", [("12", "345"), ("1,204", "345"), ("2019", "345")])
+def test_numbers_of_two_columns_stay_two(values: tuple[str, str]) -> None:
+    """Also if only a little more than a space, or another number with a comma, is beside them."""
+    gap = 0.45 if "," not in values[0] else 0.3
+    x = 250 + 0.5 * EM * len(values[0]) + gap * EM
+    rows = [("North", 100), ("South", 114)]
+    words = [word for name, y in rows for word in line(name, 60, y)]
+    words += [word for _, y in rows for word in (*line(values[0], 250, y), *line(values[1], x, y))]
+    assert read(words) == "\n".join(f"{name} | {values[0]} | {values[1]}" for name, _ in rows)
+
+
+def test_a_single_row_below_its_years_is_a_table() -> None:
+    words = [
+        *line("Nets are written off as follows:", 60, 80),
+        *table((60, ["(thousands)", "Nets"]), (250, ["2023", "$ 410"]), (330, ["2024", "$ 433"])),
+        *line("Boats are written off over thirty years.", 60, 150),
+    ]
+    assert "\nNets | 2023: $410 | 2024: $433\n" in read(words)
+
+
+def test_periods_beside_labels_are_values() -> None:
+    words = table(
+        (60, ["Harbour", "Bergen", "Tromsø", "Vesk"]),
+        (250, ["Open years", "2014-2021", "2016–2021", "2020-2021"]),
+        (350, ["Audited years", "2014-2017", "2016–2019", "None"]),
+    )
+    assert read(words).split("\n")[1:] == [
+        "Bergen | Open years: 2014-2021 | Audited years: 2014-2017",
+        "Tromsø | Open years: 2016–2021 | Audited years: 2016–2019",
+        "Vesk | Open years: 2020-2021 | Audited years: None",
+    ]
+
+
 def test_prose_with_numbers_is_no_table() -> None:
     prose = [
         "The mine closed in 2019 and 2020",

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from core.pdf.layout.digit_groups import goes_on, may_have_spaces
 from core.pdf.layout.headers import Column, assign_headers
 from core.pdf.layout.leaders import DASHES, without_leaders
 from core.pdf.layout.line_kinds import has_page_number, is_unit
@@ -21,6 +22,7 @@ _YEAR = re.compile(
     r"(?:FY|Q[1-4]|[1-4]Q)?\s?[’']?(?:19|20)\d\d[AEe]?\s?(?:\(?[a-z\d]\))?"
     r"|(?:19|20)\d\d\s?[-–/]\s?(?:(?:19|20)\d\d|\d\d)|Q[1-4]|[1-4]Q"
 )
+_PERIOD = re.compile(r"(?:19|20)\d\d\s?[-–/]\s?(?:19|20)?\d\d")
 BEFORE_NUMBER = re.compile(r"[$€£¥(+\-–−]+|US\$|USD|EUR|CHF|GBP")
 _AFTER_NUMBER = re.compile(r"[%)\]*†‡]+|pts?\.?|bps?|x|\(?[a-z\d]\)")
 _MAX_SIGN = 3  # letters of the longest currency or unit beside a number
@@ -87,19 +89,47 @@ class Table:
 def find_tables(rows: Sequence[Row]) -> list[Table]:
     """The tables among the rows of one block, from top to bottom."""
     split = [_split(row) for row in rows]
+    _mark_periods(split)
     tables: list[Table] = []
     index = 0
     while index < len(rows):
         end = _end_of_table(split, index) if _is_data(split[index]) else index
         count = sum(_is_data(row) for row in split[index:end])
+        floor = tables[-1].last if tables else 0
         if count < _MIN_DATA_ROWS or not _is_aligned(split[index:end]):
+            lone = _below_years(split, index, floor) if count else None
+            tables += [lone] if lone else []
             index += 1
             continue
-        floor = tables[-1].last if tables else 0
         first, body = _find_headers(split, index, floor)
         tables.append(_make_table(split, first, body, end))
         index = end
     return tables
+
+
+def _mark_periods(rows: Sequence[TableRow]) -> None:
+    """Let periods be values, not names of columns, if rows below each other have labels and some."""
+    periods = [
+        row.is_years
+        and not row.cells[0].numeric
+        and any(_PERIOD.fullmatch(cell.pieces[0].text) for cell in row.cells[1:])
+        for row in rows
+    ]
+    for index, (row, is_period) in enumerate(zip(rows, periods, strict=True)):
+        if is_period and any(periods[max(0, index - 1) : index] + periods[index + 1 : index + 2]):
+            row.is_years = False
+
+
+def _below_years(rows: Sequence[TableRow], index: int, floor: int) -> Table | None:
+    """The table of a single row of values below a row with a year for each."""
+    row, above = rows[index], rows[index - 1] if index > floor else None
+    if above is None or not above.is_years or row.number_count < _MIN_DATA_ROWS:
+        return None
+    if row.cells[0].numeric or above.number_count > row.number_count:
+        return None
+    first, body = _find_headers(rows, index, floor)
+    table = _make_table(rows, first, body, index + 1) if first < body else None
+    return table if table and all(column.headers for column in table.values) else None
 
 
 def find_lone_row(rows: Sequence[Row], *, most_above: int) -> Table | None:
@@ -206,10 +236,11 @@ def _number_cells(pieces: Sequence[Piece]) -> list[Cell]:
     """One cell for each number, with its currency sign, per cent sign and note."""
     cells: list[Cell] = []
     opened = False
+    grouped = may_have_spaces(pieces)
     for piece in pieces:
         closes = _AFTER_NUMBER.fullmatch(piece.text) or piece.shift > 0
         attached = cells and closes and piece.left - cells[-1].right < piece.height
-        if cells and (opened or attached):
+        if cells and (opened or attached or (grouped and goes_on(cells[-1].pieces, piece))):
             cells[-1].pieces.append(piece)
         else:
             cells.append(Cell([piece], numeric=True))
