@@ -108,7 +108,7 @@ def find_tables(rows: Sequence[Row]) -> list[Table]:
 
 
 def _mark_periods(rows: Sequence[TableRow]) -> None:
-    """Let periods be values, not names of columns, if rows below each other have labels and some."""
+    """Let periods be values, not names of columns, if rows with labels below each other have some."""
     periods = [
         row.is_years
         and not row.cells[0].numeric
