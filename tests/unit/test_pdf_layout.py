@@ -276,6 +276,18 @@ def test_a_caption_is_no_header() -> None:
     assert read(words).split("\n")[3] == "Aldery | Output: 410"
 
 
+def test_prose_beside_labels_is_no_header() -> None:
+    words = [
+        *line("All the keepers on the old wall were asked what they saw", 200, 72),
+        *line("in each of the last six nights before the storm came in:", 200, 86),
+        *table(
+            (60, ["Post", "Gate", "Tower"]), (300, ["Lamps", "12", "7"]), (400, ["Ships", "3", "4"])
+        ),
+    ]
+    rows = ["Gate | Lamps: 12 | Ships: 3", "Tower | Lamps: 7 | Ships: 4"]
+    assert [row for row in read(words).split("\n") if "|" in row] == rows
+
+
 def test_entries_of_a_table_of_contents_keep_their_own_number() -> None:
     entries = ["Before you begin", "Cleaning the filter", "Storing the pump in winter"]
     words = []

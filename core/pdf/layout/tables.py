@@ -35,6 +35,7 @@ _TITLE_OFFSET = 2.0  # of a row's height, between the middles of a table and of 
 _LABELS_LOOKED_AT = 12  # rows, for the width of the labels
 _SAME_EDGE = 0.15  # of a row's height
 _PROSE_SHARE = 0.7
+_MAX_HEADER_WORDS = 9  # in a line of one column's name; lines of prose beside labels have more
 
 
 @dataclass(slots=True)
@@ -108,7 +109,7 @@ def find_tables(rows: Sequence[Row]) -> list[Table]:
 
 
 def _mark_periods(rows: Sequence[TableRow]) -> None:
-    """Let periods be values, not names of columns, if rows with labels below each other have some."""
+    """Take periods for values, not for names of columns, in labelled rows below each other."""
     periods = [
         row.is_years
         and not row.cells[0].numeric
@@ -380,8 +381,9 @@ def _find_headers(rows: Sequence[TableRow], start: int, floor: int) -> tuple[int
             if first < start:
                 break
             continue  # the name of a group, below the header
+        edge = numbers_left + _PROSE_SHARE * (right - numbers_left)
         if any(
-            one.left < middle and one.right > numbers_left + _PROSE_SHARE * (right - numbers_left)
+            (one.left < middle and one.right > edge) or len(one.pieces) > _MAX_HEADER_WORDS
             for one in row.segments
         ):
             break
