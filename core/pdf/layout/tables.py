@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from core.pdf.layout.digit_groups import goes_on, may_have_spaces
 from core.pdf.layout.headers import Column, assign_headers
 from core.pdf.layout.leaders import DASHES, without_leaders
-from core.pdf.layout.line_kinds import has_page_number, is_unit
+from core.pdf.layout.line_kinds import has_page_number, is_caption, is_title, is_unit
 from core.pdf.layout.lines import Row
 from core.pdf.layout.words import Piece
 
@@ -31,7 +31,6 @@ _MAX_LABEL_ROWS = 4  # rows without a number between two with one
 _MAX_HEADER_ROWS = 6
 _ROW_GAP = 3.2  # of a row's height; rows that are further apart belong to two tables
 _CAPTION_GAP = 1.6  # of the distance between two rows; a line above such a gap is no header
-_TITLE_OFFSET = 2.0  # of a row's height, between the middles of a table and of its numbers
 _LABELS_LOOKED_AT = 12  # rows, for the width of the labels
 _SAME_EDGE = 0.15  # of a row's height
 _PROSE_SHARE = 0.7
@@ -375,9 +374,9 @@ def _find_headers(rows: Sequence[TableRow], start: int, floor: int) -> tuple[int
         gap = below.baseline - row.baseline
         if gap > _ROW_GAP * below.height or _is_data(rows[index]) or has_page_number(row):
             break
-        if first < start and _is_caption(row, rows[start].row) and gap > _CAPTION_GAP * pitch:
+        if first < start and is_caption(row, rows[start].row) and gap > _CAPTION_GAP * pitch:
             break
-        if row.left < labels_right and _is_title(row, rows[start].row.left, numbers_left, right):
+        if row.left < labels_right and is_title(row, rows[start].row.left, numbers_left, right):
             if first < start:
                 break
             continue  # the name of a group, below the header
@@ -391,19 +390,3 @@ def _find_headers(rows: Sequence[TableRow], start: int, floor: int) -> tuple[int
             last = index + 1 if first == start else last
             first = index
     return first, last
-
-
-def _is_caption(row: Row, data: Row) -> bool:
-    """Whether the row is one text that begins where the rows of the table begin."""
-    return len(row.segments) == 1 and row.left <= data.left + data.height
-
-
-def _is_title(row: Row, left: float, numbers_left: float, right: float) -> bool:
-    """Whether the row is one text in the middle of the whole table, and not of its numbers."""
-    table, numbers = (left + right) / 2, (numbers_left + right) / 2
-    if len(row.segments) != 1 or row.left < left + row.height:
-        return False
-    if numbers - table < _TITLE_OFFSET * row.height:
-        return False
-    middle = (row.left + row.right) / 2
-    return middle < numbers_left and abs(middle - table) < abs(middle - numbers)
