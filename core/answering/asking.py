@@ -131,9 +131,9 @@ _MEASURES = frozenset(
 
 
 _PLURAL = re.compile(r"\w{2,}[^\Ws'’]s|people|men|women|children|staff|personnel|headcount")
-_YEAR_ALONE = re.compile(r"(?<![\d,.])(?:1[5-9]|20)\d\d(?![\d,.]*\d)")
+YEAR_ALONE = re.compile(r"(?<![\d,.])(?:1[5-9]|20)\d\d(?![\d,.]*\d)")
 # Years, and codes: `H2O`, `COVID-19`.
-_NO_COUNT = re.compile(rf"{_YEAR_ALONE.pattern}|\b[^\W\d]+-?\d\w*")
+_NO_COUNT = re.compile(rf"{YEAR_ALONE.pattern}|\b[^\W\d]+-?\d\w*")
 _EACH = frozenset({"one", "each", "every", "per"})
 _NEAR = 5  # words between a number and what it counts
 _SAID = 4  # words from "were" to the number
@@ -215,7 +215,7 @@ class Need:
         """Whether `text` has a number besides years and the question's own: `401(k)`."""
         known = frozenset(re.findall(r"\d+", self.question))
         unknown = re.sub(r"\d+", lambda one: "" if one[0] in known else one[0], text)
-        return bool(_NUMBER.search(_YEAR_ALONE.sub(" ", unknown)))
+        return bool(_NUMBER.search(YEAR_ALONE.sub(" ", unknown)))
 
     def names_one(self, text: str) -> bool:
         """Whether `text` names only one of the things counted: `the 8710 respirator`.

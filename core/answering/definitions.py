@@ -53,6 +53,7 @@ _ASKS_SUBJECT = re.compile(
 _Finder = Callable[[str, str], Iterator[str]]  # of a term in a text
 _MAX_WORDS = 8  # of a long form before its short form in brackets
 _MAX_CHARS = 320
+_QUOTES = "\"'“‘"
 _MIN_MEANING = 4  # words in brackets; fewer may be a short form or a unit
 
 
@@ -166,14 +167,28 @@ def _after_dash(term: str, text: str) -> Iterator[str]:
 
 
 def _in_brackets(term: str, text: str) -> Iterator[str]:
-    """`Frito-Lay North America (“FLNA”)`."""
-    for found in re.finditer(rf"\(\W{{0,2}}{re.escape(term)}\W{{0,2}}[);,]", text):
+    """`Frito-Lay North America (“FLNA”)`.
+
+    A term in quotes is defined even if its letters are not the first ones of the words.
+    """
+    for found in re.finditer(rf"\((?:the )?(?P<in>\W{{0,2}}{re.escape(term)}\W{{0,2}})[);,]", text):
         before = re.findall(r"[^\s(),;]+", text[: found.start()])[-_MAX_WORDS:]
-        for first in range(len(before) - 1, -1, -1):
-            long = [word for part in before[first:] for word in words(part)]
-            if abbreviates(fold(term), long) and len(words(before[first])) > 0:
-                yield f"{term}: {' '.join(before[first:])}"
-                break
+        is_quoted = found["in"][0] in _QUOTES
+        first = _begin_of_long_form(fold(term), before, is_quoted=is_quoted)
+        if first is not None:
+            yield f"{term}: {' '.join(before[first:])}"
+
+
+def _begin_of_long_form(short: str, before: Sequence[str], *, is_quoted: bool) -> int | None:
+    """Where in the words `before` a short form its long form begins; None if it has none there."""
+    for first in range(len(before) - 1, -1, -1):
+        long = [word for part in before[first:] for word in words(part)]
+        if abbreviates(short, long) and words(before[first]):
+            return first
+    if not is_quoted:
+        return None
+    begins = [at for at, word in enumerate(before[:-1]) if fold(word).startswith(short[0])]
+    return begins[-1] if begins else None
 
 
 def _before_brackets(term: str, text: str) -> Iterator[str]:

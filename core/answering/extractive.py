@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+from core.answering.agents import find_agent
 from core.answering.asking import Need
 from core.answering.base import AnswerStream, Question
 from core.answering.cells import is_total
@@ -50,6 +51,7 @@ MAX_RELATED = 3
 RELATED_CHARS = 60
 
 MAX_SENTENCES = 4
+LATE = 60  # characters of a sentence before who did it
 # Per hundred characters of each sentence after the first: two short sentences contain the answer
 # more often than a long one.
 LENGTH_PENALTY = 0.02
@@ -86,6 +88,8 @@ _FURNITURE = re.compile(
     r"|(?:note|item|part|section|chapter)\s+\d{1,2}\w?\b\.?[^.!?]{0,60}",
     re.IGNORECASE,
 )
+# “The costs were as follows (in millions):” is an answer only with what follows.
+_BEFORE_TABLE = re.compile(r".*\b(?:as follows|following)\b[^.!?•]*:", re.IGNORECASE)
 
 _SOURCE = re.compile(r"^according to [^,]{1,80},|\baccording to [^,?]+$", re.IGNORECASE)
 
@@ -132,7 +136,8 @@ class ExtractiveAnswerer:
             return find_memory(question) or refuse(question.passages)
         # The words of a follow-up are few, so the best sentence may be about the question before.
         is_follow_up = question.search_query not in ("", question.text)
-        lead = find_lead(Need.read(query), fitting[0].text)
+        best = fitting[0].text
+        lead = find_lead(Need.read(query), best) or _late_agent(query, best)
         if lead is not None:
             return _after_lead(lead, fitting[0])
         return join_sentences(fitting if is_follow_up else _worth_saying(fitting))
@@ -307,6 +312,12 @@ def join_sentences(ranked: Sequence[Scored]) -> str:
     return " ".join(parts)
 
 
+def _late_agent(query: str, text: str) -> str | None:
+    """Who did what is asked, if the sentence says other things first."""
+    agent = find_agent(query, text)
+    return agent if agent is not None and text.find(agent) > LATE else None
+
+
 def _after_lead(lead: str, item: Scored) -> str:
     """The sentence after the value of it that is meant."""
     marker = f" [{item.candidate.passage.index}]"
@@ -377,7 +388,7 @@ def _worth(item: Scored) -> float:
 
 def _is_informative(text: str) -> bool:
     """False for titles, which repeat the question without an answer, and for page furniture."""
-    if _FURNITURE.fullmatch(text):
+    if _FURNITURE.fullmatch(text) or _BEFORE_TABLE.fullmatch(text):
         return False
     if len(words(text)) < MIN_WORDS and not any(char.isdigit() for char in text):
         return False

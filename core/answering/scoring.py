@@ -10,16 +10,18 @@ from itertools import pairwise, takewhile
 
 import numpy as np
 
-from core.answering.asking import Need
+from core.answering.agents import agent_fit
+from core.answering.asking import YEAR_ALONE, Need
 from core.answering.citations import mark_code, strip_citations
 from core.answering.passages import Passage
 from core.answering.table_row import with_asked_cells_first
 from core.embedding.base import Embedder, Query
 from core.embedding.models import rescale
+from core.text.abbreviations import spelt_out
 from core.text.sentences import is_list_item, split_sentences
 from core.text.synonyms import is_said, synonyms_of
 from core.text.table_rows import CELL_END
-from core.text.words import content_stems
+from core.text.words import content_stems, stem, words
 
 # Sentences of the first MAX_PASSAGES passages are scored by their words, and the best
 # MAX_EMBEDDED of them are embedded.
@@ -41,6 +43,8 @@ W_PHRASE = 0.08
 W_KIND = 0.12
 W_RANK = 0.02
 W_LABEL = 0.15  # for `Sponsor: …` where the question says "sponsor"
+W_AGENT = 0.15  # for “replaced by Elsa Holm” where the question says who replaced somebody
+W_YEAR = 0.12  # against a sentence that names other years than the question
 W_ROW = 0.1  # against a table's row, which core.answering.figures reads better
 
 _CELL_WITH_FIGURE = re.compile(r" \| [^|]*\d")
@@ -58,9 +62,9 @@ class Candidate:
     """A sentence that may become part of an answer, in the form in which it would be shown.
 
     `before` is the previous sentence, `after` the next one. `stems` are the sentence's stems in
-    order, `context` those of the sentence and its neighbours, for a row of a table also of its
-    caption. `named` are those of the sentence and its file's name. `rank` is the passage's,
-    from 0.
+    order. `context` are those of the sentence and its neighbours, for a row of a table also of
+    its caption, `named` those of the sentence and its file's name. Both have the words of the
+    question that the sentence abbreviates. `rank` is the passage's, from 0.
     """
 
     text: str
@@ -126,6 +130,7 @@ def _cosines(query: str, candidates: Sequence[Candidate], embedder: Embedder) ->
 def _candidates(query: str, passages: Sequence[Passage]) -> list[Candidate]:
     found: dict[str, Candidate] = {}
     asked = frozenset(content_stems(query))
+    asked_words = words(query)
     for rank, passage in enumerate(passages):
         title = title_of(passage.filename)
         name = frozenset(content_stems(title))
@@ -134,6 +139,7 @@ def _candidates(query: str, passages: Sequence[Passage]) -> list[Candidate]:
         stems = [tuple(content_stems(text)) for text in texts]
         for index, text in enumerate(_with_lists(texts)):
             own = stems[index] if text == texts[index] else tuple(content_stems(text))
+            also = frozenset(map(stem, spelt_out(asked_words, text)))
             candidate = Candidate(
                 text=text,
                 before=texts[index - 1] if index else "",
@@ -143,9 +149,9 @@ def _candidates(query: str, passages: Sequence[Passage]) -> list[Candidate]:
                 rank=rank,
                 stems=own,
                 context=frozenset(caption if CELL_END in text else ()).union(
-                    own, *stems[max(0, index - 1) : index + 2]
+                    own, also, *stems[max(0, index - 1) : index + 2]
                 ),
-                named=name.union(own),
+                named=name.union(own, also),
             )
             found.setdefault(text.casefold(), candidate)
     return [candidate for candidate in found.values() if candidate.stems]
@@ -258,6 +264,8 @@ def _by_words(query: str, need: Need, candidate: Candidate, weights: _Weights) -
         - W_RANK * candidate.rank
         + W_LABEL * _is_labelled(query, candidate.text)
         - W_ROW * is_row_of_figures(candidate.text)
+        + W_AGENT * agent_fit(query, candidate.text)
+        - W_YEAR * _has_other_years(query, candidate.text)
     )
 
 
@@ -265,6 +273,12 @@ def _phrases(query: str, candidate: Candidate) -> float:
     """The share of the question's pairs of neighbouring words that are neighbours here too."""
     pairs = set(pairwise(content_stems(query)))
     return len(pairs.intersection(pairwise(candidate.stems))) / max(1, len(pairs))
+
+
+def _has_other_years(query: str, text: str) -> bool:
+    """Whether both name years, but none in common."""
+    asked, said = set(YEAR_ALONE.findall(query)), set(YEAR_ALONE.findall(text))
+    return bool(asked and said) and asked.isdisjoint(said)
 
 
 def _is_labelled(query: str, text: str) -> bool:

@@ -45,8 +45,13 @@ _PATTERNS = {
 _PATTERN_OF = {"count": "number", "measure": "number", "amount": "other"}  # kinds without their own
 # Where what is said of one value ends, and what is said of the next one begins.
 _END = re.compile(
-    r"[,;:()]|\s[–—-]\s|\b(?:and|or|but|while|compared|versus|from|including|respectively)\b", re.I
+    r"[,;:()]|\s[–—-]\s|\b(?:and|or|but|while|compared|versus|from|including|respectively)\b"
+    r"|\b\w{3,}ing(?= (?:the|its|our|their|total|a|an)\b)",
+    re.IGNORECASE,
 )
+# What a value is said of, behind it: `for rats` of “0.1 ml for rats”.
+_OF = re.compile(r".*\b(?P<of>for|in|on|to|at|per|with|of|by|among)\b(?P<what>.*)", re.IGNORECASE)
+_ITEM = re.compile(r" [•▪◦‣●■*] ")
 _KEYED = re.compile(
     r"(?<![\w.,])(?P<key>\d{1,4})(?: (?:for|to indicate|means?|if|is|when)\b|:| =| [–-])"
     r" ?[^,;:(]+"
@@ -57,7 +62,6 @@ _EARLIER = re.compile(r"\b(?:from|before|previous\w*|earlier|former\w*|until|old
 _PERIOD = frozenset(
     content_stems("year quarter month week fiscal end first second third fourth last during")
 )
-_RESPECTIVELY = re.compile(r"\brespectively\b", re.IGNORECASE)
 _DAY_OF_YEAR = rf"(?:{MONTH}\.? \d{{1,2}}, )?{_YEAR}"
 _YEARS = re.compile(rf"{_DAY_OF_YEAR}(?:(?:,| and|, and) {_DAY_OF_YEAR})+", re.IGNORECASE)
 
@@ -71,7 +75,8 @@ def find_lead(need: Need, text: str) -> str | None:
     if text.count(CELL_END) > 1:
         # Only the caption may tell that a row's numbers are money.
         return None if need.kind == "count" else _cell(need, text)
-    if (keyed := _by_key(need, text)) is not None:
+    keyed = _by_key(need, text) or _by_item(need, text)
+    if keyed is not None:
         return keyed
     values = _values(need, text)
     if not 0 < len(values) <= MAX_VALUES:
@@ -86,7 +91,7 @@ def find_lead(need: Need, text: str) -> str | None:
     chosen = _told_apart(need, text, values)
     if chosen is None or not (values[0].start() < chosen[0] or chosen[0] > FAR):
         return None
-    return _said(text, *chosen)
+    return _said(text, *chosen, is_value_last=any(one.end() == chosen[1] for one in values))
 
 
 def _cell(need: Need, text: str) -> str | None:
@@ -110,9 +115,19 @@ def _by_key(need: Need, text: str) -> str | None:
     return _said(keyed[asked[0]], 0, MAX_LEAD)
 
 
+def _by_item(need: Need, text: str) -> str | None:
+    """`Bugs that break it: 2 days`: the item of a list of labels and values that is asked for."""
+    items = _ITEM.split(text)[1:]
+    labelled = [item for item in items if re.search(r": [^:]*\d[^:]{0,20}$", item)]
+    if len(labelled) < MIN_KEYED or len(labelled) < len(items):
+        return None
+    best = _most_telling(need, [item.rpartition(": ")[0] for item in items])
+    return items[best] if best and len(items[best]) <= MAX_CELL else None
+
+
 def _values(need: Need, text: str) -> list[re.Match[str]]:
     """What in `text` is of the kind asked for; empty for a question that asks for no value."""
-    if need.kind == "other" and need.form != "number" and ASKS.search(need.question):
+    if need.kind == "other" and need.form not in ("number", "range") and ASKS.search(need.question):
         return []
     pattern = _PATTERNS[_PATTERN_OF.get(need.kind, need.kind)]
     found = list(pattern.finditer(text))
@@ -134,7 +149,7 @@ def _is_other(number: re.Match[str], text: str) -> bool:
 
 def _by_year(need: Need, text: str, values: Sequence[re.Match[str]]) -> str | None:
     """`2021: $202 million`, where as many values as years are listed, in the same order."""
-    if need.kind == "date" or not _RESPECTIVELY.search(text):
+    if need.kind == "date":
         return None
     for listed in _YEARS.finditer(text):
         days = re.findall(_DAY_OF_YEAR, listed[0], re.IGNORECASE)
@@ -172,16 +187,39 @@ def _is_gap(text: str, one: re.Match[str], other: re.Match[str]) -> bool:
 
 
 def _told_apart(need: Need, text: str, values: Sequence[re.Match[str]]) -> tuple[int, int] | None:
-    """From where to where a value and its words go, if they alone have words of the question."""
-    for spans in (_followed(text, values), _preceded(text, values)):
-        best = _most_telling(need, [text[start:end] for start, end in spans])
-        if best is not None:
-            return spans[best]
-    return None
+    """From where to where a value and its words go, if they alone have words of the question.
+
+    What each is said of tells most: “0.3 ml per site for rabbits, 0.1 ml for rats”.
+    """
+    followed, preceded = _followed(text, values), _preceded(text, values)
+    if (best := _said_of(need, [text[start:end] for start, end in followed])) is not None:
+        return followed[best]
+    found = [
+        (count, spans[best])
+        for spans in (followed, preceded)
+        for best, count in [_most_told(need, [text[start:end] for start, end in spans])]
+        if best is not None
+    ]
+    return max(found, key=lambda one: one[0])[1] if found else None
+
+
+def _said_of(need: Need, parts: Sequence[str]) -> int | None:
+    """Which of `parts` alone says of what its value is with the question's words: `for rats`."""
+    found = [_OF.match(part) for part in parts]
+    kinds = [one["of"].casefold() for one in found if one]
+    if not kinds or kinds.count(kinds[0]) < max(2, len(parts) - 1):
+        return None
+    whats = [one["what"] if one and one["of"].casefold() == kinds[0] else "" for one in found]
+    return _most_telling(need, whats)
 
 
 def _most_telling(need: Need, parts: Sequence[str]) -> int | None:
     """Which of `parts` alone has the most words of the question that not all of them have."""
+    return _most_told(need, parts)[0]
+
+
+def _most_told(need: Need, parts: Sequence[str]) -> tuple[int | None, int]:
+    """The index of the most telling part, or None, and how many words it has."""
     asked = _tokens(need.question)
     if sum(bool(re.search(_YEAR, part)) for part in parts) < 2:
         asked -= _PERIOD  # a year or quarter that only one part has is that of the whole sentence
@@ -190,7 +228,7 @@ def _most_telling(need: Need, parts: Sequence[str]) -> int | None:
     shared = set.intersection(*held) if held else set()
     counts = [len(own - shared) for own in held]
     most = max(counts, default=0)
-    return counts.index(most) if most and counts.count(most) == 1 else None
+    return (counts.index(most) if most and counts.count(most) == 1 else None), most
 
 
 def _tokens(text: str) -> set[str]:
@@ -239,9 +277,12 @@ def _unit(text: str, value: re.Match[str]) -> str:
     return unit[0] if unit and is_bare and len(unit[0]) <= MAX_UNIT else ""
 
 
-def _said(text: str, start: int, end: int) -> str | None:
+def _said(text: str, start: int, end: int, *, is_value_last: bool = False) -> str | None:
+    """The words, cut at the side where the value is not."""
     said = " ".join(text[start:end].split()).strip(" .,;:–-")
     if len(said) <= MAX_LEAD:
         return said or None
+    if is_value_last:
+        return f"… {said[-MAX_LEAD:].partition(' ')[2]}"
     whole = said[:MAX_LEAD].rpartition(" ")[0]
     return f"{whole} …" if whole else None

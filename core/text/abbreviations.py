@@ -14,6 +14,8 @@ _NAME = re.compile(
     r"[A-Z][\w’'.]*(?:(?:[ -]|, |,? (?:and|of|the|for|&) )[A-Z][\w’'.]*){1,7}",
 )
 
+_SHORT_FORM = re.compile(r"\b[A-Z]{3,8}\b")
+
 
 def abbreviates(short: str, long: Sequence[str]) -> bool:
     """Whether `short` is made of the beginnings of all of the words `long`, in order.
@@ -47,6 +49,17 @@ def names_in(text: str) -> list[tuple[str, ...]]:
     """The names of several words in `text`, folded, each once."""
     found = dict.fromkeys(tuple(words(fold(name))) for name in _NAME.findall(text))
     return list(found)[:_MAX_NAMES]
+
+
+def spelt_out(asked: Sequence[str], text: str) -> frozenset[str]:
+    """The folded words `asked` that `text` has as a short form: `AENB` for a bank's long name."""
+    return frozenset(
+        word
+        for short in dict.fromkeys(_SHORT_FORM.findall(text))
+        for first, last in runs(asked)
+        if abbreviates(fold(short), asked[first:last])
+        for word in asked[first:last]
+    )
 
 
 def is_short_form(word: str) -> bool:

@@ -185,6 +185,16 @@ def test_the_term_that_is_asked_for(question: str, term: str | None) -> None:
         ),
         ("What is a base pay under the plan?", "The base pay is low.", None),
         (
+            "What does Acme mean by UHBs?",
+            "In 2020, a third of the quays were underused harbour basins (“UHBs,” as before).",
+            "UHBs: underused harbour basins",
+        ),
+        (
+            "What does Acme mean by BLBs?",
+            "A third of the quays were undersized boats (“BLBs”) of wood.",
+            None,
+        ),
+        (
             "What does Note 5 cover in the 10-K?",
             "as in Note 5.\nNote 4 - Taxes | Page: 72\nNote 5 - Accounts Receivable | Page: 75",
             "Note 5: Accounts Receivable",

@@ -572,6 +572,44 @@ def test_the_value_meant_is_said_before_its_sentence(answerer: ExtractiveAnswere
     assert said == f"$14 for a room on the island in June – {text} [1]"
 
 
+def test_who_did_it_is_said_before_a_long_sentence(answerer: ExtractiveAnswerer) -> None:
+    text = (
+        "Although the sails came with the gift of Bo Ek, most of the old ropes of the harbour were"
+        " given by his aunt Elsa Holm in 1912."
+    )
+    said = answerer.compose(ask("Who gave the old ropes of the harbour?", passage(1, text)))
+    assert said == f"his aunt Elsa Holm – {text} [1]"
+
+
+def test_a_sentence_of_another_year_is_further_behind(answerer: ExtractiveAnswerer) -> None:
+    text = (
+        "The costs of the old quay were $9 million in 2021.\n\n"
+        "In 2020, the quay had high costs: $4 million.\n\nGulls are birds."
+    )
+    said = answerer.compose(ask("What were the costs of the old quay in 2020?", passage(1, text)))
+    assert said.startswith("In 2020, the quay had high costs: $4 million.")
+
+
+def test_what_introduces_a_table_is_no_answer(answerer: ExtractiveAnswerer) -> None:
+    text = (
+        "The boats that Acme bought in 2020 were as follows (in pieces, without those of guests):"
+        "\n\nAcme bought 14 boats.\n\nGulls are birds."
+    )
+    said = answerer.compose(ask("How many boats did Acme buy in 2020?", passage(1, text)))
+    assert said.startswith("Acme bought 14 boats. [1]")
+
+
+def test_a_short_form_says_the_words_of_a_name(answerer: ExtractiveAnswerer) -> None:
+    text = (
+        "The pier of the Old Harbour Pilots is long.\n\nThe office of OHPS is in Visby.\n\n"
+        "The office of OLDS is in Malmö."
+    )
+    said = answerer.compose(
+        ask("Where is the office of Old Harbour Pilots Sweden?", passage(1, text))
+    )
+    assert said.startswith("The office of OHPS is in Visby. [1]")
+
+
 def test_a_code_on_a_line_of_its_own_goes_with_its_description(
     answerer: ExtractiveAnswerer,
 ) -> None:

@@ -30,6 +30,38 @@ def lead(question: str, text: str) -> str | None:
             "June 25, 2022: 36%",
         ),
         (
+            "How large is the largest dose per goat?",
+            "No more than 3ml is given per animal for cows, 1ml for goats, and 2ml for sheep.",
+            "1ml for goats",
+        ),
+        (
+            "ferry number of seats free",
+            "The ferry got 85 more chairs, bringing the number of seats that are free to 140.",
+            "the number of seats that are free to 140",
+        ),
+        (
+            "How large was the fine after tax?",
+            "Acme paid a fine before tax of $12 million ($9 million after tax).",
+            "$9 million after tax",
+        ),
+        (
+            "What were the costs of the quay in 2021?",
+            "The quay had costs of $12 million and $8 million in the years 2022 and 2021.",
+            "2021: $8 million",
+        ),
+        (
+            "What delay has a bug that stops a pump?",
+            "The delays are: • Bugs that stop the ferry: 0 days • Bugs that stop a pump: 5 days"
+            " • Others: 10 days",
+            "Bugs that stop a pump: 5 days",
+        ),
+        (
+            "By how much did it raise its provision for the repair of old wooden quays?",
+            "It paid $4 million, and raised its provision for the complete repair of its old"
+            " wooden quays by $6 million.",
+            "… for the complete repair of its old wooden quays by $6 million",
+        ),
+        (
             "How much feed do goats need?",
             "Give 40kg for cows, 6kg for goats and 4kg for sheep.",
             "6kg for goats",
