@@ -91,6 +91,7 @@ _APART = 120  # characters between a name and the end of its role
 _LESS_SURE = 2  # words of the question; a name after a role may be somebody else's
 _MAX_ROLES = 4  # below each other
 _MAX_VALUE = 160
+_ARTICLE = re.compile(r"The\b")  # at the beginning of a sentence, and of no name
 _MAX_LABEL_EXTRA = 2  # words of a label besides the role
 
 
@@ -229,9 +230,15 @@ def _followed(role: _Role, text: str) -> Iterator[str]:
                 own = (cell for cell in cells if role.is_in(cell) and not role.is_past(cell))
                 said = next(own, None)
                 if said is not None and name.start() < 3:
-                    yield f"{name[0]}: {said.strip()}"
+                    yield f"{name[0]}: {_without_column(said)}"
             elif (said := _apposition(sentence[name.end() :][:_APART], role)) is not None:
                 yield f"{name[0]}, {said}"
+
+
+def _without_column(cell: str) -> str:
+    """`Chief Executive Officer` of the cell `Title: Chief Executive Officer`."""
+    _, _, value = cell.partition(": ")
+    return (value or cell).strip()
 
 
 def _sentences(text: str) -> Iterator[str]:
@@ -294,7 +301,7 @@ def _preceded(role: _Role, text: str) -> Iterator[str]:
             before = sentence[: name.start()].rstrip(" ,:").split()
             said = " ".join(before[-role.longest - 1 :])
             if role.is_in(said) and not re.search(r"[.;|]", said):
-                yield f"{name[0]}, {_MARK.sub('', said)}"
+                yield f"{name[0]}, {_ARTICLE.sub('the', _MARK.sub('', said))}"
 
 
 def _names(text: str, role: _Role) -> Iterator[re.Match[str]]:

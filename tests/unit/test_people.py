@@ -44,7 +44,7 @@ def passage(index: int, text: str, filename: str = "file.pdf") -> Passage:
             "who runs acme europe",
             "Elsa Holm | Age: 51 | Title: Chief Executive Officer, Asia\n"
             "Bo Ek | Age: 55 | Title: Chief Executive Officer, Europe",
-            "Bo Ek: Title: Chief Executive Officer, Europe",
+            "Bo Ek: Chief Executive Officer, Europe",
         ),
         (
             "Who handles media enquiries at Acme?",
@@ -55,6 +55,11 @@ def passage(index: int, text: str, filename: str = "file.pdf") -> Passage:
             "acme chief risk officer",
             "Elsa Holm, Chief Executive Officer, and Bo Ek, Chief Risk Officer, signed it.",
             "Bo Ek, Chief Risk Officer",
+        ),
+        (
+            "Who was the last keeper of the lighthouse?",
+            "The last keeper, Elsa Holm, left the island in 1962.",
+            "Elsa Holm, the last keeper",
         ),
         (
             "harbour commissioner may 2019",
