@@ -1,4 +1,4 @@
-"""Lines around a table that are no names of columns: units, captions, titles, page numbers. Pure."""
+"""Lines around a table that name no columns: units, captions, titles, page numbers. Pure."""
 
 import re
 
