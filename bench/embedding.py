@@ -137,15 +137,27 @@ def report_pairs(vectors: dict[str, Any]) -> None:
 
 
 def report_questions(embeds: dict[str, Embed], questions: list[str]) -> None:
-    """Processor time of a question of ten words that comes alone."""
+    """The time of a question of ten words that comes alone, from its text to its vector.
+
+    On a busy machine the least and the lower quartile of the processor time come nearest to the
+    time on an idle one: other work empties the caches and interrupts.
+    """
     for name in (name for name in runtimes.RUNTIMES if name in embeds):
         embeds[name](questions[:1])
-        times = []
+        elapsed, spent = [], []
         for question in questions[1:]:
-            start = time.process_time()
+            start, processor_start = time.perf_counter(), time.process_time()
             embeds[name]([question])
-            times.append(1000 * (time.process_time() - start))
-        print(f"a question by {name}: {statistics.median(times):.1f} ms")
+            spent.append(1000 * (time.process_time() - processor_start))
+            elapsed.append(1000 * (time.perf_counter() - start))
+        print(
+            f"a question by {name}: {spread(spent)} ms of processor time, {spread(elapsed)} elapsed"
+        )
+
+
+def spread(values: list[float]) -> str:
+    lower, middle, _ = statistics.quantiles(values)
+    return f"{min(values):.1f}, {lower:.1f}, {middle:.1f} (least, lower quartile, median)"
 
 
 if __name__ == "__main__":

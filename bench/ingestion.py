@@ -3,10 +3,18 @@
     python -m bench.ingestion [--pages 10,100,1000,5000] [--workers 2]
 
 For each size a fresh, warmed-up service ingests one generated PDF; the time is from its
-acceptance to its job's end. Before and after, as many processes as there are workers embed
-texts of such a document side by side, on one thread each, with the workers' priority and with
-nothing else running. `ratio` is end to end over their mean. During the ingestion a client requests
-a session twice a second and uploads a small PDF every 5 s, whose chunks are counted too.
+acceptance to its job's end, so a short document's includes the time until both workers have begun
+and until the slower one has ended.
+
+`raw` is the rate at which the chunks' texts could be embedded if nothing else had to be done:
+before and after, as many processes as there are workers embed them side by side. Each has the
+same embedder on one thread, the workers' priority, and all its texts at once. It tokenizes them,
+but reads no PDF and no database. The texts are those of the document's own chunks (before: of the
+previous document's), with the document's name and without headings, repeated up to 400: a rate
+over seconds that has no start and no end. `ratio` is end to end over the mean of the two.
+
+During the ingestion a client requests a session twice a second and uploads a small PDF every 5 s,
+whose chunks are counted too.
 `work` is the same ratio in processor time: that of the embedder alone for as many chunks, over that
 of all processes of the service. Other load on the machine hardly changes it, and where it is
 larger than `ratio`, processors were idle or busy with something else.

@@ -156,8 +156,7 @@ def add_document(
     with database.transaction(tenant_id=None) as db:
         db.add(document)
         db.flush()
-        records.record_chunks(
-            db,
+        rows = records.chunk_rows(
             tenant_id=tenant,
             document_id=document.id,
             generation=1,
@@ -165,10 +164,8 @@ def add_document(
             label=name,
             drafts=[ChunkDraft(text, 1, 1, None) for text in texts],
             page_labels={},
-            vectors=vectors,
-            model=model,
-            indexed=indexed,
         )
+        records.record_chunks(db, rows=rows, vectors=vectors, model=model, indexed=indexed)
     return document.id
 
 

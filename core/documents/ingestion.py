@@ -4,24 +4,24 @@ No transaction is open while a PDF is parsed or a text is embedded. The commit o
 also sets the document to `ready` and the job to `succeeded`.
 """
 
-import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
-from uuid import UUID
+from typing import Any
 
 import numpy as np
 from sqlalchemy.orm import Session
 
 from core.bootstrap import Services
 from core.db.models import Document, Job
-from core.documents import completion, jobs, page_ranges, reading, records, waiting
+from core.documents import completion, jobs, page_ranges, reading, records, turns, waiting
 from core.documents.chunking import ChunkDraft
 from core.documents.fairness import update_page_seconds
 from core.documents.jobs import Claim
 from core.documents.lease import Lease, LostClaimError
+from core.documents.turns import Turn
 from core.embedding.base import Vectors
 from core.errors import (
     DocumentError,
@@ -42,8 +42,6 @@ MAX_HEADING = 60  # embedded characters; a longer one would push the text out of
 # Texts to embed between two checks of the lease, some 3 s. The embedder batches texts of similar
 # length, and with more texts to choose from it pads less (3 % less than with 32).
 EMBED_SLICE = 128
-CLAIM_TRIES = 5
-CLAIM_PAUSE_SECONDS = 0.05  # longest pause between two tries; a claim takes some milliseconds
 RETRY_SECONDS = 2.0  # before a failed range is tried again
 MAX_WAIT_SECONDS = 60.0  # longest pause between two calls of an endpoint that refuses
 SHORT_WAIT_SECONDS = (
@@ -71,67 +69,37 @@ def process_next_range(
     `on_claim` is called before each unit.
     """
     outcomes = []
-    claim = _claim_next(services)
-    while claim is not None:
-        _ring_if_due(services)
+    turn = turns.take_turn(services)
+    while turn is not None:
+        claim = turn.claim
+        if turn.more_is_due:
+            services.queue.ring()
         on_claim(claim)
-        outcomes.append(Outcome(claim, _handle(services, claim)))
-        continues = go_on and claim.is_plan
-        claim = _claim_next(services, job_id=claim.job_id) if continues else None
-    _ring_if_due(services)
+        where = {"job_id": str(claim.job_id), "document_id": str(claim.document_id)}
+        with log_context(**where, range=claim.number, attempt=claim.attempt):
+            failure, turn = _work(services, claim, go_on=go_on)
+        outcomes.append(Outcome(claim, failure))
+    turns.ring_if_due(services)
     return outcomes
 
 
-def _claim_next(services: Services, *, job_id: UUID | None = None) -> Claim | None:
-    """Claim the next range, of `job_id` only while it is running.
+def _work(services: Services, claim: Claim, *, go_on: bool) -> tuple[str | None, Turn | None]:
+    """Do a claim's work and record its outcome.
 
-    Tries again while ranges are due that others are just claiming.
-
-    A worker that claims a part of a range blocks the rest of it until its commit.
+    Returns the code with which the document failed, if it did, and the turn that a plan goes on
+    with. Raises only exceptions that end the process.
     """
-    settings = services.settings
-    for _ in range(CLAIM_TRIES):
-        with services.database.transaction(tenant_id=None) as db:
-            if job_id is not None and not jobs.is_running(db, job_id=job_id):
-                return None
-            claim = jobs.claim_range(
-                db,
-                lease_seconds=settings.lease_seconds,
-                max_pages=settings.range_pages,
-                workers=settings.worker_concurrency,
-                job_id=job_id,
-                stopped_at=services.stopped_at if settings.worker_concurrency > 1 else None,
-            )
-            if claim is not None or job_id is not None or not jobs.count_due(db, limit=1):
-                return claim
-        time.sleep(random.uniform(0, CLAIM_PAUSE_SECONDS))  # noqa: S311  # no secret
-    return None
-
-
-def _ring_if_due(services: Services) -> None:
-    with services.database.transaction(tenant_id=None) as db:
-        due = jobs.count_due(db, limit=1) > 0
-    if due:
-        services.queue.ring()
-
-
-def _handle(services: Services, claim: Claim) -> str | None:
-    """Do a claim's work and record its outcome. The code with which the document failed, if so.
-
-    Raises only exceptions that end the process.
-    """
-    where = {"job_id": str(claim.job_id), "document_id": str(claim.document_id)}
-    with log_context(**where, range=claim.number, attempt=claim.attempt):
-        return _work(services, claim)
-
-
-def _work(services: Services, claim: Claim) -> str | None:
     if claim.failures >= services.settings.max_attempts:
-        return _fail(services, claim, "internal_error", "The workers that took this on died.")
+        died = "The workers that took this on died."
+        return _fail(services, claim, "internal_error", died), None
     started = time.perf_counter()
+    turn = None
     try:
         with Lease(services, claim) as lease:
-            facts = _plan(services, claim) if claim.is_plan else _index(services, claim, lease)
+            if claim.is_plan:
+                facts, turn = _plan(services, claim, go_on=go_on)
+            else:
+                facts = _index(services, claim, lease)
         log.info("range_done", ms=round(1000 * (time.perf_counter() - started)), **facts)
     except LostClaimError:
         log.info("range_lost")
@@ -139,20 +107,24 @@ def _work(services: Services, claim: Claim) -> str | None:
         log.info("range_paused")
         _write_outcome(services, partial(_give_back, claim))
     except DocumentError as error:
-        return _reject(services, claim, error)
+        return _reject(services, claim, error), None
     except ProviderError as error:
-        return _wait(services, claim, error)
+        return _wait(services, claim, error), None
     except (Unavailable, StorageFull) as error:
         log.warning("range_interrupted", code=error.code)
         _release(services, claim, delay=RETRY_SECONDS, failed=False)
     except Exception as error:
         log.exception("range_failed")
-        return _count_failure(services, claim, type(error).__name__)
-    return None
+        return _count_failure(services, claim, type(error).__name__), None
+    return None, turn
 
 
-def _plan(services: Services, claim: Claim) -> dict[str, int]:
-    """Let the parsing child open and check the file, then queue its pages. Returns their number."""
+def _plan(services: Services, claim: Claim, *, go_on: bool) -> tuple[dict[str, int], Turn | None]:
+    """Let the parsing child open and check the file, then queue its pages.
+
+    Returns their number and, with `go_on`, the claim of the first ones in the same commit.
+    """
+    turn = None
     with reading.open_file(services, claim) as path:
         info = services.pdf_parser.inspect(path)
     with services.database.transaction(tenant_id=None) as db:
@@ -173,7 +145,9 @@ def _plan(services: Services, claim: Claim) -> dict[str, int]:
         # Only now is its size known: documents that were begun before it may go first.
         if waiting.waits_for_another(db, job):
             jobs.set_back(job)
-    return {"pages": info.page_count}
+        elif go_on:
+            turn = turns.claim(services, db, job_id=job.id)
+    return {"pages": info.page_count}, turn
 
 
 def _index(services: Services, claim: Claim, lease: Lease) -> dict[str, int]:
@@ -209,9 +183,18 @@ def _commit_range(
     started: float,
 ) -> None:
     """Write the range's results. After the last range, the document is ready."""
+    rows = records.chunk_rows(
+        tenant_id=claim.tenant_id,
+        document_id=claim.document_id,
+        generation=claim.generation,
+        first_page=claim.first_page,
+        label=document_label(claim.filename, claim.title),
+        drafts=drafts,
+        page_labels={page.number: page.label for page in pages},
+    )
     with services.database.transaction(tenant_id=None) as db:
         job, document = _begin_commit(db, claim)
-        done = _record(db, claim, pages, drafts, vectors, model=services.embedder.name)
+        done = _record(db, claim, pages, rows, vectors, model=services.embedder.name)
         seconds = time.perf_counter() - started
         services.page_seconds = update_page_seconds(
             services.page_seconds, seconds=seconds, pages=claim.page_count
@@ -271,7 +254,7 @@ def _record(
     db: Session,
     claim: Claim,
     pages: Sequence[PageText],
-    drafts: Sequence[ChunkDraft],
+    rows: Sequence[dict[str, Any]],
     vectors: Vectors,
     *,
     model: str,
@@ -286,13 +269,7 @@ def _record(
     )
     records.record_chunks(
         db,
-        tenant_id=claim.tenant_id,
-        document_id=claim.document_id,
-        generation=claim.generation,
-        first_page=claim.first_page,
-        label=document_label(claim.filename, claim.title),
-        drafts=drafts,
-        page_labels={page.number: page.label for page in pages},
+        rows=rows,
         vectors=vectors,
         model=model,
         indexed=vector_index.is_wanted(db, tenant_id=claim.tenant_id),

@@ -298,11 +298,6 @@ def record_progress(
     place_in_turns(job, typical_page_seconds=typical_page_seconds)
 
 
-def is_running(db: Session, *, job_id: UUID) -> bool:
-    """Whether a worker has begun the job, and did not set it back."""
-    return db.scalar(select(Job.state).where(Job.id == job_id)) == "running"
-
-
 def set_back(job: Job) -> None:
     """Let a planned job wait for its turn. Its time runs from its first pages on."""
     job.state = job.stage = "queued"

@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.orm import Session
 
-from core.db import count_changed
+from core.db import Executor, count_changed
 from core.db.models import TERMINAL_STATES, Job, PageRange
 
 # A range is due if it is queued and its pause is over, or if its worker's lease has expired.
@@ -15,6 +15,20 @@ DUE = """
         AND (page_ranges.not_before IS NULL OR page_ranges.not_before <= now())
     OR page_ranges.state = 'running' AND page_ranges.lease_expires_at < now())
 """
+
+_ANY_DUE = text(
+    f"""
+    SELECT EXISTS (
+        SELECT FROM page_ranges JOIN jobs j ON j.id = page_ranges.job_id
+        WHERE j.state IN ('queued', 'running') AND {DUE}
+    )
+    """  # noqa: S608  # no value is put in
+)
+
+
+def is_any_due(db: Executor) -> bool:
+    """Whether any document has a range that a worker could claim now."""
+    return bool(db.execute(_ANY_DUE, {}).one()[0])
 
 
 def take_range(

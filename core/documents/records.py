@@ -215,8 +215,7 @@ def find_words(db: Session, *, document_id: UUID, generation: int, number: int) 
     return [OcrWord(*word) for word in words or ()]
 
 
-def record_chunks(
-    db: Session,
+def chunk_rows(
     *,
     tenant_id: str,
     document_id: UUID,
@@ -225,23 +224,18 @@ def record_chunks(
     label: str,
     drafts: Sequence[ChunkDraft],
     page_labels: Mapping[int, str | None],
-    vectors: Vectors,
-    model: str,
-    indexed: bool,
-) -> None:
-    """Write one range's chunks and their vectors, of shape (len(drafts), dimensions).
+) -> list[dict[str, Any]]:
+    """One range's chunks as `record_chunks` writes them, with new ids.
 
-    `label` is the document's name as words, for the search by words. `indexed` says whether
-    the vectors go into the HNSW index.
+    `label` is the document's name as words, for the search by words. Cutting the words takes a
+    millisecond per chunk: call this before the transaction, which locks the document.
     """
-    if not drafts:
-        return
-    scope = {"tenant_id": tenant_id, "document_id": document_id, "generation": generation}
-    ids = [new_id() for _ in drafts]
-    chunks = [
+    return [
         {
-            **scope,
-            "id": chunk_id,
+            "tenant_id": tenant_id,
+            "document_id": document_id,
+            "generation": generation,
+            "id": new_id(),
             "ordinal": first_page * ORDINALS_PER_PAGE + number,
             "page_start": draft.page_start,
             "page_end": draft.page_end,
@@ -253,20 +247,32 @@ def record_chunks(
             "tsv": vector_of(f"{label} {draft.context}\n{draft.text}", tenant_id=tenant_id),
             "words_version": VERSION,
         }
-        for number, (chunk_id, draft) in enumerate(zip(ids, drafts, strict=True))
+        for number, draft in enumerate(drafts)
     ]
-    rows = [
+
+
+def record_chunks(
+    db: Session, *, rows: Sequence[dict[str, Any]], vectors: Vectors, model: str, indexed: bool
+) -> None:
+    """Write the chunks of `chunk_rows` and their vectors, of shape (len(rows), dimensions).
+
+    `indexed` says whether the vectors go into the HNSW index.
+    """
+    if not rows:
+        return
+    scope = ("tenant_id", "document_id", "generation")
+    vector_rows = [
         {
-            **scope,
-            "chunk_id": chunk_id,
+            **{name: row[name] for name in scope},
+            "chunk_id": row["id"],
             "model": model,
             "embedding": vector,
             "indexed": indexed,
         }
-        for chunk_id, vector in zip(ids, vectors, strict=True)
+        for row, vector in zip(rows, vectors, strict=True)
     ]
-    db.execute(insert(Chunk), chunks)
-    db.execute(insert(ChunkVector), rows)
+    db.execute(insert(Chunk), rows)
+    db.execute(insert(ChunkVector), vector_rows)
 
 
 def delete_generation(db: Session, *, document_id: UUID, generation: int) -> None:

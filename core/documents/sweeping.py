@@ -9,7 +9,7 @@ from itertools import islice
 
 from core.access import idempotency
 from core.bootstrap import Services
-from core.documents import jobs, page_ranges, records, waiting
+from core.documents import page_ranges, records, waiting
 from core.search import term_statistics
 from core.storage.files import remove_old_files
 from core.storage.objects import StoredObject
@@ -31,7 +31,7 @@ def ring_for_due_work(services: Services) -> bool:
     """
     with services.database.transaction(tenant_id=None) as db:
         page_ranges.delete_finished_ranges(db)
-        due = jobs.count_due(db, limit=1) > 0
+        due = page_ranges.is_any_due(db)
     if due:
         services.queue.ring()
     return due

@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from core.bootstrap import Services
+from core.db import Executor
 from core.errors import ProviderRefused
 
 CODE = "embedding_model_changed"
@@ -36,9 +37,10 @@ class ModelChange:
     detail: str
 
 
-def stored_length(db: Session) -> int:
+def stored_length(db: Executor) -> int:
     """The length of the vectors that the database's column has."""
-    return int(db.scalar(_LENGTH) or 0)
+    column = db.execute(_LENGTH, {}).first()
+    return int(column[0]) if column else 0
 
 
 def find_change(db: Session, *, model: str, dimensions: int) -> ModelChange | None:
@@ -59,8 +61,7 @@ def find_change(db: Session, *, model: str, dimensions: int) -> ModelChange | No
 def check_length(services: Services) -> None:
     """Raise ProviderRefused if the database has vectors of another length."""
     embedder = services.embedder
-    with services.database.transaction(tenant_id=None) as db:
-        length = stored_length(db)
+    length = stored_length(services.database.autocommit(tenant_id=None))
     if length != embedder.dimensions:
         change = _change(f"vectors of {length} numbers", f"vectors of {embedder.dimensions}")
         raise ProviderRefused(change.detail, code=CODE)

@@ -13,15 +13,16 @@ import pytest
 import redis
 from celery.beat import ScheduleEntry
 from celery.schedules import schedule
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from core.bootstrap import Services
 from core.db.models import Document
-from core.documents import fairness, ingestion, jobs, page_ranges, sweeping, waiting
+from core.documents import fairness, ingestion, jobs, page_ranges, records, sweeping, waiting
 from core.documents.jobs import Claim
 from core.documents.uploads import Accepted
 from core.queue.broker import WORK_QUEUE, broker_url
 from core.queue.doorbell import Doorbell
+from core.search.lexemes import vector_of
 from core.settings import Settings
 from launcher.servers import RedisServer, start_redis
 from tests.integration.uploading import PAGES, reload, upload, work_off
@@ -211,6 +212,41 @@ def test_a_short_document_is_ready_after_one_call(services: Services) -> None:
     assert ingestion.process_next_range(services, go_on=True)
     assert reload(services, accepted)[0].status == "ready"
     assert work_off(services) == 0
+
+
+def test_a_short_document_takes_three_transactions(services: Services) -> None:
+    """To claim the plan, to write it and claim the pages, and to write the results."""
+    accepted = upload(services, pdf(2, label="Short."))
+    commits: list[object] = []
+    event.listen(services.database.engine, "commit", commits.append)
+    ingestion.process_next_range(services, go_on=True)
+    assert reload(services, accepted)[0].status == "ready"
+    assert len(commits) - 1 == 3, "one is that of `reload`"
+
+
+def test_the_other_workers_are_called_before_the_first_pages_are_read(services: Services) -> None:
+    """And they find pages to claim."""
+    found: list[Claim] = []
+    upload(services, pdf(12, label="Long."))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(services.queue, "ring", lambda: found.append(claim(services)))
+        ingestion.process_next_range(services, go_on=True)
+    assert found[0].first_page > 1
+
+
+def test_words_are_cut_outside_of_the_transaction(services: Services) -> None:
+    """It takes a millisecond per chunk, and the transaction locks the document."""
+    open_connections: list[int] = []
+
+    def cut(text: str, *, tenant_id: str) -> str:
+        open_connections.append(services.database.engine.pool.checkedout())  # type: ignore[attr-defined]
+        return vector_of(text, tenant_id=tenant_id)
+
+    upload(services, pdf(2, label="Short."))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(records, "vector_of", cut)
+        ingestion.process_next_range(services, go_on=True)
+    assert set(open_connections) == {0}
 
 
 def test_a_pile_is_read_in_its_order_though_unopened_files_look_small(services: Services) -> None:
