@@ -110,7 +110,9 @@ _ASKS_AMOUNT = re.compile(
     r"\b(?:how (?:many|much|long|far|old|tall|high|large|often|big|deep|fast)"
     r"|(?:what|which)(?:['’]s)? (?:(?:is|was|are|were) )?(?:the )?(?:\w+ ){0,2}(?:percent"
     r"|percentage|number|population|amount|price|share|level|size|value|rate|dose|limit|average|total)"
-    r"|percentage)\b",
+    r"|percentage|(?:what|which) (?:(?:was|were|is|are) )?(?:the )?(?:\w+ ){0,2}(?:sales|revenues?"
+    r"|income|profits?|earnings|expenses?|debts?|assets|liabilit(?:y|ies)|dividends?|deposits?"
+    r"|costs?|charges?|losses|gains?))\b",
     re.IGNORECASE,
 )
 _ASKS_NAME = re.compile(

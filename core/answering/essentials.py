@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from core.answering.asking import ASKS, Need
 from core.answering.cells import FILLER
-from core.answering.naming import capitalised, has_name, is_named_after
+from core.answering.naming import capitalised, has_name, is_about, is_named_after
 from core.answering.passages import Passage
 from core.text.synonyms import is_said, synonyms_of
 from core.text.words import FUNCTION_WORDS, content_stems, fold, stem, words
@@ -23,17 +23,32 @@ _MEASURES = frozenset(
 )
 # Words that say the same of a number, but are no synonyms elsewhere.
 _SAID_OTHERWISE = {
-    "averag": (("mean",), ("median",), ("typic",), ("avg",)),
-    "price": (("cost",), ("sell",), ("sold",), ("fee",), ("fare",), ("rate",), ("charg",)),
+    stem(measure): tuple((stem(word),) for word in said.split())
+    for measure, said in {
+        "average": "mean median typical typically avg",
+        "price": "cost sell sold fee fare rate charge worth",
+        "fare": "cost price fee ticket",
+        "rent": "lease",
+        "age": "old aged years",
+        "capacity": "seat hold holds accommodate up",
+        "occupancy": "occupied full",
+        "population": "inhabitants residents people living lived",
+        "temperature": "degrees hot cold warm",
+        "mortality": "death deaths died die",
+        "churn": "attrition cancel cancelled",
+    }.items()
 }
 _VERBS_TOO = frozenset(["pay", "rent", "age"])
 _BEFORE_NOUN = frozenset(
     words("a an the its their his her our your of in average mean median annual monthly")
 )
 _PEOPLE = frozenset(["people", "person", "persons", "men", "women", "children"])
-# A product or a model with a number: `N95`, `737-10`, `777X`.
-_CODE = re.compile(r"(?<![\w.,$€£-])(?:[A-Z]+\d{2,}|\d{2,}[A-Z]+|\d{3}-\d{1,3})(?![\w-])")
-_PLACE = re.compile(r"\b(?:in|at) (?:the )?((?:[A-Z][\w’'-]+(?: |\b)){1,4})")
+# A product or a model with a number: `N95`, `737-10`, `777X`; but no year, quarter or report.
+_CODE = re.compile(
+    r"(?<![\w.,$€£-])(?!(?:FY|CY|Q|H)\d|\d\dK\b|\d\d[QF]\b)"
+    r"(?:[A-Z]+\d{2,}|\d{2,}[A-Z]+|\d{3}-\d{1,3})(?![\w-])"
+)
+_PLACE = re.compile(r"\b(?P<before>in|at) (?:the )?(?P<place>(?:[A-Z][\w’'-]+(?: |\b)){1,4})")
 _MARKET_SHARE = re.compile(r"\bmarket shares?\b|\bshares? of (?:[\w’'-]+ ){0,4}market", re.I)
 
 
@@ -52,6 +67,8 @@ def lacks_essential(need: Need, said: str, passage: Passage, passages: Sequence[
     if not asks_for_value(need):
         return False
     near = f"{said} {passage.heading} {re.sub(r'[^A-Za-z0-9]+', ' ', passage.filename)}"
+    if need.kind == "other" and need.form == "number" and not need.has_number(said):
+        return True
     if _MARKET_SHARE.search(need.question) and not _MARKET_SHARE.search(near):
         return True
     return lacks_measure(need, near) or _lacks_name(need.question, near, passage, passages)
@@ -75,11 +92,13 @@ def lacks_subject(question: str, near: str, passage: Passage, document: str) -> 
 
 def lacks_measure(need: Need, near: str) -> bool:
     """Whether `near` does not say what the question measures, or what the people counted did."""
-    stems, ways = frozenset(content_stems(near)), synonyms_of(content_stems(need.question))
-    told = _measures(need.question) + _deeds(need.question)
-    return not all(
-        is_said(word, stems, ways) or is_said(word, stems, _SAID_OTHERWISE) for word in told
-    )
+    asked, stems = content_stems(need.question), frozenset(content_stems(near))
+    # A word that the question has besides the measure does not tell the measure: `seat capacity`.
+    others = {
+        word: [way for way in ways if way[0] not in asked] for word, ways in _SAID_OTHERWISE.items()
+    }
+    told, ways = _measures(need.question) + _deeds(need.question), synonyms_of(asked)
+    return not all(is_said(word, stems, ways) or is_said(word, stems, others) for word in told)
 
 
 def _measures(question: str) -> list[str]:
@@ -108,23 +127,35 @@ def _deeds(question: str) -> list[str]:
 
 
 def _lacks_name(question: str, near: str, passage: Passage, passages: Sequence[Passage]) -> bool:
-    """Whether a model's number, or the place that the question ends with, is not near.
+    """Whether a model's number, or the place that the question names, is not near.
 
-    The document may be about the place: named after it, or with it in all passages.
+    The document may be about the place: named after it, or with it in all passages. Half of them
+    will do for `at Acme`, because a company's report seldom says its name.
     """
-    if any(code not in near for code in _CODE.findall(question)):
-        return True
     same = [one.text for one in passages if one.document_id == passage.document_id]
+    for code in map(_letters, _CODE.findall(question)):
+        if code not in _letters(near) and not all(code in _letters(text) for text in same):
+            return True
     return any(
         not has_name(near, name)
         and not is_named_after(passage, name, " ".join(same))
         and not (len(same) > 1 and all(has_name(text, name) for text in same))
-        for name in _places(question)
+        and not (preposition == "at" and is_about(passage, name, passages))
+        for preposition, name in _places(question)
     )
 
 
-def _places(question: str) -> list[str]:
-    """The names after `in` or `at`, folded: `in New Mexico`, `at the Aria`."""
+def _letters(text: str) -> str:
+    """The letters and digits, folded: `401(k)` and `401K` are one code."""
+    return re.sub(r"[\W_]+", "", fold(text))
+
+
+def _places(question: str) -> list[tuple[str, str]]:
+    """The names after `in` or `at`, folded, each with its preposition: `in New Mexico`."""
     names = capitalised(question)
-    found = [fold(word) for place in _PLACE.findall(question) for word in place.split()]
-    return [word for word in found if word in names]
+    return [
+        (found["before"].casefold(), name)
+        for found in _PLACE.finditer(question)
+        for name in words(found["place"])
+        if name in names
+    ]

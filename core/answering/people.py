@@ -27,6 +27,14 @@ _ASKS_CONTACT = re.compile(
     r"|is the contact)\s+(?:for |about |on )?(?P<what>[^?]+)",
     re.IGNORECASE,
 )
+_ASKS_AUDITOR = re.compile(
+    r"\b(?:who|which (?:firm|company))\b.*?(?<!internal )\baudit(?:s|ed|ors?)\b(?! committee)", re.I
+)
+_AUDITORS = ("independent registered public accounting firm", "auditor", "audited by")
+# A firm that audits: `Holm & Ek LLP`.
+_FIRM = re.compile(
+    r"(?:[A-Z][\w’'.-]* (?:(?:&|and) )?){1,4}(?:L\.?L\.?P\b\.?|GmbH|AG|AB|SAS|LLC|Ltd|Limited)"
+)
 # A question of a few words that ends with a role: "acme chief risk officer", "mayor of Acme".
 _ROLE_AT_END = re.compile(
     r"(?:\S+ )*?(?P<role>(?:[^\W\d_]+ ){0,2}(?P<noun>officer|commissioner|director"
@@ -83,7 +91,7 @@ _HAS_ROLE = re.compile(
     r"(?: [–—-] (?:Mr|Mrs|Ms|Dr)\.? [\w’'-]+)?(?: \(\d\d\))?"
     r"(?:(?:,| [–—-]| \(|,? (?:as|(?:(?:has|had) )?(?:is|was|been|serves?|served|acts?|acted|works?"
     r"|worked|became)(?: (?:appointed|named|elected|promoted to))?(?: as)?))"
-    r" (?:(?:the|our|its|[A-Z]\w+[’']s|\d\d|age \d\d)\b,? )?"
+    r" (?:(?:the|our|its|an?|[A-Z]\w+[’']s|\d\d|age \d\d)\b,? )?"
     r"| \d\d (?=[A-Z]))"  # a list of officers with their ages
 )
 _CUT_NAME = re.compile(r": ?([A-Z][^\W\d_]+)$")  # its second part is on the next line
@@ -109,6 +117,7 @@ class _Role:
 
     ways: tuple[frozenset[str], ...]
     question: str
+    is_of_firm: bool = False
 
     def is_in(self, text: str) -> bool:
         """Whether `text` says the role, and no other one like it (`vice president`)."""
@@ -145,7 +154,13 @@ def find_person(question: str, passages: Sequence[Passage]) -> Person | None:
     role = _read_role(question)
     if role is None:
         return None
-    ways = ((_labelled, 0), (_followed, 0), (_signed, 0), (_preceded, -_LESS_SURE))
+    ways = (
+        (_labelled, 0),
+        (_followed, 0),
+        (_signed, 0),
+        (_signed_by_firm, 0),
+        (_preceded, -_LESS_SURE),
+    )
     found = [
         (role.shares(text) + sure, Person(text, passage))
         for passage in passages
@@ -160,6 +175,9 @@ def _read_role(question: str) -> _Role | None:
         about = content_stems(found["what"])
         ways = [(one, *content_stems(contact)) for one in about for contact in _CONTACTS]
         ways.append(tuple(content_stems("contact person")))
+    elif _ASKS_AUDITOR.search(question):
+        ways = [tuple(content_stems(one)) for one in _AUDITORS]
+        return _Role(tuple(map(frozenset, ways)), question, is_of_firm=True)
     elif found := _ASKS_HEAD.search(question):
         ways = _ways_to_head(found["what"])
     elif found := _ASKS_ROLE.search(question):
@@ -279,6 +297,13 @@ def _signed(role: _Role, text: str) -> Iterator[str]:
             yield f"{name}, {re.split(r' [^A-Za-z&(]', line)[0]}"
 
 
+def _signed_by_firm(role: _Role, text: str) -> Iterator[str]:
+    """The signature of a report that names the role: `/s/ Holm & Ek LLP`."""
+    if role.is_of_firm and role.is_in(text):
+        for found in re.finditer(rf"/s/\s*(?P<firm>{_FIRM.pattern})", text):
+            yield found["firm"]
+
+
 def _is_all(line: str, name: re.Match[str]) -> bool:
     """Whether a line has a name and no further words."""
     return name.start() == 0 and not line[name.end() :].strip()[:1].isalpha()
@@ -305,7 +330,10 @@ def _preceded(role: _Role, text: str) -> Iterator[str]:
 
 
 def _names(text: str, role: _Role) -> Iterator[re.Match[str]]:
-    """What looks like a person's name, and is not in the question."""
+    """What looks like a person's name, or a firm's, and is not in the question."""
+    if role.is_of_firm:
+        yield from _FIRM.finditer(text)
+        return
     asked = set(content_stems(role.question))
     start = 0
     while found := _NAME.search(text, start):

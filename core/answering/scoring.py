@@ -213,19 +213,34 @@ def _with_items(text: str, following: Sequence[str]) -> str:
 def _cut_in_pieces(line: str) -> list[str]:
     """Pieces of at most about MAX_SENTENCE_CHARS, with an ellipsis at each cut.
 
-    A long sentence is cut at its semicolons, because each part says something of its own.
+    A long sentence is cut at its semicolons, because each part says something of its own, and
+    further at its commas.
     """
     if len(line) <= MAX_SENTENCE_CHARS:
         return [line]
     parts = _PART_END.split(line)
-    pieces = [
-        piece
-        for part in parts
-        for piece in textwrap.wrap(part, MAX_SENTENCE_CHARS, break_on_hyphens=False)
-    ]
+    pieces = [piece for part in parts for piece in _wrap(part)]
     first, *others = pieces
     pieces = [first, *(f"… {piece}" for piece in others)]
     return [*(piece + _ELLIPSIS for piece in pieces[:-1]), pieces[-1]]
+
+
+def _wrap(part: str) -> Iterator[str]:
+    """Pieces of at most MAX_SENTENCE_CHARS, cut between clauses, else between words."""
+    clauses = [part] if CELL_END in part else re.split(r"(?<=\D,) ", part)
+    piece = ""
+    for clause in clauses:
+        joined = f"{piece} {clause}".strip()
+        if len(joined) <= MAX_SENTENCE_CHARS:
+            piece = joined
+        elif len(clause) <= MAX_SENTENCE_CHARS:
+            yield piece
+            piece = clause
+        else:
+            *whole, piece = textwrap.wrap(joined, MAX_SENTENCE_CHARS, break_on_hyphens=False)
+            yield from whole
+    if piece:
+        yield piece
 
 
 @dataclass(frozen=True, slots=True)

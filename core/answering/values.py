@@ -45,7 +45,8 @@ _PATTERNS = {
 _PATTERN_OF = {"count": "number", "measure": "number", "amount": "other"}  # kinds without their own
 # Where what is said of one value ends, and what is said of the next one begins.
 _END = re.compile(
-    r"[,;:()]|\s[–—-]\s|\b(?:and|or|but|while|compared|versus|from|including|respectively)\b"
+    r"[,;:()]|\s[–—-]\s|\b(?:and|or|but|while|compared|versus|including|respectively)\b"
+    r"|\bfrom(?= (?:\w+ )?[$€£¥₹]? ?\d)"
     r"|\b\w{3,}ing(?= (?:the|its|our|their|total|a|an)\b)",
     re.IGNORECASE,
 )

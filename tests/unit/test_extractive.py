@@ -692,6 +692,13 @@ def test_a_long_sentence_is_cut_at_its_semicolons(answerer: ExtractiveAnswerer) 
     assert answer.startswith("… the office of Acme Norway in Bergen;")
 
 
+def test_a_long_sentence_is_cut_between_its_clauses(answerer: ExtractiveAnswerer) -> None:
+    clause = "the keeper of the island had a boat of wood and a house of stone and a garden with"
+    text = f"{f'{clause} trees, ' * 4}and a dog of his late uncle in the north with its old bed."
+    said = answerer.compose(ask("What did the late uncle in the north have?", passage(1, text)))
+    assert "… and a dog of his late uncle in the north with its old bed. [1]" in said
+
+
 def test_a_row_that_only_has_a_period_for_a_label_is_no_figure(
     answerer: ExtractiveAnswerer,
 ) -> None:

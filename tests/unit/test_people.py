@@ -117,6 +117,23 @@ def passage(index: int, text: str, filename: str = "file.pdf") -> Passage:
             "Bo de Ek, Fire Commissioner",
         ),
         (
+            "Who audited Acme in 2021?",
+            "Holm & Ek LLP has served as the Company’s auditor since 2005.",
+            "Holm & Ek LLP, Company’s auditor since 2005",
+        ),
+        (
+            "Who are Acme's auditors?",
+            "The statements were audited by Holm & Ek LLP, an independent registered public"
+            " accounting firm.",
+            "Holm & Ek LLP, independent registered public accounting firm",
+        ),
+        (
+            "Which firm audits Acme?",
+            "Report of Independent Registered Public Accounting Firm\nWe audited it.\n"
+            "/s/ Holm & Ek LLP\nVisby",
+            "Holm & Ek LLP",
+        ),
+        (
             "Who is the chief engineer?",
             "The ship has a chief engineer, Elsa Holm, and a cook.",
             "Elsa Holm, a chief engineer",
@@ -135,6 +152,7 @@ def test_who_has_a_role(question: str, text: str, said: str) -> None:
         ("Who is the president of Acme?", "Elsa Holm, Vice President of Acme, spoke."),
         ("Who is the CEO of Acme?", "Elsa Holm, the former chief executive officer, spoke."),
         ("Who is the sponsor?", "Sponsor R&D No: 12"),
+        ("Who leads the internal audit?", "Holm & Ek LLP is our auditor."),
         ("Who runs Acme Sails?", "Elsa Holm | 51 | Director, Acme Sails, 2012-2016"),
         ("Who bought the Vinga lighthouse?", "Elsa Holm, the keeper, bought the lighthouse."),
         ("Where is the president?", "Elsa Holm, president of Acme, spoke."),

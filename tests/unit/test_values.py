@@ -62,6 +62,12 @@ def lead(question: str, text: str) -> str | None:
             "… for the complete repair of its old wooden quays by $6 million",
         ),
         (
+            "How large was the tax charge for the smaller quays of Visby?",
+            "It has a tax charge of $5 million for boats and a tax charge of $9 million resulting"
+            " from a loss of the smaller quays of Visby.",
+            "$9 million resulting from a loss of the smaller quays of Visby",
+        ),
+        (
             "How much feed do goats need?",
             "Give 40kg for cows, 6kg for goats and 4kg for sheep.",
             "6kg for goats",
