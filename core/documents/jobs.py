@@ -64,6 +64,9 @@ class Claim:
     outline: Sequence[dict[str, Any]]
     page_labels: Sequence[dict[str, Any]]
     known_words: Sequence[str]
+    leaves_pages: bool = (
+        False  # whether the claim was cut, so that pages before or after it are due
+    )
 
     @property
     def is_plan(self) -> bool:
@@ -174,13 +177,19 @@ def _part_of(claim: Claim, *, max_pages: int, workers: int, stop: int | None) ->
         max_pages=max_pages,
         workers=workers if stop is None or first == 1 else 1,  # a stretch has one worker
     )
-    return replace(claim, number=first, first_page=first, last_page=first + pages - 1)
+    last = first + pages - 1
+    leaves_pages = (first, last) != (claim.first_page, claim.last_page)
+    return replace(claim, number=first, first_page=first, last_page=last, leaves_pages=leaves_pages)
 
 
 def _mark_running(db: Session, taken: PageRange, *, newcomer: bool) -> Claim | None:
     served = db.execute(
         update(Job)
-        .where(Job.id == taken.job_id, Job.state.in_(OPEN_STATES))
+        .where(
+            Job.id == taken.job_id,
+            Job.state.in_(OPEN_STATES),
+            Document.id == Job.document_id,
+        )
         .values(
             state="running",
             stage="planning" if taken.number == PLAN else "indexing",
@@ -188,23 +197,23 @@ def _mark_running(db: Session, taken: PageRange, *, newcomer: bool) -> Claim | N
             updated_at=func.now(),
             attempts=func.greatest(Job.attempts, taken.failures + 1),
         )
-        .returning(Job.document_id, Job.generation, Job.pages_total, Job.page_ms, Job.person)
-        .execution_options(synchronize_session=False)
-    ).one_or_none()
-    if served is None:
-        return None  # cancelled between the two statements
-    document = db.execute(
-        select(
+        .returning(
+            Job.document_id,
+            Job.generation,
+            Job.pages_total,
+            Job.page_ms,
+            Job.person,
             Document.storage_key,
             Document.filename,
             Document.title,
             Document.outline,
             Document.page_labels,
             Document.known_words,
-        ).where(Document.id == served.document_id)
+        )
+        .execution_options(synchronize_session=False)
     ).one_or_none()
-    if document is None:
-        return None
+    if served is None:
+        return None  # cancelled or deleted between the two statements
     record_served(db, tenant_id=taken.tenant_id, person=served.person, newcomer=newcomer)
     return Claim(
         range_id=taken.id,
@@ -220,7 +229,12 @@ def _mark_running(db: Session, taken: PageRange, *, newcomer: bool) -> Claim | N
         generation=served.generation,
         tenant_id=taken.tenant_id,
         document_id=served.document_id,
-        **document._mapping,
+        storage_key=served.storage_key,
+        filename=served.filename,
+        title=served.title,
+        outline=served.outline,
+        page_labels=served.page_labels,
+        known_words=served.known_words,
     )
 
 

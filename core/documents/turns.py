@@ -48,7 +48,7 @@ def claim(services: Services, db: Session, *, job_id: UUID | None = None) -> Tur
         job_id=job_id,
         stopped_at=services.stopped_at if settings.worker_concurrency > 1 else None,
     )
-    return None if found is None else Turn(found, page_ranges.is_any_due(db))
+    return None if found is None else Turn(found, found.leaves_pages or page_ranges.is_any_due(db))
 
 
 def ring_if_due(services: Services) -> None:

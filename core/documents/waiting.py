@@ -22,7 +22,11 @@ FORGET_HOURS = 24  # rows of people who were last served longer ago are deleted
 _CANDIDATES = text(
     f"""
     SELECT due.id, due.tenant_id, due.person, due.place, due.arrived_at, due.tenant_arrived_at,
-        tenant.served_at AS tenant_served_at, person.served_at AS person_served_at
+        tenant.served_at AS tenant_served_at, person.served_at AS person_served_at,
+        (
+            SELECT newcomer FROM last_served WHERE person <> :tenant
+            ORDER BY served_at DESC LIMIT 1
+        ) AS after_newcomer
     FROM (
         SELECT j.id, j.tenant_id, j.person,
             min(j.created_at) OVER (PARTITION BY j.tenant_id, j.person) AS arrived_at,
@@ -51,9 +55,6 @@ _EARLIER = text(
             AND EXISTS (SELECT FROM page_ranges WHERE page_ranges.job_id = j.id AND {DUE})
     )
     """  # noqa: S608  # no value is put in
-)
-_AFTER_NEWCOMER = text(
-    "SELECT newcomer FROM last_served WHERE person <> :tenant ORDER BY served_at DESC LIMIT 1"
 )
 _NOTE = text(
     """
@@ -111,11 +112,12 @@ def list_candidates(db: Session) -> list[Candidate]:
     At most three of each person; the second and third are at the end of the list.
     """
     places: dict[int, list[Candidate]] = {}
+    after_newcomer = False
     for row in db.execute(_CANDIDATES, {"tenant": TENANT}):
         values: dict[str, Any] = dict(row._mapping)
         job_id, place = values.pop("id"), values.pop("place")
+        after_newcomer = bool(values.pop("after_newcomer"))
         places.setdefault(place, []).append(Candidate(job_id=job_id, **values))
-    after_newcomer = bool(db.scalar(_AFTER_NEWCOMER, {"tenant": TENANT})) if places else False
     return [
         candidate
         for place in sorted(places)

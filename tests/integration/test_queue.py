@@ -24,6 +24,7 @@ from core.queue.broker import WORK_QUEUE, broker_url
 from core.queue.doorbell import Doorbell
 from core.search.lexemes import vector_of
 from core.settings import Settings
+from core.telemetry import measure_database
 from launcher.servers import RedisServer, start_redis
 from tests.integration.uploading import PAGES, reload, upload, work_off
 from tests.pdfs import make_pdf
@@ -222,6 +223,14 @@ def test_a_short_document_takes_three_transactions(services: Services) -> None:
     ingestion.process_next_range(services, go_on=True)
     assert reload(services, accepted)[0].status == "ready"
     assert len(commits) - 1 == 3, "one is that of `reload`"
+
+
+def test_a_claim_of_some_pages_takes_six_statements(services: Services) -> None:
+    """On a busy machine each one waits for the processor twice, in the worker and in PostgreSQL."""
+    planned(services, 12, user_id="alice")
+    with measure_database() as database:
+        assert claim(services, workers=2).leaves_pages
+    assert database.statements == 6
 
 
 def test_the_other_workers_are_called_before_the_first_pages_are_read(services: Services) -> None:
