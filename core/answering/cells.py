@@ -58,7 +58,7 @@ def _tells(cell: Cell) -> bool:
 def is_of_kind(cell: Cell, need: Need, *, is_told: bool) -> bool:
     """Whether the cell may be the count, share or amount that is asked for.
 
-    A row that the question tells well need not name what is counted: `Herons (young)`.
+    A row that the question tells well (`is_told`) need not name what is counted: `Herons (young)`.
     """
     said = stems_of(" ".join((cell.section, cell.row, cell.column, *cell.heading)))
     if need.kind == "percent":
@@ -76,5 +76,5 @@ def _is_count(cell: Cell, question: str) -> bool:
 
 def _is_label(text: str) -> bool:
     """Whether `text` is a row's label, and not a line of prose that ends in a number."""
-    is_prose = re.search(r"[^\W\d]{2}\. ", text) is not None
+    is_prose = re.search(r"(?:\w+ ){3}.*[^\W\d]{2}\. ", text) is not None
     return bool(text) and len(text.split()) <= _MAX_LABEL_WORDS and not is_prose

@@ -3,7 +3,6 @@
 A score is a sum of shares of the question's words, weighted by where the words are found.
 """
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,20 +10,13 @@ from functools import lru_cache
 
 from core.answering.asking import Need
 from core.answering.cells import FILLER, WHOLE, is_in_a_row, is_of_kind, stems_of
-from core.answering.fiscal import FiscalYear, asks_for_fiscal_year
-from core.answering.naming import (
-    MIN_LETTERS,
-    capitalised,
-    filename_letters,
-    is_about,
-    short_names_in,
-)
+from core.answering.naming import MIN_LETTERS
 from core.answering.passages import Passage
-from core.answering.periods import AskedPeriod, column_fit, years_in
+from core.answering.periods import column_fit, years_in
+from core.answering.row_words import Asked, Placed, Sources, weights_of, with_numerals
 from core.answering.tables import Cell, read_cells
 from core.text.abbreviations import abbreviates, is_short_form, runs, stands_for
-from core.text.synonyms import synonyms_of
-from core.text.words import FUNCTION_WORDS, STOP_WORDS, content_stems, fold, stem, words
+from core.text.words import FUNCTION_WORDS, STOP_WORDS, fold, stem, words
 
 # What a word of the question counts for, by where it is found.
 OTHERWISE, SECTION, NEARBY = 0.95, 0.7, 0.3  # 1 in the row's label or its column
@@ -32,13 +24,12 @@ PRECISION_WEIGHT = 0.3
 FITS_WEIGHT = 0.2
 OTHER_DOCUMENT = 0.8  # against a document that the question does not name, if it names one
 RANK_WEIGHT = 0.02
-ABSENT_WEIGHT = 1.3
 # Fitted by hand on questions about annual and quarterly reports (docs/adr/0010): a figure is
 # given from here on, else sentences are.
-MIN_SCORE, MIN_FITS = 0.58, 1.5
+MIN_SCORE, MIN_FITS = 0.55, 1.5
 MIN_SCORE_WITHOUT_PERIOD = 0.7
 MIN_PRECISION = 0.4
-MIN_TOLD = 0.25
+MIN_TOLD = 0.3
 NEARLY_ALL, MOSTLY_TOLD = 0.9, 0.65
 STATE_BONUS = 0.25
 NEARLY_AS_GOOD = 0.15
@@ -50,6 +41,8 @@ _ASKS_STATE = re.compile(
     r"\b(?:at|by) (?:the )?(?:year[- ]?)?end\b|\byear[- ]end\b|\bas of\b", re.IGNORECASE
 )
 _SAYS_STATE = re.compile(r"^\W*(?:ending )?balances?\b(?!.*beginning)|\bend of ", re.IGNORECASE)
+# A row with such a label is the only one of its name: `2012_2`, `A-320`.
+_CODE = re.compile(r"\d[\w-]*[_-]\w*\d|\d[^\W\d]|[^\W\d][-_]?\d")
 _NO_FIGURE = re.compile(
     r"\b(?:who|whom|whose|where|when|why|how (?:do|does|did|can|is|are))\b"
     r"|\bwhat (?:is|are|does) (?:the )?(?-i:[A-Z]{2,})(?= (?:at|in|for|mean|stand)\b|\?|$)",
@@ -68,46 +61,30 @@ class Figure:
     precision: float  # the share of its own label, columns and section that the question says
     holds_rarest: bool  # the rarest word that labels of rows have in common with the question
     told: float  # the share of the question's words, by weight, that are in the row or above it
+    names_row: bool  # whether the question says all telling words of the row's label
     holds_all: bool  # whether the row, its columns and the lines above have all of the words
 
     @property
     def is_told(self) -> bool:
         """Whether nearly all of the row's words and most of the question's are the same."""
-        return self.precision >= NEARLY_ALL and self.told >= MOSTLY_TOLD
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """The parts of a question that tell which figure it asks for."""
-
-    text: str
-    words: tuple[str, ...]
-    stems: tuple[str, ...]
-    period: AskedPeriod
-
-    @classmethod
-    def read(cls, question: str) -> "_Asked":
-        period = AskedPeriod.read(question)
-        stems = tuple(
-            word
-            for word in dict.fromkeys(content_stems(question))
-            if word not in FILLER and word not in period.years
-        )
-        return cls(question, tuple(words(question)), stems, period)
+        is_row_said = self.names_row or self.precision >= NEARLY_ALL
+        return is_row_said and self.told >= MOSTLY_TOLD
 
 
 def find_figure(question: str, passages: Sequence[Passage]) -> Figure | None:
     """The cell that fits the question best; None if the passages have no table."""
-    asked = _Asked.read(question)
+    asked = Asked.read(question)
     placed = [
-        _Placed.read(cell, passage, rank)
+        Placed.read(cell, passage, rank)
         for rank, passage in enumerate(passages[:MAX_PASSAGES])
         for cell in read_cells(passage.text, caption=passage.heading)
+        if is_in_a_row(cell)
     ]
     if not placed or not asked.stems:
         return None
-    sources = _Sources.read(asked, passages, placed)
-    weights = _weights(asked, placed, sources.synonyms)
+    asked = with_numerals(asked, placed)
+    sources = Sources.read(asked, passages, placed)
+    weights = weights_of(asked, placed, sources.synonyms)
     figures = [_judge(asked, one, sources, weights) for one in placed]
     best = _best(figures, question)
     if not best.holds_all:
@@ -154,6 +131,8 @@ def is_sure(figure: Figure, question: str) -> bool:
         return False
     if not (cell.row or cell.section):
         return figure.told >= NEARLY_ALL and figure.fits >= MIN_FITS
+    if figure.names_row and _CODE.search(cell.row):
+        return figure.score >= MIN_SCORE and figure.fits > -1
     if figure.precision < MIN_PRECISION or figure.told < MIN_TOLD:
         return False
     if not (figure.holds_rarest or figure.is_told):
@@ -176,101 +155,7 @@ def say_figure(figure: Figure) -> str:
     return f"{named}: {value}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Placed:
-    """A cell with its passage and the stems of its row, its column and the lines above."""
-
-    cell: Cell
-    passage: Passage
-    rank: int
-    row: frozenset[str]
-    column: frozenset[str]
-    around: frozenset[str]
-
-    @classmethod
-    def read(cls, cell: Cell, passage: Passage, rank: int) -> "_Placed":
-        above = " ".join((cell.section, *cell.heading))
-        return cls(cell, passage, rank, stems_of(cell.row), stems_of(cell.column), stems_of(above))
-
-
-@dataclass(frozen=True, slots=True)
-class _Sources:
-    """What the passages hold, by document.
-
-    `names` are the stems of the question that a document's name holds or that are short for a
-    name in its passages (`amex`): they tell documents apart, not cells. `subjects` are those of
-    the other names that it is about.
-    """
-
-    labels: frozenset[str]  # the stems of all rows
-    synonyms: Mapping[str, frozenset[tuple[str, ...]]]
-    texts: Mapping[str, frozenset[str]]
-    names: Mapping[str, frozenset[str]]
-    subjects: Mapping[str, frozenset[str]]
-    fiscal: Mapping[str, FiscalYear | None]  # of documents; empty if no such year is asked for
-
-    @classmethod
-    def read(
-        cls, asked: _Asked, passages: Sequence[Passage], placed: Sequence[_Placed]
-    ) -> "_Sources":
-        texts: dict[str, frozenset[str]] = {}
-        names: dict[str, frozenset[str]] = {}
-        for passage in passages:
-            id_ = passage.document_id
-            texts[id_] = texts.get(id_, frozenset()) | stems_of(passage.text)
-            names[id_] = names.get(id_, frozenset()) | _named_by(passage, asked)
-        labels = frozenset().union(*(one.row for one in placed))
-        told = labels.union(*(one.column | one.around for one in placed))
-        others = [name for name in capitalised(asked.text) if stem(name) not in told]
-        subjects = {
-            one.document_id: frozenset(
-                stem(name) for name in others if is_about(one, name, passages)
-            )
-            for one in passages
-        }
-        asks = asks_for_fiscal_year(asked.text)
-        fiscal = {id_: FiscalYear.of(id_, passages) for id_ in (texts if asks else ())}
-        return cls(labels, synonyms_of(asked.stems), texts, names, subjects, fiscal)
-
-    def is_subject(self, word: str, document: str) -> bool:
-        """Whether a stem of the question tells which document is meant, and not which cell."""
-        return word in self.names[document] or word in self.subjects[document]
-
-    @property
-    def named(self) -> frozenset[str]:
-        return frozenset().union(*self.names.values())
-
-
-def _named_by(passage: Passage, asked: _Asked) -> frozenset[str]:
-    """The stems of the question that a passage's document is named by."""
-    filename = filename_letters(passage)
-    held = {word for word in asked.stems if len(word) > 1 and word in filename}
-    unknown = set(asked.words) - held - set(words(passage.text))
-    held.update(map(stem, short_names_in(passage.text, sorted(unknown))))
-    return frozenset(held)
-
-
-def _weights(
-    asked: _Asked, placed: Sequence[_Placed], synonyms: Mapping[str, frozenset[tuple[str, ...]]]
-) -> dict[str, float]:
-    """The weight of each of the question's words among the tables' rows, 0.3 or more.
-
-    A word that no row has tells less than the rarest of the others: the question may say it for
-    the sake of the sentence.
-    """
-    rows = {row | around for row, around in {(one.row | one.column, one.around) for one in placed}}
-    total = len(rows)
-    weights, absent = dict[str, float](), list[str]()
-    for word in asked.stems:
-        ways = [(word,), *synonyms.get(word, ())]
-        holding = sum(any(map(row.issuperset, ways)) for row in rows)
-        weights[word] = 0.3 + math.log(1 + (total - holding + 0.5) / (holding + 0.5))
-        absent += [word] if not holding else []
-    most = max((weights[word] for word in weights if word not in absent), default=1.0)
-    return weights | {word: min(weights[word], ABSENT_WEIGHT * most) for word in absent}
-
-
-def _judge(asked: _Asked, one: _Placed, sources: _Sources, weights: Mapping[str, float]) -> Figure:
+def _judge(asked: Asked, one: Placed, sources: Sources, weights: Mapping[str, float]) -> Figure:
     document = one.passage.document_id
     sought = [word for word in asked.stems if not sources.is_subject(word, document)]
     short = frozenset[str]().union(
@@ -280,6 +165,7 @@ def _judge(asked: _Asked, one: _Placed, sources: _Sources, weights: Mapping[str,
     total = sum(weights[word] for word in sought)
     score = sum(weights[word] * held[word] for word in sought) / total if total else 0.0
     precision = _precision(asked, one, sources, short)
+    label = _telling(one.row) or one.row - FILLER
     score += PRECISION_WEIGHT * precision - RANK_WEIGHT * one.rank
     if _ASKS_STATE.search(asked.text) and _SAYS_STATE.search(one.cell.row):
         score += STATE_BONUS
@@ -299,11 +185,12 @@ def _judge(asked: _Asked, one: _Placed, sources: _Sources, weights: Mapping[str,
         precision,
         held.get(rarest, 1.0) > NEARBY,
         sum(weights[word] for word in sought if held[word] > NEARBY) / total if total else 0.0,
+        bool(label) and label <= _said(asked, sources, label),
         all(share > NEARBY for share in held.values()),
     )
 
 
-def _held(word: str, one: _Placed, sources: _Sources, short: frozenset[str]) -> float:
+def _held(word: str, one: Placed, sources: Sources, short: frozenset[str]) -> float:
     """What a word of the question counts for, by where it is found; 0 where it is not."""
     told = one.row | one.column
     if word in told:
@@ -331,25 +218,27 @@ def _abbreviated(asked: tuple[str, ...], label: str) -> frozenset[str]:
     return frozenset(held)
 
 
-def _precision(asked: _Asked, one: _Placed, sources: _Sources, short: frozenset[str]) -> float:
+def _precision(asked: Asked, one: Placed, sources: Sources, short: frozenset[str]) -> float:
     """The share of the row's label and columns that the question says, in its words or others."""
     own, section = _telling(one.row | one.column), _telling(stems_of(one.cell.section))
     telling = own | section
     if not telling:
-        return 1.0 if one.row else 0.0
-    said = set(stems_of(asked.text))
-    for synonyms in sources.synonyms.values():
-        for synonym in synonyms:
-            if telling.issuperset(synonym):
-                said.update(synonym)
+        return 1.0 if WHOLE & (one.row | stems_of(one.cell.section)) else 0.0
+    said = _said(asked, sources, telling)
     section = section - own
     share = (len(own & said) + len(section & said) / 2) / (len(own) + len(section) / 2)
     return max(share, OTHERWISE if short else 0.0)
+
+
+def _said(asked: Asked, sources: Sources, telling: frozenset[str]) -> frozenset[str]:
+    """The stems that the question says, and those of `telling` that it says in other words."""
+    others = (other for ways in sources.synonyms.values() for other in ways)
+    return stems_of(asked.text).union(*(other for other in others if telling.issuperset(other)))
 
 
 def _telling(stems: frozenset[str]) -> frozenset[str]:
     return frozenset(word for word in stems - FILLER - WHOLE if not word.isdigit())
 
 
-def _says_otherwise(stems: frozenset[str], word: str, sources: _Sources) -> bool:
+def _says_otherwise(stems: frozenset[str], word: str, sources: Sources) -> bool:
     return any(stems.issuperset(synonym) for synonym in sources.synonyms.get(word, ()))

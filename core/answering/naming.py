@@ -53,18 +53,18 @@ def lacks_name(question: str, passage: Passage, passages: Sequence[Passage]) -> 
     )
 
 
-def is_about(passage: Passage, name: str, passages: Sequence[Passage]) -> bool:
+def is_about(
+    passage: Passage, name: str, passages: Sequence[Passage], *, share: float = 0.5
+) -> bool:
     """Whether the passage's document is about the folded `name`.
 
-    The name is in its file name or in half of its passages. The beginning of a name is enough,
+    The name is in its file name or in a `share` of its passages. The beginning of a name is enough,
     because names are misspelt.
     """
     same = [one for one in passages if one.document_id == passage.document_id]
-    return (
-        name in filename_letters(passage)
-        or _has_ticker(passage.filename, name)
-        or (2 * sum(has_name(f"{one.heading} {one.text}", name) for one in same))
-        >= max(2, len(same))
+    return is_filed_under(passage, name) or (
+        sum(has_name(f"{one.heading} {one.text}", name) for one in same)
+        >= max(1, share * len(same))
     )
 
 
@@ -73,11 +73,12 @@ def is_named_after(passage: Passage, name: str, document: str) -> bool:
 
     `document` is what is known of its text: a name there may be the long form of `name`.
     """
-    return (
-        name in filename_letters(passage)
-        or _has_ticker(passage.filename, name)
-        or bool(short_names_in(document, [name]))
-    )
+    return is_filed_under(passage, name) or bool(short_names_in(document, [name]))
+
+
+def is_filed_under(passage: Passage, name: str) -> bool:
+    """Whether the document's file name has the folded `name`, or a stock's short name for it."""
+    return name in filename_letters(passage) or _has_ticker(passage.filename, name)
 
 
 def _has_ticker(filename: str, name: str) -> bool:
@@ -106,6 +107,14 @@ def capitalised(question: str) -> list[str]:
         and not _MONTH.fullmatch(word)
         and not word.endswith(_OF_A_COUNTRY)
     ]
+
+
+def names_asked(question: str, passages: Sequence[Passage]) -> list[str]:
+    """The names in the question, folded: as its capitals tell, or else those of the passages."""
+    if question != question.lower():
+        return capitalised(question)
+    capitals, small = _as_written(passages)
+    return [word for word in _asked(question) if word in capitals and word not in small]
 
 
 def has_name(text: str, name: str) -> bool:

@@ -2,7 +2,8 @@
 
 from collections.abc import Collection, Mapping
 
-from core.answering.tables import read_row, without_title
+from core.answering.column_names import without_title
+from core.answering.tables import read_row
 from core.text.synonyms import is_said, synonyms_of
 from core.text.table_rows import CELL_END
 from core.text.words import content_stems

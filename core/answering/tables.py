@@ -8,8 +8,8 @@ columns are: years, dates, spans of time, or words.
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise, takewhile
 
+from core.answering.column_names import YEAR, YEARS, spread_group, without_title, without_unit
 from core.text.dates import MONTH
 from core.text.table_rows import CELL_END
 
@@ -19,11 +19,7 @@ _VALUE = (
 )
 _ROW = re.compile(rf"(?P<label>.*?)(?P<values>(?:(?:(?<=\s)|^)(?:{_VALUE})(?:\s+|$))+)$")
 _VALUES = re.compile(rf"(?:(?<=\s)|^)(?:{_VALUE})(?=\s|$)")
-YEAR = r"(?:19|20)\d\d"
-_YEARS = re.compile(rf"^(?:FY ?)?{YEAR}$")
 _PERIOD = re.compile(rf"(?:FY ?)?{YEAR}(?: ?(?:[-–/]|vs\.?) ?{YEAR})?")
-_PERIOD_WORD = re.compile(rf"{MONTH}\.?|\d{{1,2}},|(?:FY ?)?{YEAR}", re.IGNORECASE)
-_WITHOUT_YEAR = re.compile(rf"\b{YEAR}\b.*")
 _DATE = re.compile(rf"{MONTH}\.? \d{{1,2}},?(?: {YEAR})?|{MONTH}\.? {YEAR}", re.IGNORECASE)
 _SPAN = re.compile(
     rf"(?:three|six|nine|twelve|\d{{1,2}}) (?:months|weeks) ended(?: {MONTH}\.? \d{{1,2}},?)?"
@@ -44,16 +40,15 @@ _UNIT = re.compile(
     r"|^(thousand|million|billion)s? of (?:euro|dollar|pound|franc|yen)s?\b",
     re.IGNORECASE,
 )
-_PER_UNIT = re.compile(r"\bper\b|ratio|number of", re.IGNORECASE)
+# A row with a unit of its own, which is not that of the table.
+_PER_UNIT = re.compile(
+    r"\bper\b|ratio|number of|\((?:in )?(?:dollars?|euros?|pounds?|cents?|units?|days|years)\)",
+    re.IGNORECASE,
+)
 _PARENTHESIS = re.compile(r"\([^()]*\)")
-_MAX_TITLE = 30  # characters; a longer beginning of a header is the table's title
 _MAX_VALUE = 30  # characters
 _KEY = re.compile(r"[-–<>≤≥]{0,2}\d{1,4}(?: ?[-–/] ?\d{1,4})?[+%]?")  # of a row: `65-69`, `-3`
 _WORD = re.compile(r"[^\W\d_]{3}")
-_UNIT_NOTE = re.compile(
-    r"\((?:[^()]*\b(?:thousands?|millions?|billions?|except|(?:un)?audited)\b[^()]*)\)",
-    re.IGNORECASE,
-)
 _MAX_LINE = 240  # characters; a longer line is prose
 _MIN_PROSE = 20  # characters of a paragraph's last line
 _MAX_LABEL = 120
@@ -67,7 +62,8 @@ class Cell:
 
     `columns` are the headers above it, outermost first; empty if none could be read.
     `heading` are the lines above the table's block, nearest last. `unit` is `million` or the
-    like if the label or heading says so, else empty.
+    like if the label or heading says so, else empty. `peers` are the row's cells as (columns,
+    value), in order, with this one at `place`.
     """
 
     row: str
@@ -76,10 +72,17 @@ class Cell:
     heading: tuple[str, ...]
     value: str
     unit: str
+    peers: tuple[tuple[tuple[str, ...], str], ...] = ()
+    place: int = 0
 
     @property
     def column(self) -> str:
         return " ".join(self.columns)
+
+    @property
+    def alike(self) -> list[int]:
+        """The places in the row of the cells with the same columns, this one included."""
+        return [at for at, (columns, _) in enumerate(self.peers) if columns == self.columns]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,7 @@ class _Line:
     @property
     def is_header(self) -> bool:
         """Whether its values are years, and so names of columns."""
-        return not self.values or all(_YEARS.match(value) for value in self.values)
+        return not self.values or all(YEARS.match(value) for value in self.values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,15 +159,19 @@ class _Reader:
         # What the page reader gave to one column may be of all of them: a title, say.
         headers = dict.fromkeys(re.sub(r"\d", "", header) for header, _ in row.cells)
         heading = (*self._caption, *self._header, " ".join(headers))
-        for columns, (header, value) in zip(self._columns_of(row), row.cells, strict=True):
-            if columns and _is_value(value):
+        columns = self._columns_of(row)
+        peers = tuple(zip(columns, (value for _, value in row.cells), strict=True))
+        for place, (header, value) in enumerate(row.cells):
+            if columns[place] and _is_value(value):
                 unit = "" if "%" in value + header else _unit_of(f"{above} {header}", row.label)
-                yield Cell(label, self._section, columns, heading, _tidy(value), unit)
+                yield Cell(
+                    label, self._section, columns[place], heading, _tidy(value), unit, peers, place
+                )
 
     def _columns_of(self, row: LabelledRow) -> list[tuple[str, ...]]:
         """The names of each cell's columns: those it has, else by its place in the header."""
         headers = without_title([header for header, _ in row.cells])
-        own = _spread_group([_without_unit(header) for header in headers])
+        own = spread_group([without_unit(header) for header in headers])
         bare = [value for header, value in row.cells if not header]
         placed = iter(
             _columns(self._header, bare) if 2 * len(bare) > len(own) else [()] * len(bare)
@@ -192,26 +199,6 @@ def _key_of(row: LabelledRow) -> str:
     return f"{header} {value}" if is_key and others else ""
 
 
-def without_title(headers: Sequence[str]) -> list[str]:
-    """The headers without the words that neighbours begin with, if those are a table's title."""
-    own = list(headers)
-    for place, (one, other) in enumerate(pairwise(headers)):
-        shared = _shared_beginning(one, other)
-        if len(shared) > _MAX_TITLE:
-            for at in (place, place + 1):
-                own[at] = headers[at][len(shared) :].strip() or headers[at]
-    return own
-
-
-def _shared_beginning(one: str, other: str) -> str:
-    """The whole words that both begin with, up to a period; empty if they are the same."""
-    same = takewhile(lambda pair: pair[0] == pair[1], zip(one.split(" "), other.split(" ")))  # noqa: B905
-    shared = [word for word, _ in same]
-    while shared and _PERIOD_WORD.fullmatch(shared[-1]):
-        shared.pop()
-    return "" if one == other else " ".join(shared)
-
-
 def _header_and_value(part: str) -> tuple[str, str]:
     header, _, value = part.strip().rpartition(": ")
     return header, value
@@ -222,50 +209,10 @@ def _is_header_row(row: LabelledRow) -> bool:
     return all(_PERIOD.fullmatch(value) for _, value in row.cells)
 
 
-def _spread_group(headers: Sequence[str]) -> list[str]:
-    """The headers, each with the name of its group.
-
-    Of `2022`, `Revenue 2021`, `2020` the page reader gave the group's name to one only. A group
-    goes on until a year repeats.
-    """
-    spread = list(headers)
-    for run in _runs_of_years(headers):
-        names = {name for place in run if (name := _WITHOUT_YEAR.sub("", headers[place]).strip())}
-        if len(names) == 1:
-            (name,) = names
-            for place in run:
-                if _YEARS.match(headers[place]):
-                    spread[place] = f"{name} {headers[place]}"
-    return spread
-
-
-def _runs_of_years(headers: Sequence[str]) -> list[list[int]]:
-    """The places of neighbouring headers with different years."""
-    runs: list[list[int]] = []
-    seen: set[str] = set()
-    for place, header in enumerate(headers):
-        found = re.search(YEAR, header)
-        if found is None or found[0] in seen or not seen:
-            runs.append([])
-            seen = set()
-        if found is not None:
-            runs[-1].append(place)
-            seen.add(found[0])
-    return runs
-
-
 def _is_value(text: str) -> bool:
     """Whether the text of a cell is a number, with its signs and notes."""
     is_short = len(text) <= _MAX_VALUE and any(map(str.isdigit, text))
     return is_short and not _WORD.search(_PARENTHESIS.sub(" ", text))
-
-
-def _without_unit(header: str) -> str:
-    """A column's header without what it says of the unit, of audits, and of the whole table."""
-    title, _, own = header.rpartition(": ")
-    if own and len(title) > _MAX_TITLE:
-        header = own
-    return " ".join(_UNIT_NOTE.sub(" ", header).split()) or header
 
 
 def _read_line(text: str) -> _Line:
@@ -285,10 +232,11 @@ def _names_columns(text: str) -> bool:
 def _cells_of_row(line: _Line, header: Sequence[str], section: str) -> Iterator[Cell]:
     columns = _columns(header, line.values)
     above = " ".join(header)
-    for value, names in zip(line.values, columns, strict=True):
+    peers = tuple(zip(columns, line.values, strict=True))
+    for place, (names, value) in enumerate(peers):
         if any(char.isdigit() for char in value):
             unit = "" if "%" in value else _unit_of(above, line.label)
-            yield Cell(line.label, section, names, tuple(header), _tidy(value), unit)
+            yield Cell(line.label, section, names, tuple(header), _tidy(value), unit, peers, place)
 
 
 def _unit_of(above: str, label: str) -> str:
@@ -346,7 +294,7 @@ def _years_and_rest(line: str, count: int) -> list[str] | None:
         return None
     rest = line[years[-1].end() :].split()
     left = count - len(years)
-    if not rest or any(map(_YEARS.match, rest)):
+    if not rest or any(map(YEARS.match, rest)):
         return None
     return [one[0] for one in years] + (
         rest if len(rest) == left else [*[""] * (left - 1), rest[-1]]
