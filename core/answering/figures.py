@@ -26,7 +26,7 @@ OTHER_DOCUMENT = 0.8  # against a document that the question does not name, if i
 RANK_WEIGHT = 0.02
 # Fitted by hand on questions about annual and quarterly reports (docs/adr/0010): a figure is
 # given from here on, else sentences are.
-MIN_SCORE, MIN_FITS = 0.55, 1.5
+MIN_SCORE, MIN_FITS = 0.58, 1.5
 MIN_SCORE_WITHOUT_PERIOD = 0.7
 MIN_PRECISION = 0.4
 MIN_TOLD = 0.3
@@ -78,14 +78,15 @@ def find_figure(question: str, passages: Sequence[Passage]) -> Figure | None:
         Placed.read(cell, passage, rank)
         for rank, passage in enumerate(passages[:MAX_PASSAGES])
         for cell in read_cells(passage.text, caption=passage.heading)
-        if is_in_a_row(cell)
     ]
     if not placed or not asked.stems:
         return None
     asked = with_numerals(asked, placed)
     sources = Sources.read(asked, passages, placed)
     weights = weights_of(asked, placed, sources.synonyms)
-    figures = [_judge(asked, one, sources, weights) for one in placed]
+    figures = [_judge(asked, one, sources, weights) for one in placed if is_in_a_row(one.cell)]
+    if not figures:
+        return None
     best = _best(figures, question)
     if not best.holds_all:
         return best

@@ -88,21 +88,20 @@ class Sources:
 
     @classmethod
     def read(cls, asked: Asked, passages: Sequence[Passage], placed: Sequence[Placed]) -> "Sources":
+        others = names_asked(asked.text, passages)
         texts: dict[str, frozenset[str]] = {}
         names: dict[str, frozenset[str]] = {}
         for passage in passages:
             id_ = passage.document_id
             texts[id_] = texts.get(id_, frozenset()) | stems_of(passage.text)
-            names[id_] = names.get(id_, frozenset()) | _named_by(passage, asked)
+            names[id_] = names.get(id_, frozenset()) | _named_by(passage, asked, others)
         labels = frozenset().union(*(one.row for one in placed))
         told = labels.union(*(one.column | one.around for one in placed))
-        others = names_asked(asked.text, passages)
         subjects = {
             one.document_id: frozenset(
                 stem(name)
                 for name in others
-                if is_filed_under(one, name)
-                or (stem(name) not in told and is_about(one, name, passages, share=EVERY))
+                if stem(name) not in told and is_about(one, name, passages, share=EVERY)
             )
             for one in passages
         }
@@ -134,10 +133,14 @@ def _ways(
     return ways
 
 
-def _named_by(passage: Passage, asked: Asked) -> frozenset[str]:
-    """The stems of the question that a passage's document is named by."""
+def _named_by(passage: Passage, asked: Asked, names: Sequence[str]) -> frozenset[str]:
+    """The stems of the question that a passage's document is named by.
+
+    `names` are those of the question: a stock's short name may be one's in the file name.
+    """
     filename = filename_letters(passage)
-    held = {word for word in asked.stems if len(word) > 1 and word in filename}
+    held = {stem(name) for name in names if is_filed_under(passage, name)}
+    held |= {word for word in asked.stems if len(word) > 1 and word in filename}
     unknown = set(asked.words) - held - set(words(passage.text))
     held.update(map(stem, short_names_in(passage.text, sorted(unknown))))
     return frozenset(held)

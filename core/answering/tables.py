@@ -47,6 +47,8 @@ _PER_UNIT = re.compile(
 )
 _PARENTHESIS = re.compile(r"\([^()]*\)")
 _MAX_VALUE = 30  # characters
+_FIGURES = re.compile(r"(?:^|\s)[$€£¥]?\d")
+_MAX_FIGURES = 2  # of one value: a range, or an amount with its share
 _KEY = re.compile(r"[-–<>≤≥]{0,2}\d{1,4}(?: ?[-–/] ?\d{1,4})?[+%]?")  # of a row: `65-69`, `-3`
 _WORD = re.compile(r"[^\W\d_]{3}")
 _MAX_LINE = 240  # characters; a longer line is prose
@@ -212,6 +214,7 @@ def _is_header_row(row: LabelledRow) -> bool:
 def _is_value(text: str) -> bool:
     """Whether the text of a cell is a number, with its signs and notes."""
     is_short = len(text) <= _MAX_VALUE and any(map(str.isdigit, text))
+    is_short = is_short and len(_FIGURES.findall(_PARENTHESIS.sub(" ", text))) <= _MAX_FIGURES
     return is_short and not _WORD.search(_PARENTHESIS.sub(" ", text))
 
 
