@@ -5,13 +5,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
+from core.pdf.layout.header_groups import groups_of, is_cut, split_at_columns, underlined
+from core.pdf.layout.line_kinds import names_unit
 from core.pdf.layout.lines import Row, Segment, make_segment
+from core.pdf.layout.words import Box
 
 # Costs of an assignment, in distances between two columns: for a column without a header,
 _UNCOVERED = 0.55
 _MISFIT = 3.0  # for a header whose middle is one column away from the middle of its columns,
-_WITHIN_ONE = 5.0  # and for several columns under a header that is no wider than one.
-_PERIOD = re.compile(r"\d{4}|ended|months|weeks|quarter|year", re.IGNORECASE)
+_WITHIN_ONE = 5.0  # for several columns under a header that is no wider than one,
+_CUT_GROUP = 2.0  # for a part of a group of columns together with columns outside of the group,
+_NOT_UNDERLINED = 20.0  # and for other columns than those of the line below the header.
+_PERIOD = re.compile(r"\d{4}|ended|months|weeks|\bdays?\b|quarter|year", re.IGNORECASE)
 _SLACK = 1.5  # heights by which a line may reach beyond its column
 _MAX_COLUMNS = 30
 
@@ -44,11 +49,17 @@ class Column:
         return self.carried or tuple(own)
 
 
-def assign_headers(rows: Sequence[Row], columns: Sequence[Column], label: Column | None) -> None:
+def assign_headers(
+    rows: Sequence[Row],
+    columns: Sequence[Column],
+    label: Column | None,
+    rules: Sequence[Box] = (),
+) -> None:
     """Add to each column the segments of the header rows above it.
 
-    A segment may span several columns. Spans are chosen so that their middles are
-    nearest to the middles of the row's segments.
+    A segment may span several columns. A line below it shows which ones; `rules` are the lines of
+    the page. Otherwise spans are chosen so that their middles are nearest to the middles of the
+    row's segments.
     """
     if not columns or len(columns) > _MAX_COLUMNS:
         return
@@ -60,10 +71,14 @@ def assign_headers(rows: Sequence[Row], columns: Sequence[Column], label: Column
             for part in _split_years(segment)
             if _is_over(part, columns, stub)
         ]
+        known = [underlined(one, segments, columns, rules) for one in segments]
+        segments, known = split_at_columns(segments, known, columns)
         if len(segments) > len(columns):
             _assign_nearest(segments, columns)
             continue
-        for segment, (first, last) in zip(segments, _spans(segments, columns), strict=True):
+        for segment, (first, last) in zip(segments, _spans(segments, columns, known), strict=True):
+            if first != last and names_unit(segment):
+                continue  # the unit of the whole table
             for column in columns[first : last + 1]:
                 column.headers.insert(0, segment)
         if len(segments) == len(columns):
@@ -108,18 +123,30 @@ def _assign_nearest(segments: Sequence[Segment], columns: Sequence[Column]) -> N
         min(columns, key=lambda column: abs(column.middle - middle)).headers.insert(0, segment)
 
 
-def _spans(segments: Sequence[Segment], columns: Sequence[Column]) -> list[tuple[int, int]]:
-    """For each segment the first and last column under it. No column has two segments."""
+def _spans(
+    segments: Sequence[Segment],
+    columns: Sequence[Column],
+    known: Sequence[tuple[int, int] | None],
+) -> list[tuple[int, int]]:
+    """For each segment the first and last column under it. No column has two segments.
+
+    `known` are the spans of those that a line below shows.
+    """
     pitch = pitch_of(columns) / _MISFIT
     middles = [(segment.left + segment.right) / 2 for segment in segments]
     within = [_is_within_one(segment, columns) for segment in segments]
+    groups = groups_of(columns)
 
     def misfit(number: int, first: int, last: int) -> float:
+        if span := known[number]:
+            return 0.0 if span == (first, last) else _NOT_UNDERLINED
         middle = (columns[first].left + columns[last].right) / 2
         distance = abs(middle - middles[number])
         if first == last:
             distance = min(distance, abs(columns[last].right - segments[number].right))
-        return distance / pitch + (_WITHIN_ONE if first != last and within[number] else 0)
+        cost = distance / pitch + _CUT_GROUP * is_cut(groups, first, last)
+        several = first != last and (first, last) not in groups
+        return cost + (_WITHIN_ONE if several and within[number] else 0)
 
     @cache
     def best(number: int, start: int) -> tuple[float, tuple[tuple[int, int], ...]]:

@@ -1,8 +1,9 @@
 """Lines around a table that name no columns: units, captions, titles, page numbers. Pure."""
 
 import re
+from itertools import pairwise
 
-from core.pdf.layout.lines import Row
+from core.pdf.layout.lines import Row, Segment
 
 _UNIT_LINE = re.compile(
     r"\([^()]*\b(?:in|of)?\s*(?:thousands?|millions?|billions?)\b[^()]*\)", re.IGNORECASE
@@ -12,13 +13,19 @@ _PAGE_NUMBER = re.compile(
     r"|[\W_]*\d{1,4}\s*(?:of|von)\s*\d{1,4}[\W_]*",
     re.IGNORECASE,
 )
+_MAX_HEADER_WORDS = 9  # in a line of one column's name; lines of prose beside labels have more
+_NAMES_GAP = 0.5  # of a row's height, between two names; justified prose has less between words
 _TITLE_OFFSET = 2.0  # of a row's height, between the middles of a table and of its numbers
 
 
 def is_unit(row: Row) -> bool:
     """Whether the row only says what unit the whole table has: `(in millions)`."""
-    text = " ".join(piece.text for segment in row.segments for piece in segment.pieces)
-    return len(row.segments) == 1 and bool(_UNIT_LINE.fullmatch(text))
+    return len(row.segments) == 1 and names_unit(row.segments[0])
+
+
+def names_unit(segment: Segment) -> bool:
+    """Whether the words are a unit in brackets: `(in millions)`."""
+    return bool(_UNIT_LINE.fullmatch(" ".join(piece.text for piece in segment.pieces)))
 
 
 def has_page_number(row: Row) -> bool:
@@ -34,7 +41,7 @@ def is_caption(row: Row, data: Row) -> bool:
     return len(row.segments) == 1 and row.left <= data.left + data.height
 
 
-def is_title(row: Row, left: float, numbers_left: float, right: float) -> bool:
+def is_centred(row: Row, left: float, numbers_left: float, right: float) -> bool:
     """Whether the row is one text in the middle of the whole table, and not of its numbers."""
     table, numbers = (left + right) / 2, (numbers_left + right) / 2
     if len(row.segments) != 1 or row.left < left + row.height:
@@ -42,4 +49,14 @@ def is_title(row: Row, left: float, numbers_left: float, right: float) -> bool:
     if numbers - table < _TITLE_OFFSET * row.height:
         return False
     middle = (row.left + row.right) / 2
-    return middle < numbers_left and abs(middle - table) < abs(middle - numbers)
+    return abs(middle - table) < abs(middle - numbers)
+
+
+def is_long(segment: Segment) -> bool:
+    """Whether the segment has more words in a row than a name of a column."""
+    count = 1
+    for one, two in pairwise(segment.pieces):
+        count = count + 1 if two.left - one.right < _NAMES_GAP * segment.height else 1
+        if count > _MAX_HEADER_WORDS:
+            return True
+    return False

@@ -7,7 +7,7 @@ from itertools import pairwise
 from statistics import median
 
 from core.pdf.layout.headers import Column
-from core.pdf.layout.line_kinds import has_page_number, is_unit
+from core.pdf.layout.line_kinds import has_page_number, names_unit
 from core.pdf.layout.lines import Row
 from core.pdf.layout.tables import Table, find_first_row, find_lone_row
 
@@ -145,7 +145,8 @@ def caption_of(rows: Sequence[Row], table: Table) -> str:
         lines += [
             " ".join(piece.text for piece in segment.pieces)
             for segment in row.row.segments
-            if id(segment) not in used and (segment.left < table.values[0].left or is_unit(row.row))
+            if id(segment) not in used
+            and (segment.left < table.values[0].left or names_unit(segment))
         ]
     caption = ""
     for line in lines:

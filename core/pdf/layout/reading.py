@@ -29,7 +29,7 @@ from core.pdf.layout.table_text import write_table
 from core.pdf.layout.tables import Table
 from core.pdf.layout.text import Token, is_right_to_left, join_tokens, write_lines
 from core.pdf.layout.typed_tables import take_typed_tables
-from core.pdf.layout.words import Box, Word, upright
+from core.pdf.layout.words import Box, Word, upright, upright_box
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +71,9 @@ def read_layout(
             blocks = [_write_slanted(group)]
         else:
             group, typed = take_typed_tables(group) if turn == 0 else (group, [])
-            grids = [*(find_grids(rules) if turn == 0 and rules else []), *typed]
             size = (width, height)
-            blocks, read = _write_upright(group, size, grids, above if index == 0 else None)
+            lines = [upright_box(rule, turn, *size) for rule in rules] if turn else rules
+            blocks, read = _write_upright(group, size, lines, typed, above if index == 0 else None)
             page = read if index == 0 else page
         for block in blocks:
             if tokens:
@@ -92,15 +92,17 @@ def _by_direction(words: Sequence[Word]) -> list[tuple[int | None, list[Word]]]:
 def _write_upright(
     words: Sequence[Word],
     size: tuple[float, float],
-    grids: Sequence[Grid],
+    rules: Sequence[Box],
+    typed: Sequence[Grid],
     above: TableHead | None,
 ) -> tuple[list[list[Token]], Reading]:
     """The tokens of each block, and what the page says of tables that go on overleaf."""
     pieces = [upright(word, *size) for word in words]
     backwards = is_right_to_left(pieces)
+    grids = [*(find_grids(rules) if rules else []), *typed]
     rows, ruled = take_ruled_tables(find_rows(pieces), grids)
     blocks = reading_blocks(with_stand_ins(rows, ruled), right_to_left=backwards)
-    placed = [place_tables(block, ruled) for block in blocks]
+    placed = [place_tables(block, ruled, rules) for block in blocks]
     blocks, tables = [block for block, _ in placed], [found for _, found in placed]
     page = _continue(rows, blocks, tables, above)
     return [_write_block(*block) for block in zip(blocks, tables, strict=True)], page

@@ -26,7 +26,7 @@ from core.pdf.layout.headers import Column
 from core.pdf.layout.lines import Row, Segment, make_row, make_segment
 from core.pdf.layout.open_grids import complete, with_each_row, with_missing_sides, with_outer_rows
 from core.pdf.layout.tables import Cell, Table, TableRow, find_tables
-from core.pdf.layout.words import Piece
+from core.pdf.layout.words import Box, Piece
 
 _MAX_FOOTER_ROWS = 4
 _CLOSE = 1.5  # of a row's height, between a table and words that belong to it
@@ -77,9 +77,12 @@ def with_stand_ins(rows: Sequence[Row], tables: Sequence[RuledTable]) -> list[Ro
 
 
 def place_tables(
-    block: Sequence[Row], ruled: Sequence[RuledTable]
+    block: Sequence[Row], ruled: Sequence[RuledTable], rules: Sequence[Box] = ()
 ) -> tuple[list[Row], list[Table]]:
-    """The rows of a block with those of its ruled tables, and all tables of the block."""
+    """The rows of a block with those of its ruled tables, and all tables of the block.
+
+    `rules` are the lines of the page.
+    """
     by_segment = {id(table.stand_in.segments[0]): table for table in ruled}
     rows: list[Row] = []
     tables: list[Table] = []
@@ -89,12 +92,12 @@ def place_tables(
         if table is None:
             plain.append(row)
             continue
-        tables += _shifted(find_tables(plain), len(rows))
+        tables += _shifted(find_tables(plain, rules), len(rows))
         rows += plain
         tables.append(make_table(table, len(rows)))
         rows += table.rows
         plain = []
-    return [*rows, *plain], [*tables, *_shifted(find_tables(plain), len(rows))]
+    return [*rows, *plain], [*tables, *_shifted(find_tables(plain, rules), len(rows))]
 
 
 def _shifted(tables: list[Table], count: int) -> list[Table]:

@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from core.pdf.layout.digit_groups import goes_on, may_have_spaces
+from core.pdf.layout.header_groups import is_over_line
 from core.pdf.layout.headers import Column, assign_headers
 from core.pdf.layout.leaders import DASHES, without_leaders
-from core.pdf.layout.line_kinds import has_page_number, is_caption, is_title, is_unit
+from core.pdf.layout.line_kinds import has_page_number, is_caption, is_centred, is_long, is_unit
 from core.pdf.layout.lines import Row
-from core.pdf.layout.words import Piece
+from core.pdf.layout.words import Box, Piece
 
 _NUMBER = re.compile(
-    r"[(\[\-–—−+~<>≤≥]*[$€£¥]?[(\-–−]?\d[\d.,:/’'\-–]*(?:[%x*†‡)\]]|bps?|pts?|[KMB]n?)*|[—–−-]+%?|n/?[am]\.?",
+    r"[(\[\-–—−+~<>≤≥]*[$€£¥]?[(\-–−]?\d[\d.,:/’'\-–]*[%x*†‡)\]]*(?:bps?|pts?|[KMB]n?)?[%x*†‡)\]]*|[—–−-]+%?|\*+\.\*+|n/?[am]\.?",
     re.IGNORECASE,
 )
 _YEAR = re.compile(
@@ -34,7 +35,6 @@ _CAPTION_GAP = 1.6  # of the distance between two rows; a line above such a gap 
 _LABELS_LOOKED_AT = 12  # rows, for the width of the labels
 _SAME_EDGE = 0.15  # of a row's height
 _PROSE_SHARE = 0.7
-_MAX_HEADER_WORDS = 9  # in a line of one column's name; lines of prose beside labels have more
 
 
 @dataclass(slots=True)
@@ -86,8 +86,8 @@ class Table:
         return [*([self.label] if self.label else []), *self.values]
 
 
-def find_tables(rows: Sequence[Row]) -> list[Table]:
-    """The tables among the rows of one block, from top to bottom."""
+def find_tables(rows: Sequence[Row], rules: Sequence[Box] = ()) -> list[Table]:
+    """The tables among the rows of one block, from top to bottom. `rules` are the page's lines."""
     split = [_split(row) for row in rows]
     _mark_periods(split)
     tables: list[Table] = []
@@ -101,8 +101,8 @@ def find_tables(rows: Sequence[Row]) -> list[Table]:
             tables += [lone] if lone else []
             index += 1
             continue
-        first, body = _find_headers(split, index, floor)
-        tables.append(_make_table(split, first, body, end))
+        first, body = _find_headers(split, index, floor, rules)
+        tables.append(_make_table(split, first, body, end, rules))
         index = end
     return tables
 
@@ -154,14 +154,16 @@ def find_first_row(rows: Sequence[Row], *, most_below: int) -> Table | None:
     return None
 
 
-def _make_table(rows: Sequence[TableRow], first: int, body: int, last: int) -> Table:
+def _make_table(
+    rows: Sequence[TableRow], first: int, body: int, last: int, rules: Sequence[Box] = ()
+) -> Table:
     columns = _columns(rows[body:last])
     if _cut_at_columns(rows[body:last], columns):
         columns = _columns(rows[body:last])
     label = columns[0] if columns and not columns[0].numeric else None
     values = columns[1:] if label else columns
     heads = [row.row for row in rows[first:body] if not is_unit(row.row)]
-    assign_headers(heads, values, label)
+    assign_headers(heads, values, label, rules)
     return Table(first, last, body - first, list(rows[first:last]), label, values)
 
 
@@ -359,7 +361,9 @@ def column_of(cell: Cell, columns: Sequence[Column]) -> Column | None:
     return best
 
 
-def _find_headers(rows: Sequence[TableRow], start: int, floor: int) -> tuple[int, int]:
+def _find_headers(
+    rows: Sequence[TableRow], start: int, floor: int, rules: Sequence[Box] = ()
+) -> tuple[int, int]:
     """The first and the last (exclusive) header row above the data row `start`."""
     numbers_left = min(cell.left for cell in rows[start].cells if cell.numeric)
     # A line that begins in the left half of the labels is prose or a caption.
@@ -376,15 +380,16 @@ def _find_headers(rows: Sequence[TableRow], start: int, floor: int) -> tuple[int
             break
         if first < start and is_caption(row, rows[start].row) and gap > _CAPTION_GAP * pitch:
             break
-        if row.left < labels_right and is_title(row, rows[start].row.left, numbers_left, right):
-            if first < start:
-                break
-            continue  # the name of a group, below the header
+        centred = is_centred(row, rows[start].row.left, numbers_left, right)
+        stacked = start - first > 1 and len(rows[first].row.segments) > 1
+        if centred and stacked and not is_over_line(row, rules, rows[start].row.left):
+            break  # a title above two rows of headers
+        if centred and row.left < labels_right and row.left + row.right < 2 * numbers_left:
+            if first == start:
+                continue  # the name of a group, below the header
+            break
         edge = numbers_left + _PROSE_SHARE * (right - numbers_left)
-        if any(
-            (one.left < middle and one.right > edge) or len(one.pieces) > _MAX_HEADER_WORDS
-            for one in row.segments
-        ):
+        if any((one.left < middle and one.right > edge) or is_long(one) for one in row.segments):
             break
         if row.right > numbers_left:
             last = index + 1 if first == start else last

@@ -53,12 +53,19 @@ def upright(word: Word, width: float, height: float) -> Piece:
     text, left, top, right, bottom, baseline, turn = word
     if turn == 0:
         return Piece(word, left, top, right, bottom, baseline, text, bottom - top)
-    if turn == 90:
-        left, top, right, bottom = top, width - right, bottom, width - left
-        baseline = width - baseline
-    elif turn == 270:
-        left, top, right, bottom = height - bottom, left, height - top, right
-    elif turn == 180:
-        left, top, right, bottom = width - right, height - bottom, width - left, height - top
-        baseline = height - baseline
+    if turn in (90, 180):
+        baseline = (width if turn == 90 else height) - baseline
+    left, top, right, bottom = upright_box((left, top, right, bottom), turn, width, height)
     return Piece(word, left, top, right, bottom, baseline, text, bottom - top)
+
+
+def upright_box(box: Box, turn: int | None, width: float, height: float) -> Box:
+    """The box after turning its page so that text of the direction `turn` is upright."""
+    left, top, right, bottom = box
+    if turn == 90:
+        return top, width - right, bottom, width - left
+    if turn == 270:
+        return height - bottom, left, height - top, right
+    if turn == 180:
+        return width - right, height - bottom, width - left, height - top
+    return box
