@@ -147,8 +147,11 @@ def test_a_title_above_rows_of_headers_is_no_header() -> None:
         ],
         *body(RIGHTS, 146),
     ]
-    assert not [name for name in headers(words) if "Crime" in name]
-    assert headers(words)[-1] == "Other 2021"
+    names = headers(words, [rule(50, 480, 103)])
+    assert not [name for name in names if "Crime" in name]
+    assert names[-1] == "Other 2021"
+    words[:2] = at("A title of the whole table and of all columns below it", 100, middle=265)
+    assert headers(words) == names
 
 
 def test_a_unit_with_a_digit_is_a_header() -> None:
@@ -215,3 +218,17 @@ def test_lines_below_each_column_do_not_show_the_columns_of_a_header() -> None:
     ]
     rules = [rule(right - 45, right, 103) for right in (200, 260, 350, 410)]
     assert headers(words, rules) == ["2022 Gross", "2022 Sum", "2021 Gross", "2021 Sum"]
+
+
+def test_a_line_below_all_columns_does_not_show_the_column_of_a_name_at_its_end() -> None:
+    rights = (200.0, 260, 320, 380)
+    words = [
+        *at("Other", 100, right=380),
+        *[
+            word
+            for name, right in zip(("Gross", "Net", "Sum", "Rest"), rights, strict=True)
+            for word in at(name, 114, right=right)
+        ],
+        *body(rights, 130),
+    ]
+    assert headers(words, [rule(150, 385, 103)]) == ["Gross", "Net", "Sum", "Other Rest"]

@@ -15,6 +15,10 @@ _MAX_BELOW = 0.8  # of a row's height, between a header's baseline and its line
 # Of a row's height; the space between two words has .19 to .27.
 _COLUMN_GAP = 0.275
 _NEAR_MIDDLE = 0.5
+_OFF_MIDDLE = 0.25  # of a line's width
+_MANY_COLUMNS = 5
+_TITLE_WIDTH = 0.25  # of a table's
+_TITLE_OVERHANG = 2.0  # of a row's height, by which a title begins to the left of the numbers
 
 
 class _Column(Protocol):
@@ -28,12 +32,17 @@ class _Column(Protocol):
 
 
 def underlined(
-    segment: Segment, row: Sequence[Segment], columns: Sequence[_Column], rules: Sequence[Box]
+    segment: Segment,
+    row: Sequence[Segment],
+    columns: Sequence[_Column],
+    rules: Sequence[Box],
+    left: float,
 ) -> Span | None:
     """The columns above the line below a header of `row`; None if the header has no such line.
 
-    A line as wide as the text underlines the text, and a line below several headers shows nothing.
-    Nor do the lines of a row in which columns without a header have lines too.
+    A line as wide as the text underlines the text. A line below several headers, or also below the
+    labels, which begin at `left`, shows nothing. Nor do the lines of a row in which columns without
+    a header have lines too.
     """
     near = _lines_below(segment, rules)
     joined = _join(near)
@@ -48,23 +57,41 @@ def underlined(
         if line[0] - _TOUCH <= segment.left
         and segment.right <= line[1] + _TOUCH
         and line[1] - line[0] >= segment.right - segment.left + _MIN_OVERHANG
+        and line[0] > left
         and not _has_any(line, others)
     ]
     if not own:
         return None
     widest = max(own, key=lambda line: line[1] - line[0])
     places = [place for place, one in enumerate(columns) if _has_any(widest, [one.middle])]
-    return (places[0], places[-1]) if places else None
+    off = abs(_middle(segment) - (widest[0] + widest[1]) / 2) > _OFF_MIDDLE * (
+        widest[1] - widest[0]
+    )
+    if not places or (len(places) > 1 and off and segment.left - widest[0] > segment.height):
+        return None  # a line below all columns, and the name of one
+    return places[0], places[-1]
 
 
-def is_over_line(row: Row, rules: Sequence[Box], left: float) -> bool:
-    """Whether a line that begins to the right of `left`, where the labels begin, is below the row.
+def is_title(
+    row: Row, rules: Sequence[Box], extent: tuple[float, float, float], columns: int
+) -> bool:
+    """Whether a text in the middle of a table is its title, and no header of some columns.
 
-    So a text above some columns is no title of the table.
+    A title is wide and begins to the left of the numbers. In a table of many columns, a text over a
+    line that is as wide as the table is a title too. `extent` is where the labels and the numbers
+    begin, and where the numbers end.
     """
-    lines = _join(_lines_below(row.segments[0], rules))
-    middle = _middle(row.segments[0])
-    return any(line[0] > left + row.height and _has_any(line, [middle]) for line in lines)
+    only, near = row.segments[0], row.height
+    left, numbers, right = extent
+    lines = [
+        line
+        for line in _join(_lines_below(only, rules))
+        if line[0] <= only.left and only.right <= line[1]
+    ]
+    if any(line[0] <= left + near and line[1] >= right - near for line in lines):
+        return columns >= _MANY_COLUMNS
+    is_wide = only.width >= _TITLE_WIDTH * (right - left)
+    return not lines and is_wide and only.left < numbers - _TITLE_OVERHANG * near
 
 
 def _lines_below(segment: Segment, rules: Sequence[Box]) -> list[_Range]:
@@ -94,10 +121,7 @@ def _has_any(line: _Range, places: Sequence[float]) -> bool:
 
 
 def groups_of(columns: Sequence[_Column]) -> list[Span]:
-    """Columns that belong together: those below one header, and those whose names repeat.
-
-    Below `2022 2021 2022 2021` the first two columns are a group, and the last two.
-    """
+    """Columns that belong together: those below one header, and those whose names repeat."""
     levels = max((len(column.headers) for column in columns), default=0)
     groups: list[Span] = []
     for level in range(1, levels + 1):
@@ -108,12 +132,17 @@ def groups_of(columns: Sequence[_Column]) -> list[Span]:
             if top and length > 1:
                 groups.append((place, place + length - 1))
             place += length
+    return groups + repeats_of(columns)
+
+
+def repeats_of(columns: Sequence[_Column]) -> list[Span]:
+    """Columns whose names repeat: the first two and the last two of `2022 2021 2022 2021`."""
     names = [tuple(_text(header) for header in column.headers) for column in columns]
     starts = [place for place, name in enumerate(names) if name and name == names[0]]
-    if len(starts) > 1:
-        ends = [*starts[1:], min(len(names), starts[-1] + starts[-1] - starts[-2])]
-        groups += [(one, two - 1) for one, two in zip(starts, ends, strict=True)]
-    return groups
+    if len(starts) < 2:
+        return []
+    ends = [*starts[1:], min(len(names), starts[-1] + starts[-1] - starts[-2])]
+    return [(one, two - 1) for one, two in zip(starts, ends, strict=True)]
 
 
 def is_cut(groups: Sequence[Span], first: int, last: int) -> bool:

@@ -5,7 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
-from core.pdf.layout.header_groups import groups_of, is_cut, split_at_columns, underlined
+from core.pdf.layout.header_groups import (
+    groups_of,
+    is_cut,
+    repeats_of,
+    split_at_columns,
+    underlined,
+)
 from core.pdf.layout.line_kinds import names_unit
 from core.pdf.layout.lines import Row, Segment, make_segment
 from core.pdf.layout.words import Box
@@ -19,6 +25,7 @@ _NOT_UNDERLINED = 20.0  # and for other columns than those of the line below the
 _PERIOD = re.compile(r"\d{4}|ended|months|weeks|\bdays?\b|quarter|year", re.IGNORECASE)
 _SLACK = 1.5  # heights by which a line may reach beyond its column
 _MAX_COLUMNS = 30
+_INDENT = 5.0  # points; a line that begins further to the right is not below the labels
 
 
 @dataclass(slots=True, eq=False)
@@ -64,6 +71,7 @@ def assign_headers(
     if not columns or len(columns) > _MAX_COLUMNS:
         return
     stub = columns[0].left - pitch_of(columns) if label is None else label.left
+    left = float("-inf") if label is None else label.left + _INDENT
     for row in reversed(rows):
         segments = [
             part
@@ -71,7 +79,7 @@ def assign_headers(
             for part in _split_years(segment)
             if _is_over(part, columns, stub)
         ]
-        known = [underlined(one, segments, columns, rules) for one in segments]
+        known = [underlined(one, segments, columns, rules, left) for one in segments]
         segments, known = split_at_columns(segments, known, columns)
         if len(segments) > len(columns):
             _assign_nearest(segments, columns)
@@ -135,7 +143,7 @@ def _spans(
     pitch = pitch_of(columns) / _MISFIT
     middles = [(segment.left + segment.right) / 2 for segment in segments]
     within = [_is_within_one(segment, columns) for segment in segments]
-    groups = groups_of(columns)
+    groups, repeats = groups_of(columns), repeats_of(columns)
 
     def misfit(number: int, first: int, last: int) -> float:
         if span := known[number]:
@@ -145,7 +153,7 @@ def _spans(
         if first == last:
             distance = min(distance, abs(columns[last].right - segments[number].right))
         cost = distance / pitch + _CUT_GROUP * is_cut(groups, first, last)
-        several = first != last and (first, last) not in groups
+        several = first != last and (first, last) not in repeats
         return cost + (_WITHIN_ONE if several and within[number] else 0)
 
     @cache

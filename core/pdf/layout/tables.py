@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from core.pdf.layout.digit_groups import goes_on, may_have_spaces
-from core.pdf.layout.header_groups import is_over_line
+from core.pdf.layout.header_groups import is_title
 from core.pdf.layout.headers import Column, assign_headers
 from core.pdf.layout.leaders import DASHES, without_leaders
 from core.pdf.layout.line_kinds import has_page_number, is_caption, is_centred, is_long, is_unit
@@ -380,10 +380,12 @@ def _find_headers(
             break
         if first < start and is_caption(row, rows[start].row) and gap > _CAPTION_GAP * pitch:
             break
-        centred = is_centred(row, rows[start].row.left, numbers_left, right)
+        left = rows[start].row.left
+        centred = is_centred(row, left, numbers_left, right)
         stacked = start - first > 1 and len(rows[first].row.segments) > 1
-        if centred and stacked and not is_over_line(row, rules, rows[start].row.left):
-            break  # a title above two rows of headers
+        extent = left, numbers_left, right
+        if centred and stacked and is_title(row, rules, extent, rows[start].number_count):
+            break
         if centred and row.left < labels_right and row.left + row.right < 2 * numbers_left:
             if first == start:
                 continue  # the name of a group, below the header
