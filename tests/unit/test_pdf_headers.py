@@ -232,3 +232,15 @@ def test_a_line_below_all_columns_does_not_show_the_column_of_a_name_at_its_end(
         *body(rights, 130),
     ]
     assert headers(words, [rule(150, 385, 103)]) == ["Gross", "Net", "Sum", "Other Rest"]
+
+
+def test_a_long_name_of_a_group_below_the_headers_is_passed_over() -> None:
+    group = at("Plans with more than we have put by for all of them", 144, middle=178)
+    words = [word._replace(left=word.left, right=word.right) for word in PLANS[:-1]]
+    below = [
+        word._replace(top=word.top + 16, bottom=word.bottom + 16, baseline=word.baseline + 16)
+        if word.baseline > 140
+        else word
+        for word in words
+    ]
+    assert headers([*below, *group], PLAN_RULES)[:2] == PLAN_NAMES[:2]

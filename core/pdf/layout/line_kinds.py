@@ -52,7 +52,19 @@ def is_centred(row: Row, left: float, numbers_left: float, right: float) -> bool
     return abs(middle - table) < abs(middle - numbers)
 
 
-def is_long(segment: Segment) -> bool:
+def is_prose(row: Row, *, left: float, middle: float, edge: float) -> bool:
+    """Whether a part of the row is prose, and no name of a column.
+
+    Prose begins before `middle` and ends after `edge`, or has more words than a name. A name of a
+    group of rows, which begins where the labels begin (`left`), may have as many.
+    """
+    return any(
+        (one.left < middle and one.right > edge) or (one.left > left + row.height and _is_long(one))
+        for one in row.segments
+    )
+
+
+def _is_long(segment: Segment) -> bool:
     """Whether the segment has more words in a row than a name of a column."""
     count = 1
     for one, two in pairwise(segment.pieces):

@@ -11,7 +11,7 @@ from core.pdf.layout.digit_groups import goes_on, may_have_spaces
 from core.pdf.layout.header_groups import is_title
 from core.pdf.layout.headers import Column, assign_headers
 from core.pdf.layout.leaders import DASHES, without_leaders
-from core.pdf.layout.line_kinds import has_page_number, is_caption, is_centred, is_long, is_unit
+from core.pdf.layout.line_kinds import has_page_number, is_caption, is_centred, is_prose, is_unit
 from core.pdf.layout.lines import Row
 from core.pdf.layout.words import Box, Piece
 
@@ -391,7 +391,7 @@ def _find_headers(
                 continue  # the name of a group, below the header
             break
         edge = numbers_left + _PROSE_SHARE * (right - numbers_left)
-        if any((one.left < middle and one.right > edge) or is_long(one) for one in row.segments):
+        if is_prose(row, left=left, middle=middle, edge=edge):
             break
         if row.right > numbers_left:
             last = index + 1 if first == start else last
