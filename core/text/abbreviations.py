@@ -22,6 +22,8 @@ def abbreviates(short: str, long: Sequence[str]) -> bool:
 
     Little words may be skipped. Both are folded; `amex` abbreviates `american express`.
     """
+    if long and long[0][:1] != short[:1] and long[0] not in FUNCTION_WORDS:
+        return False  # nearly always, and quickly told
     telling = [word for word in long if word not in FUNCTION_WORDS]
     return len(telling) > 1 and _is_made_of(short, tuple(telling))
 
