@@ -49,6 +49,8 @@ _CODE = re.compile(
     r"(?:[A-Z]+\d{2,}|\d{2,}[A-Z]+|\d{3}-\d{1,3})(?![\w-])"
 )
 _PLACE = re.compile(r"\b(?P<before>in|at) (?:the )?(?P<place>(?:[A-Z][\w’'-]+(?: |\b)){1,4})")
+# Money of one who buys, not of a company; it needs no word for a price.
+_PRICE = re.compile(r"[$€£¥₹] ?\d[\d.,]*(?![\d.,]* ?(?:thousand|million|billion|crore))", re.I)
 _MARKET_SHARE = re.compile(r"\bmarket shares?\b|\bshares? of (?:[\w’'-]+ ){0,4}market", re.I)
 
 
@@ -67,6 +69,8 @@ def lacks_essential(need: Need, said: str, passage: Passage, passages: Sequence[
     if not asks_for_value(need):
         return False
     near = f"{said} {passage.heading} {re.sub(r'[^A-Za-z0-9]+', ' ', passage.filename)}"
+    if _PRICE.search(said):
+        near += " price fare rent"
     if need.kind == "other" and need.form == "number" and not need.has_number(said):
         return True
     if _MARKET_SHARE.search(need.question) and not _MARKET_SHARE.search(near):

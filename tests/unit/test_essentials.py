@@ -17,6 +17,8 @@ def passage(text: str, index: int = 1, filename: str = "report.pdf") -> Passage:
         ("What is the average salary at the harbour?", "Salaries are paid on the 25th.", True),
         ("What is the average salary at the harbour?", "The mean pay is 31,000 euros.", False),
         ("What is the population of the island?", "It has 900 inhabitants.", False),
+        ("What is the price of a week in the hut?", "A week in the hut is €90.", False),
+        ("What is the price of the hut?", "The hut has a debt of $12,000 million.", True),
         ("ferry seat capacity", "The ferry was built in 2013 and has seats of wood.", True),
         ("What was the churn rate of the club?", "Its income grew by 14% in the year.", True),
         ("How much did Acme pay for the quay?", "Acme bought the quay for $3 million.", False),
