@@ -4,6 +4,7 @@ import ctypes
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import pypdfium2.raw as pdfium_c
@@ -11,15 +12,18 @@ import pypdfium2.raw as pdfium_c
 from core.pdf.annotation_words import with_annotations
 from core.pdf.annotations import Annotation
 from core.pdf.errors import too_complex
+from core.pdf.layout.lines import SEGMENT_GAP
 from core.pdf.layout.overleaf import TableHead
 from core.pdf.layout.reading import Reading, read_layout
 from core.pdf.layout.text import Token
+from core.pdf.layout.words import Word
 from core.pdf.pdfium_words import PageFrame, WordReader
 from core.pdf.ruling import find_rules
 from core.pdf.visibility import visible_words
 
 # A page with more characters is read without its layout; it is not made for people.
 _MAX_LAYOUT_CHARS = 60_000
+_MIN_CELLS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +113,17 @@ def _read_layout(
     words = WordReader(text_page, frame, text).words()
     seen = visible_words(page, text_page, words, **size)
     found = with_annotations(seen, annotations, frame)
-    return read_layout(found, **size, above=above, rules=find_rules(page, frame))
+    rules = find_rules(page, frame, has_cells=_has_cells(found))
+    return read_layout(found, **size, above=above, rules=rules)
+
+
+def _has_cells(words: Sequence[Word]) -> bool:
+    """Whether some words of a line are apart from the words before them, as in a table's rows."""
+    apart = sum(
+        two.baseline == one.baseline and two.left - one.right > SEGMENT_GAP * (two.bottom - two.top)
+        for one, two in pairwise(words)
+    )
+    return apart >= _MIN_CELLS
 
 
 def _all_text(text_page: Any, max_chars: int) -> str:

@@ -12,6 +12,7 @@ from core.pdf.pdfium_calls import address_of, get_object, get_object_type
 from core.pdf.pdfium_words import PageFrame
 
 _MAX_OBJECTS = 8000  # of a page; files with an object for each letter would take too long
+_FEW_OBJECTS = 1500  # more take milliseconds
 _MAX_PATHS = 4000  # a page with more has a drawing; spreadsheets draw each side of each cell
 _MAX_SEGMENTS = 2000
 _RECTANGLE = 5  # segments of a rectangle's path
@@ -21,24 +22,25 @@ _MIN_FORM = 0.5  # of the page's width; smaller forms are figures, and fields th
 Matrix = tuple[float, float, float, float, float, float]  # a to f (ISO 32000-2, 8.3.3)
 
 
-def find_rules(page: Any, frame: PageFrame) -> list[Box]:
+def find_rules(page: Any, frame: PageFrame, *, has_cells: bool = True) -> list[Box]:
     """The horizontal and vertical lines of a pdfium page, as thin boxes on the displayed page.
 
-    The sides of rectangles are lines too, also if they are only filled.
+    The sides of rectangles are lines too, also if they are only filled. A page without words apart
+    from each other (`has_cells`) is searched only if it has few objects.
     """
-    paths = _find_paths(page, frame)
+    paths = _find_paths(page, frame, _MAX_OBJECTS if has_cells else _FEW_OBJECTS)
     if len(paths) > _MAX_PATHS:
         return []
     return [frame.box(*line) for path, matrix in paths for line in _lines(path, matrix)]
 
 
-def _find_paths(page: Any, frame: PageFrame) -> list[tuple[int, Matrix | None]]:
+def _find_paths(page: Any, frame: PageFrame, most: int) -> list[tuple[int, Matrix | None]]:
     """The paths of the page and of the wide forms on it, with a form's matrix to the page.
 
     Empty if there are too many objects.
     """
     count = pdfium_c.FPDFPage_CountObjects(page)
-    if count > _MAX_OBJECTS:
+    if count > most:
         return []
     least = _MIN_FORM * frame.width
     found: list[tuple[int, Matrix | None]] = []
@@ -55,7 +57,7 @@ def _find_paths(page: Any, frame: PageFrame) -> list[tuple[int, Matrix | None]]:
                 form = ctypes.cast(one, pdfium_c.FPDF_PAGEOBJECT)
                 left, _, right, _ = _bounds(form, matrix)
                 if right - left >= least:
-                    parts = _parts(form, _MAX_OBJECTS - count)
+                    parts = _parts(form, most - count)
                     count += len(parts)
                     groups.append((parts, _product(_matrix(form), matrix)))
     return found

@@ -79,3 +79,11 @@ def test_a_table_inside_of_forms_is_read_by_its_lines() -> None:
     assert text.endswith(
         "Mast | Material: oak | Colour: brown\nSail | Material: linen | Colour: white"
     )
+
+
+def test_a_page_of_many_objects_is_searched_if_it_may_have_a_table() -> None:
+    letters = b" ".join(b"BT /T 4 Tf %d %d Td (1) Tj ET" % (n % 60, n // 60) for n in range(1600))
+    with first_page(page(GRID + b" " + letters)) as opened:
+        frame = PageFrame(opened)
+        assert find_rules(opened, frame, has_cells=False) == []
+        assert len(find_rules(opened, frame)) == 8
