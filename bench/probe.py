@@ -2,8 +2,9 @@
 
     python -m bench.probe PORT PATH KEY
 
-Prints a line for each request: the monotonic time at its begin, and its seconds. `probing` runs
-it beside a bench.
+Prints a line for each request: the monotonic time at its begin, its seconds, and by how many
+seconds it began late, because other processes had the processors. `probing` runs it beside a
+bench.
 """
 
 import http.client
@@ -21,10 +22,14 @@ PROBES_PER_SECOND = 20
 
 
 class Timed(NamedTuple):
-    """A duration in seconds, and the monotonic time at which it began."""
+    """A duration in seconds, and the monotonic time at which it began.
+
+    `lag` is by how many seconds a probe began late.
+    """
 
     at: float
     seconds: float
+    lag: float = 0.0
 
 
 @contextmanager
@@ -41,21 +46,24 @@ def probing(port: int, path: str, key: str) -> Iterator[list[Timed]]:
             process.wait()
         output.seek(0)
         lines = [line.split() for line in output if line.endswith("\n")]
-    probes.extend(Timed(float(at), float(seconds)) for at, seconds in lines)
+    probes.extend(Timed(*map(float, line)) for line in lines)
 
 
 def main(port: int, path: str, key: str) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    due = time.monotonic()
     while True:
         started = time.monotonic()
+        lag = started - due
         connection.request("GET", path, headers={"X-API-Key": key})
         response = connection.getresponse()
         response.read()
         if response.status != 200:
             raise SystemExit(f"status {response.status}")
         seconds = time.monotonic() - started
-        print(f"{started:.4f} {seconds:.5f}", flush=True)
-        time.sleep(max(0.0, 1 / PROBES_PER_SECOND - seconds))
+        print(f"{started:.4f} {seconds:.5f} {lag:.5f}", flush=True)
+        due = max(due + 1 / PROBES_PER_SECOND, time.monotonic())
+        time.sleep(max(0.0, due - time.monotonic()))
 
 
 if __name__ == "__main__":

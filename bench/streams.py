@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from bench.probe import Timed
 
+LAG_SECONDS = 0.01
 # A delta of the LLM's or the service's stream; its text is the time at which it was sent.
 _TOKEN = re.compile(rb'"content": ?"([0-9]+\.[0-9]+) ?"')
 _QUESTION = re.compile(rb'"user_message": ?\{"id": ?"([0-9a-f-]+)"')
@@ -16,12 +17,16 @@ _QUESTION = re.compile(rb'"user_message": ?\{"id": ?"([0-9a-f-]+)"')
 
 @dataclass
 class Heard:
-    """What the listeners of one round measured. `first` is in seconds, the ends are times."""
+    """What the listeners of one round measured. `first` is in seconds, the ends are times.
+
+    `lags` are the seconds by which the listeners' own event loop was late (`watch_loop`).
+    """
 
     first: list[float] = field(default_factory=list)
     opened: list[float] = field(default_factory=list)
     ended: list[float] = field(default_factory=list)
     delays: list[Timed] = field(default_factory=list)
+    lags: list[float] = field(default_factory=list)
     elapsed: float = 0.0
     failures: int = 0
 
@@ -87,6 +92,17 @@ async def read_stream(
     listener = _Listener(head.encode() + data, heard, question)
     await asyncio.get_running_loop().create_connection(lambda: listener, "127.0.0.1", port)
     await listener.over
+
+
+async def watch_loop(heard: Heard) -> None:
+    """Record by how much the loop is late, every LAG_SECONDS, until the task is cancelled.
+
+    A delay that a listener measures includes such a lag.
+    """
+    while True:
+        due = time.monotonic() + LAG_SECONDS
+        await asyncio.sleep(LAG_SECONDS)
+        heard.lags.append(time.monotonic() - due)
 
 
 def within(measured: Sequence[Timed], span: tuple[float, float]) -> list[float]:
