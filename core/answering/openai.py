@@ -111,7 +111,7 @@ class OpenAIAnswerer:
         retry: RetryPolicy | None = None,
     ) -> None:
         self.model = model
-        self._url = f"{base_url.rstrip('/')}/chat/completions"
+        self._url = httpx.URL(f"{base_url.rstrip('/')}/chat/completions")
         accept = {b"Accept": b"text/event-stream", b"Accept-Encoding": b"identity"}
         self._headers = accept | bearer(api_key)
         self._keys = (api_key.strip(),)

@@ -7,6 +7,7 @@ as much processor time.
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from functools import lru_cache, partial
 
 import aiohttp
 import httpx
@@ -46,8 +47,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         with _httpx_errors():
             response = await self._started().request(
                 request.method,
-                # Without the user and the password: httpx has made a header of them.
-                URL(str(request.url.copy_with(userinfo=b"")), encoded=True),
+                _address(request.url),
                 headers=[(name.decode(), value.decode()) for name, value in request.headers.raw],
                 data=await request.aread(),
                 allow_redirects=False,
@@ -76,6 +76,15 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 max_field_size=_MAX_HEAD_LINE,
             )
         return self._session
+
+
+def _address(url: httpx.URL) -> URL:
+    """Return `url` without the user and the password, of which httpx has made a header."""
+    return _parsed(str(url.copy_with(userinfo=b"") if url.userinfo else url))
+
+
+# An answerer sends all its requests to the same URL.
+_parsed = lru_cache(maxsize=16)(partial(URL, encoded=True))
 
 
 class _Body(httpx.AsyncByteStream):
