@@ -33,6 +33,8 @@ _LOCK_SESSION = text(
 )
 _IS_WRITTEN = text(f"SELECT {_IS_LIVE} FROM messages WHERE id = :id")  # noqa: S608
 _SET_ACTIVE = text("UPDATE sessions SET active_message_id = :id WHERE id = :session_id")
+# Without `is_checked`, it writes nothing into a session with an active answer. If another turn has
+# locked the session, the UPDATE waits, and then looks at the session again.
 _OPEN = text(
     f"""
     WITH counted AS (
@@ -40,24 +42,29 @@ _OPEN = text(
         SET message_count = message_count + 2, active_message_id = :answer_id,
             {messages.NOTE_ACTIVITY}
         WHERE tenant_id = :tenant_id AND id = :session_id
-        RETURNING id, message_count
+          AND (active_message_id IS NULL OR :is_checked)
+        RETURNING id, user_id, message_count
+    ),
+    added AS (
+        INSERT INTO messages (
+            tenant_id, id, session_id, position, sender, content, status, reply_to, turn_options,
+            lease_expires_at, context_metadata, retrieved_context, created_at
+        )
+        SELECT :tenant_id, new.id, counted.id, counted.message_count - 2 + new.number, new.sender,
+               new.content, new.status, new.reply_to, new.options, new.lease_end, '{{}}', '[]',
+               clock_timestamp()
+        FROM counted, (
+            VALUES
+                (1, CAST(:question_id AS uuid), 'user', :content, 'complete',
+                 NULL, NULL, NULL),
+                (2, CAST(:answer_id AS uuid), 'assistant', '', 'in_progress',
+                 CAST(:question_id AS uuid), CAST(:options AS jsonb), {_LEASE_END})
+        ) AS new (number, id, sender, content, status, reply_to, options, lease_end)
+        ORDER BY new.number
+        RETURNING position, created_at
     )
-    INSERT INTO messages (
-        tenant_id, id, session_id, position, sender, content, status, reply_to, turn_options,
-        lease_expires_at, context_metadata, retrieved_context, created_at
-    )
-    SELECT :tenant_id, new.id, counted.id, counted.message_count - 2 + new.number, new.sender,
-           new.content, new.status, new.reply_to, new.options, new.lease_end, '{{}}', '[]',
-           clock_timestamp()
-    FROM counted, (
-        VALUES
-            (1, CAST(:question_id AS uuid), 'user', :content, 'complete',
-             NULL, NULL, NULL),
-            (2, CAST(:answer_id AS uuid), 'assistant', '', 'in_progress',
-             CAST(:question_id AS uuid), CAST(:options AS jsonb), {_LEASE_END})
-    ) AS new (number, id, sender, content, status, reply_to, options, lease_end)
-    ORDER BY new.number
-    RETURNING position, created_at
+    SELECT added.position, added.created_at, counted.user_id FROM added, counted
+    ORDER BY added.position
     """  # noqa: S608  # constants only
 )
 _BEGIN = text(
@@ -130,7 +137,6 @@ def open_turn(
 
     Raises NotFound, and TurnInProgress while another answer is being written.
     """
-    user_id = _lock_idle_session(db, tenant_id=tenant_id, session_id=session_id)
     ids = new_id(), new_id()
     values = {
         "tenant_id": tenant_id,
@@ -141,7 +147,11 @@ def open_turn(
         "options": Json(dict(options)),
         "lease_seconds": LEASE_SECONDS,
     }
-    asked, begun = db.execute(_OPEN, values).all()
+    rows = db.execute(_OPEN, values | {"is_checked": False}).all()
+    if not rows:
+        _lock_idle_session(db, tenant_id=tenant_id, session_id=session_id)
+        rows = db.execute(_OPEN, values | {"is_checked": True}).all()
+    asked, begun = rows
     question = MessageRecord(
         ids[0], session_id, asked[0], "user", message, {}, [],
         "complete", None, None, None, asked[1],
@@ -150,7 +160,7 @@ def open_turn(
         ids[1], session_id, begun[0], "assistant", "", {}, [],
         "in_progress", None, None, ids[0], begun[1],
     )  # fmt: skip
-    return TurnRows(question, answer, user_id, dict(options))
+    return TurnRows(question, answer, str(asked[2]), dict(options))
 
 
 def retry_turn(
