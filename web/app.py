@@ -32,6 +32,7 @@ from web.http import auth, errors, limits, request_checks, uploads
 from web.http.proxies import ForwardedPrefix
 from web.http.request_log import RequestLog
 from web.http.streaming import Slots
+from web.http.view_policy import turn_requests
 
 BODY_BYTES = 1024 * 1024
 FORM_FIELD_BYTES = 64 * 1024
@@ -82,6 +83,7 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     _configure(app)
     _add_checks(app, settings)
     _register(app)
+    app.extensions["turn_requests"] = turn_requests(app)
     errors.init_app(app)
     app.wsgi_app = RequestLog(  # type: ignore[method-assign]
         app.wsgi_app, headers=_SECURITY_HEADERS

@@ -138,6 +138,16 @@ def test_each_view_that_answers_a_question_costs_a_chat_turn(
         assert policy_of(app.view_functions[endpoint]).cost == "chat", endpoint
 
 
+def test_the_worker_knows_the_requests_that_begin_a_turn(app: Flask, rules: list[Rule]) -> None:
+    pattern = app.extensions["turn_requests"]
+    for rule in rules:
+        for method in rule.methods or ():
+            costs_turn = policy_of(app.view_functions[rule.endpoint]).cost == "chat"
+            line = f"{method} {re.sub('<[^>]+>', '0', rule.rule)} HTTP/1.1"
+            begins = costs_turn and method in {"POST", "PUT"}
+            assert bool(pattern.match(line.encode())) == begins, line
+
+
 def operations(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     return [
         (f"{method.upper()} {path}", operation)

@@ -26,11 +26,22 @@ from web.server.pacing import PATIENCE_SECONDS, PIECE_SECONDS
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.alone, pytest.mark.faults]
 
-ECHO = """
+TURN_SECONDS = 60  # far longer than the other requests take
+ECHO = f"""
+import re, threading
+
+may_end = threading.Event()
+
 def app(environ, start_response):
     body = environ["wsgi.input"].read()
+    if environ["PATH_INFO"] == "/turn":
+        may_end.wait({TURN_SECONDS})
+    elif environ["PATH_INFO"] == "/end":
+        may_end.set()
     start_response("200 OK", [("Content-Length", str(len(body)))])
     return [body]
+
+app.extensions = {{"turn_requests": re.compile(rb"POST /turn ")}}
 """
 
 
@@ -71,6 +82,24 @@ def test_two_hundred_slow_connections_delay_no_other_request(port: int, opening:
             started = time.monotonic()
             assert _post(port, b"quick") == b"quick"
             assert time.monotonic() - started < 0.7 * GATHER_SECONDS
+
+
+def test_turns_that_begin_leave_threads_to_other_requests(port: int) -> None:
+    """Eight of them for four threads."""
+    turn = b"POST /turn HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1\r\n\r\n"
+    started = time.monotonic()
+    with ExitStack() as stack:
+        turns = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30))
+            for _ in range(8)
+        ]
+        for number, connection in enumerate(turns):
+            connection.sendall(turn + b"%d" % number)
+        assert _post(port, b"quick") == b"quick"
+        assert _post(port, b"end", path="/end") == b"end"
+        assert time.monotonic() - started < TURN_SECONDS / 2
+        for number, connection in enumerate(turns):
+            assert _read_all(connection).endswith(b"\r\n\r\n%d" % number)
 
 
 LARGE = SMALL_BODY * 4
@@ -233,10 +262,10 @@ def test_when_a_thread_can_begin(received: bytes, complete: bool) -> None:
     assert is_complete(received) is complete
 
 
-def _post(port: int, body: bytes) -> bytes:
+def _post(port: int, body: bytes, *, path: str = "/") -> bytes:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
-        connection.request("POST", "/", body=body)
+        connection.request("POST", path, body=body)
         return connection.getresponse().read()
     finally:
         connection.close()

@@ -34,6 +34,7 @@ from core.telemetry import get_logger
 from web.http.errors import MEDIA_TYPE, default_problem, problem_body
 from web.http.streaming import Slots
 from web.server.detaching import DetachingMixin, detaching
+from web.server.lanes import NOTHING, Lane
 from web.server.pacing import PacedUnreader
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class Connection(TConn):  # type: ignore[misc]
         self._worker = worker
         self.gathered = bytearray()
         self.unread = 0
+        self.is_in_lane = False
 
     def close(self, graceful: bool = False) -> None:
         """Close the connection. gunicorn calls this in the main loop.
@@ -98,6 +100,7 @@ class GatheringWorker(DetachingMixin, ThreadWorker):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self._lingering: deque[Connection] = deque()
         self._slots = Slots(self.cfg.threads)
+        self._lane: Lane[Connection] = Lane(NOTHING, threads=self.cfg.threads)
         self._live_answers: LiveAnswers | None = None
         self._is_stopping = False
         self._interrupt_at = 0.0
@@ -109,6 +112,7 @@ class GatheringWorker(DetachingMixin, ThreadWorker):  # type: ignore[misc]
         # Slow bodies share the slots with the app's long responses.
         self._slots = extensions.get("slots", self._slots)
         self._live_answers = extensions.get("live_answers")
+        self._lane = Lane(extensions.get("turn_requests", NOTHING), threads=self.cfg.threads)
         self.wsgi = detaching(app)
 
     def accept(self, listener: socket.socket) -> None:
@@ -168,10 +172,20 @@ class GatheringWorker(DetachingMixin, ThreadWorker):  # type: ignore[misc]
                 parser=connection.parser,
                 take_slot=self._slots.take_for_body,
             )
+        connection.is_in_lane = self._lane.takes(connection.gathered)
         connection.parser.unreader.unread(bytes(connection.gathered))
         connection.gathered.clear()
         connection.data_ready = True
-        self.enqueue_req(connection)
+        if not connection.is_in_lane or self._lane.enter(connection):
+            self.enqueue_req(connection)
+
+    def finish_request(self, connection: Connection, future: Any) -> None:
+        """Handle the result of a request, in the main loop."""
+        if connection.is_in_lane:
+            connection.is_in_lane = False
+            if (waiting := self._lane.leave()) is not None:
+                self.enqueue_req(waiting)
+        super().finish_request(connection, future)
 
     def handle(self, connection: Connection) -> Any:
         """Handle one request, in a thread."""
