@@ -112,6 +112,11 @@ class Draft:
     def attempt_key(self) -> Attempt:
         return Attempt(self.message_id, self.attempt)
 
+    @property
+    def number(self) -> int:
+        """The number of the last stored chunk, if none is being stored."""
+        return self._number
+
     def add(self, text: str) -> int:
         """Add text, and return the number of characters that wait to be stored."""
         with self._settled:

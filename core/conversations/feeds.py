@@ -21,7 +21,7 @@ class Feed:
     def __init__(self, state: AnswerState) -> None:
         self._state = state
         self._changed = threading.Condition()
-        self._subscribers: list[Callable[[], None]] = []
+        self._subscribers: tuple[Callable[[], None], ...] = ()
         self._failure: RagError | None = None
         self._readers = 0
 
@@ -42,31 +42,36 @@ class Feed:
         with self._changed:
             if self._state.passages is None:
                 self._state.passages = passages
-        self._notify()
+            subscribers = self._notify()
+        _wake(subscribers)
 
     def add_text(self, text: str) -> None:
         with self._changed:
             self._state.add_text(text)
-        self._notify()
+            subscribers = self._notify()
+        _wake(subscribers)
 
     def end(self, answer: MessageRecord) -> None:
         """End the feed with the final message `answer`."""
         with self._changed:
             if self._state.answer is None:
                 self._state.end(answer)
-        self._notify()
+            subscribers = self._notify()
+        _wake(subscribers)
 
     def fail(self, error: RagError) -> None:
         """Stop the feed without an end: listeners raise `error`."""
         with self._changed:
             self._failure = error
-        self._notify()
+            subscribers = self._notify()
+        _wake(subscribers)
 
     def restart(self, state: AnswerState) -> None:
         """Switch to a new attempt at the answer: listeners continue with its first event."""
         with self._changed:
             self._state = state
-        self._notify()
+            subscribers = self._notify()
+        _wake(subscribers)
 
     def position_after(self, last_event_id: str | None) -> int:
         """Return a client's position: the id of its last event, 0 for none. Raises Invalid."""
@@ -90,6 +95,16 @@ class Feed:
             state = self._state
             return state.answer is not None and position >= state.base + state.count
 
+    def is_behind(self, state: AnswerState) -> bool:
+        """Whether `state`, of the same answer, has more events."""
+        with self._changed:
+            return self._state.base + self._state.count < state.base + state.count
+
+    def wait_for(self, state: AnswerState, *, timeout: float) -> None:
+        """Wait up to `timeout` seconds until the feed has the events of `state`."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self.is_behind(state), timeout)
+
     def wait(self, position: int, *, timeout: float) -> list[ChatEvent]:
         """Like `read`, but wait up to `timeout` seconds for an event."""
         with self._changed:
@@ -103,13 +118,12 @@ class Feed:
     def subscribe(self, wake: Callable[[], None]) -> None:
         """Call `wake` now and at each change. It must not block."""
         with self._changed:
-            self._subscribers.append(wake)
+            self._subscribers = (*self._subscribers, wake)
         wake()
 
     def unsubscribe(self, wake: Callable[[], None]) -> None:
         with self._changed:
-            if wake in self._subscribers:
-                self._subscribers.remove(wake)
+            self._subscribers = tuple(one for one in self._subscribers if one != wake)
 
     @property
     def is_wanted(self) -> bool:
@@ -128,12 +142,15 @@ class Feed:
             with self._changed:
                 self._readers -= 1
 
-    def _notify(self) -> None:
-        with self._changed:
-            self._changed.notify_all()
-            wakes = list(self._subscribers)
-        for wake in wakes:
-            wake()
+    def _notify(self) -> tuple[Callable[[], None], ...]:
+        """Wake the waiting threads. Return the subscribers, for `_wake` without the lock."""
+        self._changed.notify_all()
+        return self._subscribers
+
+
+def _wake(subscribers: Sequence[Callable[[], None]]) -> None:
+    for wake in subscribers:
+        wake()
 
 
 def listen(feed: Feed, *, position: int = 0, patience: float = 10.0) -> Iterator[ChatEvent | None]:

@@ -14,14 +14,16 @@ from uuid import UUID
 from core.access.idempotency import Claim
 from core.bootstrap import Services
 from core.conversations import endings, messages, titles, turns
+from core.conversations.admission import Admission, Stage
 from core.conversations.chat import Opening, PreparedTurn, prepare_turn
 from core.conversations.drafts import DraftWriter
 from core.conversations.endings import Ending
 from core.conversations.events import AnswerState, ChatEvent
 from core.conversations.feeds import Feed, listen
-from core.conversations.following import Follower, read_state
+from core.conversations.following import Follower
 from core.conversations.message_columns import INTERRUPTED
 from core.conversations.messages import MessageRecord
+from core.conversations.stored_answers import read_answer
 from core.conversations.turns import TurnInProgress
 from core.conversations.writer import AnswerWriter
 from core.errors import Conflict, Unavailable
@@ -31,13 +33,14 @@ log = get_logger(__name__)
 
 MAX_TURNS = 256  # per process, with waiting turns, because each turn has a thread
 # This many turns of a process have a transaction at the same time. When hundreds begin at once, the
-# others wait, and requests find connections in the pool.
-MAX_AT_DATABASE = 6
+# others wait, requests find connections in the pool, and few threads want the interpreter lock.
+MAX_AT_DATABASE = 2
 # The LLM is asked for a title only after no turn has begun for this long, because many LLMs
 # answer one request at a time.
 TITLE_DELAY_SECONDS = 1.5
 TITLE_PATIENCE_SECONDS = 8.0  # the longest wait for such a quiet moment
 TITLE_POLL_SECONDS = 0.1
+CATCH_UP_SECONDS = 2.0  # of a feed with the text that is stored
 WAIT_POLL_SECONDS = 0.2  # how often the first waiting turn checks whether its session is free
 
 
@@ -104,7 +107,7 @@ class LiveAnswers:
         self._feeds: dict[UUID, Feed] = {}
         self._lines: dict[UUID, deque[object]] = {}
         self._stop = threading.Event()
-        self._at_database = threading.BoundedSemaphore(MAX_AT_DATABASE)
+        self._at_database = Admission(MAX_AT_DATABASE)
         self._begun_at = 0.0  # monotonic time of the last turn's begin
 
     def start(
@@ -135,20 +138,20 @@ class LiveAnswers:
 
     def follow(self, *, tenant_id: str, message_id: UUID) -> Feed:
         """Return the feed of an answer; `message_id` may be its question's. Raises NotFound."""
-        database = self._services.database
-        with database.plain_transaction(tenant_id=tenant_id) as db:
-            answer = turns.find_answer(db, tenant_id=tenant_id, message_id=message_id)
-            feed = self._local_feed(answer)
-            if feed is not None:
-                return feed
-            state = read_state(db, tenant_id=tenant_id, answer=answer)
+        db = self._services.database.autocommit(tenant_id=tenant_id)
+        stored = read_answer(db, tenant_id=tenant_id, message_id=message_id)
+        answer = stored.answer
+        feed = self._local_feed(answer)
+        if feed is not None:
+            # The client may have events from another process that this one has stored, but not
+            # yet added to the feed.
+            feed.wait_for(stored.state(), timeout=CATCH_UP_SECONDS)
+            return feed
         if answer.error == INTERRUPTED and self._close_dead(answer.id):
             return self.follow(tenant_id=tenant_id, message_id=answer.id)
-        if state.answer is not None:
-            return Feed(state)
-        feed = self._follower.follow(Feed(state), tenant_id=tenant_id, message_id=answer.id)
-        self._follower.catch_up(answer.id)
-        return feed
+        if answer.status != "in_progress":
+            return Feed(stored.state())
+        return self._follower.follow(stored, tenant_id=tenant_id)
 
     def _close_dead(self, message_id: UUID) -> bool:
         """End an answer whose writer seems dead; False if it has ended already.
@@ -246,7 +249,7 @@ class LiveAnswers:
             while True:
                 self._wait_for_head(line, ticket, deadline)
                 try:
-                    with self._at_database:
+                    with self._at_database(Stage.OPENING):
                         return prepare_turn(
                             self._services, tenant_id=tenant_id, opening=opening, claim=claim
                         )
@@ -294,7 +297,9 @@ class LiveAnswers:
                     del self._feeds[rows.answer.id]
                 self._changed.notify_all()
         if feed.answer is None:  # the end could not be stored; the sweep will end the answer
-            self._follower.follow(feed, tenant_id=tenant_id, message_id=rows.answer.id)
+            self._follower.adopt(
+                feed, tenant_id=tenant_id, message_id=rows.answer.id, number=writer.draft.number
+            )
         return feed, needs_title
 
 

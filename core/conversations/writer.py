@@ -13,6 +13,7 @@ from core.answering.citations import CitationFilter, Verbatim
 from core.answering.support import measure_support
 from core.bootstrap import Services
 from core.conversations import endings, messages, titles, turns
+from core.conversations.admission import Admission, Stage
 from core.conversations.chat import PreparedTurn, make_question
 from core.conversations.drafts import Draft, DraftWriter
 from core.conversations.endings import Ending
@@ -43,7 +44,7 @@ class AnswerWriter:
     feed: Feed
     drafts: DraftWriter
     stop: threading.Event
-    at_database: threading.BoundedSemaphore
+    at_database: Admission
     trace: TurnTrace = field(default_factory=TurnTrace)
     parts: list[str] = field(default_factory=list)
     stream: AnswerStream | None = None
@@ -96,7 +97,7 @@ class AnswerWriter:
 
     def _publish_context(self, question: Question) -> None:
         """Store the answer's passages before its first word, for the `retrieval` event."""
-        with self.at_database:
+        with self.at_database(Stage.CONTEXT):
             is_held = self._set_context(self._autocommit(), question, attempt=self.draft.attempt)
         if is_held:
             self.feed.set_passages([passage.as_dict() for passage in question.passages])
@@ -143,7 +144,10 @@ class AnswerWriter:
         self.parts.clear()
         answer = self.turn.rows.answer
         database, tenant_id = self.services.database, self.turn.tenant_id
-        with self.at_database, database.plain_transaction(tenant_id=tenant_id) as db:
+        with (
+            self.at_database(Stage.CONTEXT),
+            database.plain_transaction(tenant_id=tenant_id) as db,
+        ):
             if not turns.restart_answer(db, message_id=answer.id, attempt=answer.attempt):
                 self.draft.is_lost = True
                 return
@@ -199,7 +203,7 @@ class AnswerWriter:
         """Commit text, passages, status, trace and title at once; then send the last event."""
         question = self.turn.rows.question
         title = titles.title_from(question.content) if ending.status == "complete" else None
-        with self.at_database:
+        with self.at_database(Stage.END):
             ended = endings.store_end(
                 self._autocommit(),
                 message_id=self.draft.message_id,

@@ -79,19 +79,19 @@ class _DueWriters:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._lock = threading.Lock()
-        self._writers: list[_Writer] = []
+        self._writers: dict[_Writer, None] = {}  # in the order of their news
 
     def add(self, writer: "_Writer") -> None:
         """Let the loop call `writer.pump` soon. Any thread may call this."""
         with self._lock:
-            self._writers.append(writer)
-            is_first = len(self._writers) == 1
+            is_first = not self._writers
+            self._writers[writer] = None
         if is_first:
             self._loop.call_soon_threadsafe(self._pump)
 
     def _pump(self) -> None:
         with self._lock:
-            writers, self._writers = self._writers, []
+            writers, self._writers = self._writers, {}
         for writer in writers:
             writer.pump()
 
@@ -103,7 +103,6 @@ class _Writer(asyncio.Protocol):
         self._loop, self._stream, self._due = loop, stream, due
         self._transport: asyncio.Transport | None = None
         self._is_paused = False
-        self._is_due = threading.Event()
         self._sent_at = loop.time()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -115,13 +114,10 @@ class _Writer(asyncio.Protocol):
 
     def wake(self) -> None:
         """Schedule a write, because there may be new events. Any thread may call it, any time."""
-        if not self._is_due.is_set():
-            self._is_due.set()
-            self._due.add(self)
+        self._due.add(self)
 
     def pump(self) -> None:
         """Write the events that can be sent now."""
-        self._is_due.clear()
         if self._transport is None or self._is_paused or self._transport.is_closing():
             return
         try:

@@ -9,7 +9,10 @@ import pytest
 from sqlalchemy import text
 from werkzeug.test import EnvironBuilder
 
+from core.conversations import drafts, endings, turns, writer
+from core.conversations.drafts import Draft
 from core.conversations.sweeping import close_abandoned
+from core.errors import Unavailable
 from tests.conftest import API_KEY
 from tests.fakes.llm_server import LLMServer, Reply
 from tests.integration.web.conftest import Caller
@@ -132,6 +135,57 @@ def test_a_stream_cut_at_random_places_gives_the_whole_answer(
     assert stored["status"] == "complete"
     assert all(events == heard[0] for events in heard)
     assert text_of(heard[0]) == stored["content"]
+
+
+def test_a_client_may_have_stored_text_before_the_process_that_stores_it(
+    asker: Caller, llm: LLMServer, make_app: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process reads the text at once, and sends it to the client."""
+    settle, answers = Draft.settle, []
+
+    def settle_late(draft: Draft, text: str, *, stored: bool) -> None:
+        if answers:
+            time.sleep(0.5)
+        settle(draft, text, stored=stored)
+
+    monkeypatch.setattr(Draft, "settle", settle_late)
+    llm.script(Reply(deltas=WORDS * 3, delay_between=0.05))
+    answers.append(begin(asker, asker.new_session()["id"]))
+    there, path = other_process(asker, make_app), f"/api/v1/messages/{answers[0]}/stream"
+    heard: list[tuple[str, str, Any]] = []
+    while not heard or heard[-1][1] != "message_completed":
+        last = {"Last-Event-ID": heard[-1][0]} if heard else {}
+        response = there.app.test_client().get(path, headers={"X-API-Key": API_KEY, **last})
+        heard += parse(next(iter(response.response)).decode())
+        response.close()
+        newest = {"Last-Event-ID": heard[-1][0]}
+        response = asker.app.test_client().get(path, headers={"X-API-Key": API_KEY, **newest})
+        assert response.status_code == 200, response.text
+        response.close()
+    assert text_of(heard) == message(asker, answers[0])["content"]
+
+
+def test_text_is_sent_once_if_the_end_cannot_be_stored(
+    asker: Caller, llm: LLMServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_end = endings.store_end
+
+    def fail_once(*args: Any, ending: endings.Ending, **options: Any) -> Any:
+        if ending.status == "complete":
+            raise Unavailable("The database cannot be reached.")
+        return store_end(*args, ending=ending, **options)
+
+    monkeypatch.setattr(endings, "store_end", fail_once)
+    monkeypatch.setattr(writer, "SAVE_ATTEMPTS", 1)
+    for module in (turns, drafts):
+        monkeypatch.setattr(module, "LEASE_SECONDS", 1.0)
+    llm.script(Reply(deltas=WORDS, delay_between=0.02))
+    events = parse(chat(asker, asker.new_session()["id"], stream=True).text)
+    assert events[-1][1] == "error"
+    text = text_of(events)
+    assert text == events[-1][2]["assistant_message"]["content"]
+    assert text
+    assert STORY.startswith(text)  # its end may be missing, because it was not stored
 
 
 def test_an_answer_of_a_dead_process_ends_for_listeners_elsewhere(
