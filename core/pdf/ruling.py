@@ -11,7 +11,7 @@ from core.pdf.layout.words import Box
 from core.pdf.pdfium_calls import address_of, get_object, get_object_type
 from core.pdf.pdfium_words import PageFrame
 
-_MAX_OBJECTS = 8000  # of a page; files with an object for each letter would take too long
+_MAX_OBJECTS = 2500  # of a page; files with an object for each letter would take too long
 _FEW_OBJECTS = 1500  # more take milliseconds
 _MAX_PATHS = 4000  # a page with more has a drawing; spreadsheets draw each side of each cell
 _MAX_SEGMENTS = 2000
