@@ -4,9 +4,8 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise, takewhile
 
-from core.text.dates import MONTH
+from core.text.dates import MONTH, YEAR
 
-YEAR = r"(?:19|20)\d\d"
 YEARS = re.compile(rf"^(?:FY ?)?{YEAR}$")
 _PERIOD_WORD = re.compile(rf"{MONTH}\.?|\d{{1,2}},|(?:FY ?)?{YEAR}", re.IGNORECASE)
 _WITHOUT_YEAR = re.compile(rf"\b{YEAR}\b.*")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from core.answering.passages import Passage
+from core.text.dates import YEAR
 from core.text.words import STOP_WORDS, content_stems, fold
 
 MAX_SIDES = 4
@@ -13,7 +14,6 @@ _COMPARES = re.compile(
     r"\b(?:compar\w*|versus|vs|difference|differ|both|each|respectively|than)\b\.?", re.IGNORECASE
 )
 _WORD = re.compile(r"[^\W_]+")
-_YEAR = re.compile(r"(?:19|20)\d\d")
 # Between two names: “Vinga and Kullen”, “Vinga's and the Kullen's”, “Vinga, Kullen”. Names with
 # “or” between them may be two names of one thing.
 _JOINED = re.compile(r"(?:['’]s)?\s*(?:,|&|,?\s*\band\b)\s*(?:the\s+)?", re.IGNORECASE)
@@ -68,7 +68,7 @@ def _holding(
         return frozenset()
     named = {id_ for id_, name in filenames.items() if folded in name.split()}
     is_name = word[0][0].isupper() and word.start() > 0
-    if named or not is_name or _YEAR.fullmatch(folded):
+    if named or not is_name or re.fullmatch(YEAR, folded):
         return frozenset(named)
     stems = set(content_stems(word[0]))
     return frozenset(id_ for id_, held in texts.items() if stems and stems <= held)

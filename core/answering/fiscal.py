@@ -8,22 +8,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from core.answering.passages import Passage
-from core.text.dates import MONTH
+from core.text.dates import MONTH, YEAR
 
-_YEAR = r"(?:19|20)\d\d"
-_DATE = rf"(?P<month>{MONTH})\.? \d{{1,2}},? (?P<year>{_YEAR})"
+_DATE = rf"(?P<month>{MONTH})\.? \d{{1,2}},? (?P<year>{YEAR})"
 _DATED = re.compile(_DATE, re.IGNORECASE)
-_NAMED = rf"(?:fiscal(?: year)?|FY) ?(?P<named>{_YEAR})"
+_NAMED = rf"(?:fiscal(?: year)?|FY) ?(?P<named>{YEAR})"
 _SAYS = (
     re.compile(rf"{_NAMED}[^.;\n]{{0,60}}?\b(?:ended|ending|ends)\b[^.;\d]{{0,30}}?{_DATE}", re.I),
     re.compile(rf"\bended {_DATE}[^.;\w]{{1,4}}(?:or |our |the )?{_NAMED}", re.I),
 )
 # Retailers count in weeks, and name the year by the one in which it began.
-_MENTIONED = re.compile(rf"\bfiscal(?: years?)? (?P<year>{_YEAR})(?: and {_YEAR})?", re.IGNORECASE)
+_MENTIONED = re.compile(rf"\bfiscal(?: years?)? (?P<year>{YEAR})(?: and {YEAR})?", re.IGNORECASE)
 _LAST_MONTHS = range(3, 10)  # of quarters before the one in which such a fiscal year ends
-_IN_WEEKS = re.compile(
-    rf"\bweeks ended (?:january|february|jan|feb)\b\.? \d{{1,2}},? {_YEAR}", re.I
-)
+_IN_WEEKS = re.compile(rf"\bweeks ended (?:january|february|jan|feb)\b\.? \d{{1,2}},? {YEAR}", re.I)
 _ASKS = re.compile(r"\b(?:fiscal|FY ?\d)", re.IGNORECASE)
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 

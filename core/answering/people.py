@@ -5,9 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
-from core.answering.column_names import YEAR
 from core.answering.passages import Passage
-from core.text.dates import MONTH
+from core.text.dates import MONTH, YEAR
 from core.text.sentences import split_sentences
 from core.text.synonyms import synonyms_of
 from core.text.table_rows import CELL_END

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from core.answering.column_names import YEAR
 from core.answering.fiscal import FiscalYear
 from core.answering.tables import Cell
+from core.text.dates import YEAR
 from core.text.words import content_stems
 
 _SPANS = {

@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from core.answering.column_names import YEAR, YEARS, spread_group, without_title, without_unit
-from core.text.dates import MONTH
+from core.answering.column_names import YEARS, spread_group, without_title, without_unit
+from core.text.dates import MONTH, YEAR
 from core.text.table_rows import CELL_END
 
 _VALUE = (

@@ -7,6 +7,7 @@ MONTH = (
     r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?"
     r"|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)"
 )
+YEAR = r"(?:19|20)\d\d"
 _DAY_OF_MONTH = re.compile(
     rf"\b{MONTH}\.? (?P<after>\d{{1,2}})(?!\d)|(?<!\d)(?P<before>\d{{1,2}}) {MONTH}\b",
     re.IGNORECASE,
