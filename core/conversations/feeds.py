@@ -39,39 +39,29 @@ class Feed:
         return self._state.answer
 
     def set_passages(self, passages: Sequence[dict[str, Any]]) -> None:
-        with self._changed:
+        with self._changing():
             if self._state.passages is None:
                 self._state.passages = passages
-            subscribers = self._notify()
-        _wake(subscribers)
 
     def add_text(self, text: str) -> None:
-        with self._changed:
+        with self._changing():
             self._state.add_text(text)
-            subscribers = self._notify()
-        _wake(subscribers)
 
     def end(self, answer: MessageRecord) -> None:
         """End the feed with the final message `answer`."""
-        with self._changed:
+        with self._changing():
             if self._state.answer is None:
                 self._state.end(answer)
-            subscribers = self._notify()
-        _wake(subscribers)
 
     def fail(self, error: RagError) -> None:
         """Stop the feed without an end: listeners raise `error`."""
-        with self._changed:
+        with self._changing():
             self._failure = error
-            subscribers = self._notify()
-        _wake(subscribers)
 
     def restart(self, state: AnswerState) -> None:
         """Switch to a new attempt at the answer: listeners continue with its first event."""
-        with self._changed:
+        with self._changing():
             self._state = state
-            subscribers = self._notify()
-        _wake(subscribers)
 
     def position_after(self, last_event_id: str | None) -> int:
         """Return a client's position: the id of its last event, 0 for none. Raises Invalid."""
@@ -142,15 +132,18 @@ class Feed:
             with self._changed:
                 self._readers -= 1
 
-    def _notify(self) -> tuple[Callable[[], None], ...]:
-        """Wake the waiting threads. Return the subscribers, for `_wake` without the lock."""
-        self._changed.notify_all()
-        return self._subscribers
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Hold the lock for a change, then wake all listeners.
 
-
-def _wake(subscribers: Sequence[Callable[[], None]]) -> None:
-    for wake in subscribers:
-        wake()
+        Subscribers are called without the lock, because they may take it.
+        """
+        with self._changed:
+            yield
+            self._changed.notify_all()
+            subscribers = self._subscribers
+        for wake in subscribers:
+            wake()
 
 
 def listen(feed: Feed, *, position: int = 0, patience: float = 10.0) -> Iterator[ChatEvent | None]:
